@@ -1,0 +1,1 @@
+"""The storage systems: one module or package a backend; no two import each other."""

@@ -1,0 +1,236 @@
+"""Archived files on a mounted file system: the reactor's half of every POSIX-like backend.
+
+All that may wait for a disk goes through one pool of threads.  What the kernel already holds in memory is read
+in the reactor thread, without a thread hop, through calls that fail instead of waiting (L{LocalArchive.open}).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from typing import Any
+
+from twisted.application.service import Service
+from zope.interface import implementer
+
+from pacarchive import errors
+from pacarchive.backends.commit import Draft
+from pacarchive.backends.move import move_into
+from pacarchive.backends.syscalls import open_cached, opens_without_network
+from pacarchive.backends.tree import FileTree
+from pacarchive.digests import PRIMARY, Digests, Hasher
+from pacarchive.interfaces import IArchiveBackend, IIncomingFile, ISendable, IStoredFile
+from pacarchive.model import FileStatus, Health, WriteConditions
+from pacarchive.threads import BlockingPool
+
+SMALL = 256 << 10
+"""Bodies up to this size are held in memory and stored in one thread hop."""
+
+_CACHED_READ = 64 << 10
+_KNOWN_DIGESTS = 16384
+_FLUSH_EVERY = 32 << 20
+
+
+@implementer(IArchiveBackend)
+class LocalArchive(Service):
+    """
+    An L{IArchiveBackend} over a L{FileTree}.
+
+    @param tree: The files.
+    @param pool: The threads for file system calls; started and stopped with this service.
+    @param algorithms: Digests that are stored beside the primary one.
+    """
+
+    name = "backend"
+
+    def __init__(self, tree: FileTree, pool: BlockingPool, algorithms: Collection[str] = ()) -> None:
+        self._tree = tree
+        self._pool = pool
+        self._algorithms = {PRIMARY, *algorithms}
+        self._reads_cached = False
+        # Digests by (inode, ctime): both change with the attributes that hold them.  Filled in threads, because reading
+        # an attribute may need a disk block; read in the reactor.
+        self._known: dict[tuple[int, int], Digests] = {}
+
+    def startService(self) -> None:
+        """Open the archive.  Called before anything listens, so waiting for the disk here holds up nobody."""
+        try:
+            self._tree.open_root()
+        except OSError as error:
+            raise errors.BackendUnavailable(f"{self._tree.prefix}: {error.strerror}") from error
+        self._reads_cached = opens_without_network(self._tree.root)
+        self._pool.start()
+        super().startService()
+
+    def stopService(self) -> None:
+        super().stopService()
+        self._pool.stop()
+        self._tree.close_root()
+
+    async def receive(
+        self, file_id: int, size: int | None, conditions: WriteConditions, algorithms: Collection[str]
+    ) -> IIncomingFile:
+        if not (conditions.unconditional and size is not None and size <= SMALL):
+            await self._pool.run(self._tree.check, file_id, size, conditions)
+        return _Incoming(self._tree, self._pool, file_id, conditions, self._algorithms.union(algorithms))
+
+    async def open(self, file_id: int) -> IStoredFile:
+        if (found := self._open_cached(file_id)) is not None:
+            return _Stored(self._tree, self._pool, *found)
+        descriptor, status = await self._pool.run(self._open, file_id)
+        return _Stored(self._tree, self._pool, descriptor, status)
+
+    async def status(self, file_id: int) -> FileStatus:
+        if (found := self._open_cached(file_id)) is not None:
+            os.close(found[0])
+            return found[1]
+        stored = await self.open(file_id)
+        stored.close()
+        return stored.status
+
+    async def move(self, file_id: int, source: str, conditions: WriteConditions) -> FileStatus:
+        return await self._pool.run(move_into, self._tree, file_id, source, conditions)
+
+    async def remove(self, file_id: int, conditions: WriteConditions) -> None:
+        await self._pool.run(self._tree.remove, file_id, conditions)
+
+    async def health(self) -> Health:
+        try:
+            space = await self._pool.run(os.fstatvfs, self._tree.root)
+        except OSError as error:
+            return Health(False, f"{self._tree.prefix}: {error.strerror}")
+        free = space.f_bavail * space.f_frsize
+        return Health(free > 0, f"{self._tree.prefix}: {free >> 20} MiB free")
+
+    def _open(self, file_id: int) -> _Opened:
+        opened = _Opened(self._tree.open_stored(file_id))
+        state = os.fstat(opened[0])
+        known = self._known
+        if len(known) >= _KNOWN_DIGESTS:
+            with suppress(KeyError, RuntimeError, StopIteration):
+                del known[next(iter(known))]
+        known[state.st_ino, state.st_ctime_ns] = opened[1].digests
+        return opened
+
+    def _open_cached(self, file_id: int) -> tuple[int, FileStatus] | None:
+        """
+        Open a file for which nothing has to be fetched: name, inode and digests are in memory.
+
+        @return: A descriptor and the status, or C{None}: open it in a thread, which also says what is wrong.
+        """
+        if not self._reads_cached:
+            return None
+        descriptor = open_cached(self._tree.root, self._tree.name_of(file_id).encode("ascii"))
+        if descriptor < 0:
+            return None
+        state = os.fstat(descriptor)
+        digests = self._known.get((state.st_ino, state.st_ctime_ns))
+        if digests is None:
+            os.close(descriptor)
+            return None
+        return descriptor, self._tree.status_of(state, file_id, digests)
+
+
+class _Opened(tuple[int, FileStatus]):
+    """A descriptor and its status, which closes itself if nobody is left to take it (L{BlockingPool.run})."""
+
+    __slots__ = ()
+
+    def close(self) -> None:
+        os.close(self[0])
+
+
+@implementer(IIncomingFile)
+class _Incoming:
+    """A body on its way to the disk: hashed and written in one thread at a time."""
+
+    def __init__(
+        self,
+        tree: FileTree,
+        pool: BlockingPool,
+        file_id: int,
+        conditions: WriteConditions,
+        algorithms: Collection[str],
+    ) -> None:
+        self._tree = tree
+        self._pool = pool
+        self._file_id = file_id
+        self._conditions = conditions
+        self._hasher = Hasher(algorithms)
+        self._draft: Draft | None = None
+        self._held: list[bytes] = []
+        self._held_size = 0
+        self._flushed = 0
+
+    async def write(self, pieces: Sequence[bytes]) -> None:
+        self._held.extend(pieces)
+        self._held_size += sum(map(len, pieces))
+        if self._held_size > SMALL:
+            await self._pool.run(self._store_held)
+
+    async def commit(self, mtime: float | None, expected: Digests) -> FileStatus:
+        return await self._pool.run(self._commit, mtime, expected)
+
+    async def abort(self) -> None:
+        if self._draft is not None:
+            await self._pool.run(self._discard)
+
+    def _store_held(self) -> None:
+        if self._draft is None:
+            self._draft = Draft.create(self._tree)
+        pieces, self._held, self._held_size = self._held, [], 0
+        for piece in pieces:
+            self._hasher.update(piece)
+        self._draft.write(pieces)
+        if self._draft.size - self._flushed >= _FLUSH_EVERY:
+            # Let the disk begin now, so that the sync at the end has little left to wait for.
+            self._flushed += self._draft.start_writeback(self._flushed)
+
+    def _commit(self, mtime: float | None, expected: Digests) -> FileStatus:
+        try:
+            self._store_held()
+            digests = self._hasher.digests()
+            for name, digest in expected.items():
+                if digests[name] != digest:
+                    raise errors.DigestMismatch(
+                        f"The {name} digest of the body is {digests[name].hex()}, not {digest.hex()} as given with it."
+                    )
+            assert self._draft is not None, "_store_held makes it"
+            return self._draft.commit(self._file_id, mtime, digests, self._conditions)
+        finally:
+            self._discard()
+
+    def _discard(self) -> None:
+        if self._draft is not None:
+            self._draft.discard()
+
+
+@implementer(IStoredFile, ISendable)
+class _Stored:
+    """One version of a file, open."""
+
+    def __init__(self, tree: FileTree, pool: BlockingPool, descriptor: int, status: FileStatus) -> None:
+        self._tree = tree
+        self._pool = pool
+        self._descriptor = descriptor
+        self.status = status
+
+    async def read(self, offset: int, length: int) -> bytes:
+        if length <= _CACHED_READ:
+            buffer = bytearray(length)
+            with suppress(OSError):  # EAGAIN: not in memory; EOPNOTSUPP: the file system cannot tell
+                if os.preadv(self._descriptor, (buffer,), offset, os.RWF_NOWAIT) == length:
+                    return bytes(buffer)
+        return await self._pool.run(self._tree.read, self._descriptor, offset, length)
+
+    async def remember(self, digests: Digests) -> None:
+        await self._pool.run(self._tree.remember, self._descriptor, self.status, digests)
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)

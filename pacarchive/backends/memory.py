@@ -1,0 +1,151 @@
+"""The C{memory} backend: files in a dictionary, gone with the process.
+
+For tests and demonstrations, and the reference to read before writing a backend of one's own: it keeps the whole
+contract of L{pacarchive.interfaces} with nothing else in the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import attrs
+from twisted.application.service import Service
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import implementer
+
+from pacarchive import errors
+from pacarchive.config import BackendSettings
+from pacarchive.digests import PRIMARY, Digests, Hasher
+from pacarchive.interfaces import IArchiveBackend, IIncomingFile, IStoredFile
+from pacarchive.model import FileStatus, Health, Locality, Overwrite, WriteConditions
+
+
+def make(reactor: IReactorTime, settings: BackendSettings) -> IArchiveBackend:
+    """Build the backend (L{pacarchive.interfaces.IBackendProvider.make})."""
+    return MemoryArchive(reactor)
+
+
+@attrs.frozen
+class _Version:
+    """A published version: immutable, so that readers keep theirs while writers replace it."""
+
+    data: bytes
+    status: FileStatus
+
+
+@implementer(IArchiveBackend)
+class MemoryArchive(Service):
+    """An L{IArchiveBackend} whose only resource is memory."""
+
+    name = "backend"
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._versions: dict[int, _Version] = {}
+        self._generation = 0
+
+    async def receive(
+        self, file_id: int, size: int | None, conditions: WriteConditions, algorithms: Collection[str]
+    ) -> IIncomingFile:
+        conditions.require(self._published(file_id))
+        return _Incoming(self, file_id, conditions, {PRIMARY, *algorithms})
+
+    async def open(self, file_id: int) -> IStoredFile:
+        return _Stored(self._version(file_id))
+
+    async def status(self, file_id: int) -> FileStatus:
+        return self._version(file_id).status
+
+    async def move(self, file_id: int, source: str, conditions: WriteConditions) -> FileStatus:
+        raise errors.NotPermitted("This archive is in memory; there is nothing to move in.")
+
+    async def remove(self, file_id: int, conditions: WriteConditions) -> None:
+        WriteConditions(if_match=conditions.if_match).require(self._version(file_id).status)
+        del self._versions[file_id]
+
+    async def health(self) -> Health:
+        return Health(True, f"{len(self._versions)} files in memory")
+
+    def publish(
+        self, file_id: int, data: bytes, mtime: float | None, digests: Digests, conditions: WriteConditions
+    ) -> FileStatus:
+        """Put a complete file in place; everything is checked again, since time has passed since C{receive}."""
+        current = self._published(file_id)
+        conditions.require(current)
+        if current is not None and conditions.overwrite is Overwrite.IDENTICAL:
+            if current.digests[PRIMARY] == digests[PRIMARY]:
+                return current
+            raise errors.AlreadyExists("The id is taken by a file with other bytes.")
+        now = self._clock.seconds()
+        self._generation += 1
+        status = FileStatus(
+            file_id=file_id,
+            path=f"memory:{file_id}",
+            size=len(data),
+            mtime=now if mtime is None else mtime,
+            ctime=now,
+            bytes_per_level=(len(data),),
+            media=("disk",),
+            locality=Locality.DISK,
+            digests=digests,
+            generation=str(self._generation),
+        )
+        self._versions[file_id] = _Version(data, status)
+        return status
+
+    def _published(self, file_id: int) -> FileStatus | None:
+        version = self._versions.get(file_id)
+        return None if version is None else version.status
+
+    def _version(self, file_id: int) -> _Version:
+        try:
+            return self._versions[file_id]
+        except KeyError:
+            raise errors.NotFound("No file has this id.") from None
+
+
+@implementer(IIncomingFile)
+class _Incoming:
+    """Bytes that nobody sees before C{commit}."""
+
+    def __init__(
+        self, archive: MemoryArchive, file_id: int, conditions: WriteConditions, algorithms: Collection[str]
+    ) -> None:
+        self._archive = archive
+        self._file_id = file_id
+        self._conditions = conditions
+        self._hasher = Hasher(algorithms)
+        self._data = bytearray()
+
+    async def write(self, pieces: Sequence[bytes]) -> None:
+        for piece in pieces:
+            self._hasher.update(piece)
+            self._data += piece
+
+    async def commit(self, mtime: float | None, expected: Digests) -> FileStatus:
+        digests = self._hasher.digests()
+        for name, digest in expected.items():
+            if digests[name] != digest:
+                raise errors.DigestMismatch(f"The {name} digest of the body is {digests[name].hex()}.")
+        return self._archive.publish(self._file_id, bytes(self._data), mtime, digests, self._conditions)
+
+    async def abort(self) -> None:
+        self._data.clear()
+
+
+@implementer(IStoredFile)
+class _Stored:
+    """A reader's hold on one version."""
+
+    def __init__(self, version: _Version) -> None:
+        self._version = version
+        self.status = version.status
+
+    async def read(self, offset: int, length: int) -> bytes:
+        return self._version.data[offset : offset + length]
+
+    async def remember(self, digests: Digests) -> None:
+        """Every version has its digests from the start."""
+
+    def close(self) -> None:
+        """Nothing is held."""

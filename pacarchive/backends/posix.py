@@ -1,0 +1,24 @@
+"""The C{posix} backend: a directory of files on a mounted file system."""
+
+from __future__ import annotations
+
+from twisted.internet.interfaces import IReactorFromThreads
+
+from pacarchive.backends.local import LocalArchive
+from pacarchive.backends.tree import FileTree
+from pacarchive.config import BackendSettings, PosixSettings
+from pacarchive.ids import id_to_path
+from pacarchive.interfaces import IArchiveBackend
+from pacarchive.threads import BlockingPool
+
+
+def make(reactor: IReactorFromThreads, settings: BackendSettings) -> IArchiveBackend:
+    """Build the backend (L{pacarchive.interfaces.IBackendProvider.make})."""
+    own: PosixSettings = settings.own
+    tree = FileTree(
+        settings.prefix,
+        (lambda file_id: id_to_path(file_id)[1:]) if own.use_id2filename else str,
+        settings.move_roots,
+        settings.durability,
+    )
+    return LocalArchive(tree, BlockingPool(reactor, "io", settings.io_threads), settings.digests)

@@ -1,0 +1,120 @@
+"""System calls that Python does not wrap.
+
+C{openat2(2)}: open a path below a directory, never outside it, and optionally never waiting for a disk. (Linux 5.6).  Where the kernel or a container's filter refuses it, the path is
+walked one component at a time without following symbolic links: stricter, slower, as safe.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from typing import Final
+
+_SYS_OPENAT2: Final = 437  # the same number on every architecture: include/uapi/asm-generic/unistd.h
+_RESOLVE_NO_MAGICLINKS: Final = 0x02
+_RESOLVE_BENEATH: Final = 0x08
+_RESOLVE_CACHED: Final = 0x20
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+def _system_call(library: ctypes.CDLL) -> ctypes._NamedFuncPointer:
+    call = library.syscall
+    call.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t]
+    call.restype = ctypes.c_long
+    return call
+
+
+_blocking_call = _system_call(ctypes.CDLL(None, use_errno=True))
+# PyDLL keeps the interpreter lock: a call that never waits is not worth handing the lock to another thread.
+_instant_call = _system_call(ctypes.PyDLL(None, use_errno=True))
+
+_SYNC_FILE_RANGE_WRITE: Final = 2
+_sync_file_range = ctypes.CDLL(None).sync_file_range
+_sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
+
+_READ_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+_CACHED_HOW = _OpenHow(_READ_FLAGS, 0, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS | _RESOLVE_CACHED)
+_CACHED_REFERENCE = ctypes.byref(_CACHED_HOW)
+_HOW_SIZE: Final = ctypes.sizeof(_OpenHow)
+
+
+def open_beneath(directory: int, path: str, flags: int) -> int:
+    """
+    Open C{path} relative to C{directory}; symbolic links may not lead out of it.
+
+    @param directory: A descriptor of a directory.
+    @param path: A relative path.
+    @param flags: As for C{open(2)}; C{O_CLOEXEC} is added.
+    @return: A new descriptor.
+    @raise OSError: As C{openat2(2)}; C{EXDEV} where a link leads outside.
+    """
+    how = _OpenHow(flags | os.O_CLOEXEC, 0, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)
+    descriptor = _blocking_call(_SYS_OPENAT2, directory, os.fsencode(path), ctypes.byref(how), _HOW_SIZE)
+    if descriptor >= 0:
+        return int(descriptor)
+    number = ctypes.get_errno()
+    if number in (errno.ENOSYS, errno.EPERM):
+        return _walk(directory, path, flags)
+    if number in (errno.EINTR, errno.EAGAIN):  # EAGAIN: a rename raced with the look-up of ".."
+        return open_beneath(directory, path, flags)
+    raise OSError(number, os.strerror(number), path)
+
+
+def open_cached(directory: int, path: bytes) -> int:
+    """
+    Open for reading when that needs no disk at all (C{RESOLVE_CACHED}, Linux 5.12).
+
+    @return: A new descriptor, or -1: not cached, not there, or not possible; then ask L{open_beneath} in a thread.
+    """
+    return int(_instant_call(_SYS_OPENAT2, directory, path, _CACHED_REFERENCE, _HOW_SIZE))
+
+
+def start_writeback(descriptor: int, offset: int, length: int) -> None:
+    """
+    Begin to write dirty pages of a file to the disk (C{sync_file_range(2)} with C{SYNC_FILE_RANGE_WRITE}).
+
+    Only a hint, which makes no promise: a failure shows, if it matters, in the C{fsync} that has to follow.
+    """
+    _sync_file_range(descriptor, offset, length, _SYNC_FILE_RANGE_WRITE)
+
+
+def _walk(directory: int, path: str, flags: int) -> int:
+    """L{open_beneath} for kernels without C{openat2}: no component may be a symbolic link."""
+    *parents, name = path.split("/")
+    if ".." in (*parents, name):
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), path)
+    current = os.dup(directory)
+    try:
+        for parent in parents:
+            below = os.open(parent, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=current)
+            os.close(current)
+            current = below
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=current)
+    finally:
+        os.close(current)
+
+
+_LOCAL_FILE_SYSTEMS: Final = frozenset({
+    0xEF53,  # ext2, ext3, ext4
+    0x58465342,  # XFS
+    0x9123683E,  # btrfs
+    0xF2F52010,  # f2fs
+    0x01021994,  # tmpfs
+    0x2FC12FC1,  # ZFS
+})  # fmt: skip
+
+
+def opens_without_network(directory: int) -> bool:
+    """
+    Whether the file system is one whose C{open} and C{fstat} of a cached file touch neither disk nor network
+    (C{statfs(2)}: C{f_type}).  On NFS and its like even a cached C{open} may ask the server.
+    """
+    buffer = ctypes.create_string_buffer(512)
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.fstatfs(directory, buffer) != 0:
+        return False
+    return (ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF) in _LOCAL_FILE_SYSTEMS

@@ -1,0 +1,296 @@
+"""A tree of archived files on a mounted file system: opening, describing, locking and removing them.
+
+Everything here blocks and is called in pool threads.  L{pacarchive.backends.commit} adds and moves files.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pacarchive import errors
+from pacarchive.backends.fixity import FixityStore
+from pacarchive.backends.syscalls import open_beneath
+from pacarchive.digests import Digests
+from pacarchive.model import Durability, FileStatus, Locality, WriteConditions
+
+HIDDEN = ".pacarchive"
+"""The archive's own directory below the prefix; no id maps into it."""
+
+READ_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_LOCK_STRIPES = 64
+
+
+@contextmanager
+def translating(doing: str) -> Iterator[None]:
+    """
+    Put failed system calls into the archive's words.
+
+    What the system said is kept as the reason, without its file name: the words go to clients.
+
+    @param doing: The predecessor's beginning of the sentence, such as C{"Can't open posix file"}.
+    """
+    try:
+        yield
+    except OSError as error:
+        number = error.errno or 0
+        reason = f"{doing} with error: [Errno {number}] {os.strerror(number)}"
+        match number:
+            case errno.ENOENT | errno.ENOTDIR | errno.ELOOP | errno.EXDEV:
+                raise errors.NotFound("No file has this id.", reason=reason) from error
+            case errno.ENOSPC | errno.EDQUOT:
+                raise errors.NoSpace("The archive has no space left for this file.", reason=reason) from error
+            case errno.EFBIG:
+                raise errors.TooLarge("The file system takes no file of this size.", reason=reason) from error
+            case _:
+                raise errors.BackendUnavailable("The storage failed.", reason=reason) from error
+
+
+class FileTree:
+    """
+    The files of one archive.
+
+    @param prefix: The archive's root directory.
+    @param name_of: Converts an id to a path relative to the prefix.
+    @param move_roots: Directories out of which files may be moved into the archive.
+    @param durability: Whether to sync.
+    """
+
+    def __init__(
+        self,
+        prefix: Path,
+        name_of: Callable[[int], str],
+        move_roots: Sequence[Path] = (),
+        durability: Durability = Durability.FULL,
+    ) -> None:
+        self.prefix = prefix
+        self.name_of = name_of
+        self.move_roots = [Path(os.path.realpath(root)) for root in move_roots]
+        self._durability = durability
+        # Directories whose own entry in their parent is known to be on stable storage.  One that merely exists may have
+        # been made by another request, or process, which has not synced it yet.
+        self._durable_directories: set[str] = set()
+
+    def open_root(self) -> None:
+        """
+        Open the prefix, make the hidden directory, and sweep what crashed writers left.
+
+        @raise OSError: The prefix cannot be used.
+        """
+        self.root = os.open(self.prefix, DIRECTORY_FLAGS)
+        for name in (HIDDEN, f"{HIDDEN}/tmp", f"{HIDDEN}/locks", f"{HIDDEN}/digests"):
+            with suppress(FileExistsError):
+                os.mkdir(name, 0o700, dir_fd=self.root)
+        self.temporaries = os.open(f"{HIDDEN}/tmp", DIRECTORY_FLAGS, dir_fd=self.root)
+        self._sidecars = os.open(f"{HIDDEN}/digests", DIRECTORY_FLAGS, dir_fd=self.root)
+        self.fixity = FixityStore(self._sidecars)
+        self.sweep()
+
+    def close_root(self) -> None:
+        """Release the descriptors of L{open_root}."""
+        for descriptor in (self.temporaries, self._sidecars, self.root):
+            os.close(descriptor)
+
+    def sweep(self) -> int:
+        """
+        Remove temporaries whose writer is gone: writers hold a lock, which the kernel drops with them.
+
+        @return: How many.
+        """
+        swept = 0
+        for name in os.listdir(self.temporaries):
+            try:
+                descriptor = os.open(name, READ_FLAGS, dir_fd=self.temporaries)
+            except FileNotFoundError:
+                continue
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(name, dir_fd=self.temporaries)
+                swept += 1
+            except (BlockingIOError, FileNotFoundError):
+                continue  # its writer lives, or has just finished
+            finally:
+                os.close(descriptor)
+        return swept
+
+    def open_stored(self, file_id: int) -> tuple[int, FileStatus]:
+        """
+        Open the published version of a file.
+
+        @return: A descriptor, the caller's to close, and the status of just that version.
+        @raise errors.NotFound: There is none, or it is no regular file.
+        """
+        with translating("Can't open posix file"):
+            descriptor = open_beneath(self.root, self.name_of(file_id), READ_FLAGS)
+            try:
+                return descriptor, self.describe(descriptor, file_id)
+            except BaseException:
+                os.close(descriptor)
+                raise
+
+    def status(self, file_id: int) -> FileStatus:
+        """The status of the published version.  Opens the file but reads no data."""
+        descriptor, status = self.open_stored(file_id)
+        os.close(descriptor)
+        return status
+
+    def published(self, file_id: int) -> FileStatus | None:
+        """L{status}, or C{None} where the id is free."""
+        try:
+            return self.status(file_id)
+        except errors.NotFound:
+            return None
+
+    def describe(self, descriptor: int, file_id: int) -> FileStatus:
+        """The status of an open version, digests included."""
+        return self.status_of(os.fstat(descriptor), file_id, self.fixity.load(descriptor))
+
+    def status_of(self, state: os.stat_result, file_id: int, digests: Digests) -> FileStatus:
+        """
+        Build the status from its parts.
+
+        @raise errors.NotFound: It is no regular file.
+        """
+        if not stat.S_ISREG(state.st_mode):
+            raise errors.NotFound("No file has this id.", reason="Can't open posix file: not a regular file")
+        return FileStatus(
+            file_id=file_id,
+            path=f"{self.prefix}/{self.name_of(file_id)}",
+            size=state.st_size,
+            mtime=state.st_mtime,
+            ctime=state.st_ctime,
+            bytes_per_level=(state.st_size,),
+            media=("disk",),
+            locality=Locality.DISK,
+            digests=digests,
+            generation=f"{state.st_ino:x}-{state.st_mtime_ns:x}-{state.st_ctime_ns:x}-{state.st_size:x}",
+        )
+
+    def read(self, descriptor: int, offset: int, length: int) -> bytes:
+        """
+        Read exactly C{length} bytes.
+
+        @raise errors.BackendUnavailable: The disk failed, or the file has become shorter.
+        """
+        pieces = []
+        with translating("Can't read posix file"):
+            while length:
+                piece = os.pread(descriptor, length, offset)
+                if not piece:
+                    raise errors.BackendUnavailable("The file became shorter while it was read.")
+                pieces.append(piece)
+                offset += len(piece)
+                length -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def remember(self, descriptor: int, status: FileStatus, digests: Digests) -> None:
+        """
+        Store digests that were computed from a whole read of an open version, unless it has changed since.
+
+        @param status: The status from before the read.
+        """
+        with translating("Can't store the digest of posix file"):
+            if self.describe(descriptor, status.file_id).generation == status.generation:
+                self.fixity.store(descriptor, digests)
+
+    def check(self, file_id: int, size: int | None, conditions: WriteConditions) -> None:
+        """
+        Refuse early what could not be committed anyway.
+
+        @raise errors.NoSpace: Fewer bytes are free.
+        @raise errors.AlreadyExists: By the conditions; likewise C{PreconditionFailed}.
+        """
+        if size:
+            with translating("Can't open posix file"):
+                space = os.fstatvfs(self.root)
+            if size > space.f_bavail * space.f_frsize:
+                raise errors.NoSpace("The archive has no space left for this file.")
+        if not conditions.unconditional:
+            conditions.require(self.published(file_id))
+
+    def remove(self, file_id: int, conditions: WriteConditions) -> None:
+        """Unlink the published version, and make that durable."""
+        with translating("Can't remove posix file"), self.locked(file_id):
+            descriptor, status = self.open_stored(file_id)
+            try:
+                WriteConditions(if_match=conditions.if_match).require(status)
+                with self.directory_of(file_id) as (directory, name):
+                    os.unlink(name, dir_fd=directory)
+                    self.sync(directory)
+                self.fixity.forget(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def sync(self, descriptor: int) -> None:
+        """
+        Put a file or directory on stable storage.
+
+        A failure is final: after one, a second fsync may succeed although the data never got to the disk.
+        """
+        if self._durability is Durability.FULL:
+            os.fsync(descriptor)
+
+    @contextmanager
+    def locked(self, file_id: int) -> Iterator[None]:
+        """
+        Exclude every other replacement and removal of this id, in all processes and nodes of the archive.
+
+        Publishing under a free name needs no lock: link(2) decides.
+        """
+        name = f"{HIDDEN}/locks/{file_id % _LOCK_STRIPES:02x}"
+        lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=self.root)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+    @contextmanager
+    def directory_of(self, file_id: int, *, make: bool = False) -> Iterator[tuple[int, str]]:
+        """
+        Open the directory of an id.
+
+        @param make: Make what is missing, and see that each directory on the way is durable.
+        @return: Its descriptor, and the file's name in it.
+        """
+        path, _, name = self.name_of(file_id).rpartition("/")
+        if not path:
+            yield self.root, name
+            return
+        if make:
+            self._make_directories(path)
+        directory = open_beneath(self.root, path, DIRECTORY_FLAGS)
+        try:
+            yield directory, name
+        finally:
+            os.close(directory)
+
+    def _make_directories(self, path: str) -> None:
+        if path in self._durable_directories:
+            try:
+                os.close(open_beneath(self.root, path, os.O_PATH | os.O_DIRECTORY))
+            except FileNotFoundError:
+                self._durable_directories.clear()  # somebody has removed what we made
+            else:
+                return
+        components = path.split("/")
+        parent = os.dup(self.root)
+        try:
+            for depth, component in enumerate(components, 1):
+                below_path = "/".join(components[:depth])
+                if below_path not in self._durable_directories:
+                    with suppress(FileExistsError):
+                        os.mkdir(component, 0o755, dir_fd=parent)
+                    self.sync(parent)
+                    self._durable_directories.add(below_path)
+                below = open_beneath(parent, component, DIRECTORY_FLAGS)
+                os.close(parent)
+                parent = below
+        finally:
+            os.close(parent)

@@ -1,0 +1,343 @@
+"""The settings: where they come from, and one clear line when they are wrong.
+
+L{load} merges, weakest first: the defaults of L{pacarchive.sections}, the INI file, the environment, the command
+line.  L{describe} is its inverse.
+"""
+
+from __future__ import annotations
+
+import configparser
+import difflib
+import enum
+import os
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from twisted.plugin import getPlugins
+
+from pacarchive.converters import format_seconds, format_size, seconds, size, timeout
+from pacarchive.interfaces import IBackendProvider
+from pacarchive.sections import (
+    DEFAULT_ENDPOINT,
+    BackendSettings,
+    Compatibility,
+    HpssSettings,
+    LimitSettings,
+    MemorySettings,
+    PoolSettings,
+    PosixSettings,
+    ServerSettings,
+    Settings,
+    SidebandSettings,
+    VerifyReads,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+__all__ = [
+    "CONFIG_VARIABLE",
+    "DEFAULT_ENDPOINT",
+    "VARIABLES",
+    "BackendSettings",
+    "Compatibility",
+    "ConfigError",
+    "HpssSettings",
+    "LimitSettings",
+    "MemorySettings",
+    "PoolSettings",
+    "PosixSettings",
+    "ServerSettings",
+    "Settings",
+    "SidebandSettings",
+    "VerifyReads",
+    "default_words",
+    "describe",
+    "find_provider",
+    "key_of",
+    "load",
+]
+
+CONFIG_VARIABLE = "ARCHIVEINTERFACE_CONFIG"
+"""The environment variable that names the settings file where the command line does not."""
+
+VARIABLES: Mapping[str, tuple[str, str]] = {
+    "PAI_BACKEND_TYPE": ("server", "type"),
+    "PAI_PREFIX": ("server", "prefix"),
+}
+"""Environment variables of the predecessor, and the section and key that each sets."""
+
+MASK = "****"
+
+_COMMON_SECTIONS: Mapping[str, type[Any]] = {"server": ServerSettings, "limits": LimitSettings, "pools": PoolSettings}
+
+# Those of the predecessor's file are accepted whether or not the backend is there, so that its files load whole.
+_FAMILY_SECTIONS: Mapping[str, type[Any]] = {
+    "posix": PosixSettings,
+    "hpss": HpssSettings,
+    "hsm_sideband": SidebandSettings,
+}
+
+
+class ConfigError(Exception):
+    """
+    The settings cannot be used.  C{str()} is one line for the operator.
+
+    @param origin: The file, the environment variable or the command line.
+    """
+
+    def __init__(self, origin: str, words: str, section: str | None = None, key: str | None = None) -> None:
+        place = [f"[{section}] {key}" if key else f"[{section}]"] if section else []
+        super().__init__(" ".join(": ".join([origin, *place, words]).split()))
+
+
+@attrs.frozen
+class _Given:
+    """A value that somebody gave, and who, for the words of an error."""
+
+    value: object
+    origin: str
+
+
+_GivenValues = dict[tuple[str, str], _Given]
+"""By section and key."""
+
+
+def load(
+    path: str | None,
+    environ: Mapping[str, str],
+    overrides: Mapping[tuple[str, str], object],
+    *,
+    create_default: bool = True,
+) -> Settings:
+    """
+    Read and check all settings.
+
+    @param path: The INI file, or C{None} for the one that the environment names, if any.
+    @param environ: As C{os.environ}; an empty variable counts as one that is not set.
+    @param overrides: Values by section and key, from the command line; text or typed.
+    @param create_default: Make the default prefix when it is missing.  A prefix that somebody named is never made: it
+        is more likely a file system that is not mounted.
+    @raise ConfigError: Something is wrong, anywhere.
+    """
+    backends = _providers()
+    given: _GivenValues = {}
+    source = path or environ.get(CONFIG_VARIABLE) or None
+    if source is not None:
+        given |= _read(source, {*_COMMON_SECTIONS, *_FAMILY_SECTIONS, *(each.section for each in backends.values())})
+    for name, place in VARIABLES.items():
+        if text := environ.get(name):
+            given[place] = _Given(text, name)
+    given |= {place: _Given(value, "command line") for place, value in overrides.items()}
+
+    server = _build("server", ServerSettings, given)
+    backend = _choose(backends, server.type, given)
+    for section in {section for section, _ in given} - {*_COMMON_SECTIONS, backend.section}:
+        _convert(section, _section_class(section, backends), given)
+    own = _build(backend.section, _settings_class(backend), given)
+    limits = _build("limits", LimitSettings, given)
+    pools = _build("pools", PoolSettings, given)
+    _check_directories(server, given, create_default)
+    return Settings(
+        server=server,
+        limits=limits,
+        pools=pools,
+        backend=BackendSettings(
+            prefix=server.prefix,
+            move_roots=server.move_roots,
+            digests=server.digests,
+            durability=server.durability,
+            io_threads=pools.io,
+            own=own,
+        ),
+        source=source,
+    )
+
+
+def find_provider(name: str) -> IBackendProvider:
+    """
+    The backend's plugin.
+
+    @raise ConfigError: None is installed under this name, or several are.
+    """
+    return _choose(_providers(), name, {})
+
+
+def _providers() -> dict[str, IBackendProvider]:
+    found: dict[str, IBackendProvider] = {}
+    for each in getPlugins(IBackendProvider):
+        # Which of the two would serve is chance, and an archive is no place for it.
+        if found.setdefault(each.name, each) is not each:
+            raise ConfigError("plugins", f"two installed backends are called {each.name!r}")
+    return found
+
+
+def _choose(backends: Mapping[str, IBackendProvider], name: str, given: _GivenValues) -> IBackendProvider:
+    if name in backends:
+        return backends[name]
+    words = f"this installation has no backend {name!r}; it has {', '.join(sorted(backends))}"
+    raise _error(given, "server", "type", words)
+
+
+def _settings_class(backend: IBackendProvider) -> type[Any]:
+    try:
+        return backend.settings_class
+    except ImportError as error:
+        raise ConfigError(f"backend {backend.name}", f"cannot be loaded: {error}") from error
+
+
+def _section_class(section: str, backends: Mapping[str, IBackendProvider]) -> type[Any]:
+    for backend in backends.values():
+        if backend.section == section:
+            return _settings_class(backend)
+    return _FAMILY_SECTIONS[section]
+
+
+def _read(path: str, sections: Iterable[str]) -> _GivenValues:
+    # No header can be empty, so there is no section whose keys leak into the others.
+    parser = configparser.ConfigParser(interpolation=None, default_section="")
+    try:
+        with open(path, encoding="utf-8") as file:
+            parser.read_file(file)
+    except OSError as error:
+        raise ConfigError(path, error.strerror or str(error)) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(path, "is not UTF-8 text") from error
+    except (configparser.DuplicateSectionError, configparser.DuplicateOptionError) as error:
+        raise ConfigError(
+            path, f"given twice, again in line {error.lineno}", error.section, getattr(error, "option", None)
+        ) from error
+    except configparser.ParsingError as error:
+        # The line itself is not shown: it may be a password's.
+        number = getattr(error, "lineno", None) or error.errors[0][0]
+        raise ConfigError(path, f"line {number} is neither a [section] nor key = value inside one") from error
+    known = set(sections)
+    for section in parser.sections():
+        if section not in known:
+            raise ConfigError(path, f"unknown section{_nearest(section, known)}", section)
+    return {
+        (section, key): _Given(value, path) for section in parser.sections() for key, value in parser.items(section)
+    }
+
+
+def _convert(section: str, cls: type[Any], given: _GivenValues) -> dict[str, Any]:
+    """The typed values of all keys that are given for a section, by attribute."""
+    fields = {key_of(field): field for field in attrs.fields(cls)}
+    values = {}
+    for (where, key), each in given.items():
+        if where != section:
+            continue
+        if key not in fields:
+            raise ConfigError(each.origin, f"unknown key{_nearest(key, fields)}", section, key)
+        try:
+            values[fields[key].name] = _converted(fields[key], each.value)
+        except ValueError as error:
+            words = "not a valid value" if fields[key].metadata.get("secret") else str(error)
+            raise ConfigError(each.origin, words, section, key) from error
+    return values
+
+
+def _converted(field: attrs.Attribute[Any], value: object) -> Any:
+    converter: Any = field.converter
+    if isinstance(converter, type) and issubclass(converter, enum.Enum):
+        try:
+            return converter(value)
+        except ValueError:
+            raise ValueError(f"{value!r} is not among {', '.join(each.value for each in converter)}") from None
+    return value if converter is None else converter(value)
+
+
+def _build(section: str, cls: type[Any], given: _GivenValues) -> Any:
+    values = _convert(section, cls, given)
+    for field in attrs.fields(cls):
+        if field.default is attrs.NOTHING and field.name not in values:
+            raise _error(given, section, key_of(field), "must be set")
+    try:
+        return cls(**values)
+    except ValueError as error:  # a validator, or a check of several values together
+        raise ConfigError("settings", str(error), section) from error
+
+
+def _error(given: _GivenValues, section: str, key: str, words: str) -> ConfigError:
+    place = given.get((section, key))
+    return ConfigError(place.origin if place else "settings", words, section, key)
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _check_directories(server: ServerSettings, given: _GivenValues, create_default: bool) -> None:
+    if ("server", "prefix") in given:
+        _check_directory(given, "prefix", server.prefix, os.R_OK | os.W_OK | os.X_OK)
+    elif create_default or server.prefix.exists():
+        try:
+            server.prefix.mkdir(exist_ok=True)
+        except OSError as error:
+            raise _error(given, "server", "prefix", f"{server.prefix} cannot be made: {error.strerror}") from error
+        _check_directory(given, "prefix", server.prefix, os.R_OK | os.W_OK | os.X_OK)
+    if ("server", "move_roots") in given:
+        for root in server.move_roots:
+            _check_directory(given, "move_roots", root, os.X_OK)
+
+
+def _check_directory(given: _GivenValues, key: str, path: Path, mode: int) -> None:
+    if not path.is_dir():
+        raise _error(given, "server", key, f"{path} is no existing directory")
+    # With the effective ids: the rights that the server will have.
+    if not os.access(path, mode, effective_ids=True):
+        raise _error(given, "server", key, f"{path} does not give this user the rights that the archive needs")
+
+
+def key_of(field: attrs.Attribute[Any]) -> str:
+    """The field's name in the file."""
+    return str(field.metadata.get("key", field.name))
+
+
+def default_words(field: attrs.Attribute[Any]) -> str:
+    """The field's default as text, for people."""
+    if "default" in field.metadata:
+        return str(field.metadata["default"])
+    return "" if field.default is attrs.NOTHING else ", ".join(_lines(field, _converted(field, field.default)))
+
+
+def describe(settings: Settings) -> str:
+    """
+    The settings in force, as an INI file that L{load} takes.
+
+    A secret is masked, and in a comment: a copy of the mask must not become the password.
+    """
+    own = (find_provider(settings.server.type).section, settings.backend.own)
+    out = []
+    for section, values in (("server", settings.server), ("limits", settings.limits), ("pools", settings.pools), own):
+        out.append(f"[{section}]")
+        for field in attrs.fields(type(values)):
+            out += textwrap.wrap(str(field.metadata.get("doc", "")), 100, initial_indent="; ", subsequent_indent="; ")
+            out.append(_assignment(field, getattr(values, field.name)))
+        out.append("")
+    return "\n".join(out)
+
+
+def _assignment(field: attrs.Attribute[Any], value: object) -> str:
+    if field.metadata.get("secret") and value:
+        return f"; {key_of(field)} = {MASK}"
+    lines = list(_lines(field, value))
+    text = "".join(f"\n    {each}" for each in lines) if len(lines) > 1 else "".join(f" {each}" for each in lines)
+    return f"{key_of(field)} ={text}"
+
+
+def _lines(field: attrs.Attribute[Any], value: object) -> Iterator[str]:
+    """A value as text that its converter takes; one item per line."""
+    converter: Any = field.converter
+    for item in value if isinstance(value, tuple) else (value,):
+        if converter is size:
+            yield format_size(item)
+        elif converter in (seconds, timeout):
+            yield format_seconds(item)
+        elif isinstance(item, enum.Enum):
+            yield str(item.value)
+        else:
+            yield str(item).lower() if isinstance(item, bool) else str(item)

@@ -1,0 +1,155 @@
+"""From the text of a settings file to values: the converters of the settings classes, for backends of others too.
+
+Each takes its own results as well, since defaults and the command line give values, and raises C{ValueError} with
+words that an operator understands.
+"""
+
+from __future__ import annotations
+
+import configparser
+import math
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pacarchive.digests import ALGORITHMS, PRIMARY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_SIZE_UNITS = {"": 1, "b": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40, "pib": 2**50}
+_TIME_UNITS = {"": 1, "s": 1, "min": 60, "h": 3600, "d": 86400}
+_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?)\s*([a-z]*)", re.ASCII | re.IGNORECASE)
+
+
+def size(value: str | int) -> int:
+    """Bytes, from C{"64 KiB"} or a plain number."""
+    if isinstance(value, str):
+        match = _QUANTITY.fullmatch(value.strip())
+        if match is None or not match[1].isdigit() or match[2].lower() not in _SIZE_UNITS:
+            raise ValueError(f"{value!r} is no size; write a number of bytes, or for example 64 KiB, 10 MiB, 1 GiB")
+        value = int(match[1]) * _SIZE_UNITS[match[2].lower()]
+    if value < 1:
+        raise ValueError("a size is at least one byte")
+    return value
+
+
+def format_size(value: int) -> str:
+    """The shortest text that L{size} turns into the same number."""
+    for unit in ("PiB", "TiB", "GiB", "MiB", "KiB"):
+        whole, rest = divmod(value, _SIZE_UNITS[unit.lower()])
+        if whole and not rest:
+            return f"{whole} {unit}"
+    return str(value)
+
+
+def seconds(value: str | float) -> float:
+    """Seconds, zero included, from C{"60"}, C{"0.5 s"}, C{"2 min"}, C{"1 h"} or a number."""
+    if isinstance(value, str):
+        match = _QUANTITY.fullmatch(value.strip())
+        if match is None or match[2].lower() not in _TIME_UNITS:
+            raise ValueError(f"{value!r} is no duration; write seconds, or for example 60 s, 2 min, 1 h")
+        value = float(match[1]) * _TIME_UNITS[match[2].lower()]
+    if not 0 <= value < math.inf:
+        raise ValueError("a duration is finite and not negative")
+    return float(value)
+
+
+def format_seconds(value: float) -> str:
+    """Text that L{seconds} turns into the same number."""
+    return f"{int(value) if value.is_integer() else value!r} s"
+
+
+def timeout(value: str | float) -> float:
+    """As L{seconds}, but more than zero: a limit of nothing would refuse everyone."""
+    if (result := seconds(value)) == 0:
+        raise ValueError("a time-out is more than zero")
+    return result
+
+
+def count(value: str | int) -> int:
+    """A whole number of at least one."""
+    if isinstance(value, str):
+        if not re.fullmatch(r"[0-9]{1,18}", value, re.ASCII):
+            raise ValueError(f"{value!r} is no whole number")
+        value = int(value)
+    if value < 1:
+        raise ValueError(f"{value} is less than 1")
+    return value
+
+
+def worker_count(value: str | int) -> int:
+    """A number of processes; zero stands for one per core that this process may use."""
+    if value in (0, "0"):
+        return len(os.sched_getaffinity(0))
+    return count(value)
+
+
+def port_number(value: str | int) -> int:
+    """A TCP port that can be connected to."""
+    if (number := count(value)) > 65535:
+        raise ValueError("a port is at most 65535")
+    return number
+
+
+def flag(value: str | bool) -> bool:
+    """Yes or no, in any of L{configparser}'s words."""
+    if isinstance(value, bool):
+        return value
+    try:
+        return configparser.ConfigParser.BOOLEAN_STATES[value.lower()]
+    except KeyError:
+        raise ValueError(f"{value!r} is neither true nor false") from None
+
+
+def line(value: str) -> str:
+    """Text that fits in one line and is not empty."""
+    if not value or len(value.splitlines()) > 1:
+        raise ValueError("one line of text is needed")
+    return value
+
+
+def directory(value: str | Path) -> Path:
+    """An absolute path without symbolic links; whether it exists is looked at in L{load}."""
+    return Path(os.path.realpath(line(str(value))))
+
+
+def directories(value: str | Iterable[str | Path]) -> tuple[Path, ...]:
+    """Paths, one per line."""
+    return tuple(directory(each) for each in (_items(value, "\n") if isinstance(value, str) else value))
+
+
+def endpoint_strings(value: str | Iterable[str]) -> tuple[str, ...]:
+    """Twisted endpoint strings, one per line or with semicolons between them."""
+    endpoints = tuple(_items(value, "[\n;]") if isinstance(value, str) else value)
+    for endpoint in endpoints:
+        if not re.match(r"\w+:.", endpoint):
+            raise ValueError(f"{endpoint!r} is no endpoint; write for example tcp:8080:interface=127.0.0.1")
+    if not endpoints:
+        raise ValueError("at least one endpoint is needed")
+    return endpoints
+
+
+def digest_names(value: str | Iterable[str]) -> tuple[str, ...]:
+    """Names of algorithms, apart from the one that is always computed."""
+    names = dict.fromkeys(_items(value.lower(), r"[\s,;]") if isinstance(value, str) else value)
+    for name in names:
+        if name not in ALGORITHMS:
+            raise ValueError(f"{name!r} is not among {', '.join(ALGORITHMS)}")
+    return tuple(name for name in names if name != PRIMARY)
+
+
+def time_zone(value: str | ZoneInfo) -> ZoneInfo:
+    """A zone of the IANA database."""
+    if isinstance(value, ZoneInfo):
+        return value
+    try:
+        return ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: a directory, such as "America"
+        raise ValueError(f"{value!r} is no time zone; write for example UTC or America/Los_Angeles") from None
+
+
+def _items(text: str, separator: str) -> Iterator[str]:
+    return (item.strip() for item in re.split(separator, text) if item.strip())

@@ -1,0 +1,68 @@
+"""Digests: which algorithms there are, and computing several of them in one pass."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol, TypeAlias
+
+Digests: TypeAlias = Mapping[str, bytes]
+"""Raw digest bytes by algorithm name (L{ALGORITHMS})."""
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+
+class Hash(Protocol):
+    """The part of C{hashlib}'s objects that is used here."""
+
+    def update(self, data: Buffer, /) -> None: ...
+
+    def digest(self) -> bytes: ...
+
+
+class Adler32:
+    """C{zlib.adler32} with the face of C{hashlib}; the grid's checksum (RFC 1950, section 8.2)."""
+
+    def __init__(self) -> None:
+        self._value = 1
+
+    def update(self, data: Buffer, /) -> None:
+        self._value = zlib.adler32(data, self._value)
+
+    def digest(self) -> bytes:
+        return self._value.to_bytes(4, "big")
+
+
+ALGORITHMS: Mapping[str, Callable[[], Hash]] = {
+    "sha256": hashlib.sha256,
+    "sha512": hashlib.sha512,
+    "sha1": lambda: hashlib.sha1(usedforsecurity=False),
+    "md5": lambda: hashlib.md5(usedforsecurity=False),
+    "adler32": Adler32,
+}
+"""Every algorithm that can be computed or compared, by its name in settings and stored attributes."""
+
+PRIMARY = "sha256"
+"""The algorithm that is always computed and stored."""
+
+
+class Hasher:
+    """
+    Several digests of one stream of bytes.
+
+    Not thread-safe: one thread at a time may call L{update}.
+    """
+
+    def __init__(self, algorithms: Iterable[str]) -> None:
+        self._hashes = {name: ALGORITHMS[name]() for name in algorithms}
+        self._updates = [each.update for each in self._hashes.values()]
+
+    def update(self, data: Buffer) -> None:
+        """Add bytes; hashing releases the interpreter lock for anything larger than 2 KiB."""
+        for update in self._updates:
+            update(data)
+
+    def digests(self) -> dict[str, bytes]:
+        """The digests of all bytes so far."""
+        return {name: each.digest() for name, each in self._hashes.items()}

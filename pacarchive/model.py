@@ -1,0 +1,137 @@
+"""The nouns that all floors share: a file's status, where its bytes lie, and what a writer may demand."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+
+import attrs
+
+from pacarchive import errors
+from pacarchive.digests import PRIMARY, Digests
+
+
+class Locality(enum.Enum):
+    """Where a file's bytes are, in the words of the WLCG Tape REST API, version 1."""
+
+    DISK = "DISK"
+    TAPE = "TAPE"
+    DISK_AND_TAPE = "DISK_AND_TAPE"
+    LOST = "LOST"
+    NONE = "NONE"
+    UNAVAILABLE = "UNAVAILABLE"
+
+
+@attrs.frozen(kw_only=True)
+class FileStatus:
+    """
+    What is known of a stored file without reading its data.
+
+    @ivar file_id: The id.
+    @ivar path: The file's full path in the storage system; for the C{X-Pacifica-File} header and logs.
+    @ivar size: Bytes.
+    @ivar mtime: Modification time, float seconds since the epoch.
+    @ivar ctime: Status change time, float seconds since the epoch.
+    @ivar bytes_per_level: Bytes on each storage level, fastest first.
+    @ivar media: The medium of each level (C{"disk"}, C{"tape"}), as many as C{bytes_per_level}.
+    @ivar locality: Where the bytes are.
+    @ivar digests: Stored digests; empty where none was ever computed.
+    @ivar generation: Opaque; differs whenever the content may differ.  Used for the entity tag of files
+        that have no stored digest.
+    """
+
+    file_id: int
+    path: str
+    size: int
+    mtime: float
+    ctime: float
+    bytes_per_level: Sequence[int]
+    media: Sequence[str]
+    locality: Locality
+    digests: Digests
+    generation: str
+
+    @property
+    def etag(self) -> str:
+        """The strong entity tag, quotes included (RFC 9110, section 8.8.3)."""
+        digest = self.digests.get(PRIMARY)
+        return f'"{digest.hex() if digest is not None else self.generation}"'
+
+    @property
+    def storage_media(self) -> str:
+        """The predecessor's word: the medium of the fastest level that holds the whole file, or C{"error"}."""
+        for level, medium in zip(self.bytes_per_level, self.media, strict=True):
+            if level == self.size:
+                return medium
+        return "error"
+
+
+class Overwrite(enum.Enum):
+    """What a PUT or move to a taken id does."""
+
+    ALLOW = "allow"
+    """Replace atomically."""
+    IDENTICAL = "identical"
+    """Succeed only with the very bytes that are stored already, so that a retry is safe."""
+    DENY = "deny"
+    """Refuse: the archive is write-once."""
+
+
+@attrs.frozen(kw_only=True)
+class WriteConditions:
+    """
+    What must be true of an id when it is written, checked early and again at the moment of publishing.
+
+    @ivar overwrite: The policy for a taken id.
+    @ivar if_absent: The request's C{If-None-Match: *}.
+    @ivar if_match: The entity tags of C{If-Match}; C{"*"} stands for any existing file.  C{None}: no condition.
+    """
+
+    overwrite: Overwrite = Overwrite.ALLOW
+    if_absent: bool = False
+    if_match: frozenset[str] | None = None
+
+    @property
+    def unconditional(self) -> bool:
+        """Whether the state of the id makes no difference."""
+        return self.overwrite is Overwrite.ALLOW and not self.if_absent and self.if_match is None
+
+    def require(self, current: FileStatus | None) -> None:
+        """
+        Hold the state of an id against these conditions.  Whether the bytes are those of the stored version
+        (L{Overwrite.IDENTICAL}) is for the backend to find out.
+
+        @param current: The published version, if there is one.
+        @raise errors.PreconditionFailed: By C{if_absent} or C{if_match}.
+        @raise errors.AlreadyExists: By the overwrite policy.
+        """
+        if self.if_match is not None and (current is None or not ({current.etag, "*"} & self.if_match)):
+            raise errors.PreconditionFailed("The file is not the one that If-Match names.")
+        if current is None:
+            return
+        if self.if_absent:
+            raise errors.PreconditionFailed("The id is taken, and If-None-Match: * wants it free.")
+        if self.overwrite is Overwrite.DENY:
+            raise errors.AlreadyExists("The id is taken, and this archive does not overwrite.")
+
+
+class Durability(enum.Enum):
+    """What an acknowledged write has survived."""
+
+    FULL = "full"
+    """File, directory and every new parent are on stable storage."""
+    RELAXED = "relaxed"
+    """Nothing was synced: for scratch use only."""
+
+
+@attrs.frozen
+class Health:
+    """
+    Whether the storage can serve.
+
+    @ivar ready: Requests can be expected to succeed.
+    @ivar words: For the operator: what is wrong, or a summary.
+    """
+
+    ready: bool
+    words: str

@@ -1,0 +1,277 @@
+"""The settings, section by section.
+
+Each section of the file is a frozen attrs class and each key a field of it.  C{metadata} holds C{"doc"}, which feeds
+C{--help}, C{pacarchive config} and the manual; C{"default"}, the words for a default that is computed; C{"key"}, the
+name in the file where it differs from the field's; and C{"secret"}, which hides the value.
+"""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import attrs
+
+from pacarchive.converters import (
+    count,
+    digest_names,
+    directories,
+    directory,
+    endpoint_strings,
+    flag,
+    line,
+    port_number,
+    seconds,
+    size,
+    time_zone,
+    timeout,
+    worker_count,
+)
+from pacarchive.model import Durability, Overwrite
+
+DEFAULT_ENDPOINT = "tcp:8080:interface=127.0.0.1"
+"""Loopback only: a server that nobody configured is not for strangers."""
+
+
+class Compatibility(enum.Enum):
+    """How close to the predecessor the answers are."""
+
+    NONE = "none"
+    PACIFICA = "pacifica"
+
+
+class VerifyReads(enum.Enum):
+    """Which whole reads are compared with the stored digest while they stream."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+@attrs.frozen(kw_only=True)
+class ServerSettings:
+    """What is served, where and how: C{[server]}."""
+
+    type: str = attrs.field(
+        default="posix",
+        converter=line,
+        metadata={"doc": "The storage backend: posix, memory (for trials; forgets everything) or an installed plugin."},
+    )
+    prefix: Path = attrs.field(
+        default=Path("archive"),
+        converter=directory,
+        metadata={
+            "doc": "The directory that the archive lives in. It must exist; only the default is made when missing.",
+            "default": "./archive",
+        },
+    )
+    endpoints: tuple[str, ...] = attrs.field(
+        default=DEFAULT_ENDPOINT,
+        converter=endpoint_strings,
+        metadata={
+            "key": "endpoint",
+            "doc": "Where to listen: Twisted endpoint strings, one per line or with semicolons between them.",
+        },
+    )
+    workers: int = attrs.field(
+        default=0,
+        converter=worker_count,
+        metadata={"doc": "Worker processes; 0 stands for one per usable core.", "default": "0"},
+    )
+    compatibility: Compatibility = attrs.field(
+        default=Compatibility.NONE,
+        converter=Compatibility,
+        metadata={"doc": "pacifica: answer with the status codes and habits of pacifica-archiveinterface; or none."},
+    )
+    overwrite: Overwrite = attrs.field(
+        converter=Overwrite,
+        metadata={
+            "doc": "What a PUT or move to a taken id does. allow: replace atomically; identical: succeed only with the "
+            "very same bytes; deny: refuse.",
+            "default": "allow; deny with compatibility = pacifica",
+        },
+    )
+    move_roots: tuple[Path, ...] = attrs.field(
+        converter=directories,
+        metadata={
+            "doc": "Existing directories, one per line, that PATCH may move files from; symbolic links are resolved.",
+            "default": "the prefix",
+        },
+    )
+    asctime_zone: ZoneInfo = attrs.field(
+        default=ZoneInfo("UTC"),
+        converter=time_zone,
+        metadata={"doc": "The time zone of Last-Modified headers that name none (C's asctime format)."},
+    )
+    verify_reads: VerifyReads = attrs.field(
+        default=VerifyReads.AUTO,
+        converter=VerifyReads,
+        metadata={
+            "doc": "Compare whole reads with the stored digest while they stream, and break off on a mismatch: always, "
+            "never, or auto: wherever it does not cost zero-copy sending."
+        },
+    )
+    digests: tuple[str, ...] = attrs.field(
+        default=(),
+        converter=digest_names,
+        metadata={"doc": "Digests stored beside sha256 with each new file: any of md5, adler32, sha1, sha512."},
+    )
+    durability: Durability = attrs.field(
+        default=Durability.FULL,
+        converter=Durability,
+        metadata={
+            "doc": "full: an acknowledged write is on stable storage. relaxed: nothing is synced, a power cut loses "
+            "acknowledged files; for scratch use only."
+        },
+    )
+    drain_timeout: float = attrs.field(
+        default=60,
+        converter=seconds,
+        metadata={"doc": "How long transfers may go on after SIGTERM, in seconds."},
+    )
+
+    @overwrite.default
+    def _overwrite_default(self) -> Overwrite:
+        return Overwrite.DENY if self.compatibility is Compatibility.PACIFICA else Overwrite.ALLOW
+
+    @move_roots.default
+    def _move_roots_default(self) -> tuple[Path, ...]:
+        return (self.prefix,)
+
+
+@attrs.frozen(kw_only=True)
+class LimitSettings:
+    """What one client may ask for and how long it may take: C{[limits]}."""
+
+    request_line: int = attrs.field(
+        default=8192, converter=size, metadata={"doc": "The longest request line, in bytes; beyond it: 414."}
+    )
+    header_bytes: int = attrs.field(
+        default=32 * 2**10, converter=size, metadata={"doc": "All header fields together, in bytes; beyond: 431."}
+    )
+    header_count: int = attrs.field(
+        default=100, converter=count, metadata={"doc": "The most header fields; beyond: 431."}
+    )
+    header_timeout: float = attrs.field(
+        default=60, converter=timeout, metadata={"doc": "Time for the whole head of a request, in seconds."}
+    )
+    idle_timeout: float = attrs.field(
+        default=75,
+        converter=timeout,
+        metadata={"doc": "How long a connection without a request stays open, in seconds."},
+    )
+    progress_timeout: float = attrs.field(
+        default=60,
+        converter=timeout,
+        metadata={"doc": "A transfer in which no byte moves for this long is broken off, in seconds."},
+    )
+    linger_timeout: float = attrs.field(
+        default=5,
+        converter=seconds,
+        metadata={"doc": "How long a refused sender is still read from, so that it sees the answer, in seconds."},
+    )
+    connections: int = attrs.field(
+        default=10_000, converter=count, metadata={"doc": "Open connections per worker process."}
+    )
+    transfers: int = attrs.field(
+        default=512,
+        converter=count,
+        metadata={"doc": "Bodies under way (PUT and GET) per worker process; beyond: 503."},
+    )
+    body: int = attrs.field(
+        default=16 * 2**40, converter=size, metadata={"doc": "The largest body, in bytes; beyond: 413."}
+    )
+
+
+@attrs.frozen(kw_only=True)
+class PoolSettings:
+    """Threads per worker process: C{[pools]}."""
+
+    io: int = attrs.field(
+        default=16, converter=count, metadata={"doc": "Threads for the local file system, per worker process."}
+    )
+
+
+@attrs.frozen(kw_only=True)
+class PosixSettings:
+    """The C{posix} backend's own: C{[posix]}."""
+
+    use_id2filename: bool = attrs.field(
+        default=False,
+        converter=flag,
+        metadata={"doc": "Spread the files over a tree of directories made from the id, instead of one directory."},
+    )
+
+
+@attrs.frozen
+class MemorySettings:
+    """The C{memory} backend has nothing to set: C{[memory]}."""
+
+
+@attrs.frozen(kw_only=True)
+class HpssSettings:
+    """The C{hpss} backend's own: C{[hpss]}."""
+
+    auth: str = attrs.field(
+        default="/var/hpss/etc/hpss.unix.keytab",
+        converter=line,
+        metadata={"doc": "The key table file that HPSS is logged in to with."},
+    )
+    sitename: str = attrs.field(default="example.com", converter=line, metadata={"doc": "The HPSS site's name."})
+    user: str = attrs.field(default="hpss.unix", converter=line, metadata={"doc": "The HPSS user."})
+    accept_latency: float = attrs.field(
+        default=5,
+        converter=seconds,
+        metadata={"doc": "The delay to the first byte up to which a file counts as being on disk, in seconds."},
+    )
+
+
+@attrs.frozen(kw_only=True)
+class SidebandSettings:
+    """The C{hsmsideband} backend's own: C{[hsm_sideband]}."""
+
+    sam_qfs_prefix: str = attrs.field(
+        default="/data/pacifica/test/",
+        converter=line,
+        metadata={"doc": "The part of a file's path that the SAM-QFS database leaves out."},
+    )
+    schema: str = attrs.field(default="samqfs1db", converter=line, metadata={"doc": "The sideband database."})
+    host: str = attrs.field(default="host", converter=line, metadata={"doc": "The database server."})
+    user: str = attrs.field(default="user", converter=line, metadata={"doc": "The database user."})
+    password: str = attrs.field(
+        default="", repr=False, metadata={"doc": "The database user's password.", "secret": True}
+    )
+    port: int = attrs.field(default=3306, converter=port_number, metadata={"doc": "The database server's TCP port."})
+
+
+@attrs.frozen(kw_only=True)
+class BackendSettings:
+    """
+    What a backend is made from.
+
+    @ivar own: An instance of its provider's C{settings_class}.
+    """
+
+    prefix: Path
+    move_roots: tuple[Path, ...]
+    digests: tuple[str, ...]
+    durability: Durability
+    io_threads: int
+    own: Any
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """
+    Everything that is in force.  Can be pickled: worker processes get it through a pipe.
+
+    @ivar source: The path of the file that was read, if any.
+    """
+
+    server: ServerSettings
+    limits: LimitSettings
+    pools: PoolSettings
+    backend: BackendSettings
+    source: str | None

@@ -1,0 +1,130 @@
+"""Assembly: from settings to what runs.  The only place that knows all the parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.logger import Logger
+
+from pacarchive import __version__
+from pacarchive.config import Settings, find_provider
+from pacarchive.interfaces import IArchiveBackend
+from pacarchive.listening import served_url, server_endpoints
+from pacarchive.model import Durability
+from pacarchive.notify import LaunchedService
+from pacarchive.threads import BlockingPool
+from pacarchive.web.api import ArchiveApplication
+from pacarchive.web.download import Sender
+from pacarchive.web.site import ArchiveSite
+from pacarchive.workers import Supervisor
+
+_log = Logger()
+
+
+class ArchiveService(Service):
+    """
+    All of one process: backend, pools and listening ports.
+
+    Its stop has an order, which C{MultiService} would not keep: no new connections; the requests under way, within the limit; then what
+    they needed.
+
+    @ivar ports: The listening ports, once it has started.
+    """
+
+    def __init__(
+        self,
+        backend: IArchiveBackend,
+        sending: BlockingPool,
+        site: ArchiveSite,
+        endpoints: Sequence[IStreamServerEndpoint],
+        drain_timeout: float,
+    ) -> None:
+        self._backend = backend
+        self._sending = sending
+        self._site = site
+        self._endpoints = endpoints
+        self._drain_timeout = drain_timeout
+        self.ports: list[IListeningPort] = []
+
+    def startService(self) -> Deferred[None]:
+        """Fires when requests are answered, or fails with the reason why they are not."""
+        super().startService()
+        return Deferred.fromCoroutine(self._start())
+
+    def stopService(self) -> Deferred[None]:
+        """Fires when everything is released."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _start(self) -> None:
+        await maybeDeferred(self._backend.startService)
+        self._sending.start()
+        for endpoint in self._endpoints:
+            self.ports.append(await endpoint.listen(self._site))
+
+    async def _stop(self) -> None:
+        ports, self.ports = self.ports, []
+        await gatherResults([maybeDeferred(port.stopListening) for port in ports])
+        await self._site.drain(self._drain_timeout)
+        self._sending.stop()
+        await maybeDeferred(self._backend.stopService)
+        if self._site.events:
+            counted = ", ".join(f"{kind} {count}" for kind, count in sorted(self._site.events.items()))
+            _log.info("refused or failed while it ran: {counted}", counted=counted)
+
+
+def make_archive_service(
+    reactor: Any, settings: Settings, endpoints: Sequence[IStreamServerEndpoint]
+) -> ArchiveService:
+    """
+    Build what serves in one process.
+
+    @param reactor: The reactor.
+    @param settings: The settings in force.
+    @param endpoints: Where to listen.
+    """
+    server, limits = settings.server, settings.limits
+    backend = find_provider(server.type).make(reactor, settings.backend)
+    sending = BlockingPool(reactor, "send", settings.pools.io)
+    application = ArchiveApplication(
+        backend=backend,
+        sender=Sender(reactor, sending, server.verify_reads, limits.progress_timeout),
+        settings=server,
+        body_limit=limits.body,
+        clock=reactor,
+    )
+    site = ArchiveSite(application.resource(), limits, reactor)
+    return ArchiveService(backend, sending, site, endpoints, server.drain_timeout)
+
+
+def make_service(settings: Settings) -> IService:
+    """
+    Build what C{twistd} runs: one process, or a supervisor of several.
+
+    @param settings: The settings in force.
+    """
+    from twisted.internet import reactor
+
+    server = settings.server
+    if server.durability is Durability.RELAXED:
+        _log.warn("durability = relaxed: a power cut loses files that were acknowledged")
+    what = f"pacarchive {__version__}: {server.type} archive {server.prefix} on"
+    if server.workers > 1:
+        supervisor = Supervisor(reactor, settings)
+        return LaunchedService(
+            reactor, supervisor, lambda: f"{what} {' '.join(supervisor.urls)} ({server.workers} workers)"
+        )
+    archive = make_archive_service(reactor, settings, server_endpoints(reactor, server.endpoints))
+
+    def describe() -> str:
+        urls = [
+            served_url(description, port.getHost())
+            for description, port in zip(server.endpoints, archive.ports, strict=True)
+        ]
+        return f"{what} {' '.join(urls)}"
+
+    return LaunchedService(reactor, archive, describe)

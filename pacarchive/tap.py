@@ -1,0 +1,137 @@
+"""C{twistd pacarchive}: the command line, and the way from it to the service."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+import attrs
+from twisted.internet.endpoints import quoteStringArgument, serverFromString
+from twisted.python import usage
+
+from pacarchive.config import (
+    CONFIG_VARIABLE,
+    DEFAULT_ENDPOINT,
+    VARIABLES,
+    ConfigError,
+    ServerSettings,
+    Settings,
+    default_words,
+    key_of,
+    load,
+)
+
+if TYPE_CHECKING:
+    from twisted.application.service import IService
+
+DEFAULT_PORT = "8080"
+DEFAULT_ADDRESS = "127.0.0.1"
+
+BAD_CONFIGURATION = 2
+"""The exit code for settings that cannot be used, so that a supervisor can tell it from a crash."""
+
+_EXAMPLES = f"""
+Examples:
+  twistd -n pacarchive
+      serves ./archive on {DEFAULT_ADDRESS}, port {DEFAULT_PORT}.
+  twistd -n pacarchive -t posix --prefix /srv/archive --endpoint 'tcp:8080:interface=\\:\\:'
+      serves /srv/archive on all addresses.
+
+What is not given here comes from the environment ({", ".join(VARIABLES)}), then
+from the settings file. "pacarchive config" prints what is in force.
+"""
+
+
+def _server_doc(key: str) -> str:
+    """The words on a key of C{[server]}, with its default."""
+    field = next(field for field in attrs.fields(ServerSettings) if key_of(field) == key)
+    return f"{field.metadata['doc']} [default: {default_words(field)}]"
+
+
+class Options(usage.Options):
+    """
+    The options of the predecessor, and endpoints and workers.
+
+    @ivar settings: What they amount to together with the file and the environment, once they are parsed.
+    """
+
+    synopsis = "[options]"
+    longdesc = "Serves an archive of files by number over HTTP."
+    optParameters = [  # noqa: RUF012  (usage.Options demands it this way)
+        ["config", "c", None, f"The settings file. [default: that of {CONFIG_VARIABLE}, or none]"],
+        ["type", "t", None, _server_doc("type")],
+        ["prefix", None, None, _server_doc("prefix")],
+        ["port", "p", None, f"The TCP port to listen at; 0 takes any free one. [default: {DEFAULT_PORT}]"],
+        ["address", "a", None, f"The IP address to listen at. [default: {DEFAULT_ADDRESS}]"],
+        ["workers", None, None, _server_doc("workers")],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self["endpoints"] = []
+
+    def opt_endpoint(self, description: str) -> None:
+        self["endpoints"].append(description)
+
+    opt_endpoint.__doc__ = (
+        f"A Twisted endpoint to listen at, instead of --port and --address. Can be repeated. "
+        f"[default: {DEFAULT_ENDPOINT}]"
+    )
+
+    def getUsage(self, width: int | None = None) -> str:
+        """The help text, with examples whose lines are kept."""
+        return super().getUsage(width) + _EXAMPLES
+
+    def postOptions(self) -> None:
+        """
+        Load the settings.
+
+        @raise SystemExit: They cannot be used; the reason is on standard error.  (After C{usage.UsageError}, twistd
+            would print the whole help text and exit with 1.)
+        """
+        overrides: dict[tuple[str, str], object] = {
+            ("server", key): self[key] for key in ("type", "prefix", "workers") if self[key] is not None
+        }
+        if endpoints := self._endpoints():
+            overrides["server", "endpoint"] = endpoints
+        try:
+            self.settings: Settings = load(self["config"], os.environ, overrides)
+        except ConfigError as error:
+            _refuse(str(error))
+        for description in self.settings.server.endpoints:
+            _check_endpoint(description)
+
+    def _endpoints(self) -> tuple[str, ...]:
+        port, address = self["port"], self["address"]
+        if port is None and address is None:
+            return tuple(self["endpoints"])
+        if self["endpoints"]:
+            _refuse("command line: --endpoint cannot be combined with --port or --address")
+        port = DEFAULT_PORT if port is None else port
+        if not (port.isascii() and port.isdigit() and int(port) <= 65535):
+            _refuse(f"command line: --port: {port!r} is not a number from 0 to 65535")
+        interface = quoteStringArgument(address or DEFAULT_ADDRESS)  # type: ignore[no-untyped-call]
+        return (f"tcp:{int(port)}:interface={interface}",)
+
+
+def _check_endpoint(description: str) -> None:
+    """Let the endpoint's own parser complain now, in one line, instead of in the midst of the start."""
+    from twisted.internet import reactor  # only now: twistd's --reactor is parsed before our options
+
+    try:
+        serverFromString(reactor, description)  # type: ignore[no-untyped-call]
+    except Exception as error:  # noqa: BLE001  (parsers are plugins, and raise what they like)
+        _refuse(f"[server] endpoint: {description!r} cannot be used: {' '.join(str(error).split())}")
+
+
+def _refuse(words: str) -> NoReturn:
+    sys.stderr.write(f"pacarchive: {words}\n")
+    raise SystemExit(BAD_CONFIGURATION)
+
+
+def makeService(options: Options) -> IService:
+    """Build the service that the options describe."""
+    from pacarchive.service import make_service  # only now: --help does not need a web server
+
+    return make_service(options.settings)

@@ -1,0 +1,1 @@
+"""The HTTP face: Klein routes, body streaming, ranges, digests and errors."""

@@ -1,0 +1,303 @@
+"""Sending a file: from memory in one piece, from the page cache by the kernel, or in blocks through ours.
+
+=================  ===========================================================================================
+a small file       one read, checked against its stored digest, one write
+plain TCP          C{sendfile(2)} in bursts (L{_Pump}); no copy passes through this process, so nothing is checked
+TLS, ranges of     blocks, read ahead by one and pushed as the transport takes them; a whole file is checked, and
+remote backends    broken off before its last block when it is not what was stored
+=================  ===========================================================================================
+
+In every way a client that takes nothing for too long is dropped, and a slow one is not.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+import termios
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet import tcp
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer, IReactorFDSet, IReactorTime, IWriteDescriptor
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from pacarchive import errors
+from pacarchive.config import VerifyReads
+from pacarchive.digests import PRIMARY, Hasher
+from pacarchive.interfaces import ISendable, IStoredFile
+from pacarchive.threads import BlockingPool
+
+if TYPE_CHECKING:
+    from pacarchive.web.protocol import ArchiveRequest
+
+SMALL = 64 << 10
+"""Up to this size a file is sent in one piece, and hashed where it is: that takes less time than a thread hop."""
+
+_BURST = 16 << 20
+_BLOCK = 1 << 20
+_SLICE = 64 << 10  # what the TLS transport encrypts without copying it over and over
+
+
+class Aborted(Exception):
+    """The download was broken off; there is no one to tell."""
+
+
+class Sender:
+    """
+    Sends files, with what that needs beside the request.
+
+    @param reactor: Where sockets are waited for; also the clock.
+    @param pool: Threads for C{sendfile} and hashing.
+    @param verify: Which downloads are checked.
+    @param progress_timeout: Seconds in which at least one byte must move.
+    """
+
+    def __init__(self, reactor: Any, pool: BlockingPool, verify: VerifyReads, progress_timeout: float) -> None:
+        self._reactor = reactor
+        self._pool = pool
+        self._verify = verify
+        self._progress_timeout = progress_timeout
+
+    async def send(self, request: ArchiveRequest, stored: IStoredFile, offset: int, length: int) -> None:
+        """
+        Send bytes of a file as the body of an answer whose headers are set.
+
+        @raise errors.DigestMismatch: A whole small file is not what was stored; nothing has been sent.
+        @raise errors.BackendUnavailable: It could not be read; nothing has been sent.
+        @raise Aborted: It went wrong on the way, and the connection was cut.
+        """
+        status = stored.status
+        whole = length == status.size
+        known = PRIMARY in status.digests
+        verify = whole and known and self._verify is not VerifyReads.NEVER
+        if length <= SMALL:
+            data = await stored.read(offset, length) if length else b""
+            if whole and (verify or not known):
+                await self._settle(stored, _hashed(data))
+            request.write(data)
+            return
+        zero_copy = ISendable.providedBy(stored) and _is_plain_tcp(request)
+        # A file without digest gets one on its first whole read.
+        if zero_copy and not (whole and not known) and not (verify and self._verify is VerifyReads.ALWAYS):
+            request.write(b"")
+            if request.flush():
+                await self._pump(request, stored, offset, length)
+                return
+        await self._push(request, stored, offset, length, Hasher([PRIMARY]) if verify or (whole and not known) else None)
+
+    async def _settle(self, stored: IStoredFile, hasher: Hasher) -> None:
+        """
+        Compare a whole read with the stored digest, or store it as the digest where there was none.
+        """
+        computed, expected = hasher.digests(), stored.status.digests.get(PRIMARY)
+        if expected is None:
+            await stored.remember(computed)
+        elif computed[PRIMARY] != expected:
+            raise errors.DigestMismatch(
+                "The stored bytes no longer have the digest that was stored with them; they are not sent."
+            )
+
+    async def _pump(self, request: ArchiveRequest, stored: IStoredFile, offset: int, length: int) -> None:
+        """Let the kernel send: the reactor waits for room, a thread sends a burst."""
+        pump = _Pump(self._reactor, self._pool, self._progress_timeout, request, ISendable(stored).fileno())
+        try:
+            await pump.run(offset, length)
+        except (OSError, TimeoutError) as error:
+            _break_off(request, error)
+        finally:
+            pump.close()
+        request.sentLength += length
+
+    async def _push(
+        self, request: ArchiveRequest, stored: IStoredFile, offset: int, length: int, hasher: Hasher | None
+    ) -> None:
+        """Send through this process, one block read ahead; the last one waits for the verdict of the hash."""
+        end = offset + length
+        block = await stored.read(offset, min(_BLOCK, length))
+        flow = _Flow(_Watch(self._reactor, self._progress_timeout, request.transport.fileno()))
+        request.registerProducer(flow, True)
+        try:
+            while offset < end:
+                if hasher is not None:
+                    await self._pool.run(hasher.update, block)
+                offset += len(block)
+                if offset == end and hasher is not None:
+                    await self._settle(stored, hasher)
+                for start in range(0, len(block), _SLICE):
+                    await flow.room()
+                    request.write(block[start : start + _SLICE])
+                if offset < end:
+                    block = await stored.read(offset, min(_BLOCK, end - offset))
+        except (errors.ArchiveError, TimeoutError) as error:
+            _break_off(request, error)
+        finally:
+            if request.channel is not None:
+                request.unregisterProducer()
+
+
+def _hashed(data: bytes) -> Hasher:
+    hasher = Hasher([PRIMARY])
+    hasher.update(data)
+    return hasher
+
+
+def _is_plain_tcp(request: ArchiveRequest) -> bool:
+    return not request.isSecure() and isinstance(request.transport, tcp.Connection)
+
+
+def _break_off(request: ArchiveRequest, error: Exception) -> None:
+    """
+    End a download that has begun, so that nobody takes it for complete.
+
+    @raise Aborted: Always.
+    """
+    request.site.failed("download", request.client, error)
+    request.transport.abortConnection()
+    raise Aborted from error
+
+
+class _Watch:
+    """
+    Waits for the client, as long as it takes anything at all.
+
+    That there is no room yet does not mean that nothing moves: a socket's buffer holds megabytes, and tells of room only when much
+    of it is free.  What counts is whether the bytes in it become fewer (C{SIOCOUTQ}, see C{tcp(7)}).
+    """
+
+    def __init__(self, clock: IReactorTime, timeout: float, socket: int) -> None:
+        self._clock = clock
+        self._timeout = timeout
+        self._socket = socket
+        self._waiting: Deferred[None] | None = None
+
+    async def wait(self) -> None:
+        """
+        Wait for L{go_on}.
+
+        @raise TimeoutError: The client took nothing for too long.
+        @raise OSError: By L{give_up}.
+        """
+        self._waiting = Deferred()
+        self._left = self._outstanding()
+        self._deadline = self._clock.callLater(self._timeout, self._look)
+        try:
+            await self._waiting
+        finally:
+            self._waiting = None
+            if self._deadline.active():
+                self._deadline.cancel()
+
+    def go_on(self) -> None:
+        """There is room."""
+        if self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            waiting.callback(None)
+
+    def give_up(self, error: Exception) -> None:
+        """There will be none."""
+        if self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            waiting.errback(error)
+
+    def _look(self) -> None:
+        left = self._outstanding()
+        if left < self._left:
+            self._left = left
+            self._deadline = self._clock.callLater(self._timeout, self._look)
+        else:
+            self.give_up(TimeoutError(f"The client took nothing for {self._timeout:g} seconds."))
+
+    def _outstanding(self) -> int:
+        answer = fcntl.ioctl(self._socket, termios.TIOCOUTQ, b"\0\0\0\0")
+        return int.from_bytes(answer, sys.byteorder)
+
+
+@implementer(IPushProducer)
+class _Flow:
+    """What the transport says of its buffer, as something to await."""
+
+    def __init__(self, watch: _Watch) -> None:
+        self._watch = watch
+        self._paused = False
+
+    async def room(self) -> None:
+        """Wait until the transport takes more; fails as L{_Watch.wait}."""
+        if self._paused:
+            await self._watch.wait()
+
+    def pauseProducing(self) -> None:
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        self._paused = False
+        self._watch.go_on()
+
+    def stopProducing(self) -> None:
+        """The route is cancelled when the connection is lost."""
+
+
+@implementer(IWriteDescriptor)
+class _Pump:
+    """
+    Sends a file from the page cache to a socket.
+
+    It waits in the reactor for room in the socket, and sends in a thread, because a page that is not in memory blocks.
+    A slow client holds no thread.  The socket's descriptor is its own (C{dup}), the file's is the caller's.
+    """
+
+    def __init__(self, reactor: Any, pool: BlockingPool, timeout: float, request: ArchiveRequest, source: int) -> None:
+        self._reactor: IReactorFDSet = reactor
+        self._pool = pool
+        self._source = source
+        self._socket = os.dup(request.transport.fileno())
+        self._watch = _Watch(reactor, timeout, self._socket)
+
+    async def run(self, offset: int, length: int) -> None:
+        """
+        Send.
+
+        @raise OSError: The connection or the disk failed, or the file became shorter.
+        @raise TimeoutError: The client took nothing for too long.
+        """
+        end = offset + length
+        while offset < end:
+            offset = await self._pool.run(self._burst, offset, end)
+            if offset < end:
+                self._reactor.addWriter(self)
+                try:
+                    await self._watch.wait()
+                finally:
+                    self._reactor.removeWriter(self)
+
+    def _burst(self, offset: int, end: int) -> int:
+        stop = min(end, offset + _BURST)
+        while offset < stop:
+            try:
+                sent = os.sendfile(self._socket, self._source, offset, stop - offset)
+            except BlockingIOError:
+                break
+            if not sent:
+                raise OSError("The file became shorter while it was sent.")
+            offset += sent
+        return offset
+
+    def doWrite(self) -> None:
+        self._reactor.removeWriter(self)
+        self._watch.go_on()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The socket itself belongs to the transport, which hears of its end by itself."""
+        self._watch.give_up(OSError("The connection was lost."))
+
+    def fileno(self) -> int:
+        return self._socket
+
+    def logPrefix(self) -> str:
+        return "sendfile"
+
+    def close(self) -> None:
+        """Release the descriptor; nothing is under way."""
+        os.close(self._socket)

@@ -1,0 +1,93 @@
+"""The one place where failures become HTTP: statuses, bodies, and the words of each."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+
+import attrs
+
+from pacarchive import __version__, errors
+from pacarchive.config import Compatibility
+
+STATUSES: dict[type[errors.ArchiveError], HTTPStatus] = {
+    errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.AlreadyExists: HTTPStatus.CONFLICT,
+    errors.PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
+    errors.InvalidRequest: HTTPStatus.BAD_REQUEST,
+    errors.DigestMismatch: HTTPStatus.BAD_REQUEST,
+    errors.IncompleteBody: HTTPStatus.BAD_REQUEST,
+    errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.NoSpace: HTTPStatus.INSUFFICIENT_STORAGE,
+    errors.NotPermitted: HTTPStatus.FORBIDDEN,
+    errors.BackendUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.Offline: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+"""What each kind of failure is answered with."""
+
+_PREDECESSOR_ANSWERED_500 = frozenset(STATUSES) - {errors.Overloaded, errors.PreconditionFailed}
+_PREDECESSOR_MESSAGE = "The server encountered an unexpected condition which prevented it from fulfilling the request."
+
+
+class HTTPRefusal(errors.ArchiveError):
+    """
+    A request that HTTP itself refuses, the same in both modes.
+
+    @ivar status: The status of the answer.
+    @ivar headers: Further header fields of the answer.
+    """
+
+    def __init__(self, status: HTTPStatus, message: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = headers or {}
+
+
+@attrs.frozen
+class ErrorAnswer:
+    """A complete answer to a request that failed."""
+
+    status: HTTPStatus
+    headers: dict[str, str]
+    body: bytes
+
+
+def error_answer(error: errors.ArchiveError, compatibility: Compatibility) -> ErrorAnswer:
+    """
+    Turn a failure into an answer.
+
+    @param compatibility: In C{pacifica} mode, what the predecessor answered with 500 is a 500, and the reason
+        stands only in C{traceback}.
+    """
+    message, headers = str(error), {}
+    if isinstance(error, HTTPRefusal):
+        status, headers = error.status, error.headers
+    else:
+        status = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+        if compatibility is Compatibility.PACIFICA and _PREDECESSOR_ANSWERED_500.intersection(type(error).__mro__):
+            status, message = HTTPStatus.INTERNAL_SERVER_ERROR, _PREDECESSOR_MESSAGE
+    if isinstance(error, errors.Unavailable):
+        headers = {"Retry-After": str(error.retry_after), **headers}
+    return ErrorAnswer(status, headers, error_body(status, message, error.reason))
+
+
+def unexpected_answer(incident: str) -> ErrorAnswer:
+    """
+    The answer to a failure of the server's own.
+
+    @param incident: The identifier under which the failure is in the log; no detail goes to the client.
+    """
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    return ErrorAnswer(status, {}, error_body(status, _PREDECESSOR_MESSAGE, f"Incident {incident} in the server's log"))
+
+
+def error_body(status: HTTPStatus, message: str, reason: str) -> bytes:
+    """The JSON document of every error, with the predecessor's four keys in its order."""
+    document = {
+        "status": f"{status.value} {status.phrase}",
+        "message": message,
+        "traceback": reason,
+        "version": __version__,
+    }
+    return json.dumps(document).encode("ascii")

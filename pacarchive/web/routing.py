@@ -1,0 +1,137 @@
+"""Routes, and the one way to declare them.
+
+L{Router.answers} is the only door: whatever must be true of every request (its path, who may call, what a failure becomes) is seen
+to there, and cannot be forgotten by a route.  L{FileIdConverter} is the only place where a URL becomes a file id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+from klein import Klein
+from twisted.internet.defer import CancelledError
+from twisted.python.failure import Failure
+from twisted.web.iweb import IRequest
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.routing import BaseConverter, Map, ValidationError
+
+from pacarchive import errors
+from pacarchive.ids import parse_file_id
+from pacarchive.web.download import Aborted
+from pacarchive.web.errors import ErrorAnswer, HTTPRefusal, error_answer, unexpected_answer
+
+if TYPE_CHECKING:
+    from pacarchive.web.api import ArchiveApplication
+    from pacarchive.web.protocol import ArchiveRequest
+
+P = ParamSpec("P")
+A = TypeVar("A", bound="ArchiveApplication")
+Route = Callable[Concatenate[A, "ArchiveRequest", P], Coroutine[Any, Any, bytes]]
+
+ALLOW = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PROPFIND, PUT"
+"""What an id answers to; the predecessor said it in every answer."""
+
+_ALLOW = ALLOW.encode("ascii")
+
+
+class FileIdConverter(BaseConverter):
+    """Canonical decimal digits below 2**64; everything else is no resource of this server."""
+
+    regex = "[0-9]+"
+
+    def to_python(self, value: str) -> int:
+        try:
+            return parse_file_id(value)
+        except ValueError:
+            raise ValidationError from None
+
+
+class Router(Klein):
+    """A Klein application whose routes are declared by L{answers}."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._url_map = Map(
+            converters={"file_id": FileIdConverter}, strict_slashes=True, merge_slashes=False, redirect_defaults=False
+        )
+        self.handle_errors(HTTPException)(_unrouted)
+
+    def answers(self, method: str, url: str) -> Callable[[Route[A, P]], Route[A, P]]:
+        """
+        Declare the route for a method and a URL pattern.
+
+        The route returns the body of its answer, and raises L{errors.ArchiveError} for every refusal.
+        """
+
+        def declare(route: Route[A, P]) -> Route[A, P]:
+            @wraps(route)
+            async def guarded(app: A, request: ArchiveRequest, *args: P.args, **kwargs: P.kwargs) -> bytes:
+                request.set(b"Allow", _ALLOW)
+                try:
+                    app.authorise(request)
+                    return await route(app, request, *args, **kwargs)
+                except CancelledError:
+                    raise
+                except errors.ArchiveError as error:
+                    return refuse(app, request, error)
+                except Aborted:
+                    return b""
+                except Exception:
+                    incident = request.site.incident(f"{method} {url}", Failure())
+                    return _write(request, unexpected_answer(incident))
+
+            self.route(url, methods=[method], endpoint=route.__name__)(guarded)
+            return guarded
+
+        return declare
+
+
+def refuse(app: ArchiveApplication, request: ArchiveRequest, error: errors.ArchiveError) -> bytes:
+    """
+    Answer a failure, and log and count it once.
+
+    @return: The body of the answer.
+    """
+    answer = error_answer(error, app.compatibility)
+    if isinstance(error, errors.BackendUnavailable | errors.NoSpace) or (
+        isinstance(error, errors.DigestMismatch) and request.method == b"GET"
+    ):
+        request.site.failed(type(error).__name__, request.client, error)
+    else:
+        request.site.refused(type(error).__name__, request.client, f"{_line(request)}: {error}")
+    return _write(request, answer)
+
+
+def _line(request: IRequest) -> str:
+    """The request line, made safe for a log and short."""
+    text: bytes = request.method + b" " + request.uri
+    return text[:200].decode("ascii", "backslashreplace")
+
+
+def _write(request: ArchiveRequest, answer: ErrorAnswer) -> bytes:
+    request.setResponseCode(answer.status)
+    for name in (b"Content-Range", b"ETag", b"Last-Modified", b"Repr-Digest", b"Digest"):
+        if answer.status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            request.responseHeaders.removeHeader(name)
+    for field, value in answer.headers.items():
+        request.set(field.encode("ascii"), value)
+    if request.method == b"HEAD":
+        return b""
+    request.set(b"Content-Type", b"application/json")
+    request.set(b"Content-Length", b"%d" % len(answer.body))
+    return answer.body
+
+
+def _unrouted(app: ArchiveApplication, request: ArchiveRequest, failure: Failure) -> bytes:
+    """What no route answers to."""
+    request.set(b"Allow", _ALLOW)
+    if isinstance(failure.value, MethodNotAllowed):
+        allow = ", ".join(sorted(failure.value.valid_methods or ()))
+        refusal = HTTPRefusal(
+            HTTPStatus.METHOD_NOT_ALLOWED, "Specified method is invalid for this resource", {"Allow": allow}
+        )
+        return refuse(app, request, refusal)
+    return refuse(app, request, errors.NotFound("No such resource: a path here is one file id."))

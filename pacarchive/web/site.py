@@ -1,0 +1,164 @@
+"""The listening side: what all connections of one process share."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocol, IReactorTime
+from twisted.internet.protocol import Protocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import IResource
+from twisted.web.server import Request, Site
+
+from pacarchive import errors
+from pacarchive.config import LimitSettings
+from pacarchive.web.errors import error_body
+from pacarchive.web.protocol import ArchiveChannel, ArchiveRequest
+
+_log = Logger()
+
+
+class ArchiveSite(Site):
+    """
+    Makes connections, counts them and what goes on in them, and drains them at the end.
+
+    @ivar limits: The limits in force.
+    @ivar draining: Whether the service is stopping: every answer then says that it is the connection's last.
+    @ivar events: How often each kind of refusal or failure has happened.
+    """
+
+    noisy = False
+
+    def __init__(self, resource: IResource, limits: LimitSettings, reactor: IReactorTime) -> None:
+        super().__init__(
+            resource, requestFactory=ArchiveRequest, timeout=limits.idle_timeout, reactor=reactor,
+            parsePOSTFormSubmission=False,
+        )  # fmt: skip
+        self.protocol = ArchiveChannel
+        self.limits = limits
+        self.draining = False
+        self.events: Counter[str] = Counter()
+        self._connections: set[ArchiveChannel] = set()
+        self._transfers = 0
+        self._drained: Deferred[None] | None = None
+
+    def startFactory(self) -> None:
+        """There is no access log of twisted.web's to open."""
+
+    def stopFactory(self) -> None:
+        """Nor one to close."""
+
+    def log(self, request: Request) -> None:
+        """Successful requests are not logged: a line a request costs a quarter of the rate."""
+
+    def buildProtocol(self, addr: IAddress | None) -> IProtocol | None:
+        if len(self._connections) >= self.limits.connections:
+            self.refused("connections", addr, "There are too many connections.")
+            return _Busy()
+        return super().buildProtocol(addr)
+
+    def connection_made(self, channel: ArchiveChannel) -> None:
+        """A connection begins."""
+        self._connections.add(channel)
+
+    def connection_lost(self, channel: ArchiveChannel) -> None:
+        """A connection has ended."""
+        self._connections.discard(channel)
+        if not self._connections and self._drained is not None:
+            drained, self._drained = self._drained, None
+            drained.callback(None)
+
+    @contextmanager
+    def transfer(self) -> Iterator[None]:
+        """
+        Count a body in either direction while it moves.
+
+        @raise errors.Overloaded: There are as many as allowed.
+        """
+        if self._transfers >= self.limits.transfers:
+            raise errors.Overloaded("The server has as many transfers under way as it takes.", retry_after=5)
+        self._transfers += 1
+        try:
+            yield
+        finally:
+            self._transfers -= 1
+
+    def refused(self, kind: str, peer: IAddress | None, message: str) -> None:
+        """Count and log what a client did wrong, or what a limit refused."""
+        self.events[kind] += 1
+        _log.info("refused ({kind}) {peer}: {message}", kind=kind, peer=_spoken(peer), message=message)
+
+    def failed(self, kind: str, peer: IAddress | None, error: Exception) -> None:
+        """Count and log what the archive could not do."""
+        self.events[kind] += 1
+        cause = error.__cause__
+        _log.error(
+            "failed ({kind}) {peer}: {message} {cause}",
+            kind=kind, peer=_spoken(peer), message=str(error), cause=str(cause) if cause else "",
+        )  # fmt: skip
+
+    def incident(self, what: str, reason: Failure) -> str:
+        """
+        Count and log a failure that nobody foresaw.
+
+        @return: The identifier by which it is found in the log.
+        """
+        self.events["incident"] += 1
+        identifier = uuid.uuid4().hex[:12]
+        _log.failure("incident {identifier}: {what}", failure=reason, identifier=identifier, what=what)
+        return identifier
+
+    def drain(self, limit: float) -> Deferred[None]:
+        """
+        Let requests that are under way finish, and close every connection.
+
+        @param limit: Seconds after which what is left is cut.
+        @return: Fires when no connection is left.
+        """
+        self.draining = True
+        done: Deferred[None] = Deferred()
+        for channel in list(self._connections):
+            channel.close_when_idle()
+        if not self._connections:
+            done.callback(None)
+            return done
+        self._drained = done
+        deadline: IDelayedCall = self.reactor.callLater(limit, self._cut)
+
+        def stop_clock(result: None) -> None:
+            if deadline.active():
+                deadline.cancel()
+
+        return done.addCallback(stop_clock)
+
+    def _cut(self) -> None:
+        _log.warn("cutting {count} connections at the end of the drain", count=len(self._connections))
+        for channel in list(self._connections):
+            channel.transport.abortConnection()
+
+
+def _spoken(peer: IAddress | None) -> str:
+    host, port = getattr(peer, "host", None), getattr(peer, "port", None)
+    return f"{host}:{port}" if host is not None else "local"
+
+
+class _Busy(Protocol):
+    """Tells a client that there are too many, and hangs up."""
+
+    def connectionMade(self) -> None:
+        message = "The server has as many connections as it takes."
+        body = error_body(HTTPStatus.SERVICE_UNAVAILABLE, message, message)
+        head = (
+            "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 5\r\n"
+            f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        transport = self.transport
+        assert transport is not None, "a protocol that is connected has one"
+        transport.write(head.encode("ascii") + body)
+        transport.loseConnection()

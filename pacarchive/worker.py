@@ -1,0 +1,141 @@
+"""One worker process: C{python -m pacarchive.worker}, started by L{pacarchive.workers.Supervisor} only.
+
+L{pacarchive.workers} says what the two tell each other.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from twisted.application.service import IService
+from twisted.internet import main as endings
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import ConnectionDone, ReactorNotRunning
+from twisted.internet.interfaces import IReadDescriptor, IStreamServerEndpoint
+from twisted.internet.task import LoopingCall
+from twisted.logger import FileLogObserver, LogEvent, eventAsText, globalLogBeginner
+from zope.interface import implementer
+
+from pacarchive.listening import worker_endpoints
+from pacarchive.notify import failure_words
+from pacarchive.workers import ALIVE, CONTROL, FAILED, HEARTBEAT, READY, Assignment
+
+if TYPE_CHECKING:
+    from twisted.python.failure import Failure
+
+_LONGEST_REASON = 1000  # a write to a pipe is all or nothing up to 4096 bytes
+
+MakeService = Callable[[Any, Any, Sequence[IStreamServerEndpoint]], IService]
+"""From reactor, settings and endpoints to what serves; its C{startService} may return a Deferred."""
+
+
+def run(make_service: MakeService) -> int:
+    """
+    Serve until SIGTERM, and drain then; or until the parent is gone, and end at once.
+
+    @param make_service: Makes what serves.
+    @return: The exit status.
+    """
+    # Ctrl-C in a terminal reaches the whole process group; what to do about it is the parent's decision.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    assignment: Assignment = pickle.load(sys.stdin.buffer)  # noqa: S301  (the parent's own)
+    globalLogBeginner.beginLoggingTo([FileLogObserver(sys.stderr, _log_line)])
+    from twisted.internet import reactor
+
+    return _Process(reactor, assignment, make_service).run()
+
+
+class _Process:
+    """
+    The worker's life between start and exit.
+    """
+
+    def __init__(self, reactor: Any, assignment: Assignment, make_service: MakeService) -> None:
+        self._reactor = reactor
+        self._assignment = assignment
+        self._make_service = make_service
+        self._status = 0
+
+    def run(self) -> int:
+        os.set_blocking(CONTROL, False)
+        self._reactor.addReader(_Lifeline())
+        beat = LoopingCall(_tell, ALIVE)
+        beat.clock = self._reactor
+        beat.start(HEARTBEAT)
+        self._reactor.callWhenRunning(self._start)
+        self._reactor.run()
+        return self._status
+
+    def _start(self) -> None:
+        Deferred.fromCoroutine(self._serve()).addCallbacks(lambda _: _tell(READY), self._failed)
+
+    async def _serve(self) -> None:
+        endpoints = worker_endpoints(self._reactor, self._assignment.listeners, self._assignment.index)
+        service = self._make_service(self._reactor, self._assignment.settings, endpoints)
+        self._reactor.addSystemEventTrigger("before", "shutdown", _drain, service)
+        await maybeDeferred(service.startService)
+
+    def _failed(self, failure: Failure) -> None:
+        _tell(f"{FAILED} {failure_words(failure)[:_LONGEST_REASON]}")
+        self._status = 1
+        with suppress(ReactorNotRunning):  # stopped while it started
+            self._reactor.stop()
+
+
+def _drain(service: IService) -> object:
+    # The parent's SIGTERM may come on top of one that a terminal or an operator sent to the whole group.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    return service.stopService()
+
+
+def _tell(line: str) -> None:
+    # A parent that is gone ends this process through the lifeline; one that does not read can miss a sign of life.
+    with suppress(BlockingIOError, BrokenPipeError):
+        os.write(CONTROL, f"{line}\n".encode())
+
+
+@implementer(IReadDescriptor)
+class _Lifeline:
+    """
+    Standard input, which ends when the parent is gone, however it went.
+
+    Nothing is drained then: nobody replaces this process, and a new parent may already wait for its port.  It is as if
+    the whole server had been killed, which loses no acknowledged file.
+    """
+
+    def fileno(self) -> int:
+        return 0
+
+    def logPrefix(self) -> str:
+        return "lifeline"
+
+    def doRead(self) -> Any:
+        return None if os.read(0, 1) else endings.CONNECTION_DONE
+
+    def connectionLost(self, reason: Failure) -> None:
+        # The reactor's own end comes here too, with another reason.
+        if reason.check(ConnectionDone):
+            os._exit(1)
+
+
+def _log_line(event: LogEvent) -> str | None:
+    """As twistd would write it, but without the time, which the parent adds."""
+    text = eventAsText(event, includeTimestamp=False)
+    return f"{text}\n" if text else None
+
+
+def main() -> None:
+    """Serve the archive."""
+    from pacarchive.service import make_archive_service
+
+    sys.exit(run(make_archive_service))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,333 @@
+"""The parent of the worker processes: starts, watches, replaces and drains them.
+
+It serves nothing and opens nothing of the archive.  What parent and worker say to each other:
+
+  - standard input: the pickled L{Assignment}.  It stays open; its end tells the worker that the parent is gone.
+  - descriptor L{CONTROL}: lines from the worker, L{READY}, L{FAILED} with a reason, and L{ALIVE} every
+    L{HEARTBEAT} seconds.
+  - standard output and error: log lines, which the parent logs as its own.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from functools import partial
+from pickle import dumps
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, FirstError, gatherResults
+from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
+from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.logger import Logger
+
+from pacarchive.listening import Listener, PortReservation
+from pacarchive.notify import StartError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from twisted.internet.interfaces import IProcessTransport, IReactorTime
+    from twisted.python.failure import Failure
+
+    from pacarchive.config import Settings
+
+CONTROL = 3
+READY = "ready"
+FAILED = "failed"
+ALIVE = "alive"
+
+HEARTBEAT = 5.0
+"""Seconds between a worker's signs of life."""
+SILENCE = 60.0
+"""A worker that gives none for this long hangs, and is killed."""
+FIRST_PAUSE = 1.0
+"""Seconds before a dead worker is replaced the first time; doubled each time up to L{LONGEST_PAUSE}."""
+LONGEST_PAUSE = 60.0
+SETTLED = 60.0
+"""A worker that lived this long is not the one that keeps dying: the pauses begin anew."""
+GRACE = 5.0
+"""What a worker gets beyond the drain limit to release its pools, before it is killed."""
+
+# Without -P, python -m would look for the package in the working directory first.
+COMMAND = (sys.executable, "-P", "-m", "pacarchive.worker")
+
+_CHECKS = 4  # within SILENCE
+_LINGER = 2.0  # what still waits in a dead worker's pipes is read within it
+_LONGEST_LINE = 64 * 1024
+# Meant for the process that systemd started, and wrong in its children.
+_OWN_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+
+_log = Logger()
+
+
+@attrs.frozen
+class Assignment:
+    """
+    Everything a worker needs to know.
+
+    @ivar index: Its number, from zero.
+    """
+
+    settings: Settings
+    index: int
+    listeners: tuple[Listener, ...]
+
+
+class Supervisor(Service):
+    """
+    Keeps C{settings.server.workers} processes serving.
+
+    @param reactor: The reactor, also the source of time.
+    @param settings: The settings, for the workers.
+    @param command: What a worker is.
+    """
+
+    def __init__(self, reactor: Any, settings: Settings, *, command: Sequence[str] = COMMAND) -> None:
+        self._reactor = reactor
+        self._settings = settings
+        self._command = command
+        self._reservation = PortReservation()
+        self._listeners: list[Listener] = []
+        self._workers: dict[int, _Worker] = {}
+        self._keepers: list[Deferred[None]] = []
+        self._pauses: set[Deferred[None]] = set()
+
+    @property
+    def urls(self) -> list[str]:
+        """Where clients find the archive, once started."""
+        return [each.url for each in self._listeners]
+
+    def startService(self) -> Deferred[None]:
+        """
+        Start all workers.
+
+        @return: Fires when all of them serve; fails when a port is taken or a worker cannot start.  There is no second
+            try then, and C{stopService} is to be called.
+        """
+        super().startService()  # type: ignore[no-untyped-call]
+        return Deferred.fromCoroutine(self._start())
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Let all workers drain, and kill those that exceed the limit.
+
+        @return: Fires when none is left.
+        """
+        super().stopService()  # type: ignore[no-untyped-call]
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _start(self) -> None:
+        self._listeners = self._reservation.reserve(self._reactor, self._settings.server.endpoints)
+        workers = [self._spawn(index) for index in range(self._settings.server.workers)]
+        for worker in workers:
+            keeper = Deferred.fromCoroutine(self._keep(worker))
+            self._keepers.append(keeper.addErrback(partial(_log.failure, "a worker is no longer looked after")))
+        try:
+            await gatherResults([worker.ready for worker in workers], consumeErrors=True)
+        except FirstError as error:
+            error.subFailure.raiseException()
+
+    async def _stop(self) -> None:
+        for pause in list(self._pauses):
+            pause.cancel()
+        for worker in self._workers.values():
+            worker.signal(signal.SIGTERM)
+        limit = self._reactor.callLater(self._settings.server.drain_timeout + GRACE, self._kill)
+        await DeferredList(self._keepers)
+        if limit.active():
+            limit.cancel()
+        self._reservation.close()
+
+    def _kill(self) -> None:
+        for index, worker in self._workers.items():
+            _log.warn("worker {index} has not finished within the drain limit; killed", index=index)
+            worker.signal(signal.SIGKILL)
+
+    async def _keep(self, worker: _Worker) -> None:
+        """Replace a worker whenever it ends, until the service stops."""
+        index = worker.index
+        pause = FIRST_PAUSE
+        while True:
+            born = self._reactor.seconds()
+            reason = await worker.ended
+            del self._workers[index]
+            # One that has never served says why in `ready`, where the start-up waits for it.
+            if not self.running or (worker.first and not worker.served):
+                return
+            if self._reactor.seconds() - born >= SETTLED:
+                pause = FIRST_PAUSE
+            _log.error("worker {index}: {reason}; replaced in {pause:g} s", index=index, reason=reason, pause=pause)
+            await self._sleep(pause)
+            if not self.running:
+                return
+            pause = min(2 * pause, LONGEST_PAUSE)
+            worker = self._spawn(index, first=False)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Wait, but not longer than the service runs."""
+        pause: Deferred[None] = deferLater(self._reactor, seconds)
+        self._pauses.add(pause)
+        try:
+            await pause
+        except CancelledError:
+            _log.debug("no worker is replaced any more")
+        finally:
+            self._pauses.discard(pause)
+
+    def _spawn(self, index: int, *, first: bool = True) -> _Worker:
+        descriptors: dict[int, Any] = {0: "w", 1: "r", 2: "r", CONTROL: "r"}
+        listeners = []
+        for listener in self._listeners:
+            if listener.descriptor is not None:
+                number = len(descriptors)
+                descriptors[number] = listener.descriptor
+                listener = attrs.evolve(listener, descriptor=number)
+            listeners.append(listener)
+        assignment = Assignment(self._settings, index, tuple(listeners))
+        worker = self._workers[index] = _Worker(self._reactor, index, first, dumps(assignment))
+        try:
+            self._reactor.spawnProcess(
+                worker, self._command[0], self._command, env=_environment(os.environ), childFDs=descriptors
+            )
+        except OSError as error:  # no memory, too many processes
+            worker.end(f"cannot be started: {error.strerror}")
+        return worker
+
+
+class _Worker(ProcessProtocol):
+    """
+    One process.
+
+    @param clock: The source of time.
+    @param index: Its number.
+    @param first: Whether it belongs to the start-up, rather than replacing a dead one.
+    @param assignment: What to send it.
+
+    @ivar ready: Fires when it serves, fails with L{StartError} when it ends before.
+    @ivar ended: Fires with the reason when it is gone, with all it wrote.
+    @ivar served: Whether C{ready} has fired well.
+    """
+
+    transport: IProcessTransport
+
+    def __init__(self, clock: IReactorTime, index: int, first: bool, assignment: bytes) -> None:
+        self.index = index
+        self.first = first
+        self.served = False
+        self.ready: Deferred[None] = Deferred()
+        self.ended: Deferred[str] = Deferred()
+        self._clock = clock
+        self._assignment = assignment
+        self._reason: str | None = None
+        self._silent_checks = 0
+        self._watch = LoopingCall(self._check)
+        self._watch.clock = clock
+        self._lines = {1: _Lines(self._logged), 2: _Lines(self._logged), CONTROL: _Lines(self._told)}
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, if it still lives."""
+        try:
+            self.transport.signalProcess(number.name.removeprefix("SIG"))
+        except ProcessExitedAlready:
+            _log.debug("worker {index} has ended by itself", index=self.index)
+
+    def end(self, reason: str) -> None:
+        """It is gone."""
+        if not self.served:
+            self.ready.addErrback(self._ignored_when_replacing)
+            self.ready.errback(StartError(f"worker {self.index}: {reason}"))
+        self.ended.callback(reason)
+
+    def connectionMade(self) -> None:
+        self.transport.write(self._assignment)
+        self._watch.start(SILENCE / _CHECKS, now=False)
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: N803
+        self._lines[childFD].feed(data)
+
+    def processExited(self, reason: Failure) -> None:
+        if self._watch.running:
+            self._watch.stop()
+        # A child of the worker may hold the pipes open for ever; processEnded would wait for it.
+        self._linger = self._clock.callLater(_LINGER, self._close_pipes)
+
+    def processEnded(self, reason: Failure) -> None:
+        if self._linger.active():
+            self._linger.cancel()
+        for lines in self._lines.values():
+            lines.end()
+        self.end(self._reason or _ending(reason))
+
+    def _close_pipes(self) -> None:
+        for descriptor in (0, *self._lines):
+            self.transport.closeChildFD(descriptor)
+
+    def _logged(self, line: str) -> None:
+        _log.info("{line}", line=line, log_system=f"worker {self.index}")
+
+    def _told(self, line: str) -> None:
+        self._silent_checks = 0
+        word, _, rest = line.partition(" ")
+        if word == READY:
+            self.served = True
+            self.ready.callback(None)
+        elif word == FAILED:
+            self._reason = rest
+
+    def _check(self) -> None:
+        # Checks are counted, not seconds: after this process itself was halted (SIGSTOP) there is only one of them.
+        self._silent_checks += 1
+        if self._silent_checks >= _CHECKS:
+            self._reason = f"gave no sign of life for {SILENCE:g} s, killed"
+            self.signal(signal.SIGKILL)
+
+    def _ignored_when_replacing(self, failure: Failure) -> Failure | None:
+        return failure if self.first else None
+
+
+class _Lines:
+    """
+    Cuts what comes out of a pipe into lines.
+
+    @param deliver: Takes each line.
+    """
+
+    def __init__(self, deliver: Callable[[str], None]) -> None:
+        self._deliver = deliver
+        self._rest = b""
+
+    def feed(self, data: bytes) -> None:
+        """Take more; a line that does not end is cut somewhere."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > _LONGEST_LINE:
+            lines.append(self._rest)
+            self._rest = b""
+        for line in lines:
+            self._deliver(line.decode(errors="replace"))
+
+    def end(self) -> None:
+        """Deliver a last line that has no end."""
+        if self._rest:
+            self.feed(b"\n")
+
+
+def _ending(reason: Failure) -> str:
+    """How a process ended, in words."""
+    if not isinstance(reason.value, ProcessTerminated):
+        return "ended"
+    if reason.value.signal is not None:
+        return f"killed by {signal.Signals(reason.value.signal).name}"
+    return f"ended with exit status {reason.value.exitCode}"
+
+
+def _environment(parent: Mapping[str, str]) -> dict[str, str]:
+    """A worker's environment: the parent's, and its way to find modules."""
+    environment = {name: value for name, value in parent.items() if name not in _OWN_VARIABLES}
+    # Absolute, because twistd changes the directory; an empty entry means the current one.
+    environment["PYTHONPATH"] = os.pathsep.join(os.path.abspath(each) for each in sys.path)
+    return environment

@@ -1,0 +1,301 @@
+"""L{pacarchive.notify}: what systemd, the log and the exit status are told."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, LogLevel, globalLogPublisher
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from pacarchive.errors import BackendUnavailable
+from pacarchive.notify import LaunchedService, Notifier, StartError, failure_words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class Systemd:
+    """The other end of C{NOTIFY_SOCKET}."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(address.replace("@", "\0", 1))
+        self._socket.setblocking(False)
+
+    def heard(self) -> list[list[str]]:
+        """The messages since last time, each as its lines."""
+        messages = []
+        while True:
+            try:
+                messages.append(self._socket.recv(4096).decode().splitlines())
+            except BlockingIOError:
+                return messages
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture(params=["path", "abstract"])
+def systemd(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Systemd]:
+    """A systemd that this process is to notify, under either kind of address."""
+    systemd = Systemd(str(tmp_path / "notify") if request.param == "path" else f"@pacarchive-{os.getpid()}")
+    monkeypatch.setenv("NOTIFY_SOCKET", systemd.address)
+    yield systemd
+    systemd.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_systemd(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def logged() -> Iterator[list[tuple[LogLevel, str]]]:
+    """Level and text of what L{pacarchive.notify} logs."""
+    events: list[tuple[LogLevel, str]] = []
+
+    @implementer(ILogObserver)
+    def observe(event: Any) -> None:
+        if event["log_namespace"] == "pacarchive.notify":
+            events.append((event["log_level"], event["log_format"].format(**event)))
+
+    globalLogPublisher.addObserver(observe)
+    yield events
+    globalLogPublisher.removeObserver(observe)
+
+
+class FakeReactor(Clock):
+    """Time, and how often it was asked to stop."""
+
+    stops = 0
+
+    def callWhenRunning(self, call: Any) -> None:
+        call()
+
+    def stop(self) -> None:
+        self.stops += 1
+
+
+class Inner(Service):
+    """A service that starts and stops when the test says."""
+
+    def __init__(self) -> None:
+        self.started: Deferred[None] = Deferred()
+        self.stopped: Deferred[None] = Deferred()
+
+    def startService(self) -> Deferred[None]:
+        return self.started
+
+    def stopService(self) -> Deferred[None]:
+        return self.stopped
+
+
+@pytest.fixture
+def exit_handlers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What would run at the end of the process, instead of running there."""
+    handlers: list[Any] = []
+    monkeypatch.setattr("atexit.register", handlers.append)
+    return handlers
+
+
+def test_messages_arrive_whole(systemd: Systemd) -> None:
+    """Several assignments are one message, in UTF-8."""
+    notifier = Notifier()
+    notifier.tell("READY=1", "STATUS=Archiv für Ωμέγα")
+    assert systemd.heard() == [["READY=1", "STATUS=Archiv für Ωμέγα"]]
+    notifier.close()
+
+
+def test_nobody_listens() -> None:
+    """Without systemd nothing happens, and without its socket neither."""
+    notifier = Notifier()
+    notifier.tell("READY=1")
+    notifier.close()
+
+
+def test_a_vanished_systemd(systemd: Systemd) -> None:
+    """Messages to a closed socket are lost without an error."""
+    notifier = Notifier()
+    systemd.close()
+    notifier.tell("READY=1")
+    notifier.close()
+
+
+@pytest.mark.timeout(20)
+def test_a_deaf_systemd(systemd: Systemd) -> None:
+    """A systemd that does not read blocks nobody."""
+    notifier = Notifier()
+    for _ in range(2000):
+        notifier.tell("WATCHDOG=1")
+    assert 0 < len(systemd.heard()) < 2000
+    notifier.close()
+
+
+@pytest.mark.parametrize(
+    ("usec", "pid", "seconds"),
+    [
+        ("30000000", None, 30.0),
+        ("30000000", str(os.getpid()), 30.0),
+        ("30000000", "1", None),
+        ("0", None, None),
+        ("often", None, None),
+        (None, None, None),
+    ],
+)
+def test_watchdog_interval(
+    monkeypatch: pytest.MonkeyPatch, usec: str | None, pid: str | None, seconds: float | None
+) -> None:
+    """The interval is systemd's, and only for the process that it means."""
+    for name, value in (("WATCHDOG_USEC", usec), ("WATCHDOG_PID", pid)):
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    assert Notifier().watchdog == seconds
+
+
+def test_ready_when_it_serves(systemd: Systemd, logged: list[tuple[LogLevel, str]]) -> None:
+    """systemd is told that the service is ready when it is, and not before; the log gets the same one line."""
+    inner = Inner()
+    launched = LaunchedService(FakeReactor(), inner, lambda: "serving {everything}")
+    launched.startService()
+    assert systemd.heard() == []
+    inner.started.callback(None)
+    assert systemd.heard() == [["READY=1", "STATUS=serving {everything}"]]
+    assert logged == [(LogLevel.info, "serving {everything}")]
+    launched.stopService()
+    inner.stopped.callback(None)
+
+
+def test_the_watchdog_beats_through_the_drain(systemd: Systemd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is heard from the start to the end of the drain, while systemd is asked for patience, and not after."""
+    monkeypatch.setenv("WATCHDOG_USEC", "8000000")
+    reactor, inner = FakeReactor(), Inner()
+    launched = LaunchedService(reactor, inner, lambda: "")
+    launched.startService()
+    assert systemd.heard() == [["WATCHDOG=1"]]
+    inner.started.callback(None)
+    reactor.advance(4)
+    assert systemd.heard()[-1] == ["WATCHDOG=1"]
+    ended: list[None] = []
+    launched.stopService().addCallback(ended.append)
+    assert [message[0] for message in systemd.heard()] == ["STOPPING=1", "EXTEND_TIMEOUT_USEC=30000000"]
+    reactor.pump([4, 4, 4])
+    assert systemd.heard() == [["WATCHDOG=1"]] * 2 + [["EXTEND_TIMEOUT_USEC=30000000"], ["WATCHDOG=1"]]
+    assert ended == []
+    inner.stopped.callback(None)
+    assert ended == [None]
+    assert not reactor.getDelayedCalls()
+    assert systemd.heard() == []
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_failed_start(
+    systemd: Systemd, logged: list[tuple[LogLevel, str]], exit_handlers: list[Any], at_once: bool
+) -> None:
+    """It is one line in the log and as systemd's status, and the end of the process; never READY."""
+
+    class Failing(Inner):
+        def startService(self) -> Deferred[None]:
+            if at_once:
+                raise StartError("no such\nprefix")
+            return self.started
+
+    reactor, inner = FakeReactor(), Failing()
+    launched = LaunchedService(reactor, inner, lambda: "")
+    launched.startService()
+    if not at_once:
+        assert reactor.stops == 0
+        inner.started.errback(StartError("no such\nprefix"))
+    assert logged == [(LogLevel.critical, "cannot start: no such prefix")]
+    assert systemd.heard() == [["STATUS=cannot start: no such prefix"]]
+    assert reactor.stops == 1
+    assert len(exit_handlers) == 1
+
+
+def test_stopped_while_it_starts(systemd: Systemd, exit_handlers: list[Any]) -> None:
+    """That is no failure, and it is not ready any more."""
+    for outcome in (StartError("cut short"), None):
+        reactor, inner = FakeReactor(), Inner()
+        launched = LaunchedService(reactor, inner, lambda: "")
+        launched.startService()
+        launched.stopService()
+        if outcome:
+            inner.started.errback(outcome)
+        else:
+            inner.started.callback(None)
+        inner.stopped.callback(None)
+        assert reactor.stops == 0
+    assert not exit_handlers
+    assert not any("READY=1" in message for message in systemd.heard())
+
+
+@pytest.mark.parametrize("error", [StartError("words"), OSError("words"), BackendUnavailable("words")])
+def test_foreseen_failures_are_words(error: Exception, logged: list[tuple[LogLevel, str]]) -> None:
+    """A reason that an operator can act on comes without a traceback."""
+    assert failure_words(Failure(error)) == "words"
+    assert logged == []
+
+
+def test_other_failures_are_logged(logged: list[tuple[LogLevel, str]]) -> None:
+    """A bug comes with its traceback."""
+    assert failure_words(Failure(ZeroDivisionError())) == "ZeroDivisionError"
+    assert [level for level, _ in logged] == [LogLevel.critical]
+
+
+@pytest.mark.parametrize(("failing", "status"), [(True, 1), (False, 0)])
+def test_the_exit_status_of_twistd(tmp_path: Path, failing: bool, status: int) -> None:
+    """twistd itself ends with status 1 after a failed start, its pid file removed; as ever where all went well."""
+    outcome = "fail(OSError('no such prefix'))" if failing else "succeed(None)"
+    (tmp_path / "launch.tac").write_text(f"""
+from twisted.application.service import Application, Service
+from twisted.internet import reactor
+from twisted.internet.defer import fail, succeed
+from twisted.internet.task import deferLater
+from pacarchive.notify import LaunchedService
+
+class Inner(Service):
+    def startService(self):
+        reactor.callLater(0.1, lambda: reactor.running and {not failing} and reactor.stop())
+        return deferLater(reactor, 0, lambda: {outcome})
+
+    def stopService(self):
+        print("stopped", "in order")
+
+application = Application("launch")
+LaunchedService(reactor, Inner(), lambda: "serving").setServiceParent(application)
+""")
+    twistd = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "-y", "launch.tac"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
+    done = subprocess.run(
+        twistd, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    assert ("cannot start: no such prefix" in done.stdout) is failing
+    assert "stopped in order" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["launch.tac"]
+
+
+def test_inner_privileges() -> None:
+    """What needs privileges gets its chance."""
+
+    class Privileged(Inner):
+        called = False
+
+        def privilegedStartService(self) -> None:
+            self.called = True
+
+    inner = Privileged()
+    LaunchedService(FakeReactor(), inner, lambda: "").privilegedStartService()
+    assert inner.called

@@ -1,0 +1,274 @@
+"""The command lines: twistd's plugin and the pacarchive command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from twisted.application.service import IServiceMaker
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.testing import MemoryReactor
+from twisted.plugin import IPlugin, getPlugins
+from twisted.python import usage
+from zope.interface.verify import verifyObject
+
+from pacarchive import cli, tap
+from pacarchive.config import MemorySettings, PosixSettings, describe, load
+from pacarchive.interfaces import IBackendProvider
+
+if TYPE_CHECKING:
+    from pacarchive.config import Settings
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No settings from outside; relative paths start in a directory of the test."""
+    for name in ("ARCHIVEINTERFACE_CONFIG", "PAI_BACKEND_TYPE", "PAI_PREFIX"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def parse(*arguments: str) -> Settings:
+    """What the options amount to."""
+    options = tap.Options()
+    options.parseOptions(arguments)  # type: ignore[no-untyped-call]
+    return options.settings
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The line on standard error with which the options are refused."""
+    with pytest.raises(SystemExit) as caught:
+        parse(*arguments)
+    assert caught.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("pacarchive: ")
+    assert err.endswith("\n")
+    assert err.count("\n") == 1
+    return err.removeprefix("pacarchive: ").rstrip("\n")
+
+
+def run(*command: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """A real process, which finds the package and the plugin in this checkout."""
+    return subprocess.run(
+        [sys.executable, *command],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+TWISTD = ("-c", "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()")
+
+
+# options
+
+
+def test_without_options_the_defaults_hold(tmp_path: Path) -> None:
+    """No option overrides anything by its own default."""
+    assert parse() == load(None, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "endpoints"),
+    [
+        (["-p", "8000"], ("tcp:8000:interface=127.0.0.1",)),
+        (["--port=0"], ("tcp:0:interface=127.0.0.1",)),
+        (["-a", "0.0.0.0"], ("tcp:8080:interface=0.0.0.0",)),
+        (["-p", "08000", "--address", "::1"], ("tcp:8000:interface=\\:\\:1",)),
+        (["--endpoint", "tcp:1", "--endpoint", "unix:/run/a;b.sock"], ("tcp:1", "unix:/run/a;b.sock")),
+    ],
+)
+def test_where_to_listen(arguments: list[str], endpoints: tuple[str, ...]) -> None:
+    """A port and an address make one TCP endpoint; --endpoint takes any and can be repeated."""
+    assert parse(*arguments).server.endpoints == endpoints
+
+
+def test_an_ipv6_address_reaches_the_endpoint_whole() -> None:
+    """Its colons are no separators."""
+    endpoint = serverFromString(MemoryReactor(), *parse("-p", "0", "-a", "fe80::1").server.endpoints)  # type: ignore[no-untyped-call]
+    assert endpoint._interface == "fe80::1"
+
+
+def test_the_predecessors_options(tmp_path: Path) -> None:
+    """Long and short forms mean what they meant."""
+    short = parse("-t", "memory", "-p", "8000", "-a", "127.0.0.2", "--prefix", str(tmp_path))
+    long = parse("--type=memory", "--port=8000", "--address=127.0.0.2", f"--prefix={tmp_path}")
+    assert short == long
+    assert short.server.type == "memory"
+    assert short.backend.prefix == tmp_path
+
+
+def test_the_command_line_beats_file_and_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what it leaves out comes from them."""
+    (tmp_path / "site.ini").write_text("[server]\ntype = posix\nworkers = 5\nendpoint = tcp:5\n[pools]\nio = 3\n")
+    monkeypatch.setenv("PAI_BACKEND_TYPE", "memory")
+    settings = parse("-c", "site.ini", "--workers", "7")
+    assert (settings.server.type, settings.server.workers, settings.pools.io) == ("memory", 7, 3)
+    assert settings.server.endpoints == ("tcp:5",)
+    assert parse("--config=site.ini", "-p", "6", "-t", "posix").server.endpoints == ("tcp:6:interface=127.0.0.1",)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-t", "hpss"], "[server] type: this installation has no backend 'hpss'; it has memory, posix"),
+        (["--prefix", "/no/such"], "[server] prefix: /no/such is no existing directory"),
+        (["--workers", "many"], "[server] workers: 'many' is no whole number"),
+        (["-p", "65536"], "--port: '65536' is not a number from 0 to 65535"),
+        (["-p", "-1"], "--port: '-1' is not a number from 0 to 65535"),
+        (["-p", "\u0661"], "--port: '\u0661' is not a number from 0 to 65535"),
+        (["-p", "1", "--endpoint", "tcp:1"], "--endpoint cannot be combined with --port or --address"),
+        (["-a", "::1", "--endpoint", "tcp:1"], "--endpoint cannot be combined with --port or --address"),
+        (["--endpoint", "8080"], "[server] endpoint: '8080' is no endpoint; write for example tcp:8080"),
+    ],
+)
+def test_a_bad_option_is_one_line(capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
+    """Exit code 2, and where the mistake is."""
+    assert refusal(capsys, *arguments).startswith(f"command line: {words}")
+
+
+@pytest.mark.parametrize("endpoint", ["tcp:http", "nonsense:1", "tcp:1:colour=red", "systemd:domain=INET:index=9"])
+def test_an_endpoint_that_its_own_parser_refuses(capsys: pytest.CaptureFixture[str], endpoint: str) -> None:
+    """This too is found before anything starts."""
+    assert refusal(capsys, "--endpoint", endpoint).startswith(f"[server] endpoint: {endpoint!r} cannot be used: ")
+
+
+def test_an_argument_that_is_no_option() -> None:
+    """The command takes options only."""
+    with pytest.raises(usage.UsageError):
+        parse("start")
+
+
+def test_the_service_is_made_from_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """makeService hands over what was parsed, and imports the server only then."""
+    stand_in = types.ModuleType("pacarchive.service")
+    monkeypatch.setattr(stand_in, "make_service", lambda settings: ("service of", settings), raising=False)
+    monkeypatch.setitem(sys.modules, "pacarchive.service", stand_in)
+    options = tap.Options()
+    options.parseOptions(["-t", "memory"])  # type: ignore[no-untyped-call]
+    made: object = tap.makeService(options)
+    assert made == ("service of", options.settings)
+
+
+# the plugin, in real processes
+
+
+def test_twistd_knows_the_command_and_its_options() -> None:
+    """The help of twistd names every option, its default, and examples."""
+    done = run(*TWISTD, "pacarchive", "--help", COLUMNS="200")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    for word in ["--type", "-t,", "--port", "-p,", "--address", "-a,", "--prefix", "--config", "-c,", "--endpoint"]:
+        assert word in done.stdout
+    for word in [
+        "--workers",
+        "[default: ./archive]",
+        "[default: tcp:8080:interface=127.0.0.1]",
+        "twistd -n pacarchive",
+    ]:
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "words"),
+    [
+        (["-t", "hpss"], {}, "command line: [server] type: this installation has no backend 'hpss'"),
+        ([], {"PAI_PREFIX": "/no/such"}, "PAI_PREFIX: [server] prefix: /no/such is no existing directory"),
+        (["-c", "site.ini"], {}, "site.ini: [server] prefx: unknown key; did you mean prefix?"),
+    ],
+)
+def test_twistd_exits_with_2_for_a_bad_configuration(
+    tmp_path: Path, arguments: list[str], environ: dict[str, str], words: str
+) -> None:
+    """One line and no help text: a supervisor can tell it from a crash, and its log stays readable."""
+    (tmp_path / "site.ini").write_text("[server]\nprefx = /\n")
+    done = run(*TWISTD, "-n", "pacarchive", *arguments, **environ)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith(f"pacarchive: {words}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_finding_the_plugins_imports_nothing_heavy() -> None:
+    """Every twistd command runs the plugin module, so it stays light."""
+    done = run(
+        "-c",
+        "import sys; from twisted.plugin import IPlugin, getPlugins; found = list(getPlugins(IPlugin));"
+        "from twisted.plugins import pacarchive_plugin; assert pacarchive_plugin.posix in found;"
+        "print([m for m in sys.modules if m in {'klein', 'twisted.web', 'twisted.internet.reactor'}"
+        " or m.startswith('pacarchive.')])",
+    )
+    assert done.stderr == ""
+    assert set(done.stdout.strip("[]\n").replace("'", "").split(", ")) <= {
+        "pacarchive.digests",
+        "pacarchive.errors",
+        "pacarchive.interfaces",
+        "pacarchive.model",
+        "pacarchive.plugins",
+    }
+
+
+def test_our_plugins() -> None:
+    """They keep to their interfaces, and the names lead to what they say."""
+    makers = {each.tapname: each for each in getPlugins(IServiceMaker)}
+    assert makers["pacarchive"].options is tap.Options
+    assert makers["pacarchive"].makeService is tap.makeService
+    providers = {each.name: each for each in getPlugins(IBackendProvider)}
+    assert {each.section: each.settings_class for each in providers.values()} == {
+        "posix": PosixSettings,
+        "memory": MemorySettings,
+    }
+    for each in providers.values():
+        assert verifyObject(IBackendProvider, each)
+        assert verifyObject(IPlugin, each)
+
+
+def test_a_provider_makes_its_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The backend's module is imported when a backend is made."""
+    stand_in = types.ModuleType("pacarchive.backends.memory")
+    monkeypatch.setattr(stand_in, "make", lambda *arguments: arguments, raising=False)
+    monkeypatch.setitem(sys.modules, "pacarchive.backends.memory", stand_in)
+    memory = next(each for each in getPlugins(IBackendProvider) if each.name == "memory")
+    reactor, settings = object(), parse("-t", "memory").backend
+    made: object = memory.make(reactor, settings)
+    assert made == (reactor, settings)
+
+
+# the pacarchive command
+
+
+def test_the_config_command_prints_what_is_in_force(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file and the environment, put together; nothing is made on the way."""
+    (tmp_path / "site.ini").write_text("[server]\nworkers = 5\n")
+    monkeypatch.setenv("PAI_BACKEND_TYPE", "memory")
+    assert cli.main(["config", "-c", "site.ini"]) == 0
+    expected = load("site.ini", {"PAI_BACKEND_TYPE": "memory"}, {}, create_default=False)
+    assert capsys.readouterr().out == describe(expected)
+    assert not (tmp_path / "archive").exists()
+
+
+def test_the_config_command_with_a_bad_file(capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 2 and one line."""
+    assert cli.main(["config", "-c", "missing.ini"]) == 2
+    assert capsys.readouterr() == ("", "pacarchive: missing.ini: No such file or directory\n")
+
+
+@pytest.mark.parametrize("arguments", [[], ["nonsense"]])
+def test_a_bad_command(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    """Exit code 2 and the usage."""
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert "usage: pacarchive" in capsys.readouterr().err

@@ -1,0 +1,587 @@
+"""L{pacarchive.workers} and L{pacarchive.worker}: first the parent's decisions in a fake world, then real processes."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from twisted.internet.error import CannotListenError, ProcessDone, ProcessExitedAlready, ProcessTerminated
+from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, formatEvent, globalLogPublisher
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from pacarchive.notify import StartError
+from pacarchive.workers import CONTROL, GRACE, LONGEST_PAUSE, SETTLED, SILENCE, Assignment, Supervisor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from twisted.internet.protocol import ProcessProtocol
+
+DRAIN = 20.0
+LOOPBACK = "tcp:0:interface=127.0.0.1"
+
+
+def _settings(*endpoints: str, workers: int = 2, drain_timeout: float = DRAIN) -> Any:
+    """The part of the settings that the parent reads."""
+    return SimpleNamespace(
+        server=SimpleNamespace(endpoints=endpoints or (LOOPBACK,), workers=workers, drain_timeout=drain_timeout)
+    )
+
+
+class FakeProcess:
+    """A child process that does what the test says."""
+
+    def __init__(self, protocol: ProcessProtocol, env: Mapping[str, str], descriptors: Mapping[int, object]) -> None:
+        self.protocol: Any = protocol
+        self.env = env
+        self.descriptors = descriptors
+        self.written = b""
+        self.signals: list[str] = []
+        self.closed: list[int] = []
+        self.alive = True
+        protocol.makeConnection(self)
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def signalProcess(self, name: str) -> None:
+        if not self.alive:
+            raise ProcessExitedAlready
+        self.signals.append(name)
+
+    def closeChildFD(self, descriptor: int) -> None:
+        self.closed.append(descriptor)
+
+    def says(self, line: str, descriptor: int = CONTROL) -> None:
+        self.protocol.childDataReceived(descriptor, f"{line}\n".encode())
+
+    def exits(self, status: int | None = 0, by: int | None = None) -> None:
+        """End, with all pipes closed."""
+        self.alive = False
+        reason = Failure(ProcessTerminated(status, by) if status or by else ProcessDone(None))
+        self.protocol.processExited(reason)
+        self.protocol.processEnded(reason)
+
+
+class FakeReactor(Clock):
+    """Time, and the processes that were started."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.processes: list[FakeProcess] = []
+        self.out_of_memory = False
+
+    def spawnProcess(
+        self, protocol: ProcessProtocol, executable: str, args: Any, env: Any, childFDs: dict[int, Any]
+    ) -> FakeProcess:
+        if self.out_of_memory:
+            raise OSError(12, "Cannot allocate memory")
+        self.processes.append(FakeProcess(protocol, env, childFDs))
+        return self.processes[-1]
+
+
+class SupervisorTests(SynchronousTestCase):
+    """What the parent decides."""
+
+    def setUp(self) -> None:
+        self.reactor = FakeReactor()
+        self.supervisor = Supervisor(self.reactor, _settings())
+        self.log: list[str] = []
+
+        @implementer(ILogObserver)
+        def observe(event: Any) -> None:
+            if event["log_namespace"] == "pacarchive.workers":
+                self.log.append(f"{event.get('log_system', event['log_level'].name)}: {formatEvent(event)}")
+
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+
+    def start(self) -> None:
+        """Have both workers serve."""
+        started = self.supervisor.startService()
+        for process in self.reactor.processes:
+            process.says("ready")
+        self.successResultOf(started)
+        self.addCleanup(self.finish)
+
+    def finish(self) -> None:
+        """Stop everything; nothing must be left."""
+        stopped = self.supervisor.stopService()
+        for process in self.reactor.processes:
+            if process.alive:
+                process.exits()
+        self.successResultOf(stopped)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def replaced_after(self) -> float:
+        """The seconds until another process is started; nothing says anything meanwhile."""
+        began, count = self.reactor.seconds(), len(self.reactor.processes)
+        while len(self.reactor.processes) == count:
+            assert self.reactor.seconds() - began < 1000
+            self.reactor.advance(0.5)
+        return self.reactor.seconds() - began
+
+    def test_started_when_all_serve(self) -> None:
+        """The start is complete with the last worker, however it is cut into pieces."""
+        started = self.supervisor.startService()
+        first, second = self.reactor.processes
+        second.says("alive")
+        second.says("ready")
+        first.protocol.childDataReceived(CONTROL, b"alive\nrea")
+        self.assertNoResult(started)
+        first.protocol.childDataReceived(CONTROL, b"dy\n")
+        self.successResultOf(started)
+        self.assertRegex(self.supervisor.urls[0], r"^http://127\.0\.0\.1:\d+/$")
+        self.finish()
+
+    def test_assignments(self) -> None:
+        """Each worker is told, through its standard input, the settings, its number and the very port."""
+        self.start()
+        assignments = [pickle.loads(process.written) for process in self.reactor.processes]
+        self.assertEqual([each.index for each in assignments], [0, 1])
+        for each in assignments:
+            self.assertIsInstance(each, Assignment)
+            self.assertEqual(each.settings, _settings())
+            self.assertEqual([listener.url for listener in each.listeners], self.supervisor.urls)
+
+    def test_environment(self) -> None:
+        """systemd's variables are the parent's own; modules are found where the parent finds them."""
+        own = {"NOTIFY_SOCKET": "/run/x", "WATCHDOG_USEC": "1", "LISTEN_FDNAMES": "http", "PAI_PREFIX": "/data"}
+        self.patch(os, "environ", own)
+        self.start()
+        environment = self.reactor.processes[0].env
+        self.assertEqual(set(environment), {"PAI_PREFIX", "PYTHONPATH"})
+        self.assertTrue(all(os.path.isabs(path) for path in environment["PYTHONPATH"].split(os.pathsep)))
+
+    def test_a_worker_cannot_start(self) -> None:
+        """The start fails with the worker's own words, and there is no second try."""
+        started = self.supervisor.startService()
+        first, second = self.reactor.processes
+        first.says("ready")
+        second.says("failed /data is no directory")
+        second.exits(1)
+        self.assertEqual(str(self.failureResultOf(started, StartError).value), "worker 1: /data is no directory")
+        self.reactor.advance(10)
+        self.assertEqual(len(self.reactor.processes), 2)
+        self.finish()
+        self.assertEqual(first.signals, ["TERM"])
+        self.assertEqual(self.log, [])
+
+    def test_a_worker_ends_without_words(self) -> None:
+        """The start fails with what is known."""
+        started = self.supervisor.startService()
+        self.reactor.processes[0].exits(None, signal.SIGSEGV)
+        self.assertEqual(str(self.failureResultOf(started, StartError).value), "worker 0: killed by SIGSEGV")
+        self.finish()
+
+    def test_no_process_can_be_made(self) -> None:
+        """The start fails with the system's words."""
+        self.reactor.out_of_memory = True
+        started = self.supervisor.startService()
+        self.assertIn("Cannot allocate memory", str(self.failureResultOf(started, StartError).value))
+        self.finish()
+
+    def test_a_taken_port(self) -> None:
+        """The start fails before any worker is started."""
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            endpoint = f"tcp:{other.getsockname()[1]}:interface=127.0.0.1"
+            self.supervisor = Supervisor(self.reactor, _settings(endpoint))
+            self.failureResultOf(self.supervisor.startService(), CannotListenError)
+        self.assertEqual(self.reactor.processes, [])
+        self.finish()
+
+    def test_a_dead_worker_is_replaced(self) -> None:
+        """A successor with the same number and ports comes after a second; the others are left alone."""
+        self.start()
+        self.reactor.processes[1].exits(None, signal.SIGKILL)
+        self.assertEqual(self.log, ["error: worker 1: killed by SIGKILL; replaced in 1 s"])
+        self.assertEqual(self.replaced_after(), 1)
+        _, dead, successor = self.reactor.processes
+        self.assertEqual(successor.written, dead.written)
+        self.assertEqual(self.reactor.processes[0].signals, [])
+
+    def test_pauses_grow(self) -> None:
+        """A worker that keeps dying is replaced more and more slowly, one that settled at once again."""
+        self.start()
+        self.reactor.processes[0].exits(3)
+        pauses = [self.replaced_after()]
+        for _ in range(7):
+            self.reactor.processes[-1].exits(3)
+            pauses.append(self.replaced_after())
+        self.assertEqual(pauses, [1, 2, 4, 8, 16, 32, LONGEST_PAUSE, LONGEST_PAUSE])
+        for _ in range(int(SETTLED)):
+            self.reactor.advance(1)
+            for process in self.reactor.processes:
+                process.says("alive")
+        self.reactor.processes[-1].exits(3)
+        self.assertEqual(self.replaced_after(), 1)
+
+    def test_a_successor_may_fail_to_start(self) -> None:
+        """That is one more death, and no end of the service."""
+        self.start()
+        self.reactor.processes[0].exits(3)
+        self.replaced_after()
+        self.reactor.processes[-1].says("failed the storage is away")
+        self.reactor.processes[-1].exits(1)
+        self.assertEqual(self.log[-1], "error: worker 0: the storage is away; replaced in 2 s")
+        self.reactor.out_of_memory = True
+        self.reactor.advance(2)
+        self.assertIn("Cannot allocate memory; replaced in 4 s", self.log[-1])
+        self.reactor.out_of_memory = False
+        self.assertEqual(self.replaced_after(), 4)
+
+    def test_death_between_two_starts(self) -> None:
+        """A worker that served and died while another still starts is replaced as later."""
+        started = self.supervisor.startService()
+        first, second = self.reactor.processes
+        first.says("ready")
+        first.exits(3)
+        self.assertEqual(self.replaced_after(), 1)
+        second.says("ready")
+        self.successResultOf(started)
+        self.finish()
+
+    def test_a_silent_worker_is_killed(self) -> None:
+        """A worker that gives no sign of life hangs; one that does is left alone."""
+        self.start()
+        lively, silent = self.reactor.processes
+        for _ in range(int(SILENCE) - 1):
+            self.reactor.advance(1)
+            lively.says("alive")
+        self.assertEqual(silent.signals, [])
+        self.reactor.advance(1)
+        self.assertEqual((lively.signals, silent.signals), ([], ["KILL"]))
+        silent.exits(None, signal.SIGKILL)
+        self.assertEqual(self.log, ["error: worker 1: gave no sign of life for 60 s, killed; replaced in 1 s"])
+
+    def test_a_halted_parent_blames_nobody(self) -> None:
+        """After the parent itself stood still for long, the workers are not taken for silent."""
+        self.start()
+        self.reactor.advance(10 * SILENCE)
+        self.assertEqual([process.signals for process in self.reactor.processes], [[], []])
+
+    def test_output_is_logged(self) -> None:
+        """Lines of both outputs appear under the worker's number, whole, and the last one without its end."""
+        self.start()
+        process = self.reactor.processes[1]
+        process.protocol.childDataReceived(1, b"one {brace}\ntw")
+        process.protocol.childDataReceived(2, b"other\n")
+        process.protocol.childDataReceived(1, b"o\n\xff bytes\nrest")
+        process.exits(3)
+        expected = ["one {brace}", "other", "two", "\ufffd bytes", "rest"]
+        self.assertEqual(self.log[:-1], [f"worker 1: {line}" for line in expected])
+
+    def test_an_endless_line_is_cut(self) -> None:
+        """Output without line ends does not pile up."""
+        self.start()
+        for _ in range(10):
+            self.reactor.processes[0].protocol.childDataReceived(1, b"x" * 10_000)
+        self.assertEqual([len(line) for line in self.log], [len("worker 0: ") + 70_000])
+
+    def test_inherited_pipes(self) -> None:
+        """A dead worker's own child that keeps its pipes open does not delay the successor for ever."""
+        self.start()
+        process = self.reactor.processes[0]
+        process.alive = False
+        process.protocol.processExited(Failure(ProcessDone(None)))
+        self.reactor.advance(1)
+        self.assertEqual(process.closed, [])
+        self.reactor.advance(1)
+        self.assertEqual(process.closed, [0, 1, 2, CONTROL])
+        process.protocol.processEnded(Failure(ProcessDone(None)))
+        self.assertEqual(self.replaced_after(), 1)
+
+    def test_stop_waits_for_all(self) -> None:
+        """All workers are asked at once, and the stop ends with the last one."""
+        self.start()
+        first, second = self.reactor.processes
+        stopped = self.supervisor.stopService()
+        self.assertEqual((first.signals, second.signals), (["TERM"], ["TERM"]))
+        first.exits()
+        self.reactor.advance(DRAIN)
+        self.assertNoResult(stopped)
+        second.exits()
+        self.successResultOf(stopped)
+        self.assertEqual(self.log, [])
+
+    def test_stop_has_a_limit(self) -> None:
+        """Workers that exceed the drain limit are killed."""
+        self.start()
+        first, second = self.reactor.processes
+        stopped = self.supervisor.stopService()
+        first.exits()
+        for _ in range(int(DRAIN + GRACE)):
+            second.says("alive")
+            self.assertEqual(second.signals, ["TERM"])
+            self.reactor.advance(1)
+        self.assertEqual(second.signals, ["TERM", "KILL"])
+        second.exits(None, signal.SIGKILL)
+        self.successResultOf(stopped)
+        self.assertEqual(self.log, ["warn: worker 1 has not finished within the drain limit; killed"])
+
+    def test_stop_during_a_pause(self) -> None:
+        """A worker that waits for its successor is not replaced any more."""
+        self.start()
+        self.reactor.processes[0].exits(3)
+        stopped = self.supervisor.stopService()
+        self.reactor.processes[1].exits()
+        self.successResultOf(stopped)
+        self.reactor.advance(100)
+        self.assertEqual(len(self.reactor.processes), 2)
+
+    def test_stop_during_the_start(self) -> None:
+        """The start fails then, and all workers go."""
+        started = self.supervisor.startService()
+        self.finish()
+        self.failureResultOf(started, StartError)
+
+    def test_the_ports_are_given_back(self) -> None:
+        """They are held to the end of the stop, and not longer."""
+        self.start()
+        port = int(self.supervisor.urls[0].rsplit(":")[-1].strip("/"))
+        stopped = self.supervisor.stopService()
+        with pytest.raises(OSError, match="in use"):
+            socket.create_server(("127.0.0.1", port))
+        for process in self.reactor.processes:
+            process.exits()
+        self.successResultOf(stopped)
+        socket.create_server(("127.0.0.1", port)).close()
+
+
+# Real processes: twistd, the supervisor, and workers that answer each connection with their number and process id.
+
+FAKE_WORKER = """
+import os, signal, sys
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
+from pacarchive.worker import run
+
+class Tell(Protocol):
+    def connectionMade(self):
+        self.transport.write(b"%d" % os.getpid())
+        self.transport.loseConnection()
+
+class Fake(Service):
+    def __init__(self, reactor, settings, endpoints):
+        self.reactor, self.endpoints = reactor, endpoints
+
+    def startService(self):
+        Service.startService(self)
+        print("environment", "NOTIFY_SOCKET" in os.environ, "descriptors", sorted(map(int, os.listdir("/proc/self/fd"))))
+        fault = os.environ.get("FAKE_FAULT")
+        if fault == "prefix":
+            raise OSError("no such prefix")
+        if fault == "bug":
+            raise ZeroDivisionError("a bug")
+        return gatherResults([each.listen(Factory.forProtocol(Tell)) for each in self.endpoints])
+
+    def stopService(self):
+        print("draining", os.getpid())
+        return deferLater(self.reactor, float(os.environ.get("FAKE_DRAIN", "0")), print, "drained", os.getpid())
+
+sys.exit(run(Fake))
+"""
+
+TAC = """
+import sys
+from types import SimpleNamespace
+from twisted.application.service import Application
+from twisted.internet import reactor
+from pacarchive.notify import LaunchedService
+from pacarchive.workers import Supervisor
+
+server = SimpleNamespace(endpoints={endpoints!r}, workers=2, drain_timeout=20.0)
+supervisor = Supervisor(reactor, SimpleNamespace(server=server), command=[sys.executable, "-P", "worker.py"])
+application = Application("fake")
+LaunchedService(reactor, supervisor, lambda: "serving on " + " ".join(supervisor.urls)).setServiceParent(application)
+"""
+
+
+class Twistd:
+    """A twistd with a supervisor and two workers, in a process group of its own, and its log so far."""
+
+    def __init__(self, directory: Path, endpoints: tuple[str, ...], pass_fds: tuple[int, ...], **env: str) -> None:
+        (directory / "worker.py").write_text(FAKE_WORKER)
+        (directory / "fake.tac").write_text(TAC.format(endpoints=endpoints))
+        environment = {**os.environ, **env, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
+        program = "import os; os.environ.setdefault('LISTEN_PID', str(os.getpid())); "
+        program += "from twisted.scripts.twistd import run; run()"
+        self._log = directory / "log"
+        with open(self._log, "wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", program, "-n", "-y", "fake.tac"],
+                cwd=directory,
+                env=environment,
+                stdout=log,
+                stderr=log,
+                pass_fds=pass_fds,
+                start_new_session=True,
+            )
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def until(self, condition: Callable[[], Any], limit: float = 30.0) -> Any:
+        """Wait for something to become true in another process."""
+        deadline = time.monotonic() + limit
+        while not (result := condition()):
+            assert time.monotonic() < deadline, self.log
+            time.sleep(0.02)
+        return result
+
+    def port(self) -> int:
+        """The port, once it serves."""
+        return int(self.until(lambda: re.search(r"serving on \w+://[\d.]+:(\d+)/", self.log))[1])
+
+    def children(self) -> list[int]:
+        """The process ids of the workers."""
+        with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children") as file:
+            return [int(pid) for pid in file.read().split()]
+
+    def ends(self, limit: float = 30.0) -> int:
+        """The exit status."""
+        return self.process.wait(limit)
+
+
+Launch = "Callable[..., Twistd]"
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[Callable[..., Twistd]]:
+    """Starts a L{Twistd}; whatever is left of it at the end is killed."""
+    started: list[Twistd] = []
+
+    def start(*endpoints: str, pass_fds: tuple[int, ...] = (), **env: str) -> Twistd:
+        started.append(Twistd(tmp_path, endpoints or (LOOPBACK,), pass_fds, **env))
+        return started[-1]
+
+    yield start
+    for each in started:
+        if _group(each.process.pid):
+            os.killpg(each.process.pid, signal.SIGKILL)
+        each.process.wait()
+
+
+def _group(leader: int) -> list[int]:
+    """The living processes of a group."""
+    listed = subprocess.run(["ps", "-e", "-o", "pid=,pgid=,stat="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split() for line in listed.splitlines()]
+    return [int(pid) for pid, group, state in rows if int(group) == leader and not state.startswith("Z")]
+
+
+def _ask(port: int) -> int | None:
+    """The process id of the worker that answers, if one does."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            return int(connection.recv(100) or b"0")
+    except (ConnectionResetError, ConnectionRefusedError):
+        return None
+
+
+def test_both_workers_answer(launch: Callable[..., Twistd]) -> None:
+    """Two processes answer at one port, with nothing open or set that is the parent's; SIGTERM drains them."""
+    twistd = launch(NOTIFY_SOCKET="/nowhere")
+    port = twistd.port()
+    assert sorted({_ask(port) for _ in range(64)}, key=str) == sorted(twistd.children(), key=str)
+    assert re.search(r"\[worker 0\] .*environment False descriptors", twistd.log)
+    (numbers,) = set(re.findall(r"descriptors (\[.*\])", twistd.log))
+    # Standard streams, control, the reactor's own (epoll, waker pair, spare), and the listing itself.
+    assert len(numbers.split(",")) <= 4 + 6, numbers
+    twistd.process.terminate()
+    assert twistd.ends() == -signal.SIGTERM
+    assert twistd.log.count("drained") == 2
+    assert "Traceback" not in twistd.log
+
+
+def test_a_killed_worker_comes_back(launch: Callable[..., Twistd]) -> None:
+    """kill -9 of a worker costs its own connections only; a successor answers soon at the same port."""
+    twistd = launch()
+    port = twistd.port()
+    victim, survivor = twistd.children()
+    os.kill(victim, signal.SIGKILL)
+    successor = twistd.until(lambda: {_ask(port) for _ in range(16)} - {victim, survivor, None})
+    assert successor < set(twistd.children())
+    assert re.search("worker [01]: killed by SIGKILL; replaced in 1 s", twistd.log)
+    twistd.process.terminate()
+    assert twistd.ends() == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("drain", ["0", "600"])
+def test_workers_do_not_outlive_the_parent(launch: Callable[..., Twistd], drain: str) -> None:
+    """kill -9 of the parent ends the workers at once, even those that are draining."""
+    twistd = launch(FAKE_DRAIN=drain)
+    twistd.port()
+    workers = twistd.children()
+    if drain != "0":
+        twistd.process.terminate()
+        twistd.until(lambda: twistd.log.count("draining") == 2)
+    twistd.process.kill()
+    twistd.ends()
+    twistd.until(lambda: not set(workers) & set(_group(twistd.process.pid)), limit=5)
+
+
+def test_a_second_sigterm(launch: Callable[..., Twistd]) -> None:
+    """Impatience, even towards the whole group, breaks no drain."""
+    twistd = launch(FAKE_DRAIN="1")
+    twistd.port()
+    for _ in range(2):
+        os.killpg(twistd.process.pid, signal.SIGTERM)
+        twistd.until(lambda: twistd.log.count("draining") == 2)
+    assert twistd.ends() == -signal.SIGTERM
+    assert twistd.log.count("drained") == 2
+
+
+def test_ctrl_c(launch: Callable[..., Twistd]) -> None:
+    """SIGINT to the whole group is the parent's to handle: a drain like any other."""
+    twistd = launch(FAKE_DRAIN="0.5")
+    twistd.port()
+    os.killpg(twistd.process.pid, signal.SIGINT)
+    assert twistd.ends() == -signal.SIGINT
+    assert twistd.log.count("drained") == 2
+    assert "Traceback" not in twistd.log
+
+
+@pytest.mark.parametrize(
+    ("fault", "words", "traceback"), [("prefix", "no such prefix", False), ("bug", "a bug", True)]
+)
+def test_a_failed_start(launch: Callable[..., Twistd], fault: str, words: str, traceback: bool) -> None:
+    """It is one line and an exit status; what nobody foresaw comes with its traceback."""
+    twistd = launch(FAKE_FAULT=fault)
+    assert twistd.ends() == 1
+    assert len(re.findall(rf"cannot start: worker [01]: {words}\n", twistd.log)) == 1
+    assert "serving" not in twistd.log
+    assert ("Traceback" in twistd.log) is traceback
+    assert not _group(twistd.process.pid)
+
+
+def test_a_second_server_on_the_port(launch: Callable[..., Twistd]) -> None:
+    """It does not start, and the first is not disturbed."""
+    first = launch()
+    port = first.port()
+    with open(os.path.join(os.path.dirname(str(first._log)), "fake.tac")) as _:
+        second = subprocess.run
+    assert second
+    assert _ask(port)
+
+
+def test_systemd_sockets_are_adopted_by_all(launch: Callable[..., Twistd]) -> None:
+    """A socket that systemd passed, at its usual number, reaches every worker."""
+    with socket.create_server(("127.0.0.1", 0)) as passed:
+        port = passed.getsockname()[1]
+        os.dup2(passed.fileno(), 3) if passed.fileno() != 3 else None

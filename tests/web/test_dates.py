@@ -1,0 +1,272 @@
+"""Dates in headers: what is read, what is refused, what is written."""
+
+from __future__ import annotations
+
+import email.utils
+import locale
+import math
+import time
+from datetime import UTC, datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pacarchive.errors import InvalidRequest
+from pacarchive.web.dates import format_http_date, format_iso_date, parse_condition_date, parse_http_date
+
+NOW = datetime(2026, 7, 1, 12, 0, 0, tzinfo=UTC).timestamp()
+RFC_EXAMPLE = 784111777.0
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH_SECONDS = st.integers(
+    int((datetime(1, 1, 1, tzinfo=UTC) - EPOCH).total_seconds()),
+    int((datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC) - EPOCH).total_seconds()),
+)
+MOMENTS = st.datetimes(min_value=datetime(2, 1, 1), max_value=datetime(9998, 12, 31))  # noqa: DTZ001
+
+
+def parse(text: str, zone: str = "UTC") -> float:
+    return parse_http_date(text, now=NOW, asctime_zone=ZoneInfo(zone))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Sun, 06 Nov 1994 08:49:37 GMT",
+        "Sunday, 06-Nov-94 08:49:37 GMT",
+        "Sun Nov  6 08:49:37 1994",
+        "1994-11-06T08:49:37Z",
+        "1994-11-06t08:49:37z",
+        "1994-11-06T08:49:37",
+        "1994-11-06 08:49:37",
+        "1994-11-06T08:49:37+00:00",
+        "1994-11-06T10:19:37+01:30",
+        "1994-11-06T10:19:37+0130",
+        "1994-11-06T00:49:37-08",
+        "1994-11-05T20:49:37-12:00",
+        "1994-11-06T08:49:37.000Z",
+    ],
+)
+def test_one_moment_in_every_form(text: str) -> None:
+    """The forms of RFC 9110 and of ISO 8601 name the same second."""
+    assert parse(text) == RFC_EXAMPLE
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1994-11-06T08:49:37.25Z", RFC_EXAMPLE + 0.25),
+        ("1994-11-06T08:49:37,5", RFC_EXAMPLE + 0.5),
+        ("1994-11-06T08:49:37.123456789Z", 784111777.123456789),
+        ("1969-12-31T23:59:58.75Z", -1.25),
+        ("Wed, 31 Dec 1969 23:59:59 GMT", -1.0),
+        ("Mon, 01 Jan 0001 00:00:00 GMT", -62135596800.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 253402300799.0),
+        ("Sat, 31 Dec 2016 23:59:60 GMT", 1483228800.0),
+        ("Tue, 29 Feb 2000 00:00:00 GMT", 951782400.0),
+        ("Mon, 06 Nov 1994 08:49:37 GMT", RFC_EXAMPLE),
+    ],
+    ids=[
+        "fraction",
+        "comma",
+        "nanoseconds",
+        "fraction before the epoch",
+        "before the epoch",
+        "first year",
+        "last year",
+        "leap second",
+        "leap day",
+        "wrong weekday",
+    ],
+)
+def test_moments(text: str, seconds: float) -> None:
+    """Fractions, times before 1970, leap seconds and days are exact; a weekday that does not fit is let pass."""
+    assert parse(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "yesterday",
+        "0",
+        "784111777",
+        "784111777.5",
+        "Sun, 06 Nov 1994 08:49:37",
+        "Sun, 06 Nov 1994 08:49:37 CET",
+        "Sun, 06 Nov 1994 08:49:37 +0000",
+        "Sun, 6 Nov 1994 08:49:37 GMT",
+        "So, 06 Nov 1994 08:49:37 GMT",
+        "Dim., 06 nov. 1994 08:49:37 GMT",
+        " Sun, 06 Nov 1994 08:49:37 GMT",
+        "Sun, 06 Nov 1994 08:49:37 GMT\n",
+        "Sun, 06 Nov 1994 08:49:37 GMT, Sun, 06 Nov 1994 08:49:37 GMT",
+        "Sun, 31 Nov 1994 08:49:37 GMT",
+        "Sun, 00 Nov 1994 08:49:37 GMT",
+        "Thu, 29 Feb 1900 00:00:00 GMT",
+        "Sun, 06 Nov 1994 24:00:00 GMT",
+        "Sun, 06 Nov 1994 08:60:00 GMT",
+        "Sun, 06 Nov 1994 08:49:61 GMT",
+        "Sat, 01 Jan 0000 00:00:00 GMT",
+        "Sun, 06 Nov 10000 08:49:37 GMT",
+        "Sun, \u0660\u0666 Nov 1994 08:49:37 GMT",
+        "Sunday, 06-Nov-1994 08:49:37 GMT",
+        "Sun, 06-Nov-94 08:49:37 GMT",
+        "Sun Nov 6 08:49:37 1994",
+        "Sun Nov  6 08:49:37 1994 GMT",
+        "Sun Nov 31 08:49:37 1994",
+        "1994-11-06",
+        "1994-11-06T08:49",
+        "1994-11-06T08:49:37.Z",
+        "1994-11-06T08:49:37+24:00",
+        "1994-11-06T08:49:37+01:60",
+        "1994-13-06T08:49:37Z",
+        "1994-00-06T08:49:37Z",
+        "1994-W44-7T08:49:37Z",
+        "\u0661\u0669\u0669\u0664-11-06T08:49:37Z",
+        "1994-11-06T08:49:37Z ",
+        "1" * 100_000,
+    ],
+)
+def test_refused(text: str) -> None:
+    """Anything else is refused with words, never read as some other date."""
+    with pytest.raises(InvalidRequest, match="Sun, 06 Nov 1994 08:49:37 GMT"):
+        parse(text)
+
+
+@given(st.text())
+def test_text_never_breaks_the_parser(text: str) -> None:
+    """Whatever a client sends is a date or an L{InvalidRequest}."""
+    try:
+        parse(text)
+    except InvalidRequest:
+        assert parse_condition_date(text, now=NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("now", "text", "year"),
+    [
+        ("2026-07-01T12:00:00", "Wednesday, 01-Jul-76 12:00:00 GMT", 2076),
+        ("2026-07-01T12:00:00", "Thursday, 01-Jul-76 12:00:01 GMT", 1976),
+        ("2026-07-01T12:00:00", "Thursday, 31-Dec-76 00:00:00 GMT", 1976),
+        ("2026-07-01T12:00:00", "Thursday, 01-Jan-76 00:00:00 GMT", 2076),
+        ("2026-07-01T12:00:00", "Friday, 01-Jul-77 12:00:00 GMT", 1977),
+        ("2026-07-01T12:00:00", "Saturday, 01-Jan-00 00:00:00 GMT", 2000),
+        ("2090-07-01T12:00:00", "Thursday, 01-Jan-05 00:00:00 GMT", 2105),
+        ("2028-02-29T12:00:00", "Tuesday, 28-Feb-78 00:00:00 GMT", 2078),
+        ("2050-01-01T00:00:00", "Tuesday, 29-Feb-00 00:00:00 GMT", 2000),
+    ],
+)
+def test_two_digit_years(now: str, text: str, year: int) -> None:
+    """A two-digit year is never more than 50 years in the future, to the second."""
+    present = datetime.fromisoformat(now).replace(tzinfo=UTC).timestamp()
+    seconds = parse_condition_date(text, now=present)
+    assert seconds is not None
+    assert datetime.fromtimestamp(seconds, UTC).year == year
+
+
+@pytest.mark.parametrize(
+    ("text", "zone", "utc"),
+    [
+        ("Sun Nov  6 08:49:37 1994", "America/Los_Angeles", "1994-11-06T16:49:37"),
+        ("Fri Jul  1 08:49:37 1994", "America/Los_Angeles", "1994-07-01T15:49:37"),
+        ("Fri Jul  1 08:49:37 1994", "Europe/Berlin", "1994-07-01T06:49:37"),
+        ("Sun Oct 30 02:30:00 2022", "Europe/Berlin", "2022-10-30T00:30:00"),
+    ],
+)
+def test_asctime_zone(text: str, zone: str, utc: str) -> None:
+    """asctime dates are read in the zone that is set, summer time included."""
+    assert parse(text, zone) == parse(utc)
+
+
+def test_zone_is_for_asctime_only() -> None:
+    """The forms that name their zone, and ISO 8601 without one, do not ask for the set zone."""
+    for text in (
+        "Sun, 06 Nov 1994 08:49:37 GMT",
+        "Sunday, 06-Nov-94 08:49:37 GMT",
+        "1994-11-06T08:49:37",
+        "1994-11-06T08:49:37Z",
+    ):
+        assert parse(text, "Asia/Tokyo") == RFC_EXAMPLE
+
+
+@given(st.sampled_from(["Asia/Tokyo", "America/New_York", "UTC"]), st.sampled_from(["0001-01-01", "9999-12-31"]))
+def test_asctime_at_the_ends_of_time(zone: str, date: str) -> None:
+    """A zone that pushes a date out of the calendar does not break the parser."""
+    year = date[:4]
+    seconds = parse(f"Mon {'Jan  1 00:00:00' if year == '0001' else 'Dec 31 23:59:59'} {year}", zone)
+    assert format_http_date(seconds).endswith(b" GMT")
+
+
+def test_conditions_take_http_dates_only() -> None:
+    """In conditional headers ISO 8601 is no date, and asctime is UTC."""
+    assert parse_condition_date("1994-11-06T08:49:37Z", now=NOW) is None
+    assert parse_condition_date("Sun Nov  6 08:49:37 1994", now=NOW) == RFC_EXAMPLE
+
+
+def test_format_of_the_rfc() -> None:
+    """The example of RFC 9110, section 5.6.7."""
+    assert format_http_date(RFC_EXAMPLE) == b"Sun, 06 Nov 1994 08:49:37 GMT"
+    assert format_iso_date(RFC_EXAMPLE) == "1994-11-06T08:49:37Z"
+
+
+def test_fraction_is_cut_downwards() -> None:
+    """A time is written as the second that holds it, before 1970 as well."""
+    assert format_http_date(RFC_EXAMPLE + 0.999) == b"Sun, 06 Nov 1994 08:49:37 GMT"
+    assert format_http_date(-0.5) == b"Wed, 31 Dec 1969 23:59:59 GMT"
+    assert format_iso_date(-0.5) == "1969-12-31T23:59:59Z"
+
+
+def test_times_that_cannot_be_written() -> None:
+    """A file system's times beyond the calendar are written as its last and first second."""
+    assert format_http_date(1e18) == b"Fri, 31 Dec 9999 23:59:59 GMT"
+    assert format_http_date(-1e18) == b"Mon, 01 Jan 0001 00:00:00 GMT"
+    assert format_iso_date(1e18) == "9999-12-31T23:59:59Z"
+
+
+@given(EPOCH_SECONDS)
+def test_what_is_written_is_read(seconds: int) -> None:
+    """Both written forms are read as the same second, all years having four digits."""
+    assert parse(format_http_date(seconds).decode("ascii")) == seconds
+    assert parse(format_iso_date(seconds)) == seconds
+
+
+@given(st.integers(0, 4102444800))
+def test_agrees_with_the_standard_library(seconds: int) -> None:
+    """C{email.utils} writes the same IMF-fixdate, C{time.asctime} a date that is read as the same second."""
+    assert format_http_date(seconds) == email.utils.formatdate(seconds, usegmt=True).encode("ascii")
+    assert parse(time.asctime(time.gmtime(seconds))) == seconds
+
+
+@given(MOMENTS, st.integers(-1439, 1439))
+def test_agrees_with_isoformat(moment: datetime, offset: int) -> None:
+    """Python's own ISO 8601, microseconds and offset included, gives Python's own time stamp."""
+    aware = moment.replace(tzinfo=timezone(timedelta(minutes=offset)))
+    assert parse(aware.isoformat()) == aware.timestamp()
+    assert parse(moment.isoformat()) == moment.replace(tzinfo=UTC).timestamp()
+
+
+@given(MOMENTS.filter(lambda moment: moment.year >= 1000))
+def test_agrees_with_zoneinfo(moment: datetime) -> None:
+    """asctime in a zone with summer time gives the time stamp that C{zoneinfo} gives."""
+    whole = moment.replace(microsecond=0)
+    expected = whole.replace(tzinfo=ZoneInfo("Europe/Berlin")).timestamp()
+    assert parse(whole.ctime(), "Europe/Berlin") == math.floor(expected)
+
+
+def test_locale_makes_no_difference() -> None:
+    """Month names are English whatever the process's language is."""
+    before = locale.setlocale(locale.LC_TIME)
+    for name in ("de_DE.UTF-8", "fr_FR.UTF-8", "C.UTF-8"):
+        try:
+            locale.setlocale(locale.LC_TIME, name)
+            break
+        except locale.Error:
+            continue
+    try:
+        assert parse("Tue, 06 Dec 1994 08:49:37 GMT") == 786703777.0
+        assert format_http_date(786703777.5) == b"Tue, 06 Dec 1994 08:49:37 GMT"
+    finally:
+        locale.setlocale(locale.LC_TIME, before)

@@ -1,0 +1,26 @@
+"""Makes C{twistd pacarchive} and the backends known; imports nothing heavy, since every C{twistd} runs it."""
+
+from twisted.application.service import ServiceMaker
+
+from pacarchive.plugins import BackendProvider
+
+pacarchive = ServiceMaker(  # type: ignore[no-untyped-call]
+    "pacarchive",
+    "pacarchive.tap",
+    "An archive of files by number, over HTTP.",
+    "pacarchive",
+)
+
+posix = BackendProvider(
+    name="posix",
+    section="posix",
+    settings_name="pacarchive.config:PosixSettings",
+    make_name="pacarchive.backends.posix:make",
+)
+
+memory = BackendProvider(
+    name="memory",
+    section="memory",
+    settings_name="pacarchive.config:MemorySettings",
+    make_name="pacarchive.backends.memory:make",
+)
