@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
+from twisted.application.service import IService
 from zope.interface import Attribute, Interface
 
 from pacarchive.digests import Digests
@@ -49,11 +50,11 @@ class IBackendProvider(Interface):
         """
 
 
-class IArchiveBackend(Interface):
+class IArchiveBackend(IService):
     """
     Files addressed by id, in one storage system.
 
-    It also provides L{twisted.application.service.IService}: C{startService} opens what requests need (it may raise
+    C{startService} opens what requests need (it may raise
     or return a Deferred that fails, which ends the start-up with its words), C{stopService} comes after the
     last request and releases it.
 
@@ -124,7 +125,8 @@ class IIncomingFile(Interface):
 
     def write(pieces: Sequence[bytes]) -> Awaitable[None]:
         """
-        Append bytes.  Call again only when the result has fired: that is the backpressure.
+        Append bytes.  Call again only when the result has fired: that is the backpressure.  When it has failed, a commit
+        fails too.
 
         @raise pacarchive.errors.NoSpace: The storage is full.
         """
@@ -163,7 +165,8 @@ class IStoredFile(Interface):
     def remember(digests: Digests) -> Awaitable[None]:
         """
         Store digests which the caller computed from a whole read of this version (a file that the archive's
-        predecessor wrote has none).  Ignored when the file has changed since it was opened.
+        predecessor wrote has none).  Ignored when the file has changed since it was opened, and a failure
+        is only logged: nobody's read fails for it.
         """
 
     def close() -> None:

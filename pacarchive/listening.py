@@ -55,7 +55,7 @@ class Listener:
 
 def server_endpoints(reactor: Any, descriptions: Iterable[str]) -> list[IStreamServerEndpoint]:
     """Endpoints for a process that shares its ports with nobody."""
-    return [serverFromString(_Listening(reactor), each) for each in descriptions]
+    return [_endpoint(_Listening(reactor), each) for each in descriptions]
 
 
 def worker_endpoints(reactor: Any, listeners: Iterable[Listener], index: int) -> list[IStreamServerEndpoint]:
@@ -69,9 +69,9 @@ def worker_endpoints(reactor: Any, listeners: Iterable[Listener], index: int) ->
         if each.descriptor is not None:
             endpoints.append(AdoptedStreamServerEndpoint(reactor, each.descriptor, each.family))
         elif each.port is not None:
-            endpoints.append(serverFromString(_SharedListening(reactor, each.port), each.description))
+            endpoints.append(_endpoint(_SharedListening(reactor, each.port), each.description))
         elif index == 0:
-            endpoints.append(serverFromString(_Listening(reactor), each.description))
+            endpoints.append(_endpoint(_Listening(reactor), each.description))
     return endpoints
 
 
@@ -113,7 +113,7 @@ class PortReservation:
 
     def _reserve(self, reactor: Any, description: str) -> Listener:
         asked = _AskedListening(reactor)
-        serverFromString(asked, description).listen(Factory()).addErrback(_discard)
+        _endpoint(asked, description).listen(Factory()).addErrback(_discard)
         if asked.tcp is not None:
             held = _hold(*asked.tcp)
             self._held.append(held)
@@ -213,8 +213,12 @@ class _AskedListening(_Listening):
         raise _OnlyAsked
 
 
-class _OnlyAsked(Exception):  # noqa: N818  (no error: it ends a question)
+class _OnlyAsked(Exception):
     """Nothing listens."""
+
+
+def _endpoint(reactor: object, description: str) -> IStreamServerEndpoint:
+    return serverFromString(reactor, description)  # type: ignore[no-any-return]
 
 
 def _discard(failure: Failure) -> None:

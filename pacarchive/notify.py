@@ -95,14 +95,14 @@ class LaunchedService(Service):
 
     def startService(self) -> None:
         """Start C{inner}; the outcome goes where the class says."""
-        super().startService()  # type: ignore[no-untyped-call]
+        super().startService()
         if self._notifier.watchdog is not None:
             self._beat.start(self._notifier.watchdog / 2)
         maybeDeferred(self._inner.startService).addCallbacks(self._serving, self._failed)
 
     def stopService(self) -> Deferred[None]:
         """Stop C{inner}, and keep systemd patient meanwhile."""
-        super().stopService()  # type: ignore[no-untyped-call]
+        super().stopService()
         return Deferred.fromCoroutine(self._stop())
 
     def _serving(self, _: object) -> None:
@@ -141,7 +141,7 @@ def failure_words(failure: Failure) -> str:
     """
     Why a start-up failed, in one line.  What is no foreseen reason is also logged with its traceback.
     """
-    if not failure.check(StartError, ArchiveError, CannotListenError, OSError):
+    if not isinstance(failure.value, StartError | ArchiveError | CannotListenError | OSError):
         _log.failure("unexpected failure in the start-up", failure)
     return " ".join(str(failure.value).split()) or type(failure.value).__name__
 

@@ -29,8 +29,8 @@ class ArchiveService(Service):
     """
     All of one process: backend, pools and listening ports.
 
-    Its stop has an order, which C{MultiService} would not keep: no new connections; the requests under way, within the limit; then what
-    they needed.
+    Its stop has an order, which C{MultiService} would not keep: no new connections; the requests under way, within the
+    limit; then what they needed.
 
     @ivar ports: The listening ports, once it has started.
     """
@@ -48,6 +48,7 @@ class ArchiveService(Service):
         self._site = site
         self._endpoints = endpoints
         self._drain_timeout = drain_timeout
+        self._serves = False  # a start that fails, or is cut short, is followed by a stop all the same
         self.ports: list[IListeningPort] = []
 
     def startService(self) -> Deferred[None]:
@@ -61,8 +62,9 @@ class ArchiveService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _start(self) -> None:
-        await maybeDeferred(self._backend.startService)
         self._sending.start()
+        await maybeDeferred(self._backend.startService)
+        self._serves = True
         for endpoint in self._endpoints:
             self.ports.append(await endpoint.listen(self._site))
 
@@ -71,7 +73,9 @@ class ArchiveService(Service):
         await gatherResults([maybeDeferred(port.stopListening) for port in ports])
         await self._site.drain(self._drain_timeout)
         self._sending.stop()
-        await maybeDeferred(self._backend.stopService)
+        if self._serves:
+            self._serves = False
+            await maybeDeferred(self._backend.stopService)
         if self._site.events:
             counted = ", ".join(f"{kind} {count}" for kind, count in sorted(self._site.events.items()))
             _log.info("refused or failed while it ran: {counted}", counted=counted)

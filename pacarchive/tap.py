@@ -68,7 +68,7 @@ class Options(usage.Options):
     ]
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self["endpoints"] = []
 
     def opt_endpoint(self, description: str) -> None:
@@ -111,7 +111,7 @@ class Options(usage.Options):
         port = DEFAULT_PORT if port is None else port
         if not (port.isascii() and port.isdigit() and int(port) <= 65535):
             _refuse(f"command line: --port: {port!r} is not a number from 0 to 65535")
-        interface = quoteStringArgument(address or DEFAULT_ADDRESS)  # type: ignore[no-untyped-call]
+        interface = quoteStringArgument(address or DEFAULT_ADDRESS)
         return (f"tcp:{int(port)}:interface={interface}",)
 
 
@@ -120,7 +120,7 @@ def _check_endpoint(description: str) -> None:
     from twisted.internet import reactor  # only now: twistd's --reactor is parsed before our options
 
     try:
-        serverFromString(reactor, description)  # type: ignore[no-untyped-call]
+        serverFromString(reactor, description)
     except Exception as error:  # noqa: BLE001  (parsers are plugins, and raise what they like)
         _refuse(f"[server] endpoint: {description!r} cannot be used: {' '.join(str(error).split())}")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
@@ -29,7 +30,7 @@ _log = Logger()
 class _DaemonThreadPool(ThreadPool):
     """A thread pool whose threads do not outlive the process, and whose L{stop} does not wait for ever."""
 
-    threadFactory = staticmethod(partial(threading.Thread, daemon=True))
+    threadFactory = staticmethod(partial(threading.Thread, daemon=True))  # type: ignore[assignment]
 
     def stop_within(self, seconds: float) -> list[str]:
         """
@@ -79,6 +80,10 @@ class BlockingPool:
         """Calls that wait for a thread."""
         return self._pool.q.qsize()
 
+    def call(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        """Call in a thread.  The caller must not cancel the Deferred; L{run} is for those who may be cancelled."""
+        return deferToThreadPool(self._reactor, self._pool, call, *args, **kwargs)
+
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """
         Call in a thread and wait for the end of the call, whatever happens meanwhile.
@@ -88,18 +93,35 @@ class BlockingPool:
 
         @raise CancelledError: The caller was cancelled; the call has ended.
         """
-        work = deferToThreadPool(self._reactor, self._pool, call, *args, **kwargs)
-        try:
-            return await _shield(work)
-        except CancelledError:
-            try:
-                orphan = await work
-            except Exception:
-                _log.debug("{pool}: a call failed after its caller had left", pool=self.name, log_failure=Failure())
-            else:
-                if callable(close := getattr(orphan, "close", None)):
-                    close()
-            raise
+        return await finished(self.call(call, *args, **kwargs))
+
+
+async def finished(work: Deferred[T]) -> T:
+    """
+    Wait for the end of some work, also when the waiting is cancelled.
+
+    @param work: Is not cancelled itself.
+    @return: Its result.  Where nobody takes that any more, it is closed if it can be (C{close()}).
+    @raise CancelledError: The caller was cancelled; the work has ended.
+    """
+    try:
+        return await _shield(work)
+    except CancelledError:
+        work.addCallback(_close_orphan).addErrback(_failed_alone)
+        while not work.called:  # a caller may be cancelled more than once
+            with suppress(CancelledError):
+                await _shield(work)
+        raise
+
+
+def _failed_alone(failure: Failure) -> None:
+    _log.debug("a call failed after its caller had left", log_failure=failure)
+
+
+def _close_orphan(result: Any) -> None:
+    """Release a result that nobody takes any more."""
+    if callable(close := getattr(result, "close", None)):
+        close()
 
 
 def _shield(work: Deferred[T]) -> Deferred[T]:

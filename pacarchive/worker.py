@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.application.service import IService
 from twisted.internet import main as endings
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.error import ConnectionDone, ReactorNotRunning
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IReadDescriptor, IStreamServerEndpoint
 from twisted.internet.task import LoopingCall
 from twisted.logger import FileLogObserver, LogEvent, eventAsText, globalLogBeginner
@@ -61,6 +61,7 @@ class _Process:
         self._assignment = assignment
         self._make_service = make_service
         self._status = 0
+        self._stopping = False
 
     def run(self) -> int:
         os.set_blocking(CONTROL, False)
@@ -73,25 +74,26 @@ class _Process:
         return self._status
 
     def _start(self) -> None:
+        # Instead of the reactor's handler, which cannot bear a second one: the parent's may come on top of one that a
+        # terminal or an operator sent to the whole group.
+        signal.signal(signal.SIGTERM, lambda *_: self._reactor.callFromThread(self._stop))
         Deferred.fromCoroutine(self._serve()).addCallbacks(lambda _: _tell(READY), self._failed)
 
     async def _serve(self) -> None:
         endpoints = worker_endpoints(self._reactor, self._assignment.listeners, self._assignment.index)
         service = self._make_service(self._reactor, self._assignment.settings, endpoints)
-        self._reactor.addSystemEventTrigger("before", "shutdown", _drain, service)
+        self._reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
         await maybeDeferred(service.startService)
 
     def _failed(self, failure: Failure) -> None:
         _tell(f"{FAILED} {failure_words(failure)[:_LONGEST_REASON]}")
         self._status = 1
-        with suppress(ReactorNotRunning):  # stopped while it started
+        self._stop()
+
+    def _stop(self) -> None:
+        if not self._stopping:
+            self._stopping = True
             self._reactor.stop()
-
-
-def _drain(service: IService) -> object:
-    # The parent's SIGTERM may come on top of one that a terminal or an operator sent to the whole group.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    return service.stopService()
 
 
 def _tell(line: str) -> None:
@@ -120,7 +122,7 @@ class _Lifeline:
 
     def connectionLost(self, reason: Failure) -> None:
         # The reactor's own end comes here too, with another reason.
-        if reason.check(ConnectionDone):
+        if isinstance(reason.value, ConnectionDone):
             os._exit(1)
 
 

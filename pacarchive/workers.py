@@ -50,7 +50,7 @@ FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
 SETTLED = 60.0
 """A worker that lived this long is not the one that keeps dying: the pauses begin anew."""
-GRACE = 5.0
+GRACE = 10.0
 """What a worker gets beyond the drain limit to release its pools, before it is killed."""
 
 # Without -P, python -m would look for the package in the working directory first.
@@ -109,7 +109,7 @@ class Supervisor(Service):
         @return: Fires when all of them serve; fails when a port is taken or a worker cannot start.  There is no second
             try then, and C{stopService} is to be called.
         """
-        super().startService()  # type: ignore[no-untyped-call]
+        super().startService()
         return Deferred.fromCoroutine(self._start())
 
     def stopService(self) -> Deferred[None]:
@@ -118,7 +118,7 @@ class Supervisor(Service):
 
         @return: Fires when none is left.
         """
-        super().stopService()  # type: ignore[no-untyped-call]
+        super().stopService()
         return Deferred.fromCoroutine(self._stop())
 
     async def _start(self) -> None:

@@ -57,6 +57,10 @@ def certificate(tmp_path: Path) -> str:
 tls_warnings = pytest.mark.filterwarnings("ignore:.*cryptography's X.509 APIs:DeprecationWarning")
 
 
+def _reactor() -> MemoryReactorClock:
+    return MemoryReactorClock()  # type: ignore[no-untyped-call]
+
+
 def _asked(reactor: MemoryReactorClock) -> tuple[Any, Any, int, str]:
     """Port, factory, backlog and interface of the only C{listenTCP}."""
     (only,) = reactor.tcpServers
@@ -69,7 +73,7 @@ def _asked(reactor: MemoryReactorClock) -> tuple[Any, Any, int, str]:
 )
 def test_plain_ports_get_a_long_queue(description: str, interface: str) -> None:
     """A string without a backlog gets ours; port and interface are its own."""
-    reactor = MemoryReactorClock()
+    reactor = _reactor()
     (endpoint,) = server_endpoints(reactor, [description])
     endpoint.listen(Factory())
     port, _, backlog, where = _asked(reactor)
@@ -78,7 +82,7 @@ def test_plain_ports_get_a_long_queue(description: str, interface: str) -> None:
 
 def test_the_operators_backlog_stays() -> None:
     """A string with a backlog keeps it."""
-    reactor = MemoryReactorClock()
+    reactor = _reactor()
     server_endpoints(reactor, ["tcp:8080:backlog=7"])[0].listen(Factory())
     assert _asked(reactor)[2] == 7
 
@@ -86,7 +90,7 @@ def test_the_operators_backlog_stays() -> None:
 @tls_warnings
 def test_tls_ports_get_a_long_queue(certificate: str) -> None:
     """TLS strings of both kinds do too."""
-    reactor = MemoryReactorClock()
+    reactor = _reactor()
     directory = certificate.removesuffix("/server.pem")
     old, new = server_endpoints(reactor, [f"ssl:8443:privateKey={certificate}", f"tls:{directory}:8444"])
     old.listen(Factory())
@@ -103,7 +107,7 @@ def test_tls_ports_get_a_long_queue(certificate: str) -> None:
 def test_workers_share_a_port_by_its_number(kind: str, interface: str) -> None:
     """Every worker binds with SO_REUSEPORT to the number that the parent found, wrapped endpoints included."""
     for index in (0, 1):
-        reactor = MemoryReactorClock()
+        reactor = _reactor()
         (endpoint,) = worker_endpoints(reactor, [Listener(kind, "", port=4711)], index)
         endpoint.listen(Factory())
         port, factory, backlog, where = _asked(reactor)
@@ -132,10 +136,10 @@ async def test_tls_is_shared(reservation: PortReservation, certificate: str) -> 
 
 def test_a_socket_file_is_the_first_workers_alone(reservation: PortReservation, tmp_path: Path) -> None:
     """A path cannot be shared; only one worker listens on it, and asking does not make the file."""
-    (listener,) = reservation.reserve(MemoryReactorClock(), [f"unix:{tmp_path}/socket"])
+    (listener,) = reservation.reserve(_reactor(), [f"unix:{tmp_path}/socket"])
     assert not list(tmp_path.iterdir())
     assert listener.url == f"unix:{tmp_path}/socket"
-    reactor = MemoryReactorClock()
+    reactor = _reactor()
     (endpoint,) = worker_endpoints(reactor, [listener], 0)
     endpoint.listen(Factory())
     assert reactor.unixServers[0][0] == f"{tmp_path}/socket"
@@ -179,24 +183,24 @@ def test_a_taken_port_is_refused(reservation: PortReservation) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(CannotListenError, match=f"127.0.0.1:{port}: .*in use"):
-            reservation.reserve(MemoryReactorClock(), [f"tcp:{port}:interface=127.0.0.1"])
+            reservation.reserve(_reactor(), [f"tcp:{port}:interface=127.0.0.1"])
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_second_server_is_refused(reservation: PortReservation, workers: int) -> None:
     """A second parent never gets the port of a first, whether that one's workers run or have just died."""
-    (listener,) = reservation.reserve(MemoryReactorClock(), ["tcp:0:interface=127.0.0.1"])
+    (listener,) = reservation.reserve(_reactor(), ["tcp:0:interface=127.0.0.1"])
     listening = [_worker_socket(listener.port) for _ in range(workers)]
     second = PortReservation()
     with pytest.raises(CannotListenError, match="in use"):
-        second.reserve(MemoryReactorClock(), [f"tcp:{listener.port}:interface=127.0.0.1"])
+        second.reserve(_reactor(), [f"tcp:{listener.port}:interface=127.0.0.1"])
     for each in listening:
         each.close()
 
 
 def test_a_plain_server_is_refused(reservation: PortReservation) -> None:
     """A server that binds as usual does not get a reserved port in the moment in which no worker listens."""
-    (listener,) = reservation.reserve(MemoryReactorClock(), ["tcp:0:interface=127.0.0.1"])
+    (listener,) = reservation.reserve(_reactor(), ["tcp:0:interface=127.0.0.1"])
     with pytest.raises(OSError, match="in use"):
         socket.create_server(("127.0.0.1", listener.port or 0))
 
@@ -211,14 +215,14 @@ def test_a_restart_gets_past_old_connections() -> None:
         assert client.recv(1) == b""
         client.close()
     reservation = PortReservation()
-    (listener,) = reservation.reserve(MemoryReactorClock(), [f"tcp:{port}:interface=127.0.0.1"])
+    (listener,) = reservation.reserve(_reactor(), [f"tcp:{port}:interface=127.0.0.1"])
     _worker_socket(listener.port).close()
     reservation.close()
 
 
 def test_nothing_is_accepted_by_the_reservation(reservation: PortReservation) -> None:
     """While no worker runs, clients are refused at once instead of waiting for nobody."""
-    (listener,) = reservation.reserve(MemoryReactorClock(), ["tcp:0:interface=127.0.0.1"])
+    (listener,) = reservation.reserve(_reactor(), ["tcp:0:interface=127.0.0.1"])
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", listener.port or 0))
 
@@ -226,7 +230,7 @@ def test_nothing_is_accepted_by_the_reservation(reservation: PortReservation) ->
 def test_a_missing_certificate_is_found_by_the_parent(reservation: PortReservation) -> None:
     """Endpoint strings that name what is not there fail before any worker is started."""
     with pytest.raises(OSError, match="nowhere"):
-        reservation.reserve(MemoryReactorClock(), ["ssl:0:privateKey=/nowhere.pem"])
+        reservation.reserve(_reactor(), ["ssl:0:privateKey=/nowhere.pem"])
 
 
 def test_listeners_travel() -> None:

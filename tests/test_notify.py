@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -133,12 +134,19 @@ def test_a_vanished_systemd(systemd: Systemd) -> None:
     notifier.close()
 
 
-@pytest.mark.timeout(20)
 def test_a_deaf_systemd(systemd: Systemd) -> None:
     """A systemd that does not read blocks nobody."""
     notifier = Notifier()
-    for _ in range(2000):
-        notifier.tell("WATCHDOG=1")
+
+    def tell_much() -> None:
+        for _ in range(2000):
+            notifier.tell("WATCHDOG=1")
+
+    # Not here: sdnotify swallows every exception, the time limit's of this test too.
+    telling = threading.Thread(target=tell_much, daemon=True)
+    telling.start()
+    telling.join(10)
+    assert not telling.is_alive()
     assert 0 < len(systemd.heard()) < 2000
     notifier.close()
 
@@ -243,13 +251,13 @@ def test_stopped_while_it_starts(systemd: Systemd, exit_handlers: list[Any]) -> 
 @pytest.mark.parametrize("error", [StartError("words"), OSError("words"), BackendUnavailable("words")])
 def test_foreseen_failures_are_words(error: Exception, logged: list[tuple[LogLevel, str]]) -> None:
     """A reason that an operator can act on comes without a traceback."""
-    assert failure_words(Failure(error)) == "words"
+    assert failure_words(Failure(error)) == "words"  # type: ignore[no-untyped-call]
     assert logged == []
 
 
 def test_other_failures_are_logged(logged: list[tuple[LogLevel, str]]) -> None:
     """A bug comes with its traceback."""
-    assert failure_words(Failure(ZeroDivisionError())) == "ZeroDivisionError"
+    assert failure_words(Failure(ZeroDivisionError())) == "ZeroDivisionError"  # type: ignore[no-untyped-call]
     assert [level for level, _ in logged] == [LogLevel.critical]
 
 

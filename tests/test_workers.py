@@ -10,15 +10,16 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from urllib.request import Request, urlopen
 
 import pytest
 from twisted.internet.error import CannotListenError, ProcessDone, ProcessExitedAlready, ProcessTerminated
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
-from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from pacarchive.notify import StartError
@@ -26,11 +27,12 @@ from pacarchive.workers import CONTROL, GRACE, LONGEST_PAUSE, SETTLED, SILENCE, 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
+    from twisted.internet.defer import Deferred
     from twisted.internet.protocol import ProcessProtocol
 
 DRAIN = 20.0
+ARCHIVE_TAC = str(Path(__file__).parent.parent / "tac" / "pacarchive.tac")
 LOOPBACK = "tcp:0:interface=127.0.0.1"
 
 
@@ -39,6 +41,13 @@ def _settings(*endpoints: str, workers: int = 2, drain_timeout: float = DRAIN) -
     return SimpleNamespace(
         server=SimpleNamespace(endpoints=endpoints or (LOOPBACK,), workers=workers, drain_timeout=drain_timeout)
     )
+
+
+def _ending(status: int | None = 0, by: int | None = None) -> Failure:
+    """As Twisted says how a process ended."""
+    terminated: Any = ProcessTerminated
+    done: Any = ProcessDone
+    return Failure(terminated(status, by) if status or by else done(None))  # type: ignore[no-untyped-call]
 
 
 class FakeProcess:
@@ -52,7 +61,7 @@ class FakeProcess:
         self.signals: list[str] = []
         self.closed: list[int] = []
         self.alive = True
-        protocol.makeConnection(self)
+        protocol.makeConnection(self)  # type: ignore[no-untyped-call]
 
     def write(self, data: bytes) -> None:
         self.written += data
@@ -71,7 +80,7 @@ class FakeProcess:
     def exits(self, status: int | None = 0, by: int | None = None) -> None:
         """End, with all pipes closed."""
         self.alive = False
-        reason = Failure(ProcessTerminated(status, by) if status or by else ProcessDone(None))
+        reason = _ending(status, by)
         self.protocol.processExited(reason)
         self.protocol.processEnded(reason)
 
@@ -93,29 +102,36 @@ class FakeReactor(Clock):
         return self.processes[-1]
 
 
-class SupervisorTests(SynchronousTestCase):
-    """What the parent decides."""
+def outcome(deferred: Deferred[Any]) -> list[Any]:
+    """What has come of it: nothing yet, or one result or failure."""
+    results: list[Any] = []
+    deferred.addBoth(results.append)
+    return results
 
-    def setUp(self) -> None:
+
+def failure_of(deferred: Deferred[Any], error: type[Exception]) -> str:
+    """The words with which it has failed."""
+    (failure,) = outcome(deferred)
+    assert failure.check(error)
+    return str(failure.value)
+
+
+class World:
+    """
+    A parent, its processes and its log.
+    """
+
+    def __init__(self) -> None:
         self.reactor = FakeReactor()
         self.supervisor = Supervisor(self.reactor, _settings())
         self.log: list[str] = []
-
-        @implementer(ILogObserver)
-        def observe(event: Any) -> None:
-            if event["log_namespace"] == "pacarchive.workers":
-                self.log.append(f"{event.get('log_system', event['log_level'].name)}: {formatEvent(event)}")
-
-        globalLogPublisher.addObserver(observe)
-        self.addCleanup(globalLogPublisher.removeObserver, observe)
 
     def start(self) -> None:
         """Have both workers serve."""
         started = self.supervisor.startService()
         for process in self.reactor.processes:
             process.says("ready")
-        self.successResultOf(started)
-        self.addCleanup(self.finish)
+        assert outcome(started) == [None]
 
     def finish(self) -> None:
         """Stop everything; nothing must be left."""
@@ -123,8 +139,8 @@ class SupervisorTests(SynchronousTestCase):
         for process in self.reactor.processes:
             if process.alive:
                 process.exits()
-        self.successResultOf(stopped)
-        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        assert outcome(stopped) == [None]
+        assert self.reactor.getDelayedCalls() == []
 
     def replaced_after(self) -> float:
         """The seconds until another process is started; nothing says anything meanwhile."""
@@ -134,231 +150,269 @@ class SupervisorTests(SynchronousTestCase):
             self.reactor.advance(0.5)
         return self.reactor.seconds() - began
 
-    def test_started_when_all_serve(self) -> None:
-        """The start is complete with the last worker, however it is cut into pieces."""
-        started = self.supervisor.startService()
-        first, second = self.reactor.processes
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """A parent that has not started, and of which nothing is left at the end."""
+    world = World()
+
+    @implementer(ILogObserver)
+    def observe(event: Any) -> None:
+        if event["log_namespace"] == "pacarchive.workers":
+            world.log.append(f"{event.get('log_system', event['log_level'].name)}: {formatEvent(event)}")
+
+    globalLogPublisher.addObserver(observe)
+    yield world
+    if world.supervisor.running:
+        world.finish()
+    globalLogPublisher.removeObserver(observe)
+
+
+def test_started_when_all_serve(world: World) -> None:
+    """The start is complete with the last worker, however it is cut into pieces."""
+    started = world.supervisor.startService()
+    first, second = world.reactor.processes
+    second.says("alive")
+    second.says("ready")
+    first.protocol.childDataReceived(CONTROL, b"alive\nrea")
+    assert outcome(started) == []
+    first.protocol.childDataReceived(CONTROL, b"dy\n")
+    assert outcome(started) == [None]
+    assert re.search(r"^http://127\.0\.0\.1:\d+/$", world.supervisor.urls[0])
+    world.finish()
+
+
+def test_assignments(world: World) -> None:
+    """Each worker is told, through its standard input, the settings, its number and the very port."""
+    world.start()
+    assignments = [pickle.loads(process.written) for process in world.reactor.processes]
+    assert [each.index for each in assignments] == [0, 1]
+    for each in assignments:
+        assert isinstance(each, Assignment)
+        assert each.settings == _settings()
+        assert [listener.url for listener in each.listeners] == world.supervisor.urls
+
+
+def test_environment(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """systemd's variables are the parent's own; modules are found where the parent finds them."""
+    own = {"NOTIFY_SOCKET": "/run/x", "WATCHDOG_USEC": "1", "LISTEN_FDNAMES": "http", "PAI_PREFIX": "/data"}
+    monkeypatch.setattr(os, "environ", own)
+    world.start()
+    environment = world.reactor.processes[0].env
+    assert set(environment) == {"PAI_PREFIX", "PYTHONPATH"}
+    assert all(os.path.isabs(path) for path in environment["PYTHONPATH"].split(os.pathsep))
+
+
+def test_a_worker_cannot_start(world: World) -> None:
+    """The start fails with the worker's own words, and there is no second try."""
+    started = world.supervisor.startService()
+    first, second = world.reactor.processes
+    first.says("ready")
+    second.says("failed /data is no directory")
+    second.exits(1)
+    assert failure_of(started, StartError) == "worker 1: /data is no directory"
+    world.reactor.advance(10)
+    assert len(world.reactor.processes) == 2
+    world.finish()
+    assert first.signals == ["TERM"]
+    assert world.log == []
+
+
+def test_a_worker_ends_without_words(world: World) -> None:
+    """The start fails with what is known."""
+    started = world.supervisor.startService()
+    world.reactor.processes[0].exits(None, signal.SIGSEGV)
+    assert failure_of(started, StartError) == "worker 0: killed by SIGSEGV"
+    world.finish()
+
+
+def test_no_process_can_be_made(world: World) -> None:
+    """The start fails with the system's words."""
+    world.reactor.out_of_memory = True
+    started = world.supervisor.startService()
+    assert "Cannot allocate memory" in failure_of(started, StartError)
+    world.finish()
+
+
+def test_a_taken_port(world: World) -> None:
+    """The start fails before any worker is started."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        endpoint = f"tcp:{other.getsockname()[1]}:interface=127.0.0.1"
+        world.supervisor = Supervisor(world.reactor, _settings(endpoint))
+        failure_of(world.supervisor.startService(), CannotListenError)
+    assert world.reactor.processes == []
+    world.finish()
+
+
+def test_a_dead_worker_is_replaced(world: World) -> None:
+    """A successor with the same number and ports comes after a second; the others are left alone."""
+    world.start()
+    world.reactor.processes[1].exits(None, signal.SIGKILL)
+    assert world.log == ["error: worker 1: killed by SIGKILL; replaced in 1 s"]
+    assert world.replaced_after() == 1
+    _, dead, successor = world.reactor.processes
+    assert successor.written == dead.written
+    assert world.reactor.processes[0].signals == []
+
+
+def test_pauses_grow(world: World) -> None:
+    """A worker that keeps dying is replaced more and more slowly, one that settled at once again."""
+    world.start()
+    world.reactor.processes[0].exits(3)
+    pauses = [world.replaced_after()]
+    for _ in range(7):
+        world.reactor.processes[-1].exits(3)
+        pauses.append(world.replaced_after())
+    assert pauses == [1, 2, 4, 8, 16, 32, LONGEST_PAUSE, LONGEST_PAUSE]
+    for _ in range(int(SETTLED)):
+        world.reactor.advance(1)
+        for process in world.reactor.processes:
+            process.says("alive")
+    world.reactor.processes[-1].exits(3)
+    assert world.replaced_after() == 1
+
+
+def test_a_successor_may_fail_to_start(world: World) -> None:
+    """That is one more death, and no end of the service."""
+    world.start()
+    world.reactor.processes[0].exits(3)
+    world.replaced_after()
+    world.reactor.processes[-1].says("failed the storage is away")
+    world.reactor.processes[-1].exits(1)
+    assert world.log[-1] == "error: worker 0: the storage is away; replaced in 2 s"
+    world.reactor.out_of_memory = True
+    world.reactor.advance(2)
+    assert "Cannot allocate memory; replaced in 4 s" in world.log[-1]
+    world.reactor.out_of_memory = False
+    assert world.replaced_after() == 4
+
+
+def test_death_between_two_starts(world: World) -> None:
+    """A worker that served and died while another still starts is replaced as later."""
+    started = world.supervisor.startService()
+    first, second = world.reactor.processes
+    first.says("ready")
+    first.exits(3)
+    assert world.replaced_after() == 1
+    second.says("ready")
+    assert outcome(started) == [None]
+    world.finish()
+
+
+def test_a_silent_worker_is_killed(world: World) -> None:
+    """A worker that gives no sign of life hangs; one that does is left alone."""
+    world.start()
+    lively, silent = world.reactor.processes
+    for _ in range(int(SILENCE) - 1):
+        world.reactor.advance(1)
+        lively.says("alive")
+    assert silent.signals == []
+    world.reactor.advance(1)
+    assert (lively.signals, silent.signals) == ([], ["KILL"])
+    silent.exits(None, signal.SIGKILL)
+    assert world.log == ["error: worker 1: gave no sign of life for 60 s, killed; replaced in 1 s"]
+
+
+def test_a_halted_parent_blames_nobody(world: World) -> None:
+    """After the parent itself stood still for long, the workers are not taken for silent."""
+    world.start()
+    world.reactor.advance(10 * SILENCE)
+    assert [process.signals for process in world.reactor.processes] == [[], []]
+
+
+def test_output_is_logged(world: World) -> None:
+    """Lines of both outputs appear under the worker's number, whole, and the last one without its end."""
+    world.start()
+    process = world.reactor.processes[1]
+    process.protocol.childDataReceived(1, b"one {brace}\ntw")
+    process.protocol.childDataReceived(2, b"other\n")
+    process.protocol.childDataReceived(1, b"o\n\xff bytes\nrest")
+    process.exits(3)
+    expected = ["one {brace}", "other", "two", "\ufffd bytes", "rest"]
+    assert world.log[:-1] == [f"worker 1: {line}" for line in expected]
+
+
+def test_an_endless_line_is_cut(world: World) -> None:
+    """Output without line ends does not pile up."""
+    world.start()
+    for _ in range(10):
+        world.reactor.processes[0].protocol.childDataReceived(1, b"x" * 10_000)
+    assert [len(line) for line in world.log] == [len("worker 0: ") + 70000]
+
+
+def test_inherited_pipes(world: World) -> None:
+    """A dead worker's own child that keeps its pipes open does not delay the successor for ever."""
+    world.start()
+    process = world.reactor.processes[0]
+    process.alive = False
+    process.protocol.processExited(_ending())
+    world.reactor.advance(1)
+    assert process.closed == []
+    world.reactor.advance(1)
+    assert process.closed == [0, 1, 2, CONTROL]
+    process.protocol.processEnded(_ending())
+    assert world.replaced_after() == 1
+
+
+def test_stop_waits_for_all(world: World) -> None:
+    """All workers are asked at once, and the stop ends with the last one."""
+    world.start()
+    first, second = world.reactor.processes
+    stopped = world.supervisor.stopService()
+    assert (first.signals, second.signals) == (["TERM"], ["TERM"])
+    first.exits()
+    world.reactor.advance(DRAIN)
+    assert outcome(stopped) == []
+    second.exits()
+    assert outcome(stopped) == [None]
+    assert world.log == []
+
+
+def test_stop_has_a_limit(world: World) -> None:
+    """Workers that exceed the drain limit are killed."""
+    world.start()
+    first, second = world.reactor.processes
+    stopped = world.supervisor.stopService()
+    first.exits()
+    for _ in range(int(DRAIN + GRACE)):
         second.says("alive")
-        second.says("ready")
-        first.protocol.childDataReceived(CONTROL, b"alive\nrea")
-        self.assertNoResult(started)
-        first.protocol.childDataReceived(CONTROL, b"dy\n")
-        self.successResultOf(started)
-        self.assertRegex(self.supervisor.urls[0], r"^http://127\.0\.0\.1:\d+/$")
-        self.finish()
+        assert second.signals == ["TERM"]
+        world.reactor.advance(1)
+    assert second.signals == ["TERM", "KILL"]
+    second.exits(None, signal.SIGKILL)
+    assert outcome(stopped) == [None]
+    assert world.log == ["warn: worker 1 has not finished within the drain limit; killed"]
 
-    def test_assignments(self) -> None:
-        """Each worker is told, through its standard input, the settings, its number and the very port."""
-        self.start()
-        assignments = [pickle.loads(process.written) for process in self.reactor.processes]
-        self.assertEqual([each.index for each in assignments], [0, 1])
-        for each in assignments:
-            self.assertIsInstance(each, Assignment)
-            self.assertEqual(each.settings, _settings())
-            self.assertEqual([listener.url for listener in each.listeners], self.supervisor.urls)
 
-    def test_environment(self) -> None:
-        """systemd's variables are the parent's own; modules are found where the parent finds them."""
-        own = {"NOTIFY_SOCKET": "/run/x", "WATCHDOG_USEC": "1", "LISTEN_FDNAMES": "http", "PAI_PREFIX": "/data"}
-        self.patch(os, "environ", own)
-        self.start()
-        environment = self.reactor.processes[0].env
-        self.assertEqual(set(environment), {"PAI_PREFIX", "PYTHONPATH"})
-        self.assertTrue(all(os.path.isabs(path) for path in environment["PYTHONPATH"].split(os.pathsep)))
+def test_stop_during_a_pause(world: World) -> None:
+    """A worker that waits for its successor is not replaced any more."""
+    world.start()
+    world.reactor.processes[0].exits(3)
+    stopped = world.supervisor.stopService()
+    world.reactor.processes[1].exits()
+    assert outcome(stopped) == [None]
+    world.reactor.advance(100)
+    assert len(world.reactor.processes) == 2
 
-    def test_a_worker_cannot_start(self) -> None:
-        """The start fails with the worker's own words, and there is no second try."""
-        started = self.supervisor.startService()
-        first, second = self.reactor.processes
-        first.says("ready")
-        second.says("failed /data is no directory")
-        second.exits(1)
-        self.assertEqual(str(self.failureResultOf(started, StartError).value), "worker 1: /data is no directory")
-        self.reactor.advance(10)
-        self.assertEqual(len(self.reactor.processes), 2)
-        self.finish()
-        self.assertEqual(first.signals, ["TERM"])
-        self.assertEqual(self.log, [])
 
-    def test_a_worker_ends_without_words(self) -> None:
-        """The start fails with what is known."""
-        started = self.supervisor.startService()
-        self.reactor.processes[0].exits(None, signal.SIGSEGV)
-        self.assertEqual(str(self.failureResultOf(started, StartError).value), "worker 0: killed by SIGSEGV")
-        self.finish()
+def test_stop_during_the_start(world: World) -> None:
+    """The start fails then, and all workers go."""
+    started = world.supervisor.startService()
+    world.finish()
+    failure_of(started, StartError)
 
-    def test_no_process_can_be_made(self) -> None:
-        """The start fails with the system's words."""
-        self.reactor.out_of_memory = True
-        started = self.supervisor.startService()
-        self.assertIn("Cannot allocate memory", str(self.failureResultOf(started, StartError).value))
-        self.finish()
 
-    def test_a_taken_port(self) -> None:
-        """The start fails before any worker is started."""
-        with socket.create_server(("127.0.0.1", 0)) as other:
-            endpoint = f"tcp:{other.getsockname()[1]}:interface=127.0.0.1"
-            self.supervisor = Supervisor(self.reactor, _settings(endpoint))
-            self.failureResultOf(self.supervisor.startService(), CannotListenError)
-        self.assertEqual(self.reactor.processes, [])
-        self.finish()
-
-    def test_a_dead_worker_is_replaced(self) -> None:
-        """A successor with the same number and ports comes after a second; the others are left alone."""
-        self.start()
-        self.reactor.processes[1].exits(None, signal.SIGKILL)
-        self.assertEqual(self.log, ["error: worker 1: killed by SIGKILL; replaced in 1 s"])
-        self.assertEqual(self.replaced_after(), 1)
-        _, dead, successor = self.reactor.processes
-        self.assertEqual(successor.written, dead.written)
-        self.assertEqual(self.reactor.processes[0].signals, [])
-
-    def test_pauses_grow(self) -> None:
-        """A worker that keeps dying is replaced more and more slowly, one that settled at once again."""
-        self.start()
-        self.reactor.processes[0].exits(3)
-        pauses = [self.replaced_after()]
-        for _ in range(7):
-            self.reactor.processes[-1].exits(3)
-            pauses.append(self.replaced_after())
-        self.assertEqual(pauses, [1, 2, 4, 8, 16, 32, LONGEST_PAUSE, LONGEST_PAUSE])
-        for _ in range(int(SETTLED)):
-            self.reactor.advance(1)
-            for process in self.reactor.processes:
-                process.says("alive")
-        self.reactor.processes[-1].exits(3)
-        self.assertEqual(self.replaced_after(), 1)
-
-    def test_a_successor_may_fail_to_start(self) -> None:
-        """That is one more death, and no end of the service."""
-        self.start()
-        self.reactor.processes[0].exits(3)
-        self.replaced_after()
-        self.reactor.processes[-1].says("failed the storage is away")
-        self.reactor.processes[-1].exits(1)
-        self.assertEqual(self.log[-1], "error: worker 0: the storage is away; replaced in 2 s")
-        self.reactor.out_of_memory = True
-        self.reactor.advance(2)
-        self.assertIn("Cannot allocate memory; replaced in 4 s", self.log[-1])
-        self.reactor.out_of_memory = False
-        self.assertEqual(self.replaced_after(), 4)
-
-    def test_death_between_two_starts(self) -> None:
-        """A worker that served and died while another still starts is replaced as later."""
-        started = self.supervisor.startService()
-        first, second = self.reactor.processes
-        first.says("ready")
-        first.exits(3)
-        self.assertEqual(self.replaced_after(), 1)
-        second.says("ready")
-        self.successResultOf(started)
-        self.finish()
-
-    def test_a_silent_worker_is_killed(self) -> None:
-        """A worker that gives no sign of life hangs; one that does is left alone."""
-        self.start()
-        lively, silent = self.reactor.processes
-        for _ in range(int(SILENCE) - 1):
-            self.reactor.advance(1)
-            lively.says("alive")
-        self.assertEqual(silent.signals, [])
-        self.reactor.advance(1)
-        self.assertEqual((lively.signals, silent.signals), ([], ["KILL"]))
-        silent.exits(None, signal.SIGKILL)
-        self.assertEqual(self.log, ["error: worker 1: gave no sign of life for 60 s, killed; replaced in 1 s"])
-
-    def test_a_halted_parent_blames_nobody(self) -> None:
-        """After the parent itself stood still for long, the workers are not taken for silent."""
-        self.start()
-        self.reactor.advance(10 * SILENCE)
-        self.assertEqual([process.signals for process in self.reactor.processes], [[], []])
-
-    def test_output_is_logged(self) -> None:
-        """Lines of both outputs appear under the worker's number, whole, and the last one without its end."""
-        self.start()
-        process = self.reactor.processes[1]
-        process.protocol.childDataReceived(1, b"one {brace}\ntw")
-        process.protocol.childDataReceived(2, b"other\n")
-        process.protocol.childDataReceived(1, b"o\n\xff bytes\nrest")
-        process.exits(3)
-        expected = ["one {brace}", "other", "two", "\ufffd bytes", "rest"]
-        self.assertEqual(self.log[:-1], [f"worker 1: {line}" for line in expected])
-
-    def test_an_endless_line_is_cut(self) -> None:
-        """Output without line ends does not pile up."""
-        self.start()
-        for _ in range(10):
-            self.reactor.processes[0].protocol.childDataReceived(1, b"x" * 10_000)
-        self.assertEqual([len(line) for line in self.log], [len("worker 0: ") + 70_000])
-
-    def test_inherited_pipes(self) -> None:
-        """A dead worker's own child that keeps its pipes open does not delay the successor for ever."""
-        self.start()
-        process = self.reactor.processes[0]
-        process.alive = False
-        process.protocol.processExited(Failure(ProcessDone(None)))
-        self.reactor.advance(1)
-        self.assertEqual(process.closed, [])
-        self.reactor.advance(1)
-        self.assertEqual(process.closed, [0, 1, 2, CONTROL])
-        process.protocol.processEnded(Failure(ProcessDone(None)))
-        self.assertEqual(self.replaced_after(), 1)
-
-    def test_stop_waits_for_all(self) -> None:
-        """All workers are asked at once, and the stop ends with the last one."""
-        self.start()
-        first, second = self.reactor.processes
-        stopped = self.supervisor.stopService()
-        self.assertEqual((first.signals, second.signals), (["TERM"], ["TERM"]))
-        first.exits()
-        self.reactor.advance(DRAIN)
-        self.assertNoResult(stopped)
-        second.exits()
-        self.successResultOf(stopped)
-        self.assertEqual(self.log, [])
-
-    def test_stop_has_a_limit(self) -> None:
-        """Workers that exceed the drain limit are killed."""
-        self.start()
-        first, second = self.reactor.processes
-        stopped = self.supervisor.stopService()
-        first.exits()
-        for _ in range(int(DRAIN + GRACE)):
-            second.says("alive")
-            self.assertEqual(second.signals, ["TERM"])
-            self.reactor.advance(1)
-        self.assertEqual(second.signals, ["TERM", "KILL"])
-        second.exits(None, signal.SIGKILL)
-        self.successResultOf(stopped)
-        self.assertEqual(self.log, ["warn: worker 1 has not finished within the drain limit; killed"])
-
-    def test_stop_during_a_pause(self) -> None:
-        """A worker that waits for its successor is not replaced any more."""
-        self.start()
-        self.reactor.processes[0].exits(3)
-        stopped = self.supervisor.stopService()
-        self.reactor.processes[1].exits()
-        self.successResultOf(stopped)
-        self.reactor.advance(100)
-        self.assertEqual(len(self.reactor.processes), 2)
-
-    def test_stop_during_the_start(self) -> None:
-        """The start fails then, and all workers go."""
-        started = self.supervisor.startService()
-        self.finish()
-        self.failureResultOf(started, StartError)
-
-    def test_the_ports_are_given_back(self) -> None:
-        """They are held to the end of the stop, and not longer."""
-        self.start()
-        port = int(self.supervisor.urls[0].rsplit(":")[-1].strip("/"))
-        stopped = self.supervisor.stopService()
-        with pytest.raises(OSError, match="in use"):
-            socket.create_server(("127.0.0.1", port))
-        for process in self.reactor.processes:
-            process.exits()
-        self.successResultOf(stopped)
-        socket.create_server(("127.0.0.1", port)).close()
+def test_the_ports_are_given_back(world: World) -> None:
+    """They are held to the end of the stop, and not longer."""
+    world.start()
+    port = int(world.supervisor.urls[0].rsplit(":")[-1].strip("/"))
+    stopped = world.supervisor.stopService()
+    with pytest.raises(OSError, match="in use"):
+        socket.create_server(("127.0.0.1", port))
+    for process in world.reactor.processes:
+        process.exits()
+    assert outcome(stopped) == [None]
+    socket.create_server(("127.0.0.1", port)).close()
 
 
 # Real processes: twistd, the supervisor, and workers that answer each connection with their number and process id.
@@ -382,7 +436,8 @@ class Fake(Service):
 
     def startService(self):
         Service.startService(self)
-        print("environment", "NOTIFY_SOCKET" in os.environ, "descriptors", sorted(map(int, os.listdir("/proc/self/fd"))))
+        print("environment", "NOTIFY_SOCKET" in os.environ)
+        print("descriptors", sorted(map(int, os.listdir("/proc/self/fd"))))
         fault = os.environ.get("FAKE_FAULT")
         if fault == "prefix":
             raise OSError("no such prefix")
@@ -415,21 +470,33 @@ LaunchedService(reactor, supervisor, lambda: "serving on " + " ".join(supervisor
 class Twistd:
     """A twistd with a supervisor and two workers, in a process group of its own, and its log so far."""
 
-    def __init__(self, directory: Path, endpoints: tuple[str, ...], pass_fds: tuple[int, ...], **env: str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        endpoints: tuple[str, ...],
+        adopted: socket.socket | None,
+        tac: str,
+        env: dict[str, str],
+    ) -> None:
+        directory.mkdir()
         (directory / "worker.py").write_text(FAKE_WORKER)
         (directory / "fake.tac").write_text(TAC.format(endpoints=endpoints))
         environment = {**os.environ, **env, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
-        program = "import os; os.environ.setdefault('LISTEN_PID', str(os.getpid())); "
-        program += "from twisted.scripts.twistd import run; run()"
+        program = "from twisted.scripts.twistd import run; run()"
+        if adopted is not None:  # as systemd passes them: from 3 on, and for this process only
+            program = (
+                f"import os; os.dup2({adopted.fileno()}, 3); os.environ['LISTEN_PID'] = str(os.getpid()); {program}"
+            )
+            environment |= {"LISTEN_FDS": "1", "LISTEN_FDNAMES": "http"}
         self._log = directory / "log"
         with open(self._log, "wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", program, "-n", "-y", "fake.tac"],
+                [sys.executable, "-c", f"import os; {program}", "-n", "-y", tac],
                 cwd=directory,
                 env=environment,
                 stdout=log,
                 stderr=log,
-                pass_fds=pass_fds,
+                pass_fds=() if adopted is None else (adopted.fileno(),),
                 start_new_session=True,
             )
 
@@ -459,16 +526,13 @@ class Twistd:
         return self.process.wait(limit)
 
 
-Launch = "Callable[..., Twistd]"
-
-
 @pytest.fixture
 def launch(tmp_path: Path) -> Iterator[Callable[..., Twistd]]:
     """Starts a L{Twistd}; whatever is left of it at the end is killed."""
     started: list[Twistd] = []
 
-    def start(*endpoints: str, pass_fds: tuple[int, ...] = (), **env: str) -> Twistd:
-        started.append(Twistd(tmp_path, endpoints or (LOOPBACK,), pass_fds, **env))
+    def start(*endpoints: str, adopted: socket.socket | None = None, tac: str = "fake.tac", **env: str) -> Twistd:
+        started.append(Twistd(tmp_path / f"server{len(started)}", endpoints or (LOOPBACK,), adopted, tac, env))
         return started[-1]
 
     yield start
@@ -499,7 +563,7 @@ def test_both_workers_answer(launch: Callable[..., Twistd]) -> None:
     twistd = launch(NOTIFY_SOCKET="/nowhere")
     port = twistd.port()
     assert sorted({_ask(port) for _ in range(64)}, key=str) == sorted(twistd.children(), key=str)
-    assert re.search(r"\[worker 0\] .*environment False descriptors", twistd.log)
+    assert re.search(r"\[worker 0\] .*environment False", twistd.log)
     (numbers,) = set(re.findall(r"descriptors (\[.*\])", twistd.log))
     # Standard streams, control, the reactor's own (epoll, waker pair, spare), and the listing itself.
     assert len(numbers.split(",")) <= 4 + 6, numbers
@@ -545,6 +609,8 @@ def test_a_second_sigterm(launch: Callable[..., Twistd]) -> None:
         twistd.until(lambda: twistd.log.count("draining") == 2)
     assert twistd.ends() == -signal.SIGTERM
     assert twistd.log.count("drained") == 2
+    # twistd itself complains about the second one; the workers do not.
+    assert not re.search(r"\[worker \d\].*(Traceback|ReactorNotRunning)", twistd.log)
 
 
 def test_ctrl_c(launch: Callable[..., Twistd]) -> None:
@@ -557,9 +623,7 @@ def test_ctrl_c(launch: Callable[..., Twistd]) -> None:
     assert "Traceback" not in twistd.log
 
 
-@pytest.mark.parametrize(
-    ("fault", "words", "traceback"), [("prefix", "no such prefix", False), ("bug", "a bug", True)]
-)
+@pytest.mark.parametrize(("fault", "words", "traceback"), [("prefix", "no such prefix", False), ("bug", "a bug", True)])
 def test_a_failed_start(launch: Callable[..., Twistd], fault: str, words: str, traceback: bool) -> None:
     """It is one line and an exit status; what nobody foresaw comes with its traceback."""
     twistd = launch(FAKE_FAULT=fault)
@@ -571,17 +635,59 @@ def test_a_failed_start(launch: Callable[..., Twistd], fault: str, words: str, t
 
 
 def test_a_second_server_on_the_port(launch: Callable[..., Twistd]) -> None:
-    """It does not start, and the first is not disturbed."""
+    """It does not start and says why, and the first is not disturbed."""
     first = launch()
     port = first.port()
-    with open(os.path.join(os.path.dirname(str(first._log)), "fake.tac")) as _:
-        second = subprocess.run
-    assert second
-    assert _ask(port)
+    second = launch(f"tcp:{port}:interface=127.0.0.1")
+    assert second.ends() == 1
+    assert re.search(rf"cannot start: .*127\.0\.0\.1:{port}: .*in use", second.log)
+    assert "Traceback" not in second.log
+    assert {_ask(port) for _ in range(16)} <= set(first.children())
 
 
 def test_systemd_sockets_are_adopted_by_all(launch: Callable[..., Twistd]) -> None:
-    """A socket that systemd passed, at its usual number, reaches every worker."""
+    """A socket that systemd passed reaches every worker, and successors too."""
     with socket.create_server(("127.0.0.1", 0)) as passed:
+        twistd = launch("systemd:domain=INET:name=http", adopted=passed)
         port = passed.getsockname()[1]
-        os.dup2(passed.fileno(), 3) if passed.fileno() != 3 else None
+    assert twistd.port() == port
+    for victim in twistd.children():
+        os.kill(victim, signal.SIGKILL)
+    twistd.until(lambda: twistd.log.count("environment") == 4)
+    assert _ask(port) in twistd.children()
+    twistd.process.terminate()
+    assert twistd.ends() == -signal.SIGTERM
+    assert "Traceback" not in twistd.log
+
+
+def test_a_socket_file(launch: Callable[..., Twistd], tmp_path: Path) -> None:
+    """One of the workers listens on a path; the other has only the shared port."""
+    twistd = launch(LOOPBACK, f"unix:{tmp_path}/socket")
+    twistd.port()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(f"{tmp_path}/socket")
+        assert int(client.recv(100)) in twistd.children()
+
+
+def test_the_real_archive(launch: Callable[..., Twistd], tmp_path: Path) -> None:
+    """C{tac/pacarchive.tac} serves with settings from the environment; what one worker stored, all have."""
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "ini").write_text(f"[server]\nworkers = 2\nendpoint = {LOOPBACK}\n")
+    twistd = launch(
+        tac=ARCHIVE_TAC, ARCHIVEINTERFACE_CONFIG=str(tmp_path / "ini"), PAI_PREFIX=str(tmp_path / "archive")
+    )
+    port = twistd.until(lambda: re.search(r"posix archive \S+ on http://127.0.0.1:(\d+)/ \(2 workers\)", twistd.log))[1]
+    with urlopen(Request(f"http://127.0.0.1:{port}/12", b"content", method="PUT")) as answer:
+        assert answer.status == 201
+    for _ in range(16):
+        with urlopen(f"http://127.0.0.1:{port}/12") as answer:
+            assert answer.read() == b"content"
+    twistd.process.terminate()
+    assert twistd.ends() == -signal.SIGTERM
+
+
+def test_the_tac_file_without_settings(launch: Callable[..., Twistd]) -> None:
+    """Settings that cannot be used are one line and exit status 2."""
+    twistd = launch(tac=ARCHIVE_TAC, ARCHIVEINTERFACE_CONFIG="/nowhere.ini")
+    assert twistd.ends() == 2
+    assert twistd.log.splitlines()[-1] == "/nowhere.ini: No such file or directory"

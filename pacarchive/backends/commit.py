@@ -3,9 +3,9 @@
     unnamed file -> data -> mtime -> digests as attributes -> mode 0444 -> fsync(file)
     -> link(2) under its name, or rename(2) over the old version -> fsync(directory) -> answer
 
-and, before the link, an fsync of every parent directory that may be new.  A crash anywhere leaves the old state whole or
-the new state whole.  The unnamed file (C{O_TMPFILE}) vanishes by itself; a short-lived name in the hidden directory is
-needed only to replace a version, and on file systems that have no unnamed files.
+and, before the link, an fsync of every parent directory that may be new.  A crash anywhere leaves the old state whole
+or the new state whole.  The unnamed file (C{O_TMPFILE}) vanishes by itself; a short-lived name in the hidden directory
+is needed only to replace a version, and on file systems that have no unnamed files.
 
 Everything here blocks and is called in pool threads.
 """
@@ -16,13 +16,13 @@ import errno
 import fcntl
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import attrs
 
 from pacarchive import errors
-from pacarchive.backends.syscalls import open_beneath, start_writeback
+from pacarchive.backends.syscalls import open_beneath, release, start_writeback
 from pacarchive.backends.tree import READ_FLAGS, FileTree, translating
 from pacarchive.digests import PRIMARY, Digests, Hasher
 from pacarchive.model import FileStatus, Overwrite, WriteConditions
@@ -62,10 +62,17 @@ class Draft:
             except OSError as error:
                 if error.errno not in _NO_UNNAMED_FILES:
                     raise
-            name = uuid.uuid4().hex
-            descriptor = os.open(name, flags | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=tree.temporaries)
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return cls(tree, descriptor, name)
+            while True:
+                name = uuid.uuid4().hex
+                draft = cls(tree, os.open(name, flags | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=tree.temporaries), name)
+                try:
+                    fcntl.flock(draft.descriptor, fcntl.LOCK_EX)
+                    if os.fstat(draft.descriptor).st_nlink:
+                        return draft
+                except OSError:
+                    draft.discard()
+                    raise
+                draft.discard()  # the sweep of a process that starts just now was faster than the lock
 
     def write(self, pieces: Sequence[bytes]) -> None:
         """
@@ -98,41 +105,54 @@ class Draft:
         start_writeback(self.descriptor, offset, self.size - offset)
         return self.size - offset
 
-    def commit(self, file_id: int, mtime: float | None, digests: Digests, conditions: WriteConditions) -> FileStatus:
+    def commit(
+        self,
+        file_id: int,
+        mtime: float | None,
+        digests: Digests,
+        conditions: WriteConditions,
+        sync_directory: Callable[[int], None] | None = None,
+    ) -> FileStatus:
         """
         Complete the file, make it durable, and publish it.  L{discard} must follow in any case.
 
         @param mtime: Seconds since the epoch; C{None} keeps the time of the last write.
         @param digests: Stored with the file.
+        @param sync_directory: Called with the directory of the file, where the caller syncs that itself, before it
+            acknowledges the file.
         @return: The status of the published version.
         """
         tree = self.tree
         with translating("Can't write posix file"):
             complete(tree, self.descriptor, mtime, digests)
-            if not publish(tree, self, file_id, digests, conditions):
+            if not publish(tree, self, file_id, digests, conditions, sync_directory or tree.sync):
                 return tree.status(file_id)
             return tree.status_of(os.fstat(self.descriptor), file_id, digests)
 
     def discard(self) -> None:
-        """Release the file; if it was not published, it is gone."""
-        if self.descriptor < 0:
+        """
+        Release the file; if it was not published, it is gone.
+
+        Raises nothing: by now it is decided what the caller is told, and a temporary that cannot be removed is for
+        the next start's sweep.
+        """
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor < 0:
             return
-        try:
-            if os.fstat(self.descriptor).st_nlink == (self.temporary is not None):
-                self.tree.fixity.forget(self.descriptor)
-            self.drop_temporary()
-        finally:
-            os.close(self.descriptor)
-            self.descriptor = -1
+        with suppress(OSError):
+            if os.fstat(descriptor).st_nlink <= (self.temporary is not None):
+                self.tree.fixity.forget(descriptor)
+        self.drop_temporary()
+        release(descriptor)
 
     close = discard
 
     def drop_temporary(self) -> None:
-        """Remove the name among the temporaries, where there is one."""
-        if self.temporary is not None:
-            with suppress(FileNotFoundError):
-                os.unlink(self.temporary, dir_fd=self.tree.temporaries)
-            self.temporary = None
+        """Remove the name among the temporaries, where there is one; raises nothing."""
+        temporary, self.temporary = self.temporary, None
+        if temporary is not None:
+            with suppress(OSError):
+                os.unlink(temporary, dir_fd=self.tree.temporaries)
 
 
 def complete(tree: FileTree, descriptor: int, mtime: float | None, digests: Digests) -> None:
@@ -146,7 +166,14 @@ def complete(tree: FileTree, descriptor: int, mtime: float | None, digests: Dige
     tree.sync(descriptor)
 
 
-def publish(tree: FileTree, draft: Draft, file_id: int, digests: Digests, conditions: WriteConditions) -> bool:
+def publish(
+    tree: FileTree,
+    draft: Draft,
+    file_id: int,
+    digests: Digests,
+    conditions: WriteConditions,
+    sync_directory: Callable[[int], None],
+) -> bool:
     """
     Make a complete file visible under its id, and sync its directory.
 
@@ -154,25 +181,55 @@ def publish(tree: FileTree, draft: Draft, file_id: int, digests: Digests, condit
         (L{Overwrite.IDENTICAL}), or is this very file.
     """
     with tree.directory_of(file_id, make=True) as (directory, name):
-        if conditions.if_match is None:
-            try:
-                link(draft.descriptor, directory, name)
-            except FileExistsError:
-                pass
-            else:
-                tree.sync(directory)
-                return True
-        with tree.locked(file_id):
-            current = tree.published(file_id)
-            if current is not None and _is_published(tree, draft.descriptor, file_id):
-                return False
-            conditions.require(current)
-            if conditions.overwrite is Overwrite.IDENTICAL and current is not None:
-                if stored_digest(tree, file_id) == digests[PRIMARY]:
-                    return False
-                raise errors.AlreadyExists("The id is taken by a file with other bytes.")
-            _replace(tree, draft, directory, name)
-            tree.sync(directory)
+        published = _take_free_name(draft, directory, name, conditions)
+        if not published:
+            with tree.locked(file_id):
+                # Tried again, because it may have become free.  From here on nobody frees or replaces it, so that the
+                # version that is held against the conditions is the version that is replaced.
+                published = _take_free_name(draft, directory, name, conditions) or _supersede(
+                    tree, draft, file_id, (directory, name), digests, conditions
+                )
+        # Also when nothing was published: whoever linked the version that was kept may not have got as far as this.
+        sync_directory(directory)
+    return published
+
+
+def _take_free_name(draft: Draft, directory: int, name: str, conditions: WriteConditions) -> bool:
+    """Link the draft under its name; no lock is needed, the system call decides.  False where that cannot be."""
+    if conditions.if_match is not None:
+        return False
+    try:
+        link(draft.descriptor, directory, name)
+    except FileExistsError:
+        return False
+    draft.drop_temporary()  # now, because it changes the ctime, and the status is taken next
+    return True
+
+
+def _supersede(
+    tree: FileTree,
+    draft: Draft,
+    file_id: int,
+    place: tuple[int, str],
+    digests: Digests,
+    conditions: WriteConditions,
+) -> bool:
+    """
+    Replace the published version, if the conditions let it be replaced.  Called with the id locked.
+
+    @param place: The id's directory, and its name there.
+    @return: As L{publish}.
+    """
+    current = tree.published(file_id)
+    if current is not None and _is_published(draft.descriptor, *place):
+        return False
+    conditions.require(current)
+    if conditions.overwrite is Overwrite.IDENTICAL and current is not None:
+        same_size = current.size == os.fstat(draft.descriptor).st_size
+        if same_size and _stored_digest(tree, file_id) == digests[PRIMARY]:
+            return False
+        raise errors.AlreadyExists("The id is taken by a file with other bytes.")
+    _replace(tree, draft, *place)
     return True
 
 
@@ -193,7 +250,7 @@ def _replace(tree: FileTree, draft: Draft, directory: int, name: str) -> None:
         link(draft.descriptor, tree.temporaries, draft.temporary)
     try:
         replaced = open_beneath(directory, name, READ_FLAGS)
-    except FileNotFoundError:
+    except OSError:  # there is none, or it is no file: a symbolic link is replaced, not followed
         replaced = -1
     try:
         os.rename(draft.temporary, name, src_dir_fd=tree.temporaries, dst_dir_fd=directory)
@@ -202,26 +259,27 @@ def _replace(tree: FileTree, draft: Draft, directory: int, name: str) -> None:
             tree.fixity.forget(replaced)
     finally:
         if replaced >= 0:
-            os.close(replaced)
+            release(replaced)
 
 
-def _is_published(tree: FileTree, descriptor: int, file_id: int) -> bool:
+def _is_published(descriptor: int, directory: int, name: str) -> bool:
     """Whether an open file is the published version itself."""
-    with suppress(OSError), tree.directory_of(file_id) as (directory, name):
-        return os.path.samestat(
-            os.stat(name, dir_fd=directory, follow_symlinks=False), os.fstat(descriptor)
-        )
-    return False
+    return os.path.samestat(os.stat(name, dir_fd=directory, follow_symlinks=False), os.fstat(descriptor))
 
 
-def stored_digest(tree: FileTree, file_id: int) -> bytes:
-    """The primary digest of the published version, computed where none is stored."""
+def _stored_digest(tree: FileTree, file_id: int) -> bytes:
+    """
+    The primary digest of the published version, computed where none is stored.
+
+    The version is synced: it is going to be acknowledged, and it may have come from a program that does not sync.
+    """
     descriptor, status = tree.open_stored(file_id)
     try:
+        tree.sync(descriptor)
         stored = status.digests.get(PRIMARY)
         return stored if stored is not None else compute_digests(descriptor, [PRIMARY])[PRIMARY]
     finally:
-        os.close(descriptor)
+        release(descriptor)
 
 
 def compute_digests(descriptor: int, algorithms: Sequence[str]) -> dict[str, bytes]:

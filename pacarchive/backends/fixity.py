@@ -4,8 +4,8 @@ Each is an extended attribute C{user.pacarchive.<algorithm>} holding the raw byt
 Raw, because 32 bytes still fit into a 256-byte ext4 inode beside nothing else, and then cost no block of their own;
 C{getfattr -e hex -d FILE} shows them.
 
-File systems without such attributes get a sidecar: one small JSON document for each version of a file, named for its inode
-and valid only with the size and mtime that it states, so that a digest is never taken for that of another version.
+File systems without such attributes get a sidecar: one small JSON document for each version of a file, named for its
+inode and valid only with the size and mtime that it states, so that a digest is never taken for another version's.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import errno
 import json
 import os
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 
+from pacarchive.backends.syscalls import release
 from pacarchive.digests import ALGORITHMS, Digests
 
 _ATTRIBUTE = "user.pacarchive."
@@ -27,10 +29,12 @@ class FixityStore:
     Reads and writes the digests of files in one archive.  All methods block.
 
     @param sidecars: Descriptor of the directory for sidecars.
+    @param sync: Puts a file or directory on stable storage.
     """
 
-    def __init__(self, sidecars: int) -> None:
+    def __init__(self, sidecars: int, sync: Callable[[int], None]) -> None:
         self._sidecars = sidecars
+        self._sync = sync
 
     def store(self, descriptor: int, digests: Digests) -> None:
         """
@@ -48,7 +52,8 @@ class FixityStore:
                 try:
                     _set_attributes(descriptor, digests)
                 finally:
-                    os.fchmod(descriptor, mode)
+                    # Not simply what it was: another thread may be doing just the same.
+                    os.fchmod(descriptor, mode & ~stat.S_IWUSR)
         except OSError as error:
             if error.errno not in _UNSUPPORTED:
                 raise
@@ -73,6 +78,12 @@ class FixityStore:
         with suppress(FileNotFoundError):
             os.unlink(_sidecar_name(os.fstat(descriptor)), dir_fd=self._sidecars)
 
+    def clear(self, descriptor: int) -> None:
+        """Remove all digests of an open file."""
+        self.forget(descriptor)
+        for algorithm in self.load(descriptor):
+            os.removexattr(descriptor, _ATTRIBUTE + algorithm)
+
     def _store_sidecar(self, descriptor: int, digests: Digests) -> None:
         state = os.fstat(descriptor)
         document = {
@@ -84,17 +95,15 @@ class FixityStore:
         sidecar = os.open(_sidecar_name(state), flags, 0o600, dir_fd=self._sidecars)
         try:
             os.write(sidecar, json.dumps(document).encode("ascii"))
-            os.fsync(sidecar)
+            self._sync(sidecar)
         finally:
-            os.close(sidecar)
-        os.fsync(self._sidecars)
+            release(sidecar)
+        self._sync(self._sidecars)
 
     def _load_sidecar(self, descriptor: int) -> dict[str, bytes]:
         state = os.fstat(descriptor)
         try:
-            sidecar = os.open(
-                _sidecar_name(state), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._sidecars
-            )
+            sidecar = os.open(_sidecar_name(state), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._sidecars)
         except FileNotFoundError:
             return {}
         try:
@@ -106,7 +115,7 @@ class FixityStore:
             # Cut short by a crash before its file was published, or edited: the file then has no stored digest.
             return {}
         finally:
-            os.close(sidecar)
+            release(sidecar)
 
 
 def _set_attributes(descriptor: int, digests: Digests) -> None:

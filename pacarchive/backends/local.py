@@ -7,17 +7,19 @@ in the reactor thread, without a thread hop, through calls that fail instead of 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from typing import Any
 
 from twisted.application.service import Service
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from pacarchive import errors
+from pacarchive.backends.batch import SmallFile, SmallFileQueue, checked_digests
 from pacarchive.backends.commit import Draft
 from pacarchive.backends.move import move_into
-from pacarchive.backends.syscalls import open_cached, opens_without_network
+from pacarchive.backends.syscalls import open_cached, opens_without_network, release
 from pacarchive.backends.tree import FileTree
 from pacarchive.digests import PRIMARY, Digests, Hasher
 from pacarchive.interfaces import IArchiveBackend, IIncomingFile, ISendable, IStoredFile
@@ -29,7 +31,11 @@ SMALL = 256 << 10
 
 _CACHED_READ = 64 << 10
 _KNOWN_DIGESTS = 16384
-_FLUSH_EVERY = 32 << 20
+_FLUSH_EVERY = 8 << 20
+_SETTLED = 50_000_000
+"""Nanoseconds; the clock of inode times moves on every 1 to 10 ms."""
+
+_log = Logger()
 
 
 @implementer(IArchiveBackend)
@@ -47,6 +53,7 @@ class LocalArchive(Service):
     def __init__(self, tree: FileTree, pool: BlockingPool, algorithms: Collection[str] = ()) -> None:
         self._tree = tree
         self._pool = pool
+        self._small_files = SmallFileQueue(tree, pool)
         self._algorithms = {PRIMARY, *algorithms}
         self._reads_cached = False
         # Digests by (inode, ctime): both change with the attributes that hold them.  Filled in threads, because reading
@@ -73,7 +80,8 @@ class LocalArchive(Service):
     ) -> IIncomingFile:
         if not (conditions.unconditional and size is not None and size <= SMALL):
             await self._pool.run(self._tree.check, file_id, size, conditions)
-        return _Incoming(self._tree, self._pool, file_id, conditions, self._algorithms.union(algorithms))
+        hasher = Hasher(self._algorithms.union(algorithms) if algorithms else self._algorithms)
+        return _Incoming(self._tree, self._pool, self._small_files, file_id, conditions, hasher)
 
     async def open(self, file_id: int) -> IStoredFile:
         if (found := self._open_cached(file_id)) is not None:
@@ -83,7 +91,7 @@ class LocalArchive(Service):
 
     async def status(self, file_id: int) -> FileStatus:
         if (found := self._open_cached(file_id)) is not None:
-            os.close(found[0])
+            release(found[0])
             return found[1]
         stored = await self.open(file_id)
         stored.close()
@@ -110,7 +118,10 @@ class LocalArchive(Service):
         if len(known) >= _KNOWN_DIGESTS:
             with suppress(KeyError, RuntimeError, StopIteration):
                 del known[next(iter(known))]
-        known[state.st_ino, state.st_ctime_ns] = opened[1].digests
+        # A file without digests may get some at any time, and the inode of one that has just changed may be freed and
+        # used again before the clock of the inode times moves on.
+        if opened[1].digests and time.time_ns() - state.st_ctime_ns > _SETTLED:
+            known[state.st_ino, state.st_ctime_ns] = opened[1].digests
         return opened
 
     def _open_cached(self, file_id: int) -> tuple[int, FileStatus] | None:
@@ -127,7 +138,7 @@ class LocalArchive(Service):
         state = os.fstat(descriptor)
         digests = self._known.get((state.st_ino, state.st_ctime_ns))
         if digests is None:
-            os.close(descriptor)
+            release(descriptor)
             return None
         return descriptor, self._tree.status_of(state, file_id, digests)
 
@@ -138,50 +149,66 @@ class _Opened(tuple[int, FileStatus]):
     __slots__ = ()
 
     def close(self) -> None:
-        os.close(self[0])
+        release(self[0])
 
 
 @implementer(IIncomingFile)
 class _Incoming:
-    """A body on its way to the disk: hashed and written in one thread at a time."""
+    """A body on its way to the disk."""
 
     def __init__(
         self,
         tree: FileTree,
         pool: BlockingPool,
+        small_files: SmallFileQueue,
         file_id: int,
         conditions: WriteConditions,
-        algorithms: Collection[str],
+        hasher: Hasher,
     ) -> None:
         self._tree = tree
         self._pool = pool
+        self._small_files = small_files
         self._file_id = file_id
         self._conditions = conditions
-        self._hasher = Hasher(algorithms)
+        self._hasher = hasher
         self._draft: Draft | None = None
         self._held: list[bytes] = []
         self._held_size = 0
         self._flushed = 0
+        self._has_gap = False
 
     async def write(self, pieces: Sequence[bytes]) -> None:
         self._held.extend(pieces)
         self._held_size += sum(map(len, pieces))
         if self._held_size > SMALL:
-            await self._pool.run(self._store_held)
+            try:
+                await self._pool.run(self._write_out, self._take_held())
+            except errors.ArchiveError:
+                self._has_gap = True
+                raise
 
     async def commit(self, mtime: float | None, expected: Digests) -> FileStatus:
-        return await self._pool.run(self._commit, mtime, expected)
+        if self._has_gap:
+            raise errors.BackendUnavailable("A part of the file could not be written.")
+        if self._draft is not None:
+            return await self._pool.run(self._commit, mtime, expected)
+        return await self._small_files.store(
+            SmallFile(self._file_id, self._take_held(), self._hasher, mtime, expected, self._conditions)
+        )
 
     async def abort(self) -> None:
         if self._draft is not None:
             await self._pool.run(self._discard)
 
-    def _store_held(self) -> None:
-        if self._draft is None:
-            self._draft = Draft.create(self._tree)
-        pieces, self._held, self._held_size = self._held, [], 0
+    def _take_held(self) -> list[bytes]:
+        held, self._held, self._held_size = self._held, [], 0
+        return held
+
+    def _write_out(self, pieces: Sequence[bytes]) -> None:
         for piece in pieces:
             self._hasher.update(piece)
+        if self._draft is None:
+            self._draft = Draft.create(self._tree)
         self._draft.write(pieces)
         if self._draft.size - self._flushed >= _FLUSH_EVERY:
             # Let the disk begin now, so that the sync at the end has little left to wait for.
@@ -189,14 +216,9 @@ class _Incoming:
 
     def _commit(self, mtime: float | None, expected: Digests) -> FileStatus:
         try:
-            self._store_held()
-            digests = self._hasher.digests()
-            for name, digest in expected.items():
-                if digests[name] != digest:
-                    raise errors.DigestMismatch(
-                        f"The {name} digest of the body is {digests[name].hex()}, not {digest.hex()} as given with it."
-                    )
-            assert self._draft is not None, "_store_held makes it"
+            self._write_out(self._take_held())
+            digests = checked_digests(self._hasher, (), expected)
+            assert self._draft is not None, "_write_out makes it"
             return self._draft.commit(self._file_id, mtime, digests, self._conditions)
         finally:
             self._discard()
@@ -225,7 +247,10 @@ class _Stored:
         return await self._pool.run(self._tree.read, self._descriptor, offset, length)
 
     async def remember(self, digests: Digests) -> None:
-        await self._pool.run(self._tree.remember, self._descriptor, self.status, digests)
+        try:
+            await self._pool.run(self._tree.remember, self._descriptor, self.status, digests)
+        except errors.ArchiveError as error:  # a full or read-only file system: no reason to fail a read
+            _log.warn("file {file_id}: {reason}", file_id=self.status.file_id, reason=error.reason)
 
     def fileno(self) -> int:
         return self._descriptor
@@ -233,4 +258,4 @@ class _Stored:
     def close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
-            os.close(descriptor)
+            release(descriptor)

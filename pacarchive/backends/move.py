@@ -14,12 +14,13 @@ from pathlib import Path
 
 from pacarchive import errors
 from pacarchive.backends.commit import Draft, complete, compute_digests, publish
-from pacarchive.backends.syscalls import open_beneath
+from pacarchive.backends.syscalls import open_beneath, release
 from pacarchive.backends.tree import DIRECTORY_FLAGS, HIDDEN, READ_FLAGS, FileTree, translating
 from pacarchive.digests import PRIMARY, Hasher
 from pacarchive.model import FileStatus, Overwrite, WriteConditions
 
 _COPY_BLOCK = 4 << 20
+_WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 _NOT_LINKABLE = frozenset({errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK})
 _DENIED = "Can't move posix file with error: [Errno 13] Permission denied"
 
@@ -43,11 +44,11 @@ def move_into(tree: FileTree, file_id: int, source: str, conditions: WriteCondit
         try:
             directory = open_beneath(root_descriptor, parent or ".", DIRECTORY_FLAGS)
         finally:
-            os.close(root_descriptor)
+            release(root_descriptor)
         try:
             descriptor = os.open(name, READ_FLAGS, dir_fd=directory)
         except BaseException:
-            os.close(directory)
+            release(directory)
             raise
     except (FileNotFoundError, NotADirectoryError) as error:
         raise errors.NotFound(
@@ -60,8 +61,8 @@ def move_into(tree: FileTree, file_id: int, source: str, conditions: WriteCondit
         with translating("Can't move posix file"):
             return _move(tree, file_id, directory, name, descriptor, conditions)
     finally:
-        os.close(descriptor)
-        os.close(directory)
+        release(descriptor)
+        release(directory)
 
 
 def locate(tree: FileTree, source: str) -> tuple[Path, str]:
@@ -119,13 +120,15 @@ def _is_archived_under(tree: FileTree, file_id: int, directory: int, name: str) 
 
 
 def _link_into(tree: FileTree, file_id: int, source: int, conditions: WriteConditions) -> None:
+    if os.fstat(source).st_mode & _WRITABLE:
+        tree.fixity.clear(source)  # whoever may write it may have changed it since they were stored
     digests = tree.fixity.load(source)
     if conditions.overwrite is Overwrite.IDENTICAL and PRIMARY not in digests:
         digests |= compute_digests(source, [PRIMARY])
     complete(tree, source, None, digests)
     draft = Draft(tree, source, None)
     try:
-        publish(tree, draft, file_id, digests, conditions)
+        publish(tree, draft, file_id, digests, conditions, tree.sync)
     finally:
         draft.drop_temporary()
 

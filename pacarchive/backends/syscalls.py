@@ -1,7 +1,8 @@
 """System calls that Python does not wrap.
 
-C{openat2(2)}: open a path below a directory, never outside it, and optionally never waiting for a disk. (Linux 5.6).  Where the kernel or a container's filter refuses it, the path is
-walked one component at a time without following symbolic links: stricter, slower, as safe.
+C{openat2(2)}, Linux 5.6: open a path below a directory and never outside it; optionally without ever waiting for a
+disk.  Where the kernel or a container's filter refuses it, the path is walked one component at a time without following
+symbolic links: stricter, slower, as safe.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ _SYS_OPENAT2: Final = 437  # the same number on every architecture: include/uapi
 _RESOLVE_NO_MAGICLINKS: Final = 0x02
 _RESOLVE_BENEATH: Final = 0x08
 _RESOLVE_CACHED: Final = 0x20
+# EAGAIN passes when a rename raced with the look-up of "..", but lasts while somebody holds a lease on the file.
+_ATTEMPTS: Final = 100
 
 
 class _OpenHow(ctypes.Structure):
@@ -53,14 +56,15 @@ def open_beneath(directory: int, path: str, flags: int) -> int:
     @raise OSError: As C{openat2(2)}; C{EXDEV} where a link leads outside.
     """
     how = _OpenHow(flags | os.O_CLOEXEC, 0, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)
-    descriptor = _blocking_call(_SYS_OPENAT2, directory, os.fsencode(path), ctypes.byref(how), _HOW_SIZE)
-    if descriptor >= 0:
-        return int(descriptor)
-    number = ctypes.get_errno()
-    if number in (errno.ENOSYS, errno.EPERM):
-        return _walk(directory, path, flags)
-    if number in (errno.EINTR, errno.EAGAIN):  # EAGAIN: a rename raced with the look-up of ".."
-        return open_beneath(directory, path, flags)
+    for _ in range(_ATTEMPTS):
+        descriptor = _blocking_call(_SYS_OPENAT2, directory, os.fsencode(path), ctypes.byref(how), _HOW_SIZE)
+        if descriptor >= 0:
+            return int(descriptor)
+        number = ctypes.get_errno()
+        if number in (errno.ENOSYS, errno.EPERM):
+            return _walk(directory, path, flags)
+        if number not in (errno.EINTR, errno.EAGAIN):
+            break
     raise OSError(number, os.strerror(number), path)
 
 
@@ -82,6 +86,20 @@ def start_writeback(descriptor: int, offset: int, length: int) -> None:
     _sync_file_range(descriptor, offset, length, _SYNC_FILE_RANGE_WRITE)
 
 
+def release(descriptor: int) -> None:
+    """
+    Close, whatever the file system says to it: data that matters was synced before, and the descriptor is free
+    again in any case.
+
+    @raise OSError: C{EBADF}, which is a bug.
+    """
+    try:
+        os.close(descriptor)
+    except OSError as error:
+        if error.errno == errno.EBADF:
+            raise
+
+
 def _walk(directory: int, path: str, flags: int) -> int:
     """L{open_beneath} for kernels without C{openat2}: no component may be a symbolic link."""
     *parents, name = path.split("/")
@@ -91,11 +109,11 @@ def _walk(directory: int, path: str, flags: int) -> int:
     try:
         for parent in parents:
             below = os.open(parent, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=current)
-            os.close(current)
+            release(current)
             current = below
         return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=current)
     finally:
-        os.close(current)
+        release(current)
 
 
 _LOCAL_FILE_SYSTEMS: Final = frozenset({

@@ -15,13 +15,16 @@ from pathlib import Path
 
 from pacarchive import errors
 from pacarchive.backends.fixity import FixityStore
-from pacarchive.backends.syscalls import open_beneath
+from pacarchive.backends.syscalls import open_beneath, release
 from pacarchive.digests import Digests
 from pacarchive.model import Durability, FileStatus, Locality, WriteConditions
 
 HIDDEN = ".pacarchive"
 """The archive's own directory below the prefix; no id maps into it."""
 
+_TEMPORARIES = f"{HIDDEN}/tmp"  # noqa: S108  (below the prefix)
+_LOCKS = f"{HIDDEN}/locks"
+_SIDECARS = f"{HIDDEN}/digests"
 READ_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _LOCK_STRIPES = 64
@@ -84,18 +87,24 @@ class FileTree:
         @raise OSError: The prefix cannot be used.
         """
         self.root = os.open(self.prefix, DIRECTORY_FLAGS)
-        for name in (HIDDEN, f"{HIDDEN}/tmp", f"{HIDDEN}/locks", f"{HIDDEN}/digests"):
+        for name in (HIDDEN, _TEMPORARIES, _LOCKS, _SIDECARS):
             with suppress(FileExistsError):
                 os.mkdir(name, 0o700, dir_fd=self.root)
-        self.temporaries = os.open(f"{HIDDEN}/tmp", DIRECTORY_FLAGS, dir_fd=self.root)
-        self._sidecars = os.open(f"{HIDDEN}/digests", DIRECTORY_FLAGS, dir_fd=self.root)
-        self.fixity = FixityStore(self._sidecars)
+        self.temporaries = os.open(_TEMPORARIES, DIRECTORY_FLAGS, dir_fd=self.root)
+        self._sidecars = os.open(_SIDECARS, DIRECTORY_FLAGS, dir_fd=self.root)
+        self.fixity = FixityStore(self._sidecars, self.sync)
+        self.sync(self.root)
+        hidden = os.open(HIDDEN, DIRECTORY_FLAGS, dir_fd=self.root)
+        try:
+            self.sync(hidden)  # a sidecar is part of what an acknowledgement promises
+        finally:
+            release(hidden)
         self.sweep()
 
     def close_root(self) -> None:
         """Release the descriptors of L{open_root}."""
         for descriptor in (self.temporaries, self._sidecars, self.root):
-            os.close(descriptor)
+            release(descriptor)
 
     def sweep(self) -> int:
         """
@@ -116,7 +125,7 @@ class FileTree:
             except (BlockingIOError, FileNotFoundError):
                 continue  # its writer lives, or has just finished
             finally:
-                os.close(descriptor)
+                release(descriptor)
         return swept
 
     def open_stored(self, file_id: int) -> tuple[int, FileStatus]:
@@ -127,17 +136,21 @@ class FileTree:
         @raise errors.NotFound: There is none, or it is no regular file.
         """
         with translating("Can't open posix file"):
-            descriptor = open_beneath(self.root, self.name_of(file_id), READ_FLAGS)
-            try:
-                return descriptor, self.describe(descriptor, file_id)
-            except BaseException:
-                os.close(descriptor)
-                raise
+            while True:
+                descriptor = open_beneath(self.root, self.name_of(file_id), READ_FLAGS)
+                try:
+                    status = self.describe(descriptor, file_id)
+                    if status.digests or os.fstat(descriptor).st_nlink:
+                        return descriptor, status
+                except BaseException:
+                    release(descriptor)
+                    raise
+                release(descriptor)  # replaced or removed just now, and a sidecar with it
 
     def status(self, file_id: int) -> FileStatus:
         """The status of the published version.  Opens the file but reads no data."""
         descriptor, status = self.open_stored(file_id)
-        os.close(descriptor)
+        release(descriptor)
         return status
 
     def published(self, file_id: int) -> FileStatus | None:
@@ -225,7 +238,7 @@ class FileTree:
                     self.sync(directory)
                 self.fixity.forget(descriptor)
             finally:
-                os.close(descriptor)
+                release(descriptor)
 
     def sync(self, descriptor: int) -> None:
         """
@@ -243,13 +256,13 @@ class FileTree:
 
         Publishing under a free name needs no lock: link(2) decides.
         """
-        name = f"{HIDDEN}/locks/{file_id % _LOCK_STRIPES:02x}"
+        name = f"{_LOCKS}/{file_id % _LOCK_STRIPES:02x}"
         lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=self.root)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
         finally:
-            os.close(lock)
+            release(lock)
 
     @contextmanager
     def directory_of(self, file_id: int, *, make: bool = False) -> Iterator[tuple[int, str]]:
@@ -269,12 +282,12 @@ class FileTree:
         try:
             yield directory, name
         finally:
-            os.close(directory)
+            release(directory)
 
     def _make_directories(self, path: str) -> None:
         if path in self._durable_directories:
             try:
-                os.close(open_beneath(self.root, path, os.O_PATH | os.O_DIRECTORY))
+                release(open_beneath(self.root, path, os.O_PATH | os.O_DIRECTORY))
             except FileNotFoundError:
                 self._durable_directories.clear()  # somebody has removed what we made
             else:
@@ -290,7 +303,7 @@ class FileTree:
                     self.sync(parent)
                     self._durable_directories.add(below_path)
                 below = open_beneath(parent, component, DIRECTORY_FLAGS)
-                os.close(parent)
+                release(parent)
                 parent = below
         finally:
-            os.close(parent)
+            release(parent)

@@ -13,7 +13,7 @@ from twisted.web.resource import IResource
 from pacarchive import errors
 from pacarchive.config import Compatibility, ServerSettings
 from pacarchive.interfaces import IArchiveBackend
-from pacarchive.model import Durability, FileStatus, Overwrite, WriteConditions
+from pacarchive.model import Durability, FileStatus, WriteConditions
 from pacarchive.web import digest_fields
 from pacarchive.web.body import receive_file
 from pacarchive.web.conditions import ReadOutcome, evaluate_read, range_applies, write_conditions
@@ -22,7 +22,7 @@ from pacarchive.web.download import Sender
 from pacarchive.web.errors import HTTPRefusal
 from pacarchive.web.propfind import CONTENT_TYPE, collection_multistatus, multistatus
 from pacarchive.web.ranges import Unsatisfiable, parse_byte_range, parse_range
-from pacarchive.web.routing import ALLOW, Router
+from pacarchive.web.routing import Router
 
 if TYPE_CHECKING:
     from pacarchive.web.protocol import ArchiveRequest
@@ -222,7 +222,7 @@ class ArchiveApplication:
     @router.answers("HEAD", "/")
     async def head_root(self, request: ArchiveRequest) -> bytes:
         """The predecessor had nothing here."""
-        raise errors.NotFound("Missing parameters: filepath")
+        raise HTTPRefusal(HTTPStatus.NOT_FOUND, "Missing parameters: filepath")
 
     @router.answers("GET", "/")
     async def get_root(self, request: ArchiveRequest) -> bytes:
@@ -240,9 +240,7 @@ class ArchiveApplication:
         return await self.options(request, 0)
 
     def _conditions(self, request: ArchiveRequest) -> WriteConditions:
-        return write_conditions(
-            request.field("if-match"), request.field("if-none-match"), self.settings.overwrite or Overwrite.ALLOW
-        )
+        return write_conditions(request.field("if-match"), request.field("if-none-match"), self.settings.overwrite)
 
     def _mtime(self, request: ArchiveRequest) -> float | None:
         """The time in C{Last-Modified}; the predecessor meant to read it, and ignored what it could not."""

@@ -1,8 +1,8 @@
 """Request bodies as streams, and a PUT's way through one.
 
-Bytes come from the transport in pieces, are gathered into large blocks, and are given to the backend one block at a time
-while the next is being received.  When more waits than L{HIGH_WATER}, the transport is paused: that, the block under
-way and one read from the socket are all the memory that an upload ever takes.
+Bytes come from the transport in pieces, are gathered into large blocks, and are given to the backend one block at a
+time while the next is being received.  When more waits than L{HIGH_WATER}, the transport is paused: that, the block
+under way and one read from the socket are all the memory that an upload ever takes.
 """
 
 from __future__ import annotations
@@ -189,11 +189,18 @@ async def receive_file(
                 raise errors.TooLarge(f"The body may have {limit} bytes at the most.")
             await incoming.write(pieces)
         if body.trailers:
-            expected = {**expected, **_in_trailers(body, algorithms)}
+            expected = _joined(expected, _in_trailers(body, algorithms))
         return await incoming.commit(mtime, expected)
     except BaseException:
         await incoming.abort()
         raise
+
+
+def _joined(before: Digests, after: Digests) -> Digests:
+    for name in before.keys() & after.keys():
+        if before[name] != after[name]:
+            raise errors.InvalidRequest(f"Two different {name} digests are given, before the body and after it.")
+    return {**before, **after}
 
 
 def _in_trailers(body: RequestBody, computed: Collection[str]) -> Digests:

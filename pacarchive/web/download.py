@@ -14,8 +14,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
+import socket
 import sys
 import termios
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet import tcp
@@ -29,6 +32,7 @@ from pacarchive.config import VerifyReads
 from pacarchive.digests import PRIMARY, Hasher
 from pacarchive.interfaces import ISendable, IStoredFile
 from pacarchive.threads import BlockingPool
+from pacarchive.web.errors import Corrupted
 
 if TYPE_CHECKING:
     from pacarchive.web.protocol import ArchiveRequest
@@ -36,7 +40,8 @@ if TYPE_CHECKING:
 SMALL = 64 << 10
 """Up to this size a file is sent in one piece, and hashed where it is: that takes less time than a thread hop."""
 
-_BURST = 16 << 20
+_BURST = 64 << 20
+_PATIENCE = 5  # milliseconds
 _BLOCK = 1 << 20
 _SLICE = 64 << 10  # what the TLS transport encrypts without copying it over and over
 
@@ -65,7 +70,7 @@ class Sender:
         """
         Send bytes of a file as the body of an answer whose headers are set.
 
-        @raise errors.DigestMismatch: A whole small file is not what was stored; nothing has been sent.
+        @raise Corrupted: A whole small file is not what was stored; nothing has been sent.
         @raise errors.BackendUnavailable: It could not be read; nothing has been sent.
         @raise Aborted: It went wrong on the way, and the connection was cut.
         """
@@ -86,7 +91,8 @@ class Sender:
             if request.flush():
                 await self._pump(request, stored, offset, length)
                 return
-        await self._push(request, stored, offset, length, Hasher([PRIMARY]) if verify or (whole and not known) else None)
+        hasher = Hasher([PRIMARY]) if verify or (whole and not known) else None
+        await self._push(request, stored, offset, length, hasher)
 
     async def _settle(self, stored: IStoredFile, hasher: Hasher) -> None:
         """
@@ -96,9 +102,7 @@ class Sender:
         if expected is None:
             await stored.remember(computed)
         elif computed[PRIMARY] != expected:
-            raise errors.DigestMismatch(
-                "The stored bytes no longer have the digest that was stored with them; they are not sent."
-            )
+            raise Corrupted("The stored bytes no longer have the digest that was stored with them; they are not sent.")
 
     async def _pump(self, request: ArchiveRequest, stored: IStoredFile, offset: int, length: int) -> None:
         """Let the kernel send: the reactor waits for room, a thread sends a burst."""
@@ -155,6 +159,7 @@ def _break_off(request: ArchiveRequest, error: Exception) -> None:
     @raise Aborted: Always.
     """
     request.site.failed("download", request.client, error)
+    request.channel.persistent = False  # what follows in a pipeline is not looked at
     request.transport.abortConnection()
     raise Aborted from error
 
@@ -163,8 +168,8 @@ class _Watch:
     """
     Waits for the client, as long as it takes anything at all.
 
-    That there is no room yet does not mean that nothing moves: a socket's buffer holds megabytes, and tells of room only when much
-    of it is free.  What counts is whether the bytes in it become fewer (C{SIOCOUTQ}, see C{tcp(7)}).
+    That there is no room yet does not mean that nothing moves: a socket's buffer holds megabytes, and tells of room
+    only when much of it is free.  What counts is whether the bytes in it become fewer (C{SIOCOUTQ}, see C{tcp(7)}).
     """
 
     def __init__(self, clock: IReactorTime, timeout: float, socket: int) -> None:
@@ -252,8 +257,11 @@ class _Pump:
         self._reactor: IReactorFDSet = reactor
         self._pool = pool
         self._source = source
-        self._socket = os.dup(request.transport.fileno())
+        self._options = socket.socket(fileno=os.dup(request.transport.fileno()))
+        self._socket = self._options.fileno()
         self._watch = _Watch(reactor, timeout, self._socket)
+        self._room = select.poll()
+        self._room.register(self._socket, select.POLLOUT)
 
     async def run(self, offset: int, length: int) -> None:
         """
@@ -263,22 +271,37 @@ class _Pump:
         @raise TimeoutError: The client took nothing for too long.
         """
         end = offset + length
-        while offset < end:
-            offset = await self._pool.run(self._burst, offset, end)
-            if offset < end:
-                self._reactor.addWriter(self)
-                try:
-                    await self._watch.wait()
-                finally:
-                    self._reactor.removeWriter(self)
+        # Full segments only, which is what makes sendfile fast (measured: twice as fast and more); the last one leaves
+        # when the cork is drawn.
+        self._cork(True)
+        try:
+            while offset < end:
+                offset = await self._pool.run(self._burst, offset, end)
+                if offset < end:
+                    self._reactor.addWriter(self)
+                    try:
+                        await self._watch.wait()
+                    finally:
+                        self._reactor.removeWriter(self)
+        finally:
+            self._cork(False)
+
+    def _cork(self, state: bool) -> None:
+        with suppress(OSError):  # the connection is gone, or it is no TCP
+            self._options.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, state)
 
     def _burst(self, offset: int, end: int) -> int:
+        """
+        Send until much is sent or the client is slow: a fast one empties the socket sooner than a thread hop takes.
+        """
         stop = min(end, offset + _BURST)
         while offset < stop:
             try:
                 sent = os.sendfile(self._socket, self._source, offset, stop - offset)
             except BlockingIOError:
-                break
+                if not self._room.poll(_PATIENCE):
+                    break
+                continue
             if not sent:
                 raise OSError("The file became shorter while it was sent.")
             offset += sent
@@ -300,4 +323,4 @@ class _Pump:
 
     def close(self) -> None:
         """Release the descriptor; nothing is under way."""
-        os.close(self._socket)
+        self._options.close()

@@ -10,6 +10,11 @@ import attrs
 from pacarchive import __version__, errors
 from pacarchive.config import Compatibility
 
+
+class Corrupted(errors.ArchiveError):
+    """The stored bytes no longer have the digest that was stored with them: the archive's failure, not the client's."""
+
+
 STATUSES: dict[type[errors.ArchiveError], HTTPStatus] = {
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.AlreadyExists: HTTPStatus.CONFLICT,
@@ -23,6 +28,7 @@ STATUSES: dict[type[errors.ArchiveError], HTTPStatus] = {
     errors.BackendUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.Offline: HTTPStatus.SERVICE_UNAVAILABLE,
+    Corrupted: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 """What each kind of failure is answered with."""
 

@@ -1,17 +1,19 @@
 """HTTP/1.1 connections: requests that begin when their headers are complete, strict framing, and time limits.
 
-L{twisted.web.http} calls a route when the last byte of a body has come.  Here L{ArchiveRequest.gotLength} starts the route, so that
-a refusal costs no body and a body is never spooled.  These two classes are the only ones that touch Twisted's private
-names; C{tests/web/test_protocol.py} guards an upgrade.
+L{twisted.web.http} calls a route when the last byte of a body has come.  Here L{ArchiveRequest.gotLength} starts the
+route, so that a refusal costs no body and a body is never spooled.  These two classes are the only ones that touch
+Twisted's private names; C{tests/web/test_protocol.py} guards an upgrade.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, ITCPTransport
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import server
@@ -21,6 +23,7 @@ from zope.interface import implementer
 from pacarchive import __version__, errors
 from pacarchive.web.body import RequestBody
 from pacarchive.web.errors import error_body, unexpected_answer
+from pacarchive.web.routing import ALLOW
 
 if TYPE_CHECKING:
     from pacarchive.web.site import ArchiveSite
@@ -28,12 +31,17 @@ if TYPE_CHECKING:
 READ_SIZE = 1 << 20
 """How much is asked of the socket at once while a large body comes in."""
 
+AT_ONCE = 16 << 10
+"""Bodies up to this size are waited for before the route starts."""
+
 DRAIN_LIMIT = 256 << 10
 """How much of an unwanted body is read to keep the connection; beyond, closing is cheaper."""
 
+_ALLOW = ALLOW.encode("ascii")
 _SERVER = f"pacarchive/{__version__}".encode("ascii")
+_LENGTH_DIGITS = 20  # beyond 2**64 anyway, and what int() refuses to read would be an exception
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?\Z")
-_METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}\Z")
+_METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Z-]{1,32}\Z")  # no small letters: the router takes "get" for "GET"
 _ABSOLUTE = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
 
 _log = Logger()
@@ -44,15 +52,19 @@ class ArchiveChannel(HTTPChannel):
     """
     One connection.
 
-    A line that ends in a bare LF, a folded header line, a missing or doubled C{Host}, and every doubt about where a body ends are
-    refused and the connection closed (RFC 9112, sections 2.2, 3.2, 5.2 and 6.3): an intermediary may read them differently.
+    A line that ends in a bare LF, a folded header line, a missing or doubled C{Host}, and every doubt about where a
+    body ends are refused and the connection closed (RFC 9112, sections 2.2, 3.2, 5.2 and 6.3): an intermediary may read
+    them differently.
     """
 
     site: ArchiveSite
+    transport: Any
+    _networkProducer: Any
     abortTimeout = 15
     _head_deadline: IDelayedCall | None = None
     _lingering: IDelayedCall | None = None
     _refused = False
+    _peer_ended = False
 
     def connectionMade(self) -> None:
         limits = self.site.limits
@@ -60,7 +72,7 @@ class ArchiveChannel(HTTPChannel):
         self.maxHeaders = limits.header_count
         self.MAX_LENGTH = max(limits.request_line, limits.header_bytes)
         super().connectionMade()
-        self._secure = super().isSecure()
+        self._secure = bool(super().isSecure())
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpKeepAlive(True)
         self.site.connection_made(self)
@@ -72,7 +84,8 @@ class ArchiveChannel(HTTPChannel):
         if self._refused:
             return
         super().dataReceived(data)
-        if self.line_mode and not self._refused:
+        # While lines are being read, this call is only the rest of a pipeline that the end of an answer hands back.
+        if self.line_mode and not self._refused and not self._busyReceiving:
             self._watch_head()
 
     def _watch_head(self) -> None:
@@ -118,8 +131,6 @@ class ArchiveChannel(HTTPChannel):
             self.refuse(HTTPStatus.BAD_REQUEST, "A header field is folded.")
         elif self._receivedHeaderSize + len(line) > self.totalHeadersSize:
             self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The header fields are too large.")
-        elif self._receivedHeaderCount > self.maxHeaders:
-            self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "There are too many header fields.")
         else:
             super().lineReceived(line)
 
@@ -131,6 +142,12 @@ class ArchiveChannel(HTTPChannel):
 
     def headerReceived(self, line: bytes) -> bool:
         if self._refused:
+            return False
+        if self._receivedHeaderCount >= self.maxHeaders:
+            self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "There are too many header fields.")
+            return False
+        if line[:15].lower() == b"content-length:" and len(line[15:].strip(b" \t")) > _LENGTH_DIGITS:
+            self.refuse(HTTPStatus.BAD_REQUEST, "The Content-Length is no number of bytes.")
             return False
         if line[:18].lower() == b"transfer-encoding:" and line[18:].strip(b" \t").lower() != b"chunked":
             self.refuse(HTTPStatus.NOT_IMPLEMENTED, "The only transfer coding that this server knows is chunked.")
@@ -150,6 +167,11 @@ class ArchiveChannel(HTTPChannel):
             self.refuse(HTTPStatus.BAD_REQUEST, "A transfer coding needs HTTP/1.1.")
         else:
             super().allHeadersReceived()
+
+    def requestDone(self, request: server.Request) -> None:
+        super().requestDone(request)
+        if self._peer_ended and not self._busyReceiving:
+            self._nothing_follows()
 
     def allContentReceived(self) -> None:
         if not self._refused:
@@ -182,22 +204,15 @@ class ArchiveChannel(HTTPChannel):
             if not request.body_failed(errors.IncompleteBody(message)):
                 self.linger()
             return
-        body = error_body(status, message, message)
-        head = [
-            f"HTTP/1.1 {status.value} {status.phrase}",
-            "Content-Type: application/json",
-            f"Server: {_SERVER.decode()}",
-            f"Content-Length: {len(body)}",
-            "Connection: close",
-        ]
-        self.transport.write("\r\n".join([*head, "", ""]).encode("ascii") + body)
+        self.transport.write(last_answer(status, message))
         self.linger()
 
     def linger(self) -> None:
         """
         Close without a reset: half-close, read on for a while and throw it away, then cut the connection.
 
-        Closing with unread bytes in the socket would reset it, and the peer could lose the answer (RFC 9112, section 9.6).
+        Closing with unread bytes in the socket would reset it, and the peer could lose the answer (RFC 9112, section
+        9.6).
         """
         if self._lingering is not None:
             return
@@ -225,19 +240,26 @@ class ArchiveChannel(HTTPChannel):
             super().timeoutConnection()
 
     def readConnectionLost(self) -> None:
-        """The peer sends no more.  It may still read: an answer under way is finished, a body cut short is answered."""
-        self.persistent = False
+        """The peer sends no more.  It may still read: what came whole is answered, and a body cut short too."""
+        self._peer_ended = True
+        self._nothing_follows()
+
+    def _nothing_follows(self) -> None:
+        if self._handlingRequest:
+            return  # requestDone comes back here, when all that is buffered has been looked at
         if self._lingering is not None or not self.requests:
             self.transport.loseConnection()
-        elif (request := self.requests[-1]).begun:
+        elif (request := self.requests[-1]).begun or (not self.line_mode and self._command == b"PUT"):
+            self.persistent = False
             request.body_failed(errors.IncompleteBody("The body ended before it was complete."))
         else:
+            self.refuse(HTTPStatus.BAD_REQUEST, "The request ended before it was complete.")
             self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
         """L{linger} did this."""
 
-    def connectionLost(self, reason: Failure) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._head_is_complete()
         if self._lingering is not None:
             self._lingering.cancel()
@@ -256,6 +278,7 @@ class ArchiveRequest(server.Request):
 
     channel: ArchiveChannel
     site: ArchiveSite
+    transport: Any
     defaultContentType = None
     begun = False
     body: RequestBody
@@ -269,16 +292,18 @@ class ArchiveRequest(server.Request):
 
     def gotLength(self, length: int | None) -> None:
         channel = self.channel
-        if length == 0:
-            # The channel goes on to requestReceived by itself, and answering before would confuse it.
-            self.content = self.body = RequestBody(self, 0)
+        expectations = self.requestHeaders.getRawHeaders(b"expect")
+        if expectations is not None:
+            self.requestHeaders.removeHeader(b"expect")  # else the channel answers it
+        if length == 0 or (length is not None and length <= AT_ONCE and expectations is None):
+            # Zero: the channel goes on to requestReceived by itself, and answering before would confuse it.
+            # A few: they are on their way already, and there is nothing to save by a refusal.
+            self.content = self.body = RequestBody(self, length)
             return
         self._early = True
         self._decoder = channel._transferDecoder
-        expectations = self.requestHeaders.getRawHeaders(b"expect")
-        if expectations is not None:
-            self._uninvited = [each.lower() for each in expectations] == [b"100-continue"]
-            self.requestHeaders.removeHeader(b"expect")  # else the channel answers it
+        # An HTTP/1.0 client does not know interim answers (RFC 9110, section 10.1.1).
+        self._uninvited = channel._version == b"HTTP/1.1" and _is_continue(expectations)
         self.content = self.body = RequestBody(self, length)
         if (length is None or length > READ_SIZE) and not self.isSecure():
             self.transport.bufferSize = READ_SIZE
@@ -288,6 +313,7 @@ class ArchiveRequest(server.Request):
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """The channel has all of the request."""
         if not self._early:
+            self.body.end()
             self._begin(command, path, version)
             return
         # The channel has saved the time-out of the body; between requests it is another.
@@ -300,8 +326,8 @@ class ArchiveRequest(server.Request):
 
     def _begin(self, command: bytes, path: bytes, version: bytes) -> None:
         self.begun = True
-        if absolute := _ABSOLUTE.match(path):
-            path = path[absolute.end() :] or b"/"
+        if (absolute := _ABSOLUTE.match(path)) and not (path := path[absolute.end() :]).startswith(b"/"):
+            path = b"/" + path
         if path.startswith(b"//"):
             # Clients join a base URL that ends in a slash: as one slash, without a redirect.
             path = b"/" + path.lstrip(b"/")
@@ -315,12 +341,14 @@ class ArchiveRequest(server.Request):
         answer = self.responseHeaders
         answer.setRawHeaders(b"Server", [_SERVER])
         answer.setRawHeaders(b"Date", [datetimeToString()])
+        answer.setRawHeaders(b"Allow", [_ALLOW])
         self.prepath = []
         # Not unquoted: an id has one spelling only, and no other path exists.
-        self.postpath = self.path[1:].split(b"/") if self.path.isascii() else [b"%"]
+        path = b"/" if self.path == b"*" and self.method == b"OPTIONS" else self.path
+        self.postpath = path[1:].split(b"/") if path.startswith(b"/") and path.isascii() else [b"%"]
         try:
             site.resource.render(self)
-        except Exception:
+        except Exception:  # noqa: BLE001  (the last resort of a request)
             self.processingFailed(Failure())
 
     def processingFailed(self, reason: Failure) -> Failure:
@@ -369,6 +397,9 @@ class ArchiveRequest(server.Request):
         @return: Whether an answer is still to be given.
         """
         self.body.fail(error)
+        if not self.begun:  # a small body, which was waited for; what it means that there is none is the route's to say
+            self._early = True
+            self._begin(self.channel._command, self.channel._path, self.channel._version)
         return not self._answered
 
     # The answer
@@ -376,9 +407,10 @@ class ArchiveRequest(server.Request):
     def write(self, data: bytes) -> None:
         if not self.startedWriting and self._early and not self.body.complete:
             left = None if self.body.length is None else self.body.length - self.body.received
-            if self._uninvited or left is None or left > DRAIN_LIMIT or not self.channel.persistent:
+            if self._uninvited or left is None or left > DRAIN_LIMIT:
                 self.channel.persistent = False
-                self.responseHeaders.setRawHeaders(b"connection", [b"close"])
+        if not self.startedWriting and self.channel is not None and not self.channel.persistent:
+            self.responseHeaders.setRawHeaders(b"connection", [b"close"])
         super().write(data)
 
     def finish(self) -> None:
@@ -422,3 +454,28 @@ class ArchiveRequest(server.Request):
     def set(self, name: bytes, value: str | bytes) -> None:
         """Set a header field of the answer."""
         self.responseHeaders.setRawHeaders(name, [value if isinstance(value, bytes) else value.encode("latin-1")])
+
+
+def last_answer(status: HTTPStatus, message: str, *fields: str) -> bytes:
+    """
+    Write an answer that no route gives, and after which the connection is closed.
+
+    @param fields: Further header lines.
+    """
+    body = error_body(status, message, message)
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}",
+        f"Server: {_SERVER.decode('ascii')}",
+        f"Date: {datetimeToString().decode('ascii')}",
+        f"Allow: {ALLOW}",
+        *fields,
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+        "\r\n",
+    )
+    return "\r\n".join(head).encode("ascii") + body
+
+
+def _is_continue(expectations: Sequence[bytes] | None) -> bool:
+    return expectations is not None and [each.lower() for each in expectations] == [b"100-continue"]

@@ -1,12 +1,13 @@
 """Routes, and the one way to declare them.
 
-L{Router.answers} is the only door: whatever must be true of every request (its path, who may call, what a failure becomes) is seen
-to there, and cannot be forgotten by a route.  L{FileIdConverter} is the only place where a URL becomes a file id.
+L{Router.answers} is the only door: whatever must be true of every request (its path, who may call, what a failure
+becomes) is seen to there, and cannot be forgotten by a route.  L{FileIdConverter} is the only place where a URL
+becomes a file id.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from functools import wraps
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
@@ -15,13 +16,13 @@ from klein import Klein
 from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
-from werkzeug.routing import BaseConverter, Map, ValidationError
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.routing import BaseConverter, Map, MapAdapter
 
 from pacarchive import errors
 from pacarchive.ids import parse_file_id
 from pacarchive.web.download import Aborted
-from pacarchive.web.errors import ErrorAnswer, HTTPRefusal, error_answer, unexpected_answer
+from pacarchive.web.errors import Corrupted, ErrorAnswer, HTTPRefusal, error_answer, unexpected_answer
 
 if TYPE_CHECKING:
     from pacarchive.web.api import ArchiveApplication
@@ -34,8 +35,6 @@ Route = Callable[Concatenate[A, "ArchiveRequest", P], Coroutine[Any, Any, bytes]
 ALLOW = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PROPFIND, PUT"
 """What an id answers to; the predecessor said it in every answer."""
 
-_ALLOW = ALLOW.encode("ascii")
-
 
 class FileIdConverter(BaseConverter):
     """Canonical decimal digits below 2**64; everything else is no resource of this server."""
@@ -46,7 +45,23 @@ class FileIdConverter(BaseConverter):
         try:
             return parse_file_id(value)
         except ValueError:
-            raise ValidationError from None
+            raise NotFound from None  # a ValidationError would end in 405, as other methods have the same pattern
+
+
+class _AnyHostMap(Map):
+    """A map whose rules name no host: nothing of the request's host is prepared for matching, as C{bind} would."""
+
+    def bind(
+        self,
+        server_name: str,
+        script_name: str | None = None,
+        subdomain: str | None = None,
+        url_scheme: str = "http",
+        default_method: str = "GET",
+        path_info: str | None = None,
+        query_args: Mapping[str, Any] | str | None = None,
+    ) -> MapAdapter:
+        return MapAdapter(self, server_name, "/", "", url_scheme, path_info or "/", default_method, query_args)
 
 
 class Router(Klein):
@@ -54,10 +69,10 @@ class Router(Klein):
 
     def __init__(self) -> None:
         super().__init__()
-        self._url_map = Map(
+        self._url_map = _AnyHostMap(
             converters={"file_id": FileIdConverter}, strict_slashes=True, merge_slashes=False, redirect_defaults=False
         )
-        self.handle_errors(HTTPException)(_unrouted)
+        self.handle_errors(HTTPException)(_unrouted)  # type: ignore[arg-type]
 
     def answers(self, method: str, url: str) -> Callable[[Route[A, P]], Route[A, P]]:
         """
@@ -69,7 +84,6 @@ class Router(Klein):
         def declare(route: Route[A, P]) -> Route[A, P]:
             @wraps(route)
             async def guarded(app: A, request: ArchiveRequest, *args: P.args, **kwargs: P.kwargs) -> bytes:
-                request.set(b"Allow", _ALLOW)
                 try:
                     app.authorise(request)
                     return await route(app, request, *args, **kwargs)
@@ -79,12 +93,12 @@ class Router(Klein):
                     return refuse(app, request, error)
                 except Aborted:
                     return b""
-                except Exception:
+                except Exception:  # noqa: BLE001  (answered, logged and counted)
                     incident = request.site.incident(f"{method} {url}", Failure())
                     return _write(request, unexpected_answer(incident))
 
             self.route(url, methods=[method], endpoint=route.__name__)(guarded)
-            return guarded
+            return guarded  # type: ignore[return-value]
 
         return declare
 
@@ -96,9 +110,7 @@ def refuse(app: ArchiveApplication, request: ArchiveRequest, error: errors.Archi
     @return: The body of the answer.
     """
     answer = error_answer(error, app.compatibility)
-    if isinstance(error, errors.BackendUnavailable | errors.NoSpace) or (
-        isinstance(error, errors.DigestMismatch) and request.method == b"GET"
-    ):
+    if isinstance(error, errors.BackendUnavailable | errors.NoSpace | Corrupted):
         request.site.failed(type(error).__name__, request.client, error)
     else:
         request.site.refused(type(error).__name__, request.client, f"{_line(request)}: {error}")
@@ -112,7 +124,7 @@ def _line(request: IRequest) -> str:
 
 
 def _write(request: ArchiveRequest, answer: ErrorAnswer) -> bytes:
-    request.setResponseCode(answer.status)
+    request.setResponseCode(answer.status, answer.status.phrase.encode("ascii"))
     for name in (b"Content-Range", b"ETag", b"Last-Modified", b"Repr-Digest", b"Digest"):
         if answer.status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             request.responseHeaders.removeHeader(name)
@@ -127,11 +139,10 @@ def _write(request: ArchiveRequest, answer: ErrorAnswer) -> bytes:
 
 def _unrouted(app: ArchiveApplication, request: ArchiveRequest, failure: Failure) -> bytes:
     """What no route answers to."""
-    request.set(b"Allow", _ALLOW)
     if isinstance(failure.value, MethodNotAllowed):
         allow = ", ".join(sorted(failure.value.valid_methods or ()))
         refusal = HTTPRefusal(
             HTTPStatus.METHOD_NOT_ALLOWED, "Specified method is invalid for this resource", {"Allow": allow}
         )
         return refuse(app, request, refusal)
-    return refuse(app, request, errors.NotFound("No such resource: a path here is one file id."))
+    return refuse(app, request, HTTPRefusal(HTTPStatus.NOT_FOUND, "No such resource: a path here is one file id."))

@@ -7,19 +7,20 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
+from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocol, IReactorTime
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web import http
 from twisted.web.resource import IResource
-from twisted.web.server import Request, Site
+from twisted.web.server import Site
 
 from pacarchive import errors
 from pacarchive.config import LimitSettings
-from pacarchive.web.errors import error_body
-from pacarchive.web.protocol import ArchiveChannel, ArchiveRequest
+from pacarchive.web.protocol import ArchiveChannel, ArchiveRequest, last_answer
 
 _log = Logger()
 
@@ -37,10 +38,14 @@ class ArchiveSite(Site):
 
     def __init__(self, resource: IResource, limits: LimitSettings, reactor: IReactorTime) -> None:
         super().__init__(
-            resource, requestFactory=ArchiveRequest, timeout=limits.idle_timeout, reactor=reactor,
+            resource,
+            requestFactory=ArchiveRequest,
+            timeout=limits.idle_timeout,
+            reactor=reactor,
             parsePOSTFormSubmission=False,
-        )  # fmt: skip
-        self.protocol = ArchiveChannel
+        )
+        # Twisted's own is a proxy whose only use is to change to HTTP/2.
+        self.protocol = ArchiveChannel  # type: ignore[assignment, method-assign]
         self.limits = limits
         self.draining = False
         self.events: Counter[str] = Counter()
@@ -54,10 +59,10 @@ class ArchiveSite(Site):
     def stopFactory(self) -> None:
         """Nor one to close."""
 
-    def log(self, request: Request) -> None:
+    def log(self, request: http.Request) -> None:
         """Successful requests are not logged: a line a request costs a quarter of the rate."""
 
-    def buildProtocol(self, addr: IAddress | None) -> IProtocol | None:
+    def buildProtocol(self, addr: IAddress | None) -> Any:
         if len(self._connections) >= self.limits.connections:
             self.refused("connections", addr, "There are too many connections.")
             return _Busy()
@@ -153,12 +158,7 @@ class _Busy(Protocol):
 
     def connectionMade(self) -> None:
         message = "The server has as many connections as it takes."
-        body = error_body(HTTPStatus.SERVICE_UNAVAILABLE, message, message)
-        head = (
-            "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 5\r\n"
-            f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
         transport = self.transport
         assert transport is not None, "a protocol that is connected has one"
-        transport.write(head.encode("ascii") + body)
+        transport.write(last_answer(HTTPStatus.SERVICE_UNAVAILABLE, message, "Retry-After: 5"))
         transport.loseConnection()

@@ -1,0 +1,172 @@
+"""Storing small files together: one thread hop, and one sync of a directory, for all that arrived meanwhile.
+
+A small file costs more in thread hops and directory syncs than in anything else.  While a batch is being stored, what
+arrives waits and makes the next one; a file that arrives alone is stored at once, so nobody waits for company.  Each
+file still has all steps of L{pacarchive.backends.commit}, in their order.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from pacarchive import errors
+from pacarchive.backends.commit import Draft
+from pacarchive.backends.tree import FileTree, translating
+from pacarchive.digests import Digests, Hasher
+from pacarchive.model import FileStatus, WriteConditions
+from pacarchive.threads import BlockingPool, finished
+
+_BATCH = 32
+_LANES = 2
+"""Batches under way at once: several, since a disk merges the syncs that it gets at the same time."""
+
+
+@attrs.define(eq=False)
+class SmallFile:
+    """
+    A complete body that waits to be stored.
+
+    @ivar outcome: What came of it.
+    """
+
+    file_id: int
+    pieces: Sequence[bytes]
+    hasher: Hasher
+    mtime: float | None
+    expected: Digests
+    conditions: WriteConditions
+    outcome: FileStatus | Failure | None = None
+
+
+class SmallFileQueue:
+    """
+    Stores small files, in batches where they come faster than they can be stored.
+
+    @param tree: Where to.
+    @param pool: The threads; at most L{_LANES} of them are used.
+    """
+
+    def __init__(self, tree: FileTree, pool: BlockingPool) -> None:
+        self._tree = tree
+        self._pool = pool
+        self._waiting: list[tuple[SmallFile, Deferred[FileStatus]]] = []
+        self._lanes = 0
+
+    async def store(self, file: SmallFile) -> FileStatus:
+        """
+        Store a file.
+
+        @raise CancelledError: The caller was cancelled; whether the file was stored is decided, but not told.
+        """
+        done: Deferred[FileStatus] = Deferred()
+        self._waiting.append((file, done))
+        self._next()
+        return await finished(done)
+
+    def _next(self) -> None:
+        if self._waiting and self._lanes < _LANES:
+            batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
+            self._lanes += 1
+            self._pool.call(store_together, self._tree, [file for file, _ in batch]).addBoth(self._stored, batch)
+
+    def _stored(self, result: object, batch: Sequence[tuple[SmallFile, Deferred[FileStatus]]]) -> None:
+        self._lanes -= 1
+        for file, done in batch:
+            outcome = result if isinstance(result, Failure) else file.outcome
+            if isinstance(outcome, Failure):
+                done.errback(outcome)
+            else:
+                assert outcome is not None, "store_together gives every file one"
+                done.callback(outcome)
+        self._next()
+
+
+def store_together(tree: FileTree, files: Sequence[SmallFile]) -> None:
+    """
+    Store files and fill in their outcomes.  Blocks.
+
+    The failure of one is no other's.
+    """
+    drafts: list[tuple[SmallFile, Draft, Digests]] = []
+    directories = _Directories(tree)
+    try:
+        for file in files:
+            with _outcome(file):
+                digests = checked_digests(file.hasher, file.pieces, file.expected)
+                draft = Draft.create(tree)
+                drafts.append((file, draft, digests))
+                draft.write(file.pieces)
+                if len(files) > 1:
+                    draft.start_writeback(0)
+        for file, draft, digests in drafts:
+            if file.outcome is None:
+                with _outcome(file):
+                    file.outcome = draft.commit(file.file_id, file.mtime, digests, file.conditions, directories.add)
+        directories.sync(files)
+    finally:
+        directories.close()
+        for _, draft, _ in drafts:
+            draft.discard()
+
+
+def checked_digests(hasher: Hasher, pieces: Sequence[bytes], expected: Digests) -> Digests:
+    """
+    Add the last bytes to a hash, and compare.
+
+    @raise errors.DigestMismatch: The client gave others.
+    """
+    for piece in pieces:
+        hasher.update(piece)
+    digests = hasher.digests()
+    for name, digest in expected.items():
+        if digests[name] != digest:
+            raise errors.DigestMismatch(
+                f"The {name} digest of the body is {digests[name].hex()}, not {digest.hex()} as given with it."
+            )
+    return digests
+
+
+@contextmanager
+def _outcome(file: SmallFile) -> Iterator[None]:
+    try:
+        yield
+    except Exception:  # noqa: BLE001  (kept for the file's own caller)
+        file.outcome = Failure()
+
+
+class _Directories:
+    """The directories in which a batch has published files, to be synced once each before any file is acknowledged."""
+
+    def __init__(self, tree: FileTree) -> None:
+        self._tree = tree
+        self._descriptors: dict[tuple[int, int], int] = {}
+
+    def add(self, directory: int) -> None:
+        """A file was published there."""
+        state = os.fstat(directory)
+        key = state.st_dev, state.st_ino
+        if key not in self._descriptors:
+            self._descriptors[key] = os.dup(directory)
+
+    def sync(self, files: Sequence[SmallFile]) -> None:
+        """Sync them; where that fails, no file of the batch counts as stored."""
+        try:
+            with translating("Can't write posix file"):
+                for descriptor in self._descriptors.values():
+                    self._tree.sync(descriptor)
+        except errors.ArchiveError:
+            failure = Failure()
+            for file in files:
+                if not isinstance(file.outcome, Failure):
+                    file.outcome = failure
+
+    def close(self) -> None:
+        """Release the descriptors."""
+        for descriptor in self._descriptors.values():
+            os.close(descriptor)

@@ -1,0 +1,22 @@
+"""For C{twistd -ny tac/pacarchive.tac}: the archive, with all settings from the environment and the file that it names.
+
+C{ARCHIVEINTERFACE_CONFIG} names the file; C{PAI_BACKEND_TYPE} and C{PAI_PREFIX} go before it.
+"""
+
+import os
+import sys
+
+from twisted.application.service import Application
+
+from pacarchive.config import ConfigError, load
+from pacarchive.service import make_service
+from pacarchive.tap import BAD_CONFIGURATION
+
+try:
+    settings = load(None, os.environ, {})
+except ConfigError as error:
+    sys.stderr.write(f"{error}\n")
+    sys.exit(BAD_CONFIGURATION)
+
+application = Application("pacarchive")
+make_service(settings).setServiceParent(application)

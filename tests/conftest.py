@@ -1,0 +1,24 @@
+"""What every test is held to."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(autouse=True)
+def _no_delayed_calls_left() -> Iterator[None]:
+    """A test leaves nothing to do in the reactor."""
+    yield
+    module = sys.modules.get("twisted.internet.reactor")
+    if module is None:
+        return
+    left = module.getDelayedCalls()  # type: ignore[attr-defined]
+    for call in left:
+        call.cancel()
+    assert not left, "the test left delayed calls behind"

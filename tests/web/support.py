@@ -1,0 +1,523 @@
+"""
+A server in memory for the tests of the HTTP face: no sockets, no threads, no time but the clock's.
+
+L{Server} is the real site and application over L{Archive}, or over any other backend.  A L{Client} is one connection to
+it, whose transport behaves as a socket does: it delivers nothing while it is paused, and a connection that was closed is
+lost in a later turn of the reactor.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import attrs
+from twisted.internet.defer import Deferred, execute
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.python.failure import Failure
+
+from pacarchive.backends.local import LocalArchive
+from pacarchive.backends.memory import MemoryArchive
+from pacarchive.backends.tree import FileTree
+from pacarchive.config import LimitSettings, ServerSettings
+from pacarchive.digests import Digests
+from pacarchive.interfaces import IArchiveBackend, IIncomingFile, IStoredFile
+from pacarchive.model import FileStatus, WriteConditions
+from pacarchive.threads import BlockingPool
+from pacarchive.web.api import ArchiveApplication
+from pacarchive.web.download import Sender
+from pacarchive.web.site import ArchiveSite
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+NOW = 1795367928.614857
+"""What the clock says at the start of every test."""
+
+DATA = b"0123456789abcdefghijklmnopqrstuvwxyz"
+"""The 36 bytes of most examples in the wire contract."""
+
+
+@attrs.frozen
+class Answer:
+    """One parsed answer."""
+
+    status: int
+    line: str
+    fields: tuple[tuple[str, str], ...]
+    body: bytes
+
+    def all(self, name: str) -> list[str]:
+        """All values of a header field, whose name is compared as it is written."""
+        return [value for field, value in self.fields if field == name]
+
+    def field(self, name: str) -> str | None:
+        """The value of a header field that comes at most once."""
+        values = self.all(name)
+        assert len(values) <= 1, (name, values)
+        return values[0] if values else None
+
+    @property
+    def closes(self) -> bool:
+        """Whether it says that it is the last of its connection."""
+        return self.field("Connection") == "close"
+
+    @property
+    def error(self) -> dict[str, str]:
+        """The document of an error, checked for what all of them have in common."""
+        assert self.field("Content-Type") == "application/json"
+        document: dict[str, str] = json.loads(self.body)
+        assert list(document) == ["status", "message", "traceback", "version"]
+        assert document["status"] == self.line.partition(" ")[2]
+        assert "Traceback" not in document["traceback"]
+        return document
+
+
+def read_answer(data: bytes, method: str = "GET") -> tuple[Answer, bytes]:
+    """
+    Parse one answer, as strictly as a client could.
+
+    @param method: The request's, as it decides whether there is a body.
+    @return: The answer, and what follows it.
+    """
+    head, blank, rest = data.partition(b"\r\n\r\n")
+    assert blank, f"no complete head: {data!r}"
+    line, *lines = head.decode("latin-1").split("\r\n")
+    assert line.startswith("HTTP/1."), line
+    status = int(line.split(" ")[1])
+    pairs = [each.partition(": ") for each in lines]
+    fields = tuple((name, value) for name, _, value in pairs)
+    names = [name.lower() for name, _ in fields]
+    assert len(names) == len(set(names)), f"a field comes twice: {names}"
+    header = {name.lower(): value for name, value in fields}
+    if status < 200 or status in (204, 304) or method == "HEAD":
+        assert "transfer-encoding" not in header
+        body = b""
+    elif header.get("transfer-encoding") == "chunked":
+        raise AssertionError("no answer of this server has an unknown length")
+    elif "content-length" in header:
+        length = int(header["content-length"])
+        body, rest = rest[:length], rest[length:]
+        assert len(body) == length, f"cut off: {len(body)} of {length} bytes"
+    else:
+        raise AssertionError("the length of the body cannot be told")
+    return Answer(status, line, fields, body), rest
+
+
+def compose(method: str, target: str, *fields: str, body: bytes | None = None, host: str | None = "archive") -> bytes:
+    """Write a request; a body has its C{Content-Length} unless the fields say C{Transfer-Encoding}."""
+    lines = [f"{method} {target} HTTP/1.1"]
+    if host is not None:
+        lines.append(f"Host: {host}")
+    lines += fields
+    if body is not None and not any(field.lower().startswith("transfer-encoding") for field in fields):
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + (body or b"")
+
+
+def chunked(*pieces: bytes, trailers: Sequence[str] = ()) -> bytes:
+    """A body in chunks."""
+    framed = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+    return framed + "\r\n".join(["0", *trailers, "", ""]).encode("latin-1")
+
+
+class InstantPool(BlockingPool):
+    """A pool whose calls have ended when they are asked for."""
+
+    def __init__(self) -> None:
+        self.name = "instant"
+
+    def start(self) -> None:
+        """There are no threads."""
+
+    def stop(self, seconds: float = 5.0) -> None:
+        """There are no threads."""
+
+    def call(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        return execute(call, *args, **kwargs)
+
+
+class Archive(MemoryArchive):
+    """
+    The memory backend, which also keeps account, and which can be told to wait or to fail.
+
+    @ivar calls: The methods that were called.
+    @ivar trouble: What the method of a name raises (C{receive}, C{write}, C{commit}, C{open}, C{read}, C{status}, ...).
+    @ivar waits: What the method of a name waits for.
+    @ivar unended: Incoming files that were neither committed nor aborted.
+    @ivar unclosed: Stored files that were not closed.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.calls: list[str] = []
+        self.trouble: dict[str, Exception] = {}
+        self.waits: dict[str, Deferred[None]] = {}
+        self.unended = 0
+        self.unclosed = 0
+
+    def data(self, file_id: int) -> bytes | None:
+        """The published bytes of an id."""
+        version = self._versions.get(file_id)
+        return None if version is None else version.data
+
+    def place(self, file_id: int, data: bytes, **changes: Any) -> None:
+        """Publish a file behind the server's back, with whatever status."""
+        hashed = changes.pop("digests", None)
+        status = self.publish(file_id, data, None, _sha256(data) if hashed is None else hashed, WriteConditions())
+        self._versions[file_id] = attrs.evolve(self._versions[file_id], status=attrs.evolve(status, **changes))
+
+    def spoil(self, file_id: int, data: bytes) -> None:
+        """Exchange the bytes of a file, and nothing else."""
+        self._versions[file_id] = attrs.evolve(self._versions[file_id], data=data)
+
+    def hold(self, name: str) -> Deferred[None]:
+        """Let a method wait from now on, until the Deferred fires."""
+        self.waits[name] = waiting = Deferred[None]()
+        return waiting
+
+    async def pass_by(self, name: str) -> None:
+        """Note a call, wait for what it waits for, and fail as it was told to."""
+        self.calls.append(name)
+        if name in self.waits:
+            await self.waits[name]
+        if name in self.trouble:
+            raise self.trouble[name]
+
+    async def receive(
+        self, file_id: int, size: int | None, conditions: WriteConditions, algorithms: Collection[str]
+    ) -> IIncomingFile:
+        await self.pass_by("receive")
+        incoming = await super().receive(file_id, size, conditions, algorithms)
+        self.unended += 1
+        return _Accounted(self, incoming)  # type: ignore[return-value]
+
+    async def open(self, file_id: int) -> IStoredFile:
+        await self.pass_by("open")
+        stored = await super().open(file_id)
+        self.unclosed += 1
+        return _Accounted(self, stored)  # type: ignore[return-value]
+
+    async def status(self, file_id: int) -> FileStatus:
+        await self.pass_by("status")
+        return await super().status(file_id)
+
+    async def move(self, file_id: int, source: str, conditions: WriteConditions) -> FileStatus:
+        await self.pass_by("move")
+        return await super().move(file_id, source, conditions)
+
+    async def remove(self, file_id: int, conditions: WriteConditions) -> None:
+        await self.pass_by("remove")
+        await super().remove(file_id, conditions)
+
+
+def _sha256(data: bytes) -> Digests:
+    return {"sha256": sha256(data).digest()}
+
+
+class _Accounted:
+    """An incoming or stored file, with the account that L{Archive} keeps."""
+
+    def __init__(self, archive: Archive, file: Any) -> None:
+        self._archive = archive
+        self._file = file
+        self._over = False
+
+    @property
+    def status(self) -> FileStatus:
+        status: FileStatus = self._file.status
+        return status
+
+    async def write(self, pieces: Sequence[bytes]) -> None:
+        assert not self._over
+        await self._archive.pass_by("write")
+        await self._file.write(pieces)
+
+    async def commit(self, mtime: float | None, expected: Digests) -> FileStatus:
+        assert not self._over
+        await self._archive.pass_by("commit")
+        status: FileStatus = await self._file.commit(mtime, expected)
+        self._end()
+        return status
+
+    async def abort(self) -> None:
+        await self._file.abort()
+        self._end()
+
+    async def read(self, offset: int, length: int) -> bytes:
+        assert not self._over
+        await self._archive.pass_by("read")
+        data: bytes = await self._file.read(offset, length)
+        return data
+
+    async def remember(self, digests: Digests) -> None:
+        file_id = self.status.file_id
+        version = self._archive._versions[file_id]
+        self._archive._versions[file_id] = attrs.evolve(version, status=attrs.evolve(version.status, digests=digests))
+
+    def close(self) -> None:
+        if not self._over:
+            self._over = True
+            self._archive.unclosed -= 1
+
+    def _end(self) -> None:
+        if not self._over:
+            self._over = True
+            self._archive.unended -= 1
+
+
+class Transport(StringTransport):
+    """
+    A socket's behaviour.
+
+    @ivar room: How many bytes the client lets pile up before the producer is paused; C{None} for any number.
+    @ivar half_closed: The server has ended its side.
+    @ivar closed: C{"closed"} or C{"aborted"} once the server has let go.
+    """
+
+    bufferSize = 1 << 16
+    protocol: Any
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(lenient=True)  # type: ignore[no-untyped-call]
+        self._server = server
+        self.room: int | None = None
+        self.unread = 0
+        self.half_closed = False
+        self.closed = ""
+        self.lost = False
+        self._pair: tuple[socket.socket, socket.socket] | None = None
+
+    def write(self, data: bytes) -> None:
+        assert isinstance(data, bytes)
+        if self.closed == "aborted" or self.half_closed or self.lost:
+            return  # but what is written after loseConnection goes out, as it does from a socket
+        super().write(data)  # type: ignore[no-untyped-call]
+        self.unread += len(data)
+        if self.room is not None and self.unread >= self.room and self.producer is not None:
+            self.producer.pauseProducing()
+
+    def writeSequence(self, iovec: Sequence[bytes]) -> None:
+        self.write(b"".join(iovec))
+
+    def unregisterProducer(self) -> None:
+        self.producer = None
+
+    def loseConnection(self) -> None:
+        self._close("closed", ConnectionDone())
+
+    def abortConnection(self) -> None:
+        self._close("aborted", ConnectionAborted())
+
+    def loseWriteConnection(self) -> None:
+        self.half_closed = True
+
+    def _close(self, how: str, reason: Exception) -> None:
+        if not self.closed and not self.lost:
+            self.closed = how
+            self.disconnecting = True
+            self._server.clock.callLater(0, self.lose, reason)
+
+    def lose(self, reason: Exception) -> None:
+        """The connection is over."""
+        if not self.lost:
+            self.lost = True
+            self.protocol.connectionLost(Failure(reason))
+            if self._pair is not None:
+                for end in self._pair:
+                    end.close()
+
+    def fileno(self) -> int:
+        """A descriptor whose unsent bytes the test decides about (L{kernel})."""
+        return self._sockets()[0].fileno()
+
+    @property
+    def kernel(self) -> tuple[socket.socket, socket.socket]:
+        """Our end, and the peer's, of what stands for the socket's buffer in the kernel."""
+        return self._sockets()
+
+    def _sockets(self) -> tuple[socket.socket, socket.socket]:
+        if self._pair is None:
+            self._pair = socket.socketpair()
+        return self._pair
+
+
+class Client:
+    """One connection."""
+
+    def __init__(self, server: Server) -> None:
+        self.transport = Transport(server)
+        self._outbox = b""
+        protocol: Any = server.site.buildProtocol(self.transport.getPeer())  # type: ignore[no-untyped-call]
+        self.protocol = protocol
+        self.transport.protocol = protocol
+        protocol.makeConnection(self.transport)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the server has neither closed nor half-closed."""
+        return not (self.transport.closed or self.transport.half_closed or self.transport.lost)
+
+    def send(self, data: bytes = b"", piece: int | None = None) -> Client:
+        """
+        Send bytes; those that a paused server does not take yet go out with the next call.
+
+        @param piece: The most that arrives at once; what the server asks the socket for if C{None}.
+        """
+        self._outbox += data
+        transport = self.transport
+        while self._outbox and transport.producerState == "producing" and not transport.closed and not transport.lost:
+            size = piece or transport.bufferSize
+            some, self._outbox = self._outbox[:size], self._outbox[size:]
+            self.protocol.dataReceived(some)
+        return self
+
+    @property
+    def unsent(self) -> int:
+        """How many bytes the server has not taken."""
+        return len(self._outbox)
+
+    def take(self) -> bytes:
+        """All that came since the last call."""
+        data: bytes = self.transport.value()  # type: ignore[no-untyped-call]
+        self.transport.clear()  # type: ignore[no-untyped-call]
+        return data
+
+    def answers(self, *methods: str) -> list[Answer]:
+        """All that came since the last call, parsed; the methods are those of the final answers, C{GET} beyond."""
+        data, found, expected = self.take(), [], list(methods)
+        while data:
+            interim = data.startswith(b"HTTP/1.1 100 ")
+            answer, data = read_answer(data, "GET" if interim or not expected else expected.pop(0))
+            found.append(answer)
+        return found
+
+    def ask(
+        self, method: str, target: str, *fields: str, body: bytes | None = None, host: str | None = "archive"
+    ) -> Answer:
+        """Send a request and return its one answer."""
+        self.send(compose(method, target, *fields, body=body, host=host))
+        (answer,) = self.answers(method)
+        return answer
+
+    def end(self) -> None:
+        """Send no more, but go on reading."""
+        self.protocol.readConnectionLost()
+
+    def hang_up(self, reason: Exception | None = None) -> None:
+        """Be gone."""
+        self.transport.lose(reason or ConnectionLost())
+
+
+class Server:
+    """
+    The site and the application.
+
+    @ivar archive: The backend.
+    @ivar logged: All log events since the start.
+    """
+
+    def __init__(
+        self,
+        backend: Callable[[Clock], IArchiveBackend] = Archive,
+        *,
+        limits: LimitSettings | None = None,
+        **settings: Any,
+    ) -> None:
+        self.clock = Clock()
+        self.clock.advance(NOW)
+        self.archive: Any = backend(self.clock)
+        self.limits = limits or LimitSettings()
+        self.settings = ServerSettings(**settings)
+        sender = Sender(self.clock, InstantPool(), self.settings.verify_reads, self.limits.progress_timeout)
+        self.application = ArchiveApplication(self.archive, sender, self.settings, self.limits.body, self.clock)
+        self.site = ArchiveSite(self.application.resource(), self.limits, self.clock)
+        self.clients: list[Client] = []
+        self.logged: list[LogEvent] = []
+        # The observer is kept, as each look at a method makes another object.
+        self._observer: Any = self.logged.append
+        globalLogPublisher.addObserver(self._observer)
+
+    def connect(self) -> Client:
+        """Make a connection."""
+        client = Client(self)
+        self.clients.append(client)
+        return client
+
+    def ask(
+        self, method: str, target: str, *fields: str, body: bytes | None = None, host: str | None = "archive"
+    ) -> Answer:
+        """Send a request on its own connection, and see that this goes on, or that the answer says it does not."""
+        client = self.connect()
+        answer = client.ask(method, target, *fields, body=body, host=host)
+        assert answer.closes != client.connected
+        client.hang_up()
+        return answer
+
+    def words(self) -> list[str]:
+        """All log events as text."""
+        return [formatEvent(event) for event in self.logged]
+
+    def failures(self) -> list[Failure]:
+        """The failures that were logged; a test that expects some takes them with this."""
+        failures = [event["log_failure"] for event in self.logged if "log_failure" in event]
+        self.logged[:] = [event for event in self.logged if "log_failure" not in event]
+        return failures
+
+    def stop(self) -> None:
+        """Release the backend, and observe the log no more."""
+        globalLogPublisher.removeObserver(self._observer)
+        self.archive.stopService()
+
+    def check(self) -> None:
+        """See that nothing is left of any request."""
+        for client in self.clients:
+            client.hang_up()
+        self.clock.advance(0)
+        assert not self.failures()
+        assert not self.clock.getDelayedCalls()
+        if isinstance(self.archive, Archive):
+            assert not self.archive.unended, "an incoming file was neither committed nor aborted"
+            assert not self.archive.unclosed, "a stored file was not closed"
+        assert self.site.drain(1).called, "a connection is still counted"
+
+
+@contextmanager
+def serving(server: Server) -> Iterator[Server]:
+    """Start a server's backend, and check at the end that nothing is left of the requests."""
+    server.archive.startService()
+    try:
+        yield server
+        server.check()
+    finally:
+        server.stop()
+
+
+def disk_backend(prefix: Path, clock: Clock) -> IArchiveBackend:
+    """The posix backend over a directory, without threads."""
+    return LocalArchive(FileTree(prefix, str, [prefix]), InstantPool())
+
+
+def disk_server(prefix: Path, **settings: Any) -> Server:
+    """A server over a directory; to be started and stopped by its user."""
+    return Server(partial(disk_backend, prefix), **settings)
+
+
+def result_of(awaitable: Awaitable[T]) -> T:
+    """The result of a coroutine that has nothing to wait for."""
+    results: list[T] = []
+
+    async def run() -> None:
+        results.append(await awaitable)
+
+    Deferred.fromCoroutine(run())
+    return results[0]

@@ -1,0 +1,863 @@
+"""
+Every row of the wire contract that holds in both modes: what each verb answers, to the byte where clients look at it.
+
+What differs in C{pacifica} mode is in C{test_compatibility}; broken connections and framing are elsewhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import xml.etree.ElementTree as ET
+import zlib
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from support import DATA, NOW, Server, chunked, compose, disk_server, serving
+
+from pacarchive import __version__, errors
+from pacarchive.config import Compatibility
+from pacarchive.model import Locality, Overwrite
+
+ETAG = f'"{hashlib.sha256(DATA).hexdigest()}"'
+SHA256 = base64.b64encode(hashlib.sha256(DATA).digest()).decode()
+SHA512 = base64.b64encode(hashlib.sha512(DATA).digest()).decode()
+SHA1 = base64.b64encode(hashlib.sha1(DATA).digest()).decode()
+MD5 = base64.b64encode(hashlib.md5(DATA).digest()).decode()
+ADLER32 = f"{zlib.adler32(DATA):08x}"
+ALLOW = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PROPFIND, PUT"
+WRONG = base64.b64encode(bytes(32)).decode()
+
+both_modes = pytest.mark.parametrize("mode", list(Compatibility), ids=lambda mode: mode.value)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving(Server()) as server:
+        yield server
+
+
+@pytest.fixture
+def stored(server: Server) -> Server:
+    """A server that has C{DATA} as 102."""
+    server.archive.place(102, DATA)
+    return server
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Server]:
+    with serving(disk_server(tmp_path)) as server:
+        yield server
+
+
+# GET /
+
+
+@both_modes
+def test_root(mode: Compatibility) -> None:
+    """The root says that the server is there, in the predecessor's words; the path of an empty URL is the root too."""
+    with serving(Server(compatibility=mode)) as server:
+        for target in ("/", "//", "http://archive", "http://archive/", "/?foo=bar"):
+            answer = server.ask("GET", target)
+            assert (answer.line, answer.field("Content-Type")) == ("HTTP/1.1 200 OK", "application/json")
+            assert answer.body == b'{"message": "Pacifica Archive Interface Up and Running"}'
+        assert server.ask("HEAD", "/").status == 404
+        assert server.ask("PUT", "/", body=b"x").status == 405
+
+
+# PUT
+
+
+@both_modes
+def test_put(mode: Compatibility) -> None:
+    """A new file: 201, the number of bytes that are stored, where it is and what it is."""
+    with serving(Server(compatibility=mode)) as server:
+        answer = server.ask("PUT", "/102", body=DATA)
+        assert answer.line == "HTTP/1.1 201 Created"
+        assert answer.body == b'{"message": "File added to archive", "total_bytes": 36}'
+        assert answer.field("Content-Type") == "application/json"
+        assert answer.field("Content-Length") == "55"
+        assert answer.field("Location") == "/102"
+        assert answer.field("ETag") == ETAG
+        assert answer.field("Repr-Digest") == f"sha-256=:{SHA256}:"
+        assert server.archive.data(102) == DATA
+
+
+@both_modes
+def test_put_nothing(mode: Compatibility) -> None:
+    """A file may be empty."""
+    with serving(Server(compatibility=mode)) as server:
+        answer = server.ask("PUT", "/1", body=b"")
+        assert (answer.status, answer.body) == (201, b'{"message": "File added to archive", "total_bytes": 0}')
+        assert server.archive.data(1) == b""
+        answer = server.ask("GET", "/1")
+        assert (answer.status, answer.field("Content-Length"), answer.body) == (200, "0", b"")
+
+
+@both_modes
+def test_put_without_length(mode: Compatibility) -> None:
+    """Neither a length nor chunks: 411; in chunks: stored exactly."""
+    with serving(Server(compatibility=mode)) as server:
+        answer = server.ask("PUT", "/1")
+        assert (answer.status, answer.error["message"]) == (411, "Client must specify Content-Length")
+        assert server.archive.data(1) is None
+        answer = server.ask("PUT", "/1", "Transfer-Encoding: chunked", body=chunked(DATA[:1], DATA[1:30], DATA[30:]))
+        assert (answer.status, json.loads(answer.body)["total_bytes"]) == (201, 36)
+        assert server.archive.data(1) == DATA
+        assert server.ask("PUT", "/2", "Transfer-Encoding: chunked", body=chunked()).status == 201
+        assert server.archive.data(2) == b""
+
+
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain"])
+def test_put_form(server: Server, kind: str) -> None:
+    """C{curl -X PUT --data-binary} declares a form; the body is stored as it is."""
+    assert server.ask("PUT", "/1", f"Content-Type: {kind}", body=b"a=b&c=%31").status == 201
+    assert server.archive.data(1) == b"a=b&c=%31"
+
+
+@pytest.mark.parametrize(
+    ("policy", "body", "status"),
+    [
+        (Overwrite.ALLOW, b"other", 201),
+        (Overwrite.ALLOW, DATA, 201),
+        (Overwrite.IDENTICAL, DATA, 201),
+        (Overwrite.IDENTICAL, b"other", 409),
+        (Overwrite.DENY, DATA, 409),
+        (Overwrite.DENY, b"other", 409),
+    ],
+)
+def test_put_again(policy: Overwrite, body: bytes, status: int) -> None:
+    """Whether a taken id is replaced is a setting; a refusal leaves the old file as it was."""
+    with serving(Server(overwrite=policy)) as server:
+        assert server.ask("PUT", "/102", body=DATA).status == 201
+        before = server.ask("GET", "/102")
+        answer = server.ask("PUT", "/102", body=body)
+        assert answer.status == status
+        assert server.archive.data(102) == (body if status == 201 else DATA)
+        if status == 409:
+            assert answer.error["message"]
+            assert server.ask("GET", "/102").fields == before.fields
+
+
+@both_modes
+@pytest.mark.parametrize(
+    ("there", "field", "status"),
+    [
+        (False, "If-None-Match: *", 201),
+        (True, "If-None-Match: *", 412),
+        (True, f"If-Match: {ETAG}", 201),
+        (True, f'If-Match: "nonsense", {ETAG}', 201),
+        (True, "If-Match: *", 201),
+        (True, 'If-Match: "nonsense"', 412),
+        (True, f"If-Match: W/{ETAG}", 412),
+        (False, "If-Match: *", 412),
+        (False, f"If-Match: {ETAG}", 412),
+    ],
+)
+def test_put_conditions(mode: Compatibility, there: bool, field: str, status: int) -> None:
+    """Conditions are 412 in both modes when they do not hold."""
+    with serving(Server(compatibility=mode, overwrite=Overwrite.ALLOW)) as server:
+        if there:
+            server.archive.place(102, DATA)
+        assert server.ask("PUT", "/102", field, body=b"new").status == status
+        assert server.archive.data(102) == (b"new" if status == 201 else DATA if there else None)
+
+
+@pytest.mark.parametrize("field", ['If-None-Match: "x"', "If-Match: x", 'If-Match: "x'])
+def test_put_conditions_not_understood(stored: Server, field: str) -> None:
+    """A condition that is not understood must not have the file replaced."""
+    assert stored.ask("PUT", "/102", field, body=b"new").status == 400
+    assert stored.archive.data(102) == DATA
+
+
+@both_modes
+@pytest.mark.parametrize(
+    ("date", "seconds"),
+    [
+        ("Sun, 06 Nov 1994 08:49:37 GMT", 784111777.0),
+        ("Sunday, 06-Nov-94 08:49:37 GMT", 784111777.0),
+        ("Sun Nov  6 08:49:37 1994", 784111777.0),
+        ("1994-11-06T08:49:37Z", 784111777.0),
+        ("1994-11-06T08:49:37.25", 784111777.25),
+        ("1994-11-06 10:49:37.5+02:00", 784111777.5),
+    ],
+)
+def test_put_last_modified(mode: Compatibility, date: str, seconds: float) -> None:
+    """The sender's date is the file's, in every form that a client writes."""
+    with serving(Server(compatibility=mode)) as server:
+        assert server.ask("PUT", "/102", f"Last-Modified: {date}", body=DATA).status == 201
+        assert server.ask("HEAD", "/102").field("Last-Modified") == str(seconds)
+        assert server.ask("GET", "/102").field("Last-Modified") == "Sun, 06 Nov 1994 08:49:37 GMT"
+
+
+def test_put_last_modified_zone() -> None:
+    """C{time.ctime()} says its sender's zone, which a setting names."""
+    with serving(Server(asctime_zone=ZoneInfo("America/Los_Angeles"))) as server:
+        server.ask("PUT", "/102", "Last-Modified: Sun Nov  6 00:49:37 1994", body=DATA)
+        assert server.ask("HEAD", "/102").field("Last-Modified") == "784111777.0"
+
+
+def test_put_bad_last_modified(server: Server) -> None:
+    """A date that cannot be read is refused, and nothing is stored."""
+    answer = server.ask("PUT", "/102", "Last-Modified: yesterday", body=DATA)
+    assert answer.status == 400
+    assert answer.error["message"]
+    assert server.archive.data(102) is None
+
+
+DIGESTS = [
+    f"Content-MD5: {MD5}",
+    f"Digest: md5={MD5}",
+    f"Digest: SHA={SHA1}",
+    f"Digest: SHA-256={SHA256}",
+    f"Digest: sha-512={SHA512}",
+    f"Digest: adler32={ADLER32},md5={MD5}",
+    f"Content-Digest: sha-256=:{SHA256}:",
+    f"Repr-Digest: sha-512=:{SHA512}:, sha-256=:{SHA256}:",
+]
+
+
+@both_modes
+@pytest.mark.parametrize("field", [*DIGESTS, "Digest: crc32c=AAAA", "Content-Digest: unixsum=:AAAA:"])
+def test_put_digest(mode: Compatibility, field: str) -> None:
+    """Right digests, and those of unknown algorithms, let the file in; before the body and after it."""
+    with serving(Server(compatibility=mode)) as server:
+        assert server.ask("PUT", "/1", field, body=DATA).status == 201
+        name = field.partition(":")[0]
+        body = chunked(DATA, trailers=[field])
+        answer = server.ask("PUT", "/2", f"Trailer: {name}", "Transfer-Encoding: chunked", body=body)
+        assert (answer.status, server.archive.data(2)) == (201, DATA)
+
+
+@pytest.mark.parametrize("field", DIGESTS)
+def test_put_wrong_digest(server: Server, field: str) -> None:
+    """Any wrong digest keeps the file out, before the body and after it."""
+    name = field.partition(":")[0]
+    bent = b"_" + DATA[1:]
+    answer = server.ask("PUT", "/1", field, body=bent)
+    assert (answer.status, server.archive.data(1)) == (400, None)
+    assert "digest" in answer.error["message"]
+    body = chunked(bent, trailers=[field])
+    answer = server.ask("PUT", "/2", f"Trailer: {name}", "Transfer-Encoding: chunked", body=body)
+    assert (answer.status, server.archive.data(2)) == (400, None)
+
+
+def test_put_one_of_many_digests_wrong(server: Server) -> None:
+    """All that are given are checked, not one of them."""
+    fields = (f"Content-MD5: {MD5}", f"Digest: SHA-256={SHA256}", f"Content-Digest: sha-256=:{WRONG}:")
+    assert server.ask("PUT", "/1", *fields, body=DATA).status == 400
+    assert server.ask("PUT", "/1", f"Digest: SHA-256={SHA256},adler32=1", body=DATA).status == 400
+    assert server.archive.data(1) is None
+
+
+@pytest.mark.parametrize(
+    ("trailers", "status"),
+    [
+        ([f"Repr-Digest: sha-256=:{SHA256}:"], 201),
+        ([f"Repr-Digest: sha-256=:{WRONG}:"], 400),
+        ([f"Content-MD5: {MD5}"], 400),
+        (["Expires: never"], 201),
+    ],
+)
+def test_put_trailer_not_announced(server: Server, trailers: list[str], status: int) -> None:
+    """A digest that comes unannounced is checked where it was computed anyway, and refused where it was not."""
+    answer = server.ask("PUT", "/1", "Transfer-Encoding: chunked", body=chunked(DATA, trailers=trailers))
+    assert answer.status == status
+    assert server.archive.data(1) == (DATA if status == 201 else None)
+
+
+def test_put_trailer_announced_and_missing(server: Server) -> None:
+    """An announcement alone demands nothing."""
+    answer = server.ask("PUT", "/1", "Trailer: Content-MD5", "Transfer-Encoding: chunked", body=chunked(DATA))
+    assert answer.status == 201
+
+
+def test_put_trailer_contradicts_header(server: Server) -> None:
+    """A right trailer does not make up for a wrong header."""
+    answer = server.ask(
+        "PUT", "/1", "Trailer: Repr-Digest", f"Repr-Digest: sha-256=:{WRONG}:", "Transfer-Encoding: chunked",
+        body=chunked(DATA, trailers=[f"Repr-Digest: sha-256=:{SHA256}:"]),
+    )  # fmt: skip
+    assert (answer.status, server.archive.data(1)) == (400, None)
+
+
+@pytest.mark.parametrize(
+    ("field", "status"),
+    [("Content-Range: bytes 0-35/36", 400), ("Content-Encoding: gzip", 415), ("Content-Encoding: identity", 201)],
+)
+def test_put_representation(server: Server, field: str, status: int) -> None:
+    """A part of a file, or a coded one, must not be stored as the file."""
+    assert server.ask("PUT", "/1", field, body=DATA).status == status
+    assert (server.archive.data(1) is not None) == (status == 201)
+
+
+# GET
+
+
+@both_modes
+def test_get(mode: Compatibility) -> None:
+    """A file comes whole, plain, and with what a client needs to resume and to check."""
+    with serving(Server(compatibility=mode)) as server:
+        server.archive.place(102, DATA)
+        answer = server.ask("GET", "/102", "Accept-Encoding: gzip", "User-Agent: rclone/v1.60.1")
+        assert (answer.line, answer.body) == ("HTTP/1.1 200 OK", DATA)
+        assert answer.field("Content-Type") == "application/octet-stream"
+        assert answer.field("Content-Length") == "36"
+        assert answer.field("Last-Modified") == "Sun, 22 Nov 2026 17:18:48 GMT"
+        assert answer.field("ETag") == ETAG
+        assert answer.field("Accept-Ranges") == "bytes"
+        assert answer.field("Content-Encoding") is answer.field("Digest") is answer.field("Repr-Digest") is None
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    ("field", "name", "value"),
+    [
+        ("Want-Repr-Digest: sha-256=10", "Repr-Digest", f"sha-256=:{SHA256}:"),
+        ("Want-Repr-Digest: sha-512=10, sha-256=1", "Repr-Digest", f"sha-256=:{SHA256}:"),
+        ("Want-Digest: SHA-512;q=1, SHA-256;q=1, SHA;q=0.1", "Digest", f"SHA-256={SHA256}"),
+        ("Want-Digest: ADLER32", "Digest", f"ADLER32={ADLER32}"),
+        ("Want-Digest: adler32,sha-256", "Digest", f"adler32={ADLER32},sha-256={SHA256}"),
+        ("Want-Digest: md5", "Digest", None),
+        ("Want-Repr-Digest: nonsense", "Repr-Digest", None),
+    ],
+)
+def test_wanted_digests(server: Server, method: str, field: str, name: str, value: str | None) -> None:
+    """Digests that are wanted and known are told, to GET and to HEAD, as aria2 and davix read them."""
+    digests = {"sha256": hashlib.sha256(DATA).digest(), "adler32": bytes.fromhex(ADLER32)}
+    server.archive.place(102, DATA, digests=digests)
+    assert server.ask(method, "/102", field).field(name) == value
+
+
+@both_modes
+@pytest.mark.parametrize(
+    ("ranges", "first", "last"),
+    [("bytes=0-9", 0, 9), ("bytes=30-", 30, 35), ("bytes=-6", 30, 35), ("bytes=30-99", 30, 35), ("bytes=0-", 0, 35)],
+)
+def test_range(mode: Compatibility, ranges: str, first: int, last: int) -> None:
+    """One range: 206, and just these bytes."""
+    with serving(Server(compatibility=mode)) as server:
+        server.archive.place(102, DATA)
+        answer = server.ask("GET", "/102", f"Range: {ranges}")
+        assert (answer.line, answer.body) == ("HTTP/1.1 206 Partial Content", DATA[first : last + 1])
+        assert answer.field("Content-Range") == f"bytes {first}-{last}/36"
+        assert (answer.field("ETag"), answer.field("Accept-Ranges")) == (ETAG, "bytes")
+
+
+@both_modes
+def test_range_not_satisfiable(mode: Compatibility) -> None:
+    """A range beyond the end: 416, and how long the file is."""
+    with serving(Server(compatibility=mode)) as server:
+        server.archive.place(102, DATA)
+        for ranges in ("bytes=36-", "bytes=100-200", "bytes=-0"):
+            answer = server.ask("GET", "/102", f"Range: {ranges}")
+            assert (answer.status, answer.field("Content-Range")) == (416, "bytes */36")
+            assert answer.error["message"]
+
+
+@pytest.mark.parametrize("ranges", ["bytes=5-2", "bytes", "lines=0-9", "bytes=a-b", "bytes=0-1,4-5", "bytes=-"])
+def test_range_ignored(stored: Server, ranges: str) -> None:
+    """A range that is malformed, or several: the whole file, once."""
+    answer = stored.ask("GET", "/102", f"Range: {ranges}")
+    assert (answer.status, answer.body) == (200, DATA)
+    many = ",".join(f"{start}-" for start in range(36))
+    assert len(stored.ask("GET", "/102", f"Range: bytes={many}").body) <= 2 * len(DATA)
+
+
+PAST, FUTURE, EXACT = (
+    "Sun, 06 Nov 1994 08:49:37 GMT",
+    "Tue, 22 Nov 2050 17:18:49 GMT",
+    "Sun, 22 Nov 2026 17:18:48 GMT",
+)
+
+
+@both_modes
+@pytest.mark.parametrize(
+    ("field", "status"),
+    [
+        (f"If-Range: {ETAG}", 206),
+        ('If-Range: "other"', 200),
+        (f"If-Range: W/{ETAG}", 200),
+        (f"If-Range: {EXACT}", 206),
+        (f"If-Range: {PAST}", 200),
+        (f"If-None-Match: {ETAG}", 304),
+        (f"If-None-Match: W/{ETAG}", 304),
+        ("If-None-Match: *", 304),
+        ('If-None-Match: "other"', 206),
+        (f"If-Modified-Since: {EXACT}", 304),
+        (f"If-Modified-Since: {FUTURE}", 304),
+        (f"If-Modified-Since: {PAST}", 206),
+        ("If-Modified-Since: nonsense", 206),
+        (f"If-Unmodified-Since: {PAST}", 412),
+        (f"If-Unmodified-Since: {EXACT}", 206),
+        (f"If-Match: {ETAG}", 206),
+        ("If-Match: *", 206),
+        ('If-Match: "other"', 412),
+    ],
+)
+def test_read_conditions(mode: Compatibility, field: str, status: int) -> None:
+    """The conditions of RFC 9110, on a request for a range."""
+    with serving(Server(compatibility=mode)) as server:
+        server.archive.place(102, DATA)
+        answer = server.ask("GET", "/102", "Range: bytes=5-9", field)
+        assert answer.status == status
+        if status == 304:
+            assert (answer.field("ETag"), answer.field("Last-Modified"), answer.body) == (ETAG, EXACT, b"")
+        elif status == 412:
+            assert answer.error["message"]
+        else:
+            assert answer.body == (DATA if status == 200 else DATA[5:10])
+
+
+@both_modes
+@pytest.mark.parametrize(
+    ("query", "body"),
+    [
+        ("byte_range=5-10", DATA[5:10]),
+        ("byte_range=0-36", DATA),
+        ("byte_range=30-100", DATA[30:]),
+        ("byte_range=100-200", b""),
+        ("byte_range=10-5", b""),
+        ("byte_range=5-5", b""),
+        ("byte_range=", DATA),
+        ("foo=bar", DATA),
+    ],
+)
+def test_byte_range(mode: Compatibility, query: str, body: bytes) -> None:
+    """The predecessor's parameter: 200, and the end does not belong to it."""
+    with serving(Server(compatibility=mode)) as server:
+        server.archive.place(102, DATA)
+        answer = server.ask("GET", f"/102?{query}")
+        assert (answer.line, answer.body, answer.field("Content-Range")) == ("HTTP/1.1 200 OK", body, None)
+
+
+@pytest.mark.parametrize("value", ["5-", "-5", "a-b", "5-10,12-14", "5", "0x1-2", "%D9%A1-%D9%A2", "1--2", "+1-2"])
+def test_bad_byte_range(stored: Server, value: str) -> None:
+    """A malformed one is 400."""
+    answer = stored.ask("GET", f"/102?byte_range={value}")
+    assert answer.status == 400
+    assert answer.error["traceback"].startswith("Invalid byte range format (int-int) given ")
+
+
+# HEAD
+
+
+@both_modes
+def test_head(mode: Compatibility) -> None:
+    """204 and header fields, spelled as the predecessor did: they are read by these names and in these forms."""
+    with serving(Server(compatibility=mode)) as server:
+        server.archive.place(102, DATA)
+        client = server.connect()
+        client.send(compose("HEAD", "/102"))
+        head = client.take()
+        assert head.startswith(b"HTTP/1.1 204 No Content\r\n")
+        assert head.endswith(b"\r\n\r\n")
+        for line in (
+            b"Content-Type: application/json",
+            b"X-Pacifica-Messsage: File was found",
+            b"X-Pacifica-File: memory:102",
+            b"X-Content-Length: 36",
+            b"Last-Modified: 1795367928.614857",
+            b"X-Pacifica-Ctime: 1795367928.614857",
+            b"X-Pacifica-Bytes-Per-Level: (36,)",
+            b"X-Pacifica-File-Storage-Media: disk",
+            b"X-Pacarchive-Locality: DISK",
+            b"ETag: " + ETAG.encode(),
+            b"Accept-Ranges: bytes",
+        ):
+            assert b"\r\n" + line + b"\r\n" in head
+        assert b"Content-Length:" not in head.replace(b"X-Content-Length:", b"")
+        assert client.connected
+
+
+def test_head_tape(server: Server) -> None:
+    """A file on tape, in the predecessor's words."""
+    server.archive.place(102, DATA, bytes_per_level=(0, 36), media=("disk", "tape"), locality=Locality.TAPE)
+    answer = server.ask("HEAD", "/102")
+    assert answer.field("X-Pacifica-Bytes-Per-Level") == "(0, 36)"
+    assert answer.field("X-Pacifica-File-Storage-Media") == "tape"
+    assert answer.field("X-Pacarchive-Locality") == "TAPE"
+    assert server.archive.calls == ["status"], "HEAD opens nothing"
+
+
+def test_head_on_disk(disk: Server, tmp_path: Path) -> None:
+    """What the file system says, in full precision."""
+    disk.ask("PUT", "/102", "Last-Modified: 2026-11-22T17:18:48.614857Z", body=DATA)
+    answer = disk.ask("HEAD", "/102")
+    state = os.stat(tmp_path / "102")
+    assert answer.field("X-Pacifica-File") == f"{tmp_path}/102"
+    assert answer.field("Last-Modified") == str(state.st_mtime) == str(NOW)
+    assert answer.field("X-Pacifica-Ctime") == str(state.st_ctime)
+
+
+# POST
+
+
+@both_modes
+@pytest.mark.parametrize(
+    ("fields", "body"),
+    [
+        ((), None),
+        ((), b""),
+        (("Content-Type: application/x-www-form-urlencoded",), b""),
+        (("Content-Type: application/json",), None),
+        (("Content-Type: application/x-www-form-urlencoded",), b"a=b"),
+    ],
+)
+def test_post(mode: Compatibility, fields: tuple[str, ...], body: bytes | None) -> None:
+    """A file that is on disk is staged, whatever is said about a body that does not matter."""
+    with serving(Server(compatibility=mode)) as server:
+        server.archive.place(102, DATA)
+        answer = server.ask("POST", "/102", *fields, body=body)
+        assert (answer.line, answer.body) == (
+            "HTTP/1.1 200 OK",
+            b'{"message": "File was staged", "file": "102"}',
+        )
+        assert (answer.field("Content-Type"), answer.field("Content-Length")) == ("application/json", "45")
+
+
+# PATCH
+
+JSON = "Content-Type: application/json"
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/json; charset=utf-8", "text/javascript"])
+def test_patch(disk: Server, tmp_path: Path, kind: str) -> None:
+    """A file that lies below the prefix is moved into its place."""
+    source = tmp_path / "incoming"
+    source.write_bytes(DATA)
+    answer = disk.ask("PATCH", "/201", f"Content-Type: {kind}", body=json.dumps({"path": str(source)}).encode())
+    assert (answer.line, answer.body) == ("HTTP/1.1 200 OK", b'{"message": "File Moved Successfully"}')
+    assert (answer.field("Content-Type"), answer.field("Content-Length")) == ("application/json", "38")
+    assert not source.exists()
+    assert disk.ask("GET", "/201").body == DATA
+
+
+def test_patch_chunked(disk: Server, tmp_path: Path) -> None:
+    """Its document may come in chunks."""
+    (tmp_path / "incoming").write_bytes(DATA)
+    document = json.dumps({"path": f"{tmp_path}/incoming"}).encode()
+    body = chunked(*(document[at : at + 1] for at in range(len(document))))
+    assert disk.ask("PATCH", "/201", JSON, "Transfer-Encoding: chunked", body=body).status == 200
+
+
+@pytest.mark.parametrize(
+    ("fields", "body", "status"),
+    [
+        ((JSON,), b"", 400),
+        ((JSON,), b"{", 400),
+        ((JSON,), b"\xff", 400),
+        ((JSON,), b"[" * 60000, 400),
+        ((JSON,), b"[1, 2]", 400),
+        ((JSON,), b'{"nope": 1}', 400),
+        ((JSON,), b'{"path": 7}', 400),
+        ((JSON,), b'{"path": ""}', 400),
+        ((JSON,), b'{"path": "relative"}', 400),
+        ((JSON,), b'{"path": "/a\\u0000b"}', 400),
+        ((JSON,), b'{"path": "/a\\ud800b"}', 400),
+        ((JSON,), b'{"path": "%s"}' % (b"x" * 70000), 413),
+        ((JSON,), b'{"path": "/etc/hostname"}', 403),
+        ((JSON,), b'{"path": "PREFIX/../outside"}', 403),
+        ((JSON,), b'{"path": "PREFIX/link"}', 403),
+        ((JSON,), b'{"path": "PREFIX/absent"}', 404),
+        ((JSON,), b'{"path": "PREFIX/directory"}', 400),
+        (("Content-Type: text/plain",), b'{"path": "PREFIX/incoming"}', 415),
+        ((), b'{"path": "PREFIX/incoming"}', 415),
+        ((JSON, 'If-Match: "nonsense"'), b'{"path": "PREFIX/incoming"}', 412),
+    ],
+)
+def test_patch_refused(tmp_path: Path, fields: tuple[str, ...], body: bytes, status: int) -> None:
+    """What cannot be moved, or must not be, stays where it is; and the answer names no path of the server."""
+    prefix = tmp_path / "archive"
+    (prefix / "directory").mkdir(parents=True)
+    (prefix / "incoming").write_bytes(DATA)
+    (tmp_path / "outside").write_bytes(b"secret")
+    (prefix / "link").symlink_to(tmp_path / "outside")
+    with serving(disk_server(prefix)) as disk:
+        answer = disk.ask("PATCH", "/201", *fields, body=body.replace(b"PREFIX", str(prefix).encode()))
+        assert answer.status == status
+        assert answer.error["message"]
+        assert str(tmp_path).encode() not in answer.body
+        assert disk.ask("HEAD", "/201").status == 404
+    assert (prefix / "incoming").read_bytes() == DATA
+    assert (tmp_path / "outside").read_bytes() == b"secret"
+
+
+@pytest.mark.parametrize(
+    ("policy", "moved", "status"),
+    [
+        (Overwrite.ALLOW, b"new", 200),
+        (Overwrite.IDENTICAL, DATA, 200),
+        (Overwrite.IDENTICAL, b"new", 409),
+        (Overwrite.DENY, DATA, 409),
+    ],
+)
+def test_patch_over(tmp_path: Path, policy: Overwrite, moved: bytes, status: int) -> None:
+    """A taken id is what it is for PUT."""
+    with serving(disk_server(tmp_path, overwrite=policy)) as disk:
+        disk.ask("PUT", "/201", body=DATA)
+        (tmp_path / "incoming").write_bytes(moved)
+        document = json.dumps({"path": f"{tmp_path}/incoming"}).encode()
+        assert disk.ask("PATCH", "/201", JSON, body=document).status == status
+        assert disk.ask("GET", "/201").body == (moved if status == 200 else DATA)
+
+
+# DELETE
+
+
+@both_modes
+def test_delete(mode: Compatibility) -> None:
+    """200 and nothing, in JSON."""
+    with serving(Server(compatibility=mode)) as server:
+        server.archive.place(102, DATA)
+        answer = server.ask("DELETE", "/102")
+        assert (answer.line, answer.body) == ("HTTP/1.1 200 OK", b"")
+        assert (answer.field("Content-Type"), answer.field("Content-Length")) == ("application/json", "0")
+        assert server.archive.data(102) is None
+
+
+def test_delete_condition(stored: Server) -> None:
+    """C{If-Match} keeps a version that the client does not know."""
+    assert stored.ask("DELETE", "/102", 'If-Match: "other"').status == 412
+    assert stored.ask("DELETE", "/102", f"If-Match: {ETAG}").status == 200
+
+
+# PROPFIND and OPTIONS
+
+
+@both_modes
+@pytest.mark.parametrize("depth", ["0", "1"])
+def test_propfind(mode: Compatibility, depth: str) -> None:
+    """Size, date and tag for gfal2, davix and rclone; the body is not looked at."""
+    with serving(Server(compatibility=mode)) as server:
+        server.archive.place(102, DATA)
+        bomb = b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><a>&b;</a>'
+        for body in (None, b"", b"<nonsense", bomb):
+            answer = server.ask("PROPFIND", "/102", f"Depth: {depth}", body=body)
+            assert (answer.line, answer.field("Content-Type")) == (
+                "HTTP/1.1 207 Multi-Status",
+                'application/xml; charset="utf-8"',
+            )
+            root = ET.fromstring(answer.body)
+            assert root.findtext("*/{DAV:}href") == "/102"
+            prop = root.find("*/{DAV:}propstat/{DAV:}prop")
+            assert prop is not None
+            assert prop.findtext("{DAV:}getcontentlength") == "36"
+            assert prop.findtext("{DAV:}getetag") == ETAG
+            assert parsedate_to_datetime(prop.findtext("{DAV:}getlastmodified") or "").timestamp() == int(NOW)
+            assert {"{DAV:}resourcetype", "{DAV:}creationdate"} < {each.tag for each in prop}
+        answer = server.ask("PROPFIND", "/", f"Depth: {depth}")
+        root = ET.fromstring(answer.body)
+        assert (answer.status, len(root)) == (207, 1)
+        assert root.find(".//{DAV:}collection") is not None
+
+
+def test_propfind_refused(stored: Server) -> None:
+    """No endless depth; no file: 404."""
+    assert stored.ask("PROPFIND", "/", "Depth: infinity").status == 403
+    assert stored.ask("PROPFIND", "/7", "Depth: 0").status == 404
+
+
+@both_modes
+@pytest.mark.parametrize("target", ["/102", "/", "*"])
+def test_options(mode: Compatibility, target: str) -> None:
+    """204, and what is allowed."""
+    with serving(Server(compatibility=mode)) as server:
+        answer = server.ask("OPTIONS", target)
+        assert (answer.status, answer.body) == (204, b"")
+        assert answer.field("Allow") == ALLOW
+
+
+@both_modes
+@pytest.mark.parametrize("method", ["MKCOL", "MOVE", "TRACE", "LOCK", "BREW", "CONNECT"])
+def test_other_verbs(mode: Compatibility, method: str) -> None:
+    """405, and what is allowed."""
+    with serving(Server(compatibility=mode)) as server:
+        answer = server.ask(method, "/102")
+        assert answer.status == 405
+        assert answer.error["message"] == "Specified method is invalid for this resource"
+        assert answer.field("Allow") == ALLOW
+
+
+# Ids
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "POST", "PROPFIND"])
+def test_missing(server: Server, method: str) -> None:
+    """An id without file is 404 for every verb."""
+    answer = server.ask(method, "/999")
+    assert answer.status == 404
+    if method == "HEAD":
+        assert answer.body == b""
+    else:
+        assert answer.error["status"] == "404 Not Found"
+        assert "total_bytes" not in answer.error
+
+
+@both_modes
+@pytest.mark.parametrize("target", ["//102", "///102", "http://archive/102", "http://archive//102", "/102?"])
+def test_slashes(mode: Compatibility, target: str) -> None:
+    """Clients join a base URL that ends in a slash; the absolute form is for proxies.  No redirect."""
+    with serving(Server(compatibility=mode)) as server:
+        assert server.ask("PUT", target, body=DATA).status == 201
+        assert server.ask("GET", target).body == DATA
+        assert server.archive.data(102) == DATA
+
+
+BAD_IDS = [
+    "/12/", "/012", "/00", "/+1", "/-1", "/1_0", "/1.0", "/0x10", "/abc", "/12a", "/%31", "/1%32", "/%2012", "/12%00",
+    "/%D9%A1%D9%A2", "/a%2fb", "/1%2f2", "/12/extra", "/12//", "/12/13", "/..", "/../12", "/./12", "/12;x",
+    f"/{2**64}", "/" + "9" * 20, "/" + "9" * 5000, "/%2e%2e%2fetc%2fpasswd", "/..%2f..%2fetc%2fpasswd", "12", "x12",
+    "*12",     "ftp://archive/12", "http:/12", "http://archive/12/", "/12,13", "/12#x", "/.pacarchive/tmp",
+]  # fmt: skip
+
+
+@both_modes
+@pytest.mark.parametrize("target", BAD_IDS, ids=lambda target: target[:24])
+def test_bad_id(mode: Compatibility, target: str) -> None:
+    """An id has one spelling; nothing else reaches the storage."""
+    with serving(Server(compatibility=mode)) as server:
+        for method in ("GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "PROPFIND"):
+            answer = server.ask(method, target, body=DATA if method == "PUT" else None)
+            assert answer.status == 404
+            assert method == "HEAD" or answer.error["message"]
+        assert server.archive.calls == []
+
+
+@both_modes
+@pytest.mark.parametrize("file_id", [0, 1, 9, 10, 2**32, 2**63, 2**64 - 1])
+def test_good_id(mode: Compatibility, file_id: int) -> None:
+    """Every id up to the largest."""
+    with serving(Server(compatibility=mode)) as server:
+        assert server.ask("PUT", f"/{file_id}", body=DATA).field("Location") == f"/{file_id}"
+        assert server.archive.data(file_id) == DATA
+
+
+# Failures
+
+
+@pytest.mark.parametrize(
+    ("where", "method"),
+    [
+        ("receive", "PUT"), ("write", "PUT"), ("commit", "PUT"), ("open", "GET"), ("read", "GET"), ("status", "HEAD"),
+        ("status", "POST"), ("remove", "DELETE"), ("status", "PROPFIND"), ("move", "PATCH"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    ("trouble", "status", "retry"),
+    [
+        (errors.NoSpace("The archive is full."), 507, None),
+        (errors.BackendUnavailable("The storage does not answer.", retry_after=17), 503, "17"),
+        (errors.Overloaded("Too much at once.", retry_after=3), 503, "3"),
+        (errors.TooLarge("The file system takes no file of this size."), 413, None),
+        (errors.NotPermitted("Not here."), 403, None),
+    ],
+    ids=lambda each: type(each).__name__ if isinstance(each, Exception) else str(each),
+)
+def test_backend_failure(
+    stored: Server, where: str, method: str, trouble: Exception, status: int, retry: str | None
+) -> None:
+    """What a backend says becomes the status of the contract's table, wherever it says it."""
+    stored.archive.trouble[where] = trouble
+    body = {"PUT": DATA, "PATCH": b'{"path": "/x"}'}.get(method)
+    answer = stored.ask(method, "/102", JSON, body=body)
+    assert (answer.status, answer.field("Retry-After")) == (status, retry)
+    if method != "HEAD":
+        assert answer.error["message"] == str(trouble)
+    assert stored.archive.data(102) == DATA
+    assert sum(stored.site.events.values()) == 1
+    assert sum(str(trouble) in words for words in stored.words()) == 1, "logged once"
+
+
+@pytest.mark.parametrize(
+    ("where", "method"), [("receive", "PUT"), ("commit", "PUT"), ("open", "GET"), ("read", "GET"), ("status", "HEAD")]
+)
+@both_modes
+def test_unforeseen_failure(mode: Compatibility, where: str, method: str) -> None:
+    """A bug: 500 with a number to find it in the log by, and no word of what it was."""
+    with serving(Server(compatibility=mode, overwrite=Overwrite.ALLOW)) as server:
+        server.archive.place(102, DATA)
+        server.archive.trouble[where] = RuntimeError("secret: /srv/archive/102")
+        answer = server.ask(method, "/102", body=DATA if method == "PUT" else None)
+        assert answer.status == 500
+        (failure,) = server.failures()
+        assert failure.check(RuntimeError)
+        assert server.site.events == {"incident": 1}
+        if method != "HEAD":
+            assert b"secret" not in answer.body
+            assert b"RuntimeError" not in answer.body
+            incident = answer.error["traceback"].split()[1]
+            assert answer.error["traceback"] == f"Incident {incident} in the server's log"
+            assert len(incident) == 12
+
+
+def test_no_path_of_the_server(tmp_path: Path) -> None:
+    """The storage's own failures are told without its paths."""
+    with serving(disk_server(tmp_path)) as disk:
+        (tmp_path / "1").mkdir()
+        (tmp_path / "2").symlink_to("/etc/passwd")
+        (tmp_path / "3").write_bytes(DATA)
+        os.chmod(tmp_path / "3", 0)
+        for target in ("/1", "/2", "/4"):
+            answer = disk.ask("GET", target)
+            assert answer.status == 404
+            assert answer.error["traceback"].startswith("Can't open posix file")
+            assert str(tmp_path).encode() not in answer.body
+        answer = disk.ask("PUT", "/1", body=DATA)
+        assert answer.status >= 400
+        assert str(tmp_path).encode() not in answer.body
+        assert (tmp_path / "1").is_dir()
+        if os.geteuid():
+            answer = disk.ask("GET", "/3")
+            assert answer.status >= 400
+            assert str(tmp_path).encode() not in answer.body
+
+
+REQUESTS = [
+    ("GET", "/", None), ("GET", "/102", None), ("HEAD", "/102", None), ("PUT", "/103", DATA), ("PUT", "/103", None),
+    ("POST", "/102", None), ("PATCH", "/102", b"{}"), ("DELETE", "/103", None), ("PROPFIND", "/102", None),
+    ("OPTIONS", "*", None), ("GET", "/999", None), ("HEAD", "/999", None), ("GET", "/x", None), ("BREW", "/102", None),
+    ("GET", "/102?byte_range=x", None), ("PUT", "/x", DATA), ("DELETE", "/999", b"body"), ("GET", "/102", b"body"),
+    ("HEAD", "/", None), ("OPTIONS", "/102", b"body"),
+]  # fmt: skip
+
+
+def test_keep_alive(stored: Server) -> None:
+    """Every kind of answer says who gives it and what is allowed, and leaves the connection good for the next."""
+    client = stored.connect()
+    for method, target, body in REQUESTS:
+        answer = client.ask(method, target, body=body)
+        assert answer.field("Allow") == ALLOW, (method, target)
+        assert answer.field("Server") == f"pacarchive/{__version__}"
+        assert answer.field("Date")
+        assert not answer.closes
+        assert client.connected
+
+
+def test_pipeline(stored: Server) -> None:
+    """The same, sent at once, and byte by byte."""
+    requests = b"".join(compose(method, target, body=body) for method, target, body in REQUESTS)
+    methods = [method for method, _, _ in REQUESTS]
+    whole, bitwise = stored.connect(), stored.connect()
+    whole.send(requests)
+    first = [(answer.status, answer.body) for answer in whole.answers(*methods)]
+    bitwise.send(requests, piece=1)
+    assert [(answer.status, answer.body) for answer in bitwise.answers(*methods)] == first
+    assert len(first) == len(REQUESTS)
+
+
+def test_requests_share_nothing(stored: Server) -> None:
+    """One request that waits holds up no other connection."""
+    waits = stored.archive.hold("open")
+    slow, quick = stored.connect(), stored.connect()
+    slow.send(compose("GET", "/102") + compose("HEAD", "/102"))
+    assert quick.ask("HEAD", "/102").status == 204
+    assert slow.take() == b""
+    del stored.archive.waits["open"]
+    waits.callback(None)
+    assert [answer.status for answer in slow.answers("GET", "HEAD")] == [200, 204], "in order"

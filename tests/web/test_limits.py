@@ -1,0 +1,327 @@
+"""
+How much, how many and how long: every limit that keeps one client from hurting others, and the drain at the end.
+
+Time is the clock's.  Head sizes are in C{test_framing}; downloads to slow readers in C{test_download}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from support import DATA, Client, Server, chunked, compose, serving
+
+from pacarchive.config import Compatibility, LimitSettings
+
+LIMITS = LimitSettings(
+    header_timeout=10, idle_timeout=20, progress_timeout=30, linger_timeout=5, connections=3, transfers=2, body=1000
+)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving(Server(limits=LIMITS)) as server:
+        server.archive.place(102, DATA)
+        yield server
+
+
+def upload(
+    server: Server, length: int = 900, sent: int = 100, fields: tuple[str, ...] = ("Expect: 100-continue",)
+) -> Client:
+    """An upload under way."""
+    client = server.connect()
+    client.send(compose("PUT", "/7", *fields, f"Content-Length: {length}"))
+    client.take()
+    return client.send(bytes(sent))
+
+
+def state(client: Client) -> str:
+    """C{"open"}, or how the server ended it."""
+    transport = client.transport
+    return transport.closed or ("half-closed" if transport.half_closed else "open")
+
+
+# Time for a head
+
+
+def test_dribbling_head(server: Server) -> None:
+    """A head has its time from its first byte, and no byte prolongs it: 408, and the end."""
+    request = compose("GET", "/102")
+    for begun in (1, 10, len(request) - 15):
+        client = server.connect()
+        server.clock.advance(15)
+        client.send(request[:begun])
+        for at in range(begun, begun + 9):
+            server.clock.advance(1)
+            client.send(request[at : at + 1])
+            assert state(client) == "open"
+        server.clock.advance(1)
+        (answer,) = client.answers()
+        assert (answer.status, answer.closes) == (408, True)
+        assert answer.error["message"]
+        assert state(client) == "half-closed"
+        server.clock.advance(5)
+        assert state(client) == "aborted"
+
+
+def test_each_head_has_its_time(server: Server) -> None:
+    """The time of the first request's head is not the second's, kept alive or pipelined."""
+    client = server.connect()
+    request = compose("GET", "/102")
+    for _ in range(5):
+        client.send(request[:-1])
+        server.clock.advance(9)
+        client.send(request[-1:])
+        assert [answer.status for answer in client.answers()] == [200]
+        server.clock.advance(9)
+    client.send(request + request[:10])
+    assert [answer.status for answer in client.answers()] == [200]
+    server.clock.advance(9)
+    client.send(request[10:] + request[:10])
+    assert [answer.status for answer in client.answers()] == [200]
+    server.clock.advance(9)
+    assert state(client) == "open"
+    server.clock.advance(1)
+    assert [answer.status for answer in client.answers()] == [408]
+
+
+def test_head_behind_a_slow_request(server: Server) -> None:
+    """The part of a head that waits behind a request has its time when its turn comes."""
+    waiting = server.archive.hold("status")
+    client = server.connect()
+    request = compose("GET", "/102")
+    client.send(compose("HEAD", "/102") + request[:10])
+    server.clock.advance(1000)
+    assert state(client) == "open"
+    waiting.callback(None)
+    assert [answer.status for answer in client.answers("HEAD")] == [204]
+    server.clock.advance(9)
+    client.send(request[10:])
+    assert [answer.status for answer in client.answers()] == [200]
+
+
+# Time between requests
+
+
+def test_idle(server: Server) -> None:
+    """A connection without a request is closed after a while, the first time and every other."""
+    client = server.connect()
+    server.clock.advance(19)
+    assert client.ask("GET", "/102").status == 200
+    server.clock.advance(19)
+    assert client.ask("PUT", "/7", body=DATA).status == 201
+    server.clock.advance(19)
+    assert state(client) == "open"
+    server.clock.advance(1)
+    assert state(client) == "closed"
+    assert client.take() == b""
+    assert server.site.events == {}, "that is no failure"
+
+
+@pytest.mark.parametrize("kind", ["small", "invited", "chunked", "refused", "of a GET"])
+def test_idle_after_a_body(server: Server, kind: str) -> None:
+    """After a body the time of an idle connection is in force again, and not that of bodies."""
+    client = server.connect()
+    if kind == "small":
+        client.send(compose("PUT", "/7", body=DATA))
+    elif kind == "invited":
+        client.send(compose("PUT", "/7", "Expect: 100-continue", body=DATA))
+    elif kind == "chunked":
+        client.send(compose("PUT", "/7", "Transfer-Encoding: chunked", body=chunked(DATA)))
+    elif kind == "refused":
+        client.send(compose("PUT", "/7", body=bytes(20_000)))
+    else:
+        client.send(compose("GET", "/102", body=bytes(20_000)))
+    server.clock.advance(19)
+    assert state(client) == "open"
+    server.clock.advance(1)
+    assert state(client) == "closed"
+
+
+# Time for a body
+
+
+@pytest.mark.parametrize("fields", [("Expect: 100-continue",), ()], ids=["early", "at once"])
+def test_stalled_upload(server: Server, fields: tuple[str, ...]) -> None:
+    """An upload in which no byte comes is dropped, and leaves nothing; one that dribbles lives."""
+    client = upload(server, fields=fields)
+    for _ in range(20):
+        server.clock.advance(19)
+        client.send(b"x")
+        assert state(client) == "open"
+    server.clock.advance(30)
+    assert state(client) == "aborted"
+    server.clock.advance(0)
+    assert server.archive.data(7) is None
+    assert server.archive.unended == 0
+    assert server.site.events == {"stalled": 1}
+
+
+def test_slow_upload(server: Server) -> None:
+    """What is slow but moves is never too slow."""
+    client = upload(server, length=100, sent=0)
+    for _ in range(100):
+        server.clock.advance(29)
+        client.send(b"x")
+    assert [answer.status for answer in client.answers("PUT")] == [201]
+    assert state(client) == "open"
+
+
+def test_stalled_refused_body(server: Server) -> None:
+    """A refused body whose rest never comes is no reason to wait either."""
+    client = server.connect()
+    client.send(compose("PUT", "/7", "Content-Length: 20000"))
+    assert [answer.status for answer in client.answers("PUT")] == [413]
+    server.clock.advance(30)
+    assert state(client) == "aborted"
+
+
+def test_slow_backend(server: Server) -> None:
+    """No time runs against a client that has sent everything."""
+    waiting = server.archive.hold("commit")
+    client = upload(server, length=100, sent=100)
+    server.clock.advance(10_000)
+    assert state(client) == "open"
+    waiting.callback(None)
+    assert [answer.status for answer in client.answers("PUT")] == [201]
+
+
+# How many
+
+
+def test_connections(server: Server) -> None:
+    """One too many is told so, and the next is welcome when one has gone."""
+    clients = [server.connect() for _ in range(3)]
+    refused = server.connect()
+    (answer,) = refused.answers()
+    assert (answer.status, answer.closes, answer.field("Retry-After")) == (503, True, "5")
+    assert answer.error["message"]
+    assert answer.field("Allow")
+    assert answer.field("Server")
+    assert state(refused) == "closed"
+    assert server.site.events == {"connections": 1}
+    assert clients[0].ask("GET", "/102").status == 200
+    clients[0].hang_up()
+    assert server.connect().ask("GET", "/102").status == 200
+
+
+@pytest.mark.parametrize("mode", list(Compatibility), ids=lambda mode: mode.value)
+def test_transfers(mode: Compatibility) -> None:
+    """Bodies under way are counted in both directions; what has no body is not held up."""
+    limits = LimitSettings(transfers=2)
+    with serving(Server(limits=limits, compatibility=mode)) as server:
+        server.archive.place(102, DATA)
+        first = upload(server)
+        waiting = server.archive.hold("read")
+        second = server.connect()
+        second.send(compose("GET", "/102"))
+        for method, body in (("PUT", DATA), ("GET", None)):
+            answer = server.ask(method, "/102" if method == "GET" else "/8", body=body)
+            assert (answer.status, answer.field("Retry-After")) == (503, "5")
+            assert "ETag" not in [name for name, _ in answer.fields]
+            assert answer.error["message"]
+        assert server.ask("HEAD", "/102").status == 204
+        assert server.ask("DELETE", "/9").status in (404, 500)
+        first.hang_up()
+        assert server.ask("PUT", "/8", body=DATA).status == 201
+        waiting.callback(None)
+        assert [answer.status for answer in second.answers()] == [200]
+        for _ in range(5):
+            assert server.ask("GET", "/102").status == 200
+
+
+def test_refused_transfer_costs_no_body() -> None:
+    """Also this refusal comes before the body."""
+    with serving(Server(limits=LimitSettings(transfers=1))) as server:
+        upload(server)
+        client = server.connect()
+        client.send(compose("PUT", "/8", "Expect: 100-continue", "Content-Length: 50000"))
+        (answer,) = client.answers("PUT")
+        assert (answer.status, answer.closes) == (503, True)
+
+
+# How much
+
+
+def test_body(server: Server) -> None:
+    """A body of the largest size is taken, and one more byte is not, whether it was announced or not."""
+    assert server.ask("PUT", "/1", body=bytes(1000)).status == 201
+    assert server.ask("PUT", "/2", body=bytes(1001)).status == 413
+    answer = server.ask("PUT", "/3", "Transfer-Encoding: chunked", body=chunked(bytes(1000)))
+    assert answer.status == 201
+    client = server.connect()
+    client.send(compose("PUT", "/4", "Transfer-Encoding: chunked", body=chunked(bytes(600), bytes(401))))
+    (answer,) = client.answers("PUT")
+    assert (answer.status, answer.error["status"].split()[0]) == (413, "413")
+    assert server.archive.data(2) is server.archive.data(4) is None
+
+
+def test_endless_body() -> None:
+    """A body without end is not read to its end, and no more of it than the limit is kept."""
+    with serving(Server(limits=LimitSettings(body=3 << 20))) as server:
+        client = server.connect()
+        client.send(compose("PUT", "/7", "Transfer-Encoding: chunked"))
+        chunk = b"100000\r\n" + bytes(1 << 20) + b"\r\n"
+        for _ in range(10):
+            client.send(chunk)
+        (answer,) = client.answers("PUT")
+        assert (answer.status, answer.closes) == (413, True)
+        assert not client.connected
+        server.clock.advance(server.limits.linger_timeout)
+        assert state(client) == "aborted"
+
+
+# The drain
+
+
+def test_drain(server: Server) -> None:
+    """Idle connections are closed at once; requests under way are finished, and say that they were the last."""
+    idle, under_way = server.connect(), upload(server)
+    begun = server.connect()
+    begun.send(compose("GET", "/102")[:20])
+    drained = server.site.drain(60)
+    assert state(idle) == "closed"
+    server.clock.advance(0)
+    assert not drained.called
+    under_way.send(bytes(800) + compose("GET", "/102"))
+    (answer,) = under_way.answers("PUT")
+    assert (answer.status, answer.closes) == (201, True)
+    assert state(under_way) == "closed"
+    begun.send(compose("GET", "/102")[20:])
+    (answer,) = begun.answers()
+    assert (answer.status, answer.closes) == (200, True)
+    server.clock.advance(0)
+    assert drained.called
+
+
+def test_drain_while_a_request_waits(server: Server) -> None:
+    """An answer whose headers are written after the drain began says that it is the last, and it is."""
+    waiting = server.archive.hold("status")
+    client = server.connect()
+    client.send(compose("HEAD", "/102") + compose("HEAD", "/102"))
+    drained = server.site.drain(60)
+    waiting.callback(None)
+    (answer,) = client.answers("HEAD")
+    assert (answer.status, answer.closes) == (204, True)
+    assert state(client) == "closed"
+    server.clock.advance(0)
+    assert drained.called
+
+
+def test_drain_limit(server: Server) -> None:
+    """What is not done by then is cut, and leaves nothing."""
+    client = upload(server)
+    drained = server.site.drain(7)
+    server.clock.advance(6.9)
+    assert not drained.called
+    server.clock.advance(0.1)
+    assert state(client) == "aborted"
+    server.clock.advance(0)
+    assert drained.called
+    assert server.archive.data(7) is None
+    assert server.archive.unended == 0
+
+
+def test_drain_of_nothing(server: Server) -> None:
+    """Nobody is there: done."""
+    assert server.site.drain(7).called
