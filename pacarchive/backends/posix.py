@@ -14,11 +14,15 @@ from pacarchive.threads import BlockingPool
 
 def make(reactor: IReactorFromThreads, settings: BackendSettings) -> IArchiveBackend:
     """Build the backend (L{pacarchive.interfaces.IBackendProvider.make})."""
+    return LocalArchive(tree_of(settings), BlockingPool(reactor, "io", settings.io_threads), settings.digests)
+
+
+def tree_of(settings: BackendSettings) -> FileTree:
+    """The files themselves, for those who work on them without a server."""
     own: PosixSettings = settings.own
-    tree = FileTree(
+    return FileTree(
         settings.prefix,
         (lambda file_id: id_to_path(file_id)[1:]) if own.use_id2filename else str,
         settings.move_roots,
         settings.durability,
     )
-    return LocalArchive(tree, BlockingPool(reactor, "io", settings.io_threads), settings.digests)

@@ -11,13 +11,13 @@ import sys
 from typing import TYPE_CHECKING
 
 from pacarchive import __version__
-from pacarchive.cli import show_config
+from pacarchive.cli import digest, show_config
 from pacarchive.config import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_COMMANDS = (show_config,)
+_COMMANDS = (show_config, digest)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

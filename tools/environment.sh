@@ -1,0 +1,61 @@
+# Sourced by the other tools: finds a Python, and keeps a virtual environment of the project's own in .venv.
+
+cd "$(dirname "$0")/.."
+
+say() {
+    printf '%s\n' "$*" >&2
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        say "This needs root: $*"
+        return 1
+    fi
+}
+
+# need PACKAGE...: installs Debian packages that are missing.
+need() {
+    missing=
+    for package in "$@"; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
+    done
+    [ -z "$missing" ] && return
+    say "Installing$missing"
+    as_root apt-get update -qq
+    # shellcheck disable=SC2086
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+}
+
+find_python() {
+    for candidate in python3 python3.14 python3.13 python3.12 python3.11; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            printf '%s\n' "$candidate"
+            return
+        fi
+    done
+    say "pacarchive needs Python 3.11 or later."
+    return 1
+}
+
+# environment EXTRA...: makes .venv what pyproject.toml says, with the named extras.
+environment() {
+    if [ ! -x .venv/bin/pip ]; then
+        python=$(find_python)
+        if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+            need "$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
+        fi
+        rm -rf .venv
+        "$python" -m venv .venv
+    fi
+    stamp=".venv/installed-$(printf '%s' "$*" | tr -c 'a-z' '-')"
+    if [ ! "$stamp" -nt pyproject.toml ]; then
+        say "Installing pacarchive into .venv"
+        extras=$(printf '%s' "$*" | tr ' ' ',')
+        .venv/bin/pip install -q --disable-pip-version-check -e ".${extras:+[$extras]}"
+        touch "$stamp"
+    fi
+}
