@@ -73,7 +73,7 @@ class IArchiveBackend(IService):
         @param algorithms: Digests wanted beside the backend's own (L{pacarchive.digests.ALGORITHMS}).
         @raise pacarchive.errors.AlreadyExists: By C{conditions.overwrite}.
         @raise pacarchive.errors.PreconditionFailed: By C{conditions.if_absent} or C{conditions.if_match}.
-        @raise pacarchive.errors.NoSpace: C{size} bytes do not fit.
+        @raise pacarchive.errors.NoSpace: C{size} bytes do not fit now; C{TooLarge}: they never would.
         @raise pacarchive.errors.BackendUnavailable: The storage does not answer.
         """
 

@@ -18,7 +18,7 @@ def _no_delayed_calls_left() -> Iterator[None]:
     module = sys.modules.get("twisted.internet.reactor")
     if module is None:
         return
-    left = module.getDelayedCalls()  # type: ignore[attr-defined]
+    left = module.getDelayedCalls()
     for call in left:
         call.cancel()
     assert not left, "the test left delayed calls behind"

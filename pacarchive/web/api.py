@@ -110,8 +110,6 @@ class ArchiveApplication:
             request.set(b"Accept-Ranges", b"bytes")
             request.set(b"Content-Length", b"%d" % length)
             _set_digests(request, status)
-            if request.clientproto == b"HTTP/1.0":
-                request.set(b"Connection", b"close")
             with request.site.transfer():
                 await self.sender.send(request, stored, offset, length)
             return b""

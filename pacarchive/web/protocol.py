@@ -285,7 +285,6 @@ class ArchiveRequest(server.Request):
     _early = False
     _uninvited = False
     _answered = False
-    _drain_to = 0
     _decoder: Any = None
 
     # The start
@@ -371,8 +370,6 @@ class ArchiveRequest(server.Request):
 
     def handleContentChunk(self, data: bytes) -> None:
         self.body.feed(data)
-        if self._answered and self.body.received > self._drain_to:
-            self.transport.abortConnection()
 
     def invite_body(self) -> None:
         if self._uninvited:
@@ -421,7 +418,6 @@ class ArchiveRequest(server.Request):
         super().finish()
         self._answered = True
         channel = self.channel
-        self._drain_to = self.body.received + DRAIN_LIMIT if channel.persistent else 1 << 63
         self.body.drop()
         if not channel.persistent:
             channel.linger()

@@ -1,9 +1,9 @@
 """
 A server in memory for the tests of the HTTP face: no sockets, no threads, no time but the clock's.
 
-L{Server} is the real site and application over L{Archive}, or over any other backend.  A L{Client} is one connection to
-it, whose transport behaves as a socket does: it delivers nothing while it is paused, and a connection that was closed is
-lost in a later turn of the reactor.
+L{Server} is the real site and application over L{Archive}, or over any other backend.  A L{Client} is one connection
+to it, whose transport behaves as a socket does: it delivers nothing while it is paused, and a connection that was
+closed is lost in a later turn of the reactor.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from contextlib import contextmanager
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 import attrs
 from twisted.internet.defer import Deferred, execute
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
 from pacarchive.backends.local import LocalArchive
@@ -443,8 +443,7 @@ class Server:
         self.site = ArchiveSite(self.application.resource(), self.limits, self.clock)
         self.clients: list[Client] = []
         self.logged: list[LogEvent] = []
-        # The observer is kept, as each look at a method makes another object.
-        self._observer: Any = self.logged.append
+        self._observer = cast("ILogObserver", self.logged.append)
         globalLogPublisher.addObserver(self._observer)
 
     def connect(self) -> Client:

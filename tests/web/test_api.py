@@ -693,7 +693,7 @@ def test_missing(server: Server, method: str) -> None:
     answer = server.ask(method, "/999")
     assert answer.status == 404
     if method == "HEAD":
-        assert answer.body == b""
+        assert answer.field("Content-Length") is None, "curl -X HEAD would wait for so many bytes"
     else:
         assert answer.error["status"] == "404 Not Found"
         assert "total_bytes" not in answer.error

@@ -64,7 +64,7 @@ def digest_of(server: Server, file_id: int) -> str | None:
 @pytest.mark.parametrize("mode", list(Compatibility), ids=lambda mode: mode.value)
 @pytest.mark.parametrize("verify", list(VerifyReads), ids=lambda verify: verify.value)
 def test_small_spoilt_file(mode: Compatibility, verify: VerifyReads) -> None:
-    """A small file that is not what was stored is not sent, and the failure is the server's (a 5xx, which clients retry)."""
+    """A small file that is not what was stored is not sent; it is the server's failure, a 5xx, which clients retry."""
     with serving(Server(verify_reads=verify, compatibility=mode)) as server:
         server.archive.place(102, DATA)
         server.archive.spoil(102, b"_" + DATA[1:])
@@ -114,7 +114,7 @@ def test_large_sound_file(server: Server) -> None:
 
 @pytest.mark.parametrize("data", [DATA, b"", LARGE], ids=["small", "empty", "large"])
 def test_digest_of_a_foreign_file(tmp_path: Path, data: bytes) -> None:
-    """A file that the predecessor wrote has no digest, and gets one by its first whole read; none is invented before."""
+    """A file that the predecessor wrote has no digest; its first whole read gives it one, and nothing else does."""
     (tmp_path / "102").write_bytes(data)
     with serving(disk_server(tmp_path)) as server:
         assert digest_of(server, 102) is None
@@ -169,7 +169,7 @@ def test_gone(server: Server) -> None:
     for wait in (True, False):
         client = server.connect()
         if wait:
-            server.archive.waits["read"] = Deferred()
+            server.archive.hold("read")
         else:
             server.archive.waits.clear()
             client.transport.room = 100_000
@@ -361,7 +361,8 @@ async def test_sendfile(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with live(archive) as server:
         requests = [
             compose("GET", "/102"), compose("HEAD", "/102"), compose("GET", "/102", "Range: bytes=70000-2000000"),
-            compose("GET", "/"), compose("GET", "/102?byte_range=1-3000000"), compose("GET", "/102"), compose("GET", "/9", LAST),
+            compose("GET", "/"), compose("GET", "/102?byte_range=1-3000000"), compose("GET", "/102"),
+            compose("GET", "/9", LAST),
         ]  # fmt: skip
         data = await deferToThread(talk, server.connect(), b"".join(requests))
         answers = []
@@ -447,9 +448,8 @@ async def test_tls(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> N
 
     async with live(archive, own) as server:
         put = compose("PUT", "/7", "Expect: 100-continue", body=LARGE)
-        data = await deferToThread(
-            converse, server.connect(), put, compose("GET", "/7"), compose("GET", "/102", "Range: bytes=5-1999999", LAST)
-        )  # fmt: skip
+        ranged = compose("GET", "/102", "Range: bytes=5-1999999", LAST)
+        data = await deferToThread(converse, server.connect(), put, compose("GET", "/7"), ranged)
         answer, data = read_answer(data)
         if answer.status == 100:
             answer, data = read_answer(data)
@@ -474,8 +474,8 @@ def outstanding(server: Live) -> int:
 async def test_stalled_and_slow_sendfile(tmp_path: Path) -> None:
     """The kernel's clients too: who takes nothing is dropped, and who takes a little is not."""
     big = tmp_path / "102"
-    with open(big, "wb") as file:
-        file.truncate(64 * MIB)
+    big.touch()
+    os.truncate(big, 64 * MIB)
     os.setxattr(big, "user.pacarchive.sha256", bytes(32))
     async with live(tmp_path, verify_reads=VerifyReads.NEVER) as server:
         patience = server.limits.progress_timeout

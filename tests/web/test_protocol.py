@@ -8,12 +8,15 @@ import json
 import re
 from collections.abc import Iterator
 from inspect import getsource
+from typing import Any
 
 import pytest
 from support import DATA, Client, Server, chunked, compose, serving
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.testing import StringTransport
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactor, StringTransport
 from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 from twisted.web import http
@@ -481,24 +484,21 @@ def test_twisted_has_the_attribute(cls: type, name: str) -> None:
 
 def test_twisted_sets_the_attributes() -> None:
     """The same for attributes that only instances have."""
-    site = Server()
-    site.stop()
-    channel = http.HTTPChannel()
-    transport = StringTransport()
-    channel.requestFactory = lambda *args: http.Request(*args)
-    channel.callLater = site.clock.callLater
-    channel.makeConnection(transport)
+    channel: Any = http.HTTPFactory(reactor=Clock()).buildProtocol(None)
+    channel = channel._channel
+    channel.requestFactory = http.Request
+    channel.makeConnection(StringTransport())
     channel.dataReceived(b"PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
     (request,) = channel.requests
     for owner, names in (
-        (channel, ["_command", "_path", "_version", "_transferDecoder", "_networkProducer", "_dataBuffer", "_handlingRequest", "timeOut"]),
-        (channel._transferDecoder, ["_trailerHeaders"]),
-        (request, ["queued", "_disconnected", "content", "channel", "transport", "notifications", "finished"]),
-    ):  # fmt: skip
-        for name in names:
-            assert hasattr(owner, name), (
-                f"twisted's {type(owner).__name__} has no {name} any more; {protocol.__file__} uses it"
-            )
+        (channel, "_command _path _version _transferDecoder _networkProducer _dataBuffer _handlingRequest timeOut"),
+        (channel._transferDecoder, "_trailerHeaders"),
+        (request, "queued _disconnected content channel transport notifications finished"),
+        (FileDescriptor(MemoryReactor()), "dataBuffer _tempDataBuffer doWrite bufferSize"),
+    ):
+        for name in names.split():
+            words = f"twisted's {type(owner).__name__} has no {name} any more; {protocol.__file__} uses it"
+            assert hasattr(owner, name), words
     assert "queued" in getsource(http.Request.finish), "ArchiveRequest.finish relies on finish() looking at queued"
     assert "_savedTimeOut" in getsource(http.HTTPChannel.requestDone), "the idle time-out is restored by requestDone"
     channel.connectionLost(Failure(ConnectionDone()))
