@@ -125,8 +125,8 @@ class IIncomingFile(Interface):
 
     def write(pieces: Sequence[bytes]) -> Awaitable[None]:
         """
-        Append bytes.  Call again only when the result has fired: that is the backpressure.  When it has failed, a commit
-        fails too.
+        Append bytes.  Call again only when the result has fired: that is the backpressure.  When it has failed, a
+        commit fails too.
 
         @raise pacarchive.errors.NoSpace: The storage is full.
         """

@@ -25,7 +25,7 @@ from pacarchive.web.ranges import Unsatisfiable, parse_byte_range, parse_range
 from pacarchive.web.routing import Router
 
 if TYPE_CHECKING:
-    from pacarchive.web.protocol import ArchiveRequest
+    from pacarchive.web.request import ArchiveRequest
 
 JSON_LIMIT = 64 << 10
 """The largest JSON document that is read."""

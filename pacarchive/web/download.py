@@ -35,7 +35,7 @@ from pacarchive.threads import BlockingPool
 from pacarchive.web.errors import Corrupted
 
 if TYPE_CHECKING:
-    from pacarchive.web.protocol import ArchiveRequest
+    from pacarchive.web.request import ArchiveRequest
 
 SMALL = 64 << 10
 """Up to this size a file is sent in one piece, and hashed where it is: that takes less time than a thread hop."""

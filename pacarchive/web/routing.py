@@ -26,14 +26,11 @@ from pacarchive.web.errors import Corrupted, ErrorAnswer, HTTPRefusal, error_ans
 
 if TYPE_CHECKING:
     from pacarchive.web.api import ArchiveApplication
-    from pacarchive.web.protocol import ArchiveRequest
+    from pacarchive.web.request import ArchiveRequest
 
 P = ParamSpec("P")
 A = TypeVar("A", bound="ArchiveApplication")
 Route = Callable[Concatenate[A, "ArchiveRequest", P], Coroutine[Any, Any, bytes]]
-
-ALLOW = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PROPFIND, PUT"
-"""What an id answers to; the predecessor said it in every answer."""
 
 
 class FileIdConverter(BaseConverter):

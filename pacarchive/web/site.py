@@ -20,7 +20,9 @@ from twisted.web.server import Site
 
 from pacarchive import errors
 from pacarchive.config import LimitSettings
-from pacarchive.web.protocol import ArchiveChannel, ArchiveRequest, last_answer
+from pacarchive.web.answers import last_answer
+from pacarchive.web.channel import ArchiveChannel
+from pacarchive.web.request import ArchiveRequest
 
 _log = Logger()
 

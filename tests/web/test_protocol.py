@@ -25,9 +25,11 @@ from twisted.web import server as web_server
 from pacarchive import errors
 from pacarchive.config import LimitSettings
 from pacarchive.model import Overwrite
-from pacarchive.web import protocol
+from pacarchive.web import channel as channel_module
+from pacarchive.web import request as request_module
 from pacarchive.web.body import BLOCK, HIGH_WATER
-from pacarchive.web.protocol import DRAIN_LIMIT, ArchiveChannel, ArchiveRequest
+from pacarchive.web.channel import ArchiveChannel
+from pacarchive.web.request import DRAIN_LIMIT, ArchiveRequest
 
 LARGE = DRAIN_LIMIT * 4
 EXPECT = "Expect: 100-continue"
@@ -478,8 +480,8 @@ PRIVATE = {
 
 @pytest.mark.parametrize(("cls", "name"), [(cls, name) for cls, names in PRIVATE.items() for name in names])
 def test_twisted_has_the_attribute(cls: type, name: str) -> None:
-    """An upgrade of Twisted without this attribute breaks C{pacarchive/web/protocol.py}."""
-    assert hasattr(cls, name), f"twisted's {cls.__name__} has no {name} any more; {protocol.__file__} uses it"
+    """An upgrade of Twisted without this attribute breaks C{channel.py} or C{request.py}."""
+    assert hasattr(cls, name), f"twisted's {cls.__name__} has no {name} any more, which we use"
 
 
 def test_twisted_sets_the_attributes() -> None:
@@ -497,7 +499,7 @@ def test_twisted_sets_the_attributes() -> None:
         (FileDescriptor(MemoryReactor()), "dataBuffer _tempDataBuffer doWrite bufferSize"),
     ):
         for name in names.split():
-            words = f"twisted's {type(owner).__name__} has no {name} any more; {protocol.__file__} uses it"
+            words = f"twisted's {type(owner).__name__} has no {name} any more, which we use"
             assert hasattr(owner, name), words
     assert "queued" in getsource(http.Request.finish), "ArchiveRequest.finish relies on finish() looking at queued"
     assert "_savedTimeOut" in getsource(http.HTTPChannel.requestDone), "the idle time-out is restored by requestDone"
@@ -506,8 +508,13 @@ def test_twisted_sets_the_attributes() -> None:
 
 
 def test_every_private_name_is_guarded() -> None:
-    """A private name that C{protocol.py} takes from Twisted must stand in the tables above."""
-    used = set(re.findall(r"\b(?:self|channel|transport|request|_decoder)\.(_[a-z]\w*)", getsource(protocol)))
+    """A private name that C{channel.py} or C{request.py} takes from Twisted must stand in the tables above."""
+    used = set(
+        re.findall(
+            r"\b(?:self|channel|transport|request|_decoder)\.(_[a-z]\w*)",
+            getsource(channel_module) + getsource(request_module),
+        )
+    )
     ours = set(vars(ArchiveChannel)) | set(vars(ArchiveRequest)) | {"_secure"}
     guarded = {name for names in PRIVATE.values() for name in names} | {
         "_command", "_path", "_version", "_transferDecoder", "_networkProducer", "_dataBuffer", "_disconnected",

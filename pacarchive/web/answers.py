@@ -1,0 +1,37 @@
+"""What every answer says, and those that no route gives."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from twisted.web.http import datetimeToString
+
+from pacarchive import __version__
+from pacarchive.web.errors import error_body
+
+SERVER = f"pacarchive/{__version__}"
+"""The C{Server} field."""
+
+ALLOW = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PROPFIND, PUT"
+"""What an id answers to; the predecessor said it in every answer."""
+
+
+def last_answer(status: HTTPStatus, message: str, *fields: str) -> bytes:
+    """
+    Write an answer that no route gives, and after which the connection is closed.
+
+    @param fields: Further header lines.
+    """
+    body = error_body(status, message, message)
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}",
+        f"Server: {SERVER}",
+        f"Date: {datetimeToString().decode('ascii')}",
+        f"Allow: {ALLOW}",
+        *fields,
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+        "\r\n",
+    )
+    return "\r\n".join(head).encode("ascii") + body
