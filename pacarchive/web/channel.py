@@ -198,6 +198,9 @@ class ArchiveChannel(HTTPChannel):
         if self._lingering is not None:
             return
         self.setTimeout(None)
+        if self._peer_ended:  # it sends no more: there is nothing to read
+            self.transport.loseConnection()
+            return
         if not self.isSecure():  # the TLS transport says that it can, and cannot
             self._networkProducer.unregisterProducer()
             self.transport.loseWriteConnection()

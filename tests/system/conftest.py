@@ -1,0 +1,37 @@
+"""What the system tests share as fixtures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from system.harness import Service
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Service]]:
+    """
+    Starts a L{Service}, by default over one and the same archive.
+
+    At the end of the test those that still run are stopped, and every log must be clean.
+    """
+    started: list[Service] = []
+
+    def start(*options: str, directory: Path = tmp_path / "service", **more: Any) -> Service:
+        started.append(Service(directory, *options, **more))
+        return started[-1]
+
+    yield start
+    try:
+        for each in started:
+            if each.process.poll() is None:
+                each.stop()
+            each.assert_clean()
+    finally:
+        for each in started:
+            each.kill()

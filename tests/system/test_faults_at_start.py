@@ -1,0 +1,98 @@
+"""A service that cannot start says so in one clear line and ends with a status that tells it from a crash."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from system.harness import HOST
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from system.harness import Service
+
+BOTH = pytest.mark.parametrize("workers", [1, 2])
+
+
+def _complaints(service: Service) -> list[str]:
+    """What it says beyond what twistd says of every process."""
+    ordinary = ("UnixAppLogger#info]", "Main loop terminated")
+    return [line for line in service.log.splitlines() if not any(words in line for words in ordinary)]
+
+
+def _end_of(service: Service) -> tuple[int, str]:
+    """Its exit status, and the one line that says why."""
+    status = service.ends()
+    (line,) = _complaints(service)
+    return status, line
+
+
+@BOTH
+@pytest.mark.parametrize("others", [1, 2])
+def test_port_in_use(serve: Callable[..., Service], workers: int, others: int) -> None:
+    """The second service on a port ends; the first goes on, and gets every request."""
+    first = serve(workers=others)
+    assert first.ask("PUT", 1, b"data").status == 201
+    status, line = _end_of(serve(port=first.port, workers=workers))
+    assert status == 1
+    assert f"cannot start: Couldn't listen on {HOST}:{first.port}: [Errno 98] Address already in use." in line
+    assert [first.ask("GET", 1).body for _ in range(8)] == [b"data"] * 8
+
+
+@BOTH
+def test_address_of_somebody_else(serve: Callable[..., Service], workers: int) -> None:
+    """An address that this machine does not have."""
+    status, line = _end_of(serve("-a", "203.0.113.1", workers=workers))
+    assert status == 1
+    assert "cannot start: Couldn't listen on 203.0.113.1:0: [Errno 99] Cannot assign requested address." in line
+
+
+@BOTH
+def test_something_else_in_the_way(serve: Callable[..., Service], tmp_path: Path, workers: int) -> None:
+    """The name of the archive's own directory is taken by a file: nothing is served, and the file stays."""
+    taken = tmp_path / "prefix" / ".pacarchive"
+    taken.parent.mkdir()
+    taken.write_text("mine")
+    status, line = _end_of(serve("--prefix", str(taken.parent), workers=workers))
+    assert status == 1
+    assert "cannot start: " in line
+    assert "Not a directory" in line
+    assert taken.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("options", "settings", "words"),
+    [
+        (["--prefix", "nowhere"], "", "[server] prefix: {directory}/nowhere is no existing directory"),
+        (["--prefix", "settings.ini"], "", "[server] prefix: {directory}/settings.ini is no existing directory"),
+        (["-c", "nothing.ini"], "", "nothing.ini: No such file or directory"),
+        ([], "[server]\nprefxi = x\n", "settings.ini: [server] prefxi: unknown key; did you mean prefix?"),
+        ([], "[server]\noverwrite = maybe\n", "'maybe' is not among allow, identical, deny"),
+        ([], "[server]\nmove_roots = /nowhere\n", "[server] move_roots: /nowhere is no existing directory"),
+        ([], "no section\n", "settings.ini: line 1 is neither"),
+        (["-t", "paper"], "", "this installation has no backend 'paper'"),
+        (["-p", "65536"], "", "'65536' is not a number from 0 to 65535"),
+        (["--workers", "many"], "", "[server] workers: 'many'"),
+        (["--endpoint", "tcp:1"], "", "--endpoint cannot be combined with --port"),
+    ],
+)
+def test_bad_settings(serve: Callable[..., Service], options: list[str], settings: str, words: str) -> None:
+    """One line that names the place and the fault, and exit status 2; nothing is made."""
+    service = serve(*options, settings=settings)
+    status, line = _end_of(service)
+    assert status == 2
+    assert line.startswith("pacarchive: ")
+    assert words.format(directory=service.directory) in line
+    assert not (service.directory / "nowhere").exists()
+    assert not (service.prefix / ".pacarchive").exists()
+
+
+@pytest.mark.parametrize("endpoint", ["paper:1", f"ssl:0:interface={HOST}:privateKey=nothing.pem"])
+def test_bad_endpoint(serve: Callable[..., Service], endpoint: str) -> None:
+    """An endpoint that nobody knows, and a certificate that is not there."""
+    status, line = _end_of(serve("--endpoint", endpoint, port=None))
+    assert status == 2
+    assert f"[server] endpoint: '{endpoint}' cannot be used: " in line
