@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 from pacarchive import errors
 from pacarchive.backends.commit import Draft
+from pacarchive.backends.syscalls import release
 from pacarchive.backends.tree import FileTree, translating
 from pacarchive.digests import Digests, Hasher
 from pacarchive.model import FileStatus, WriteConditions
@@ -169,4 +170,4 @@ class _Directories:
     def close(self) -> None:
         """Release the descriptors."""
         for descriptor in self._descriptors.values():
-            os.close(descriptor)
+            release(descriptor)

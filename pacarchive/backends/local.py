@@ -65,7 +65,8 @@ class LocalArchive(Service):
         try:
             self._tree.open_root()
         except OSError as error:
-            raise errors.BackendUnavailable(f"{self._tree.prefix}: {error.strerror}") from error
+            place = os.path.join(self._tree.prefix, error.filename or "")
+            raise errors.BackendUnavailable(f"{place}: {error.strerror}") from error
         self._reads_cached = opens_without_network(self._tree.root)
         self._pool.start()
         super().startService()

@@ -9,7 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pacarchive import errors
@@ -39,7 +40,7 @@ def move_into(tree: FileTree, file_id: int, source: str, conditions: WriteCondit
     """
     root, below = locate(tree, source)
     parent, name = os.path.split(below)
-    try:
+    with _opening_source():
         root_descriptor = os.open(root, DIRECTORY_FLAGS)
         try:
             directory = open_beneath(root_descriptor, parent or ".", DIRECTORY_FLAGS)
@@ -50,13 +51,6 @@ def move_into(tree: FileTree, file_id: int, source: str, conditions: WriteCondit
         except BaseException:
             release(directory)
             raise
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise errors.NotFound(
-            "The source of the move is not there.",
-            reason=f"Can't move posix file with error: [Errno {error.errno}] {error.strerror}",
-        ) from error
-    except OSError as error:  # a link or device put there since it was resolved, or no right to read
-        raise errors.NotPermitted("The source of the move cannot be opened.", reason=_DENIED) from error
     try:
         with translating("Can't move posix file"):
             return _move(tree, file_id, directory, name, descriptor, conditions)
@@ -79,10 +73,27 @@ def locate(tree: FileTree, source: str) -> tuple[Path, str]:
         raise errors.InvalidRequest("The path of the source is no path.", reason="Can't move posix file") from error
     for root in tree.move_roots:
         if real != root and real.is_relative_to(root) and not real.is_relative_to(tree.prefix / HIDDEN):
+            # Strictly only now: what is missing outside the roots must not look other than what is there.
+            with _opening_source():
+                os.path.realpath(source, strict=True)  # "file/." and "file/.." are no paths of a file
             return root, str(real.relative_to(root))
     raise errors.NotPermitted(
         "The source of the move is outside the directories from which this archive may take files.", reason=_DENIED
     )
+
+
+@contextmanager
+def _opening_source() -> Iterator[None]:
+    """What a source that cannot be opened means."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise errors.NotFound(
+            "The source of the move is not there.",
+            reason=f"Can't move posix file with error: [Errno {error.errno}] {error.strerror}",
+        ) from error
+    except OSError as error:  # a link or device put there since it was resolved, or no right to read
+        raise errors.NotPermitted("The source of the move cannot be opened.", reason=_DENIED) from error
 
 
 def _move(

@@ -8,7 +8,7 @@ import re
 import signal
 import socket
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -115,9 +115,19 @@ def test_senders_that_left_do_not_delay_the_end(serve: Callable[..., Service], w
     assert time.monotonic() - began < 2
 
 
+def _lasting_port() -> int:
+    """A free port from outside of the range from which connections on this machine get theirs."""
+    with socket.socket() as probe:
+        for port in range(20_000, 32_000):
+            with suppress(OSError):
+                probe.bind((HOST, port))
+                return port
+    raise AssertionError("there is no free port")
+
+
 def test_workers_follow_their_parent(serve: Callable[..., Service]) -> None:
     """After C{kill -9} of the parent the workers end within seconds, and the port is free."""
-    service = serve(workers=2)
+    service = serve(workers=2, port=_lasting_port())
     assert service.ask("PUT", 1, b"data").status == 201
     os.kill(service.process.pid, signal.SIGKILL)
     service.ends(5)
