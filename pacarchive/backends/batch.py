@@ -25,7 +25,7 @@ from pacarchive.threads import BlockingPool, finished
 
 _BATCH = 32
 _LANES = 2
-"""Batches under way at once: several, since a disk merges the syncs that it gets at the same time."""
+"""Batches under way at once: two keep the disk busy; more only make them smaller."""
 
 
 @attrs.define(eq=False)
@@ -103,8 +103,6 @@ def store_together(tree: FileTree, files: Sequence[SmallFile]) -> None:
                 draft = Draft.create(tree)
                 drafts.append((file, draft, digests))
                 draft.write(file.pieces)
-                if len(files) > 1:
-                    draft.start_writeback(0)
         for file, draft, digests in drafts:
             if file.outcome is None:
                 with _outcome(file):
@@ -146,10 +144,14 @@ class _Directories:
 
     def __init__(self, tree: FileTree) -> None:
         self._tree = tree
+        self._root = False
         self._descriptors: dict[tuple[int, int], int] = {}
 
     def add(self, directory: int) -> None:
         """A file was published there."""
+        if directory == self._tree.root:
+            self._root = True
+            return
         state = os.fstat(directory)
         key = state.st_dev, state.st_ino
         if key not in self._descriptors:
@@ -159,6 +161,8 @@ class _Directories:
         """Sync them; where that fails, no file of the batch counts as stored."""
         try:
             with translating("Can't write posix file"):
+                if self._root:
+                    self._tree.sync(self._tree.root)
                 for descriptor in self._descriptors.values():
                     self._tree.sync(descriptor)
         except errors.ArchiveError:

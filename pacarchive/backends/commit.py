@@ -41,12 +41,14 @@ class Draft:
     @ivar descriptor: Open for reading and writing.
     @ivar temporary: Its name among the tree's temporaries, where it has one.
     @ivar size: Bytes written so far.
+    @ivar published: Whether it is known to have been published.
     """
 
     tree: FileTree
     descriptor: int
     temporary: str | None
     size: int = 0
+    published: bool = False
 
     @classmethod
     def create(cls, tree: FileTree) -> Draft:
@@ -127,6 +129,7 @@ class Draft:
             complete(tree, self.descriptor, mtime, digests)
             if not publish(tree, self, file_id, digests, conditions, sync_directory or tree.sync):
                 return tree.status(file_id)
+            self.published = True
             return tree.status_of(os.fstat(self.descriptor), file_id, digests)
 
     def discard(self) -> None:
@@ -139,9 +142,10 @@ class Draft:
         descriptor, self.descriptor = self.descriptor, -1
         if descriptor < 0:
             return
-        with suppress(OSError):
-            if os.fstat(descriptor).st_nlink <= (self.temporary is not None):
-                self.tree.fixity.forget(descriptor)
+        if not self.published:
+            with suppress(OSError):
+                if os.fstat(descriptor).st_nlink <= (self.temporary is not None):
+                    self.tree.fixity.forget(descriptor)
         self.drop_temporary()
         release(descriptor)
 

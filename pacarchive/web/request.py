@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from twisted.web import server
 from twisted.web.http import datetimeToString
@@ -181,7 +182,11 @@ class ArchiveRequest(server.Request):
 
     def finish(self) -> None:
         if not self._early or self.body.complete:
+            transport = self.transport
             super().finish()
+            # At once: to wait for the reactor to find room costs a turn of its loop for each answer.
+            if isinstance(transport, Connection) and transport.connected and not transport.disconnecting:
+                transport.doWrite()
             return
         self.queued = True  # all of finish() but the clean-up, which would parse the rest of the body as a request
         super().finish()
