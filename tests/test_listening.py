@@ -58,7 +58,7 @@ tls_warnings = pytest.mark.filterwarnings("ignore:.*cryptography's X.509 APIs:De
 
 
 def _reactor() -> MemoryReactorClock:
-    return MemoryReactorClock()  # type: ignore[no-untyped-call]
+    return MemoryReactorClock()
 
 
 def _asked(reactor: MemoryReactorClock) -> tuple[Any, Any, int, str]:

@@ -251,13 +251,13 @@ def test_stopped_while_it_starts(systemd: Systemd, exit_handlers: list[Any]) -> 
 @pytest.mark.parametrize("error", [StartError("words"), OSError("words"), BackendUnavailable("words")])
 def test_foreseen_failures_are_words(error: Exception, logged: list[tuple[LogLevel, str]]) -> None:
     """A reason that an operator can act on comes without a traceback."""
-    assert failure_words(Failure(error)) == "words"  # type: ignore[no-untyped-call]
+    assert failure_words(Failure(error)) == "words"
     assert logged == []
 
 
 def test_other_failures_are_logged(logged: list[tuple[LogLevel, str]]) -> None:
     """A bug comes with its traceback."""
-    assert failure_words(Failure(ZeroDivisionError())) == "ZeroDivisionError"  # type: ignore[no-untyped-call]
+    assert failure_words(Failure(ZeroDivisionError())) == "ZeroDivisionError"
     assert [level for level, _ in logged] == [LogLevel.critical]
 
 

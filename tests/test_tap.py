@@ -95,7 +95,7 @@ def test_where_to_listen(arguments: list[str], endpoints: tuple[str, ...]) -> No
 
 def test_an_ipv6_address_reaches_the_endpoint_whole() -> None:
     """Its colons are no separators."""
-    endpoint = serverFromString(MemoryReactor(), *parse("-p", "0", "-a", "fe80::1").server.endpoints)  # type: ignore[no-untyped-call]
+    endpoint = serverFromString(MemoryReactor(), *parse("-p", "0", "-a", "fe80::1").server.endpoints)
     assert endpoint._interface == "fe80::1"
 
 

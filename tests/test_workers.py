@@ -47,7 +47,7 @@ def _ending(status: int | None = 0, by: int | None = None) -> Failure:
     """As Twisted says how a process ended."""
     terminated: Any = ProcessTerminated
     done: Any = ProcessDone
-    return Failure(terminated(status, by) if status or by else done(None))  # type: ignore[no-untyped-call]
+    return Failure(terminated(status, by) if status or by else done(None))
 
 
 class FakeProcess:
@@ -61,7 +61,7 @@ class FakeProcess:
         self.signals: list[str] = []
         self.closed: list[int] = []
         self.alive = True
-        protocol.makeConnection(self)  # type: ignore[no-untyped-call]
+        protocol.makeConnection(self)
 
     def write(self, data: bytes) -> None:
         self.written += data

@@ -136,12 +136,16 @@ class LocalArchive(Service):
         descriptor = open_cached(self._tree.root, self._tree.name_of(file_id).encode("ascii"))
         if descriptor < 0:
             return None
-        state = os.fstat(descriptor)
-        digests = self._known.get((state.st_ino, state.st_ctime_ns))
-        if digests is None:
+        try:
+            state = os.fstat(descriptor)
+            digests = self._known.get((state.st_ino, state.st_ctime_ns))
+            if digests is not None:
+                return descriptor, self._tree.status_of(state, file_id, digests)
+        except BaseException:
             release(descriptor)
-            return None
-        return descriptor, self._tree.status_of(state, file_id, digests)
+            raise
+        release(descriptor)
+        return None
 
 
 class _Opened(tuple[int, FileStatus]):

@@ -146,11 +146,16 @@ def _link_into(tree: FileTree, file_id: int, source: int, conditions: WriteCondi
 
 def _copy_into(tree: FileTree, file_id: int, source: int, conditions: WriteConditions) -> None:
     """For a source on another file system, or one that belongs to somebody else."""
-    draft, hasher = Draft.create(tree), Hasher([PRIMARY])
+    draft, hasher, before = Draft.create(tree), Hasher([PRIMARY]), os.fstat(source)
     try:
         while block := os.pread(source, _COPY_BLOCK, draft.size):
             hasher.update(block)
             draft.write([block])
-        draft.commit(file_id, os.fstat(source).st_mtime, hasher.digests(), conditions)
+        after = os.fstat(source)
+        if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+            raise errors.InvalidRequest(
+                "The source of the move is still being written.", reason="Can't move posix file"
+            )
+        draft.commit(file_id, after.st_mtime, hasher.digests(), conditions)
     finally:
         draft.discard()

@@ -1,0 +1,11 @@
+"""The C{memory} backend keeps the contract."""
+
+from __future__ import annotations
+
+from twisted.internet import reactor
+from twisted.internet.interfaces import IReactorTime
+
+from backends.interface import Capabilities, make_backend_tests, started
+from pacarchive.backends.memory import MemoryArchive
+
+TestMemory = make_backend_tests(lambda _: started(MemoryArchive(IReactorTime(reactor))), Capabilities())

@@ -1,0 +1,91 @@
+"""Things that are no files, and that somebody put where the C{posix} backend keeps files."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backends.handling import ALLOW, DENY, content, in_reactor, open_descriptors, pattern, store
+from backends.posix import on_a_system, without_attributes, without_openat2
+from pacarchive import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+MIB = 1 << 20
+
+systems = pytest.mark.parametrize("lacking", [(), (without_openat2,), (without_attributes,)])
+
+
+@systems
+@pytest.mark.parametrize("size", [5, MIB])
+@pytest.mark.parametrize("kind", ["link to a file", "link to nothing", "link to a pipe", "directory", "pipe"])
+@in_reactor
+async def test_what_is_no_file_is_not_found(
+    tmp_path: Path, kind: str, size: int, lacking: tuple[Callable[[pytest.MonkeyPatch], None], ...]
+) -> None:
+    """
+    Somebody put something else at an id's place: it is not followed, not waited for, and not removed; a new file takes
+    the place of anything but a directory.
+    """
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"secret")
+    os.mkfifo(tmp_path / "pipe")
+    async with on_a_system(*lacking)(tmp_path) as backend:
+        place = tmp_path / "archive/1"
+        match kind:
+            case "link to a file":
+                place.symlink_to(outside)
+            case "link to nothing":
+                place.symlink_to(tmp_path / "nothing")
+            case "link to a pipe":
+                place.symlink_to(tmp_path / "pipe")
+            case "directory":
+                place.mkdir()
+            case "pipe":
+                os.mkfifo(place)
+        before = open_descriptors()
+        for _ in range(2):
+            for call in (backend.open(1), backend.status(1), backend.remove(1, ALLOW), backend.remove(1, DENY)):
+                with pytest.raises(errors.NotFound):
+                    await call
+        assert place.is_symlink() or place.exists()
+        if kind == "directory":
+            with pytest.raises(errors.BackendUnavailable):
+                await store(backend, 1, pattern(size))
+            assert place.is_dir()
+        else:
+            await store(backend, 1, pattern(size))
+            assert await content(backend, 1) == pattern(size)
+        assert open_descriptors() == before
+        assert outside.read_bytes() == b"secret"
+        assert not (tmp_path / "nothing").exists()
+        assert os.listdir(tmp_path / "archive/.pacarchive/tmp") == []
+
+
+@systems
+@pytest.mark.parametrize("place", ["45", "45/23"])
+@in_reactor
+async def test_directories_that_lead_outside(
+    tmp_path: Path, place: str, lacking: tuple[Callable[[pytest.MonkeyPatch], None], ...]
+) -> None:
+    """Nothing is read, written or removed through a symbolic link that somebody put on the way to an id."""
+    outside = tmp_path / "outside"
+    (outside / "23").mkdir(parents=True)
+    for name in ("12345", "23/12345"):
+        (outside / name).write_bytes(b"secret")
+    async with on_a_system(*lacking, use_id2filename=True)(tmp_path) as backend:
+        link = tmp_path / "archive" / place
+        link.parent.mkdir(exist_ok=True)
+        link.symlink_to(outside)
+        for call in (backend.open(0x12345), backend.status(0x12345), backend.remove(0x12345, ALLOW)):
+            with pytest.raises(errors.NotFound):
+                await call
+        for file_id in (0x12345, 0x22345):
+            with pytest.raises(errors.ArchiveError):
+                await store(backend, file_id, b"words")
+    assert sorted(str(path.relative_to(outside)) for path in outside.rglob("*")) == ["12345", "23", "23/12345"]
+    assert (outside / "12345").read_bytes() == (outside / "23/12345").read_bytes() == b"secret"

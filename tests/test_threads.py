@@ -1,0 +1,253 @@
+"""L{pacarchive.threads}, with real threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from backends.handling import in_reactor
+from twisted.internet import reactor
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.task import deferLater
+from twisted.logger import globalLogPublisher
+
+from pacarchive.threads import BlockingPool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from twisted.logger import ILogObserver, LogEvent
+
+PATIENCE = 30.0
+
+
+@pytest.fixture
+def pool() -> Iterator[BlockingPool]:
+    """A pool of two threads."""
+    pool = BlockingPool(reactor, "test", 2)  # type: ignore[arg-type]
+    pool.start()
+    yield pool
+    pool.stop()
+
+
+@pytest.fixture
+def log() -> Iterator[list[LogEvent]]:
+    """All that is logged."""
+    events: list[LogEvent] = []
+    observer = cast("ILogObserver", events.append)
+    globalLogPublisher.addObserver(observer)
+    yield events
+    globalLogPublisher.removeObserver(observer)
+
+
+class Work:
+    """
+    A blocking call that ends when it is told to.
+    """
+
+    def __init__(self, result: object = None, error: Exception | None = None) -> None:
+        self._result = result
+        self._error = error
+        self.begun = threading.Event()
+        self.may_end = threading.Event()
+        self.ended = False
+
+    def __call__(self) -> object:
+        self.begun.set()
+        assert self.may_end.wait(PATIENCE)
+        self.ended = True
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+    async def has_begun(self) -> None:
+        """Wait, without blocking the reactor, until a thread is in the call."""
+        deadline = time.monotonic() + PATIENCE
+        while not self.begun.is_set():
+            assert time.monotonic() < deadline
+            await deferLater(reactor, 0.001)
+
+
+class Closable:
+    """A result with something to release."""
+
+    closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def run(pool: BlockingPool, call: Any, *args: Any, **kwargs: Any) -> Deferred[Any]:
+    """The call, as something that can be cancelled."""
+    return Deferred.fromCoroutine(pool.run(call, *args, **kwargs))
+
+
+@in_reactor
+async def test_a_call_runs_in_a_thread_of_the_pool(pool: BlockingPool) -> None:
+    """With its arguments; what it returns comes back into the reactor's thread."""
+
+    def call(*args: object, **kwargs: object) -> tuple[object, ...]:
+        return args, kwargs, threading.current_thread()
+
+    args, kwargs, thread = await pool.run(call, 1, two=2)
+    assert (args, kwargs) == ((1,), {"two": 2})
+    assert isinstance(thread, threading.Thread)
+    assert thread is not threading.current_thread()
+    assert "test" in thread.name
+    assert thread.daemon
+
+
+@in_reactor
+async def test_what_a_call_raises_comes_back(pool: BlockingPool) -> None:
+    """As it is."""
+    error = OSError(5, "words")
+    work = Work(error=error)
+    work.may_end.set()
+    with pytest.raises(OSError, match="words") as raised:
+        await pool.run(work)
+    assert raised.value is error
+
+
+@in_reactor
+async def test_no_more_threads_than_were_allowed(pool: BlockingPool) -> None:
+    """What comes on top waits, and is counted."""
+    works = [Work() for _ in range(5)]
+    calls = [run(pool, work) for work in works]
+    for work in works[:2]:
+        await work.has_begun()
+    assert pool.backlog == 3
+    assert not any(work.begun.is_set() for work in works[2:])
+    for work in works:
+        work.may_end.set()
+    await gatherResults(calls)
+    assert pool.backlog == 0
+
+
+@pytest.mark.parametrize("times", [1, 2, 5])
+@in_reactor
+async def test_the_call_ends_before_its_caller_goes_on(pool: BlockingPool, times: int) -> None:
+    """Whoever is cancelled may release what the call was using: nothing uses it any more."""
+    work = Work()
+    call = run(pool, work)
+    await work.has_begun()
+    told: list[bool] = []
+    call.addErrback(lambda failure: told.append(work.ended) if failure.check(CancelledError) else failure)
+    for _ in range(times):
+        call.cancel()
+        await deferLater(reactor, 0)
+    assert told == []
+    work.may_end.set()
+    await call
+    assert told == [True]
+
+
+@in_reactor
+async def test_a_call_that_still_waits_for_a_thread(pool: BlockingPool) -> None:
+    """Is waited for as well when its caller leaves: it is under way as far as anybody knows."""
+    busy = [Work(), Work()]
+    calls = [run(pool, work) for work in busy]
+    late = Work()
+    late.may_end.set()
+    left = run(pool, late)
+    left.cancel()
+    for work in busy:
+        work.may_end.set()
+    await gatherResults(calls)
+    with pytest.raises(CancelledError):
+        await left
+    assert late.ended
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@in_reactor
+async def test_a_result_that_nobody_takes_is_closed(pool: BlockingPool, times: int) -> None:
+    """Once; one that somebody takes is not."""
+    kept = Closable()
+    work = Work(kept)
+    work.may_end.set()
+    assert await pool.run(work) is kept
+    assert kept.closed == 0
+    orphan = Closable()
+    work = Work(orphan)
+    call = run(pool, work)
+    await work.has_begun()
+    for _ in range(times):
+        call.cancel()
+    work.may_end.set()
+    with pytest.raises(CancelledError):
+        await call
+    assert orphan.closed == 1
+
+
+@pytest.mark.parametrize("result", [None, 7, b"words"])
+@in_reactor
+async def test_a_result_with_nothing_to_close(pool: BlockingPool, result: object) -> None:
+    """Is dropped."""
+    work = Work(result)
+    call = run(pool, work)
+    await work.has_begun()
+    call.cancel()
+    work.may_end.set()
+    with pytest.raises(CancelledError):
+        await call
+
+
+@in_reactor
+async def test_an_error_that_nobody_hears_is_logged(pool: BlockingPool, log: list[LogEvent]) -> None:
+    """The caller hears only that it was cancelled."""
+    work = Work(error=OSError("words"))
+    call = run(pool, work)
+    await work.has_begun()
+    call.cancel()
+    work.may_end.set()
+    with pytest.raises(CancelledError):
+        await call
+    (event,) = [event for event in log if "log_failure" in event]
+    assert event["log_failure"].check(OSError)
+
+
+@in_reactor
+async def test_a_stop_leaves_no_thread() -> None:
+    """However many there were."""
+    before = threading.active_count()
+    pool = BlockingPool(reactor, "short", 4)  # type: ignore[arg-type]
+    pool.start()
+    await gatherResults([run(pool, time.monotonic) for _ in range(20)])
+    assert threading.active_count() > before
+    pool.stop()
+    assert threading.active_count() == before
+
+
+@in_reactor
+async def test_a_stop_does_not_wait_for_ever(log: list[LogEvent]) -> None:
+    """A thread that is stuck is named, and left behind."""
+    pool = BlockingPool(reactor, "stuck", 2)  # type: ignore[arg-type]
+    pool.start()
+    stuck = Work()
+    call = run(pool, stuck)
+    await stuck.has_begun()
+    began = time.monotonic()
+    pool.stop(0.2)
+    assert 0.2 <= time.monotonic() - began < PATIENCE
+    (event,) = [event for event in log if event.get("pool") == "stuck"]
+    (name,) = event["threads"]
+    assert "stuck" in name
+    stuck.may_end.set()
+    await call
+
+
+@in_reactor
+async def test_a_stop_waits_for_what_ends_in_time(log: list[LogEvent]) -> None:
+    """And says nothing."""
+    pool = BlockingPool(reactor, "busy", 2)  # type: ignore[arg-type]
+    pool.start()
+    work = Work()
+    call = run(pool, work)
+    await work.has_begun()
+    threading.Timer(0.05, work.may_end.set).start()
+    pool.stop(PATIENCE)
+    assert work.ended
+    await call
+    assert not [event for event in log if event.get("pool") == "busy"]
