@@ -16,7 +16,8 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from pacarchive import errors
-from pacarchive.backends.commit import Draft
+from pacarchive.backends.commit import Draft, complete
+from pacarchive.backends.groupsync import GroupSync
 from pacarchive.backends.syscalls import release
 from pacarchive.backends.tree import FileTree, translating
 from pacarchive.digests import Digests, Hasher
@@ -24,8 +25,6 @@ from pacarchive.model import FileStatus, WriteConditions
 from pacarchive.threads import BlockingPool, finished
 
 _BATCH = 32
-_LANES = 2
-"""Batches under way at once: two keep the disk busy; more only make them smaller."""
 
 
 @attrs.define(eq=False)
@@ -49,15 +48,22 @@ class SmallFileQueue:
     """
     Stores small files, in batches where they come faster than they can be stored.
 
+    A batch waits for the slowest of its files, so only what cannot wait for anything but the disk belongs here.
+
     @param tree: Where to.
-    @param pool: The threads; at most L{_LANES} of them are used.
+    @param pool: The threads; one of them is used.
     """
 
     def __init__(self, tree: FileTree, pool: BlockingPool) -> None:
         self._tree = tree
         self._pool = pool
+        self._group_sync = GroupSync()
         self._waiting: list[tuple[SmallFile, Deferred[FileStatus]]] = []
-        self._lanes = 0
+        self._busy = False
+
+    def close(self) -> None:
+        """After the last."""
+        self._group_sync.close()
 
     async def store(self, file: SmallFile) -> FileStatus:
         """
@@ -71,13 +77,15 @@ class SmallFileQueue:
         return await finished(done)
 
     def _next(self) -> None:
-        if self._waiting and self._lanes < _LANES:
+        if self._waiting and not self._busy:
             batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
-            self._lanes += 1
-            self._pool.call(store_together, self._tree, [file for file, _ in batch]).addBoth(self._stored, batch)
+            self._busy = True
+            files = [file for file, _ in batch]
+            self._pool.call(store_together, self._tree, self._group_sync, files).addBoth(self._stored, batch)
 
     def _stored(self, result: object, batch: Sequence[tuple[SmallFile, Deferred[FileStatus]]]) -> None:
-        self._lanes -= 1
+        self._busy = False
+        self._next()  # first: the disk need not wait while the answers are written
         for file, done in batch:
             outcome = result if isinstance(result, Failure) else file.outcome
             if isinstance(outcome, Failure):
@@ -85,10 +93,9 @@ class SmallFileQueue:
             else:
                 assert outcome is not None, "store_together gives every file one"
                 done.callback(outcome)
-        self._next()
 
 
-def store_together(tree: FileTree, files: Sequence[SmallFile]) -> None:
+def store_together(tree: FileTree, group_sync: GroupSync, files: Sequence[SmallFile]) -> None:
     """
     Store files and fill in their outcomes.  Blocks.
 
@@ -103,10 +110,16 @@ def store_together(tree: FileTree, files: Sequence[SmallFile]) -> None:
                 draft = Draft.create(tree)
                 drafts.append((file, draft, digests))
                 draft.write(file.pieces)
-        for file, draft, digests in drafts:
-            if file.outcome is None:
-                with _outcome(file):
-                    file.outcome = draft.commit(file.file_id, file.mtime, digests, file.conditions, directories.add)
+                with translating("Can't write posix file"):
+                    complete(tree, draft.descriptor, file.mtime, digests)
+        complete_drafts = [each for each in drafts if each[0].outcome is None]
+        failures = tree.sync_all([draft.descriptor for _, draft, _ in complete_drafts], group_sync)
+        for (file, draft, digests), failure in zip(complete_drafts, failures, strict=True):
+            with _outcome(file):
+                with translating("Can't write posix file"):
+                    if failure is not None:
+                        raise failure
+                file.outcome = draft.publish(file.file_id, digests, file.conditions, directories.add)
         directories.sync(files)
     finally:
         directories.close()

@@ -113,21 +113,32 @@ class Draft:
         mtime: float | None,
         digests: Digests,
         conditions: WriteConditions,
-        sync_directory: Callable[[int], None] | None = None,
     ) -> FileStatus:
         """
         Complete the file, make it durable, and publish it.  L{discard} must follow in any case.
 
         @param mtime: Seconds since the epoch; C{None} keeps the time of the last write.
         @param digests: Stored with the file.
-        @param sync_directory: Called with the directory of the file, where the caller syncs that itself, before it
-            acknowledges the file.
+        @return: The status of the published version.
+        """
+        with translating("Can't write posix file"):
+            complete(self.tree, self.descriptor, mtime, digests)
+            self.tree.sync(self.descriptor)
+        return self.publish(file_id, digests, conditions, self.tree.sync)
+
+    def publish(
+        self, file_id: int, digests: Digests, conditions: WriteConditions, sync_directory: Callable[[int], None]
+    ) -> FileStatus:
+        """
+        Publish a file that is complete and durable.
+
+        @param sync_directory: Called with the directory of the file, which is to be synced before the file is
+            acknowledged.
         @return: The status of the published version.
         """
         tree = self.tree
         with translating("Can't write posix file"):
-            complete(tree, self.descriptor, mtime, digests)
-            if not publish(tree, self, file_id, digests, conditions, sync_directory or tree.sync):
+            if not publish(tree, self, file_id, digests, conditions, sync_directory):
                 return tree.status(file_id)
             self.published = True
             return tree.status_of(os.fstat(self.descriptor), file_id, digests)
@@ -160,14 +171,13 @@ class Draft:
 
 
 def complete(tree: FileTree, descriptor: int, mtime: float | None, digests: Digests) -> None:
-    """Give an open file all that belongs to it but its name, and sync it."""
+    """Give an open file all that belongs to it but its name.  It is to be synced next."""
     if mtime is not None:
         nanoseconds = round(mtime * 1e9)
         os.utime(descriptor, ns=(nanoseconds, nanoseconds))
     if digests:
         tree.fixity.store(descriptor, digests)  # before the mode: attributes need the right to write
     os.fchmod(descriptor, FILE_MODE)
-    tree.sync(descriptor)
 
 
 def publish(

@@ -74,6 +74,7 @@ class LocalArchive(Service):
     def stopService(self) -> None:
         super().stopService()
         self._pool.stop()
+        self._small_files.close()
         self._tree.close_root()
 
     async def receive(
@@ -197,6 +198,8 @@ class _Incoming:
             raise errors.BackendUnavailable("A part of the file could not be written.")
         if self._draft is not None:
             return await self._pool.run(self._commit, mtime, expected)
+        if not self._conditions.unconditional:
+            return await self._pool.run(self._commit, mtime, expected)  # may take the time to hash a stored file
         return await self._small_files.store(
             SmallFile(self._file_id, self._take_held(), self._hasher, mtime, expected, self._conditions)
         )

@@ -137,6 +137,7 @@ def _link_into(tree: FileTree, file_id: int, source: int, conditions: WriteCondi
     if conditions.overwrite is Overwrite.IDENTICAL and PRIMARY not in digests:
         digests |= compute_digests(source, [PRIMARY])
     complete(tree, source, None, digests)
+    tree.sync(source)
     draft = Draft(tree, source, None)
     try:
         publish(tree, draft, file_id, digests, conditions, tree.sync)
@@ -146,7 +147,8 @@ def _link_into(tree: FileTree, file_id: int, source: int, conditions: WriteCondi
 
 def _copy_into(tree: FileTree, file_id: int, source: int, conditions: WriteConditions) -> None:
     """For a source on another file system, or one that belongs to somebody else."""
-    draft, hasher, before = Draft.create(tree), Hasher([PRIMARY]), os.fstat(source)
+    before = os.fstat(source)
+    draft, hasher = Draft.create(tree), Hasher([PRIMARY])
     try:
         while block := os.pread(source, _COPY_BLOCK, draft.size):
             hasher.update(block)

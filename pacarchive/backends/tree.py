@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pacarchive import errors
 from pacarchive.backends.fixity import FixityStore
+from pacarchive.backends.groupsync import GroupSync
 from pacarchive.backends.syscalls import open_beneath, release
 from pacarchive.digests import Digests
 from pacarchive.model import Durability, FileStatus, Locality, WriteConditions
@@ -248,6 +249,16 @@ class FileTree:
         """
         if self._durability is Durability.FULL:
             os.fsync(descriptor)
+
+    def sync_all(self, descriptors: Sequence[int], group_sync: GroupSync) -> list[OSError | None]:
+        """
+        L{sync} for many files.
+
+        @return: What went wrong with each.
+        """
+        if self._durability is not Durability.FULL:
+            return [None] * len(descriptors)
+        return group_sync.sync(descriptors, self.sync)
 
     @contextmanager
     def locked(self, file_id: int) -> Iterator[None]:
