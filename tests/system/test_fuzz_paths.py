@@ -174,7 +174,7 @@ def test_nothing_outside_is_touched(serve: Callable[..., Service], tmp_path: Pat
     assert [call.line for call in in_targets] == []
     in_moves = calls[middle + 1 :]
     assert [call.line for call in stray_calls(in_moves, prefix)] == []
-    assert sum(call.name == "openat2" for call in in_moves) > COUNT // 100  # else nothing was tried
+    assert sum(call.name == "openat2" for call in in_moves) > COUNT // 400  # else nothing was tried
 
 
 class Recording(MemoryArchive):
