@@ -482,7 +482,9 @@ class Twistd:
         (directory / "worker.py").write_text(FAKE_WORKER)
         (directory / "fake.tac").write_text(TAC.format(endpoints=endpoints))
         environment = {**os.environ, **env, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
-        program = "from twisted.scripts.twistd import run; run()"
+        # A shell that runs the tests in the background has SIGINT ignored, which is inherited; a terminal has not.
+        program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        program += "from twisted.scripts.twistd import run; run()"
         if adopted is not None:  # as systemd passes them: from 3 on, and for this process only
             program = (
                 f"import os; os.dup2({adopted.fileno()}, 3); os.environ['LISTEN_PID'] = str(os.getpid()); {program}"

@@ -271,8 +271,8 @@ class _Pump:
         @raise TimeoutError: The client took nothing for too long.
         """
         end = offset + length
-        # Full segments only, which is what makes sendfile fast (measured: twice as fast and more); the last one leaves
-        # when the cork is drawn.
+        # Full segments only, which is what makes sendfile fast (measured: up to twice as fast, and less so with the
+        # no-delay option that connections have otherwise); the last one leaves when the cork is drawn.
         self._cork(True)
         try:
             while offset < end:
@@ -288,6 +288,7 @@ class _Pump:
 
     def _cork(self, state: bool) -> None:
         with suppress(OSError):  # the connection is gone, or it is no TCP
+            self._options.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, not state)
             self._options.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, state)
 
     def _burst(self, offset: int, end: int) -> int:
