@@ -1,4 +1,4 @@
-"""Storing small files together: one thread hop, and one sync of a directory, for all that arrived meanwhile.
+"""Storing small files together: one thread hop, one wait for the disk, one sync of a directory for all that wait.
 
 A small file costs more in thread hops and directory syncs than in anything else.  While a batch is being stored, what
 arrives waits and makes the next one; a file that arrives alone is stored at once, so nobody waits for company.  Each
@@ -25,6 +25,7 @@ from pacarchive.model import FileStatus, WriteConditions
 from pacarchive.threads import BlockingPool, finished
 
 _BATCH = 32
+"""Files at the most: what comes later waits for a whole batch."""
 
 
 @attrs.define(eq=False)
