@@ -7,6 +7,7 @@ ending.
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -27,10 +28,37 @@ T = TypeVar("T")
 _log = Logger()
 
 
+class _DaemonThread(threading.Thread):
+    """
+    A thread that does not outlive the process.
+
+    @param begin: Called in the thread before anything else; C{None} for nothing.
+    @param end: Called in it after everything else, if C{begin} succeeded.
+    """
+
+    def __init__(self, *args: Any, begin: Callable[[], None] | None, end: Callable[[], None] | None, **kw: Any) -> None:
+        super().__init__(*args, daemon=True, **kw)
+        self._begin = begin
+        self._end = end
+
+    def run(self) -> None:
+        # A signal is for the main thread; here it would only break off a C call that does not expect it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        if self._begin is not None:
+            self._begin()
+        try:
+            super().run()
+        finally:
+            if self._end is not None:
+                self._end()
+
+
 class _DaemonThreadPool(ThreadPool):
     """A thread pool whose threads do not outlive the process, and whose L{stop} does not wait for ever."""
 
-    threadFactory = staticmethod(partial(threading.Thread, daemon=True))  # type: ignore[assignment]
+    def __init__(self, name: str, least: int, most: int, make_thread: Callable[..., threading.Thread]) -> None:
+        super().__init__(least, most, name)
+        self.threadFactory = make_thread  # type: ignore[assignment]
 
     def stop_within(self, seconds: float) -> list[str]:
         """
@@ -55,16 +83,36 @@ class BlockingPool:
     @param reactor: Where results are delivered.
     @param name: For thread names, logs and metrics.
     @param size: The most threads.
+    @param lasting: Make all threads at the start and keep them, for libraries that keep a state in each.
+    @param begin: Called in each thread before its first work; must not fail.
+    @param end: Called in it after its last.
     """
 
-    def __init__(self, reactor: IReactorFromThreads, name: str, size: int) -> None:
+    def __init__(
+        self,
+        reactor: IReactorFromThreads,
+        name: str,
+        size: int,
+        *,
+        lasting: bool = False,
+        begin: Callable[[], None] | None = None,
+        end: Callable[[], None] | None = None,
+    ) -> None:
         self._reactor = reactor
+        self._lasting = lasting
         self.name = name
-        self._pool = _DaemonThreadPool(0, size, name)
+        self.size = size
+        make_thread = partial(_DaemonThread, begin=begin, end=end)
+        self._pool = _DaemonThreadPool(name, size if lasting else 0, size, make_thread)
 
     def start(self) -> None:
-        """Accept work.  Threads are made as they are needed."""
+        """Accept work.  Threads are made as they are needed, or now if they are to last."""
         self._pool.start()
+
+    def resize(self, size: int) -> None:
+        """Change the number of threads; one that is busy is missed when it is free again."""
+        self.size = size
+        self._pool.adjustPoolsize(size if self._lasting else 0, size)
 
     def stop(self, seconds: float = 5.0) -> None:
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from typing import TYPE_CHECKING, Any, cast
@@ -16,7 +17,7 @@ from twisted.logger import globalLogPublisher
 from pacarchive.threads import BlockingPool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from twisted.logger import ILogObserver, LogEvent
 
@@ -251,3 +252,138 @@ async def test_a_stop_waits_for_what_ends_in_time(log: list[LogEvent]) -> None:
     assert work.ended
     await call
     assert not [event for event in log if event.get("pool") == "busy"]
+
+
+# threads that last
+
+
+class Account:
+    """What the threads of a pool say of themselves."""
+
+    def __init__(self) -> None:
+        self.begun: list[threading.Thread] = []
+        self.ended: list[threading.Thread] = []
+
+    def begin(self) -> None:
+        self.begun.append(threading.current_thread())
+
+    def end(self) -> None:
+        self.ended.append(threading.current_thread())
+
+    async def has_begun(self, count: int) -> None:
+        """Wait until so many threads have begun."""
+        await until(lambda: len(self.begun) >= count)
+        assert len(self.begun) == count
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Wait, without blocking the reactor, for something that happens in a thread."""
+    deadline = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < deadline
+        await deferLater(reactor, 0.001)
+
+
+@in_reactor
+async def test_lasting_threads_are_there_before_any_work() -> None:
+    """All of them; each begins before its first work, and ends after its last."""
+    account = Account()
+    pool = BlockingPool(
+        reactor,  # type: ignore[arg-type]
+        "lasting",
+        3,
+        lasting=True,
+        begin=account.begin,
+        end=account.end,
+    )
+    assert not account.begun
+    pool.start()
+    await account.has_begun(3)
+    threads = set(account.begun)
+    together = threading.Barrier(3, timeout=PATIENCE)
+
+    def meet() -> threading.Thread:
+        together.wait()
+        assert not account.ended
+        return threading.current_thread()
+
+    for _ in range(5):
+        assert set(await gatherResults([run(pool, meet) for _ in range(3)])) == threads
+    pool.stop()
+    assert len(account.begun) == 3
+    assert set(account.ended) == threads
+    assert not any(thread.is_alive() for thread in threads)
+
+
+@in_reactor
+async def test_other_threads_are_made_when_there_is_work() -> None:
+    """And begin and end as well."""
+    account = Account()
+    pool = BlockingPool(reactor, "passing", 3, begin=account.begin, end=account.end)  # type: ignore[arg-type]
+    pool.start()
+    assert not account.begun
+    thread = await pool.run(threading.current_thread)
+    assert account.begun == [thread]
+    pool.stop()
+    assert account.ended == [thread]
+
+
+@in_reactor
+async def test_a_lasting_pool_grows_while_a_thread_is_stuck_and_shrinks_afterwards() -> None:
+    """The new thread begins as the others did; the one that is too many ends when it is free."""
+    account = Account()
+    pool = BlockingPool(
+        reactor,  # type: ignore[arg-type]
+        "changing",
+        1,
+        lasting=True,
+        begin=account.begin,
+        end=account.end,
+    )
+    pool.start()
+    stuck = Work()
+    call = run(pool, stuck)
+    await stuck.has_begun()
+    waiting = run(pool, threading.current_thread)
+    assert not waiting.called
+    pool.resize(2)
+    assert await waiting is account.begun[1]
+    stuck.may_end.set()
+    await call
+    pool.resize(1)
+    assert pool.size == 1
+    await until(lambda: len(account.ended) == 1)
+    (left,) = set(account.begun) - set(account.ended)
+    assert await pool.run(threading.current_thread) is left
+    pool.stop()
+    assert set(account.ended) == set(account.begun)
+
+
+@pytest.mark.parametrize("lasting", [False, True])
+@in_reactor
+async def test_signals_are_for_the_main_thread(lasting: bool) -> None:
+    """One that came to a pool's thread would break off the C call there; the main thread still takes them."""
+    here = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    pool = BlockingPool(reactor, "deaf", 1, lasting=lasting)  # type: ignore[arg-type]
+    pool.start()
+    blocked = await pool.run(signal.pthread_sigmask, signal.SIG_BLOCK, [])
+    assert blocked == signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == here
+    pool.stop()
+
+
+@in_reactor
+async def test_signals_are_blocked_before_a_thread_begins() -> None:
+    """The library's own state is made there."""
+    masks: list[set[int]] = []
+    pool = BlockingPool(
+        reactor,  # type: ignore[arg-type]
+        "deaf",
+        1,
+        lasting=True,
+        begin=lambda: masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
+    )
+    pool.start()
+    await until(lambda: bool(masks))
+    assert {signal.SIGTERM, signal.SIGALRM, signal.SIGCHLD} <= masks[0]
+    pool.stop()
