@@ -7,6 +7,8 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, TypeAlias
 
+from pacarchive import errors
+
 Digests: TypeAlias = Mapping[str, bytes]
 """Raw digest bytes by algorithm name (L{ALGORITHMS})."""
 
@@ -66,3 +68,18 @@ class Hasher:
     def digests(self) -> dict[str, bytes]:
         """The digests of all bytes so far."""
         return {name: each.digest() for name, each in self._hashes.items()}
+
+    def verified(self, expected: Digests) -> dict[str, bytes]:
+        """
+        The digests of all bytes so far, compared with those that came with the bytes.
+
+        @param expected: Each of an algorithm that is being computed.
+        @raise errors.DigestMismatch: One is another.
+        """
+        digests = self.digests()
+        for name, digest in expected.items():
+            if digests[name] != digest:
+                raise errors.DigestMismatch(
+                    f"The {name} digest of the body is {digests[name].hex()}, not {digest.hex()} as given with it."
+                )
+        return digests

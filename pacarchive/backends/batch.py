@@ -136,13 +136,7 @@ def checked_digests(hasher: Hasher, pieces: Sequence[bytes], expected: Digests) 
     """
     for piece in pieces:
         hasher.update(piece)
-    digests = hasher.digests()
-    for name, digest in expected.items():
-        if digests[name] != digest:
-            raise errors.DigestMismatch(
-                f"The {name} digest of the body is {digests[name].hex()}, not {digest.hex()} as given with it."
-            )
-    return digests
+    return hasher.verified(expected)
 
 
 @contextmanager
