@@ -11,14 +11,15 @@ awaits (its client hung up): an implementation then finishes or undoes what it b
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from twisted.application.service import IService
 from zope.interface import Attribute, Interface
 
 from pacarchive.digests import Digests
-from pacarchive.model import FileStatus, Health, WriteConditions
+from pacarchive.model import FileStatus, Health, RecallProgress, TapeLocation, WriteConditions
 
 if TYPE_CHECKING:
     from pacarchive.config import BackendSettings
@@ -41,12 +42,18 @@ class IBackendProvider(Interface):
         "C{ValueError} with words.  Fields without default are mandatory.  C{metadata={'secret': True}} hides a value."
     )
 
+    local_prefix: bool = Attribute(
+        "Whether prefix and move roots are directories of this machine, which must exist when the settings are read.  "
+        "Otherwise they are names in the storage system's own name space, taken as they are written."
+    )
+
     def make(reactor: Any, settings: BackendSettings) -> IArchiveBackend:
         """
         Build the backend.  Nothing is opened or started here; that is C{startService}'s.
 
         @param reactor: The reactor, also the source of time.
         @param settings: The prefix, the common settings and an instance of L{settings_class} as C{settings.own}.
+        @raise ImportError: A library that it needs cannot be loaded; C{str()} is one line for the operator.
         """
 
 
@@ -171,6 +178,51 @@ class IStoredFile(Interface):
 
     def close() -> None:
         """Release the file; further calls do nothing.  Never while a C{read} is under way."""
+
+
+class IRecaller(Interface):
+    """
+    An L{IArchiveBackend} whose storage has levels that bytes must be recalled from before they can be read.
+
+    It passes wishes on and tells how they stand; it keeps no list of them.  Who wants what, in which order, for how
+    long and how often it is tried is decided above.  All methods are coroutines, and answer for every file that they
+    are given; none waits for a recall.
+
+    A I{request} is the caller's name for a recall.  The same one with the same files is the same wish: it can be
+    repeated, and asked about by another process, after a restart too.
+    """
+
+    batch_limit: int = Attribute("The most files of one C{recall} that the storage puts in order itself; 1: none.")
+
+    async def locate(file_ids: Sequence[int]) -> Mapping[int, TapeLocation | None]:
+        """
+        Where the files would be recalled from.  C{None}: nothing is to be recalled, or there is no such file.
+        """
+
+    async def recall(request: UUID, file_ids: Sequence[int]) -> Mapping[int, RecallProgress]:
+        """
+        Ask the storage to recall files, except those which are on disk and those whose recall it knows of.
+
+        @raise pacarchive.errors.BackendUnavailable: The storage does not answer; some may have been asked for.
+        """
+
+    async def poll(request: UUID, file_ids: Sequence[int]) -> Mapping[int, RecallProgress]:
+        """
+        How recalls stand.  Never starts one, and believes where the bytes are before it believes what is said of the
+        recall.
+
+        @raise pacarchive.errors.BackendUnavailable: The storage does not answer.
+        """
+
+    async def cancel(request: UUID, file_ids: Sequence[int]) -> frozenset[int]:
+        """
+        Ask the storage to give recalls up.
+
+        @return: The files whose recall it agreed to give up; the others may still come.
+        """
+
+    async def release(file_id: int) -> None:
+        """Tell the storage that a recalled file need not stay on disk; what it makes of that is its own policy."""
 
 
 class ISendable(Interface):

@@ -59,11 +59,60 @@ class FileStatus:
 
     @property
     def storage_media(self) -> str:
-        """The predecessor's word: the medium of the fastest level that holds the whole file, or C{"error"}."""
-        for level, medium in zip(self.bytes_per_level, self.media, strict=True):
-            if level == self.size:
-                return medium
-        return "error"
+        """
+        The predecessor's word: where the file is read from, or C{"error"}.
+
+        It took the first level with as many bytes as the file has, which a file with holes never has.
+        """
+        match self.locality:
+            case Locality.DISK | Locality.DISK_AND_TAPE | Locality.NONE:
+                return "disk"
+            case Locality.TAPE:
+                return "tape"
+            case _:
+                return "error"
+
+
+@attrs.frozen(kw_only=True)
+class TapeLocation:
+    """
+    Where the copy of a file lies that a recall would read, so that recalls can be put in order.
+
+    @ivar medium: The volume serial name (VSN) of the cartridge.
+    @ivar position: Grows along the tape; of no other meaning.
+    @ivar size: Bytes to recall.
+    """
+
+    medium: str
+    position: int
+    size: int
+
+
+class RecallState(enum.Enum):
+    """What a storage system says of a file that it was asked to recall."""
+
+    QUEUED = "queued"
+    """It knows of the recall, and has not begun."""
+    ACTIVE = "active"
+    """It is at it, or does not tell whether it has begun."""
+    RESIDENT = "resident"
+    """The bytes are on disk."""
+    UNKNOWN = "unknown"
+    """The bytes are not on disk, and it knows of no recall: it failed, or was lost.  Ask again, or give up."""
+    FAILED = "failed"
+    """It cannot be recalled, and asking again is of no use."""
+
+
+@attrs.frozen
+class RecallProgress:
+    """
+    How a recall stands.
+
+    @ivar words: For a person; empty where there is nothing to add.
+    """
+
+    state: RecallState
+    words: str = ""
 
 
 class Overwrite(enum.Enum):

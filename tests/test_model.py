@@ -38,24 +38,24 @@ def test_without_the_digest_the_tag_is_the_generation() -> None:
 
 
 @pytest.mark.parametrize(
-    ("levels", "media", "word"),
+    ("locality", "word"),
     [
-        ((5,), ("disk",), "disk"),
-        ((5, 5), ("disk", "tape"), "disk"),
-        ((0, 5), ("disk", "tape"), "tape"),
-        ((3, 5), ("disk", "tape"), "tape"),
-        ((0, 0), ("disk", "tape"), "error"),
-        ((), (), "error"),
+        (Locality.DISK, "disk"),
+        (Locality.DISK_AND_TAPE, "disk"),
+        (Locality.NONE, "disk"),
+        (Locality.TAPE, "tape"),
+        (Locality.LOST, "error"),
+        (Locality.UNAVAILABLE, "error"),
     ],
 )
-def test_the_predecessors_word_for_the_medium(levels: tuple[int, ...], media: tuple[str, ...], word: str) -> None:
-    """The fastest level that holds all of the file."""
-    assert attrs.evolve(STATUS, bytes_per_level=levels, media=media).storage_media == word
+def test_the_predecessors_word_for_the_medium(locality: Locality, word: str) -> None:
+    """Where the file is read from; a tool of its family polls until that is the disk."""
+    assert attrs.evolve(STATUS, locality=locality).storage_media == word
 
 
-def test_an_empty_file_is_on_the_fastest_level() -> None:
-    """Where every level holds all of it."""
-    assert attrs.evolve(STATUS, size=0, bytes_per_level=(0, 0), media=("disk", "tape")).storage_media == "disk"
+def test_a_file_with_holes_is_on_disk() -> None:
+    """Although no level has as many bytes as it has."""
+    assert attrs.evolve(STATUS, size=100, bytes_per_level=(5, 5), media=("disk", "tape")).storage_media == "disk"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar
+from uuid import UUID
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
@@ -12,8 +13,8 @@ from twisted.web.resource import IResource
 
 from pacarchive import errors
 from pacarchive.config import Compatibility, ServerSettings
-from pacarchive.interfaces import IArchiveBackend
-from pacarchive.model import Durability, FileStatus, WriteConditions
+from pacarchive.interfaces import IArchiveBackend, IRecaller, IStoredFile
+from pacarchive.model import Durability, FileStatus, Locality, RecallProgress, RecallState, WriteConditions
 from pacarchive.web import digest_fields
 from pacarchive.web.body import receive_file
 from pacarchive.web.conditions import ReadOutcome, evaluate_read, range_applies, write_conditions
@@ -31,6 +32,9 @@ JSON_LIMIT = 64 << 10
 """The largest JSON document that is read."""
 
 FILE = "/<file_id:file_id>"
+
+_SINGLE_FILES = UUID("7c6e1b52-6a4b-4be5-9c0f-3d2f7b1f0a61")
+"""The request that recalls of single files belong to: one wish, however many ask."""
 
 
 @attrs.frozen
@@ -94,7 +98,7 @@ class ArchiveApplication:
     @router.answers("GET", FILE)
     async def get(self, request: ArchiveRequest, file_id: int) -> bytes:
         """Read a file, or a part of it."""
-        stored = await self.backend.open(file_id)
+        stored = await self._open(file_id)
         try:
             status, now = stored.status, self.clock.seconds()
             outcome = evaluate_read(request.field, etag=status.etag, mtime=status.mtime, now=now)
@@ -115,6 +119,27 @@ class ArchiveApplication:
             return b""
         finally:
             stored.close()
+
+    async def _open(self, file_id: int) -> IStoredFile:
+        """Open a file; one that must be recalled first is asked for, so that it is there when the client comes back."""
+        try:
+            return await self.backend.open(file_id)
+        except errors.Offline:
+            await self._recall(file_id)
+            raise
+
+    async def _recall(self, file_id: int) -> RecallProgress:
+        """
+        Ask the backend to recall a file.
+
+        @raise errors.BackendUnavailable: It cannot, at least not now.
+        """
+        if not IRecaller.providedBy(self.backend):
+            return RecallProgress(RecallState.RESIDENT)
+        progress = (await IRecaller(self.backend).recall(_SINGLE_FILES, [file_id]))[file_id]
+        if progress.state in (RecallState.UNKNOWN, RecallState.FAILED):
+            raise errors.BackendUnavailable(progress.words or "The file cannot be recalled.")
+        return progress
 
     def _select(self, request: ArchiveRequest, status: FileStatus, now: float) -> tuple[int, int]:
         """Which bytes are asked for; sets the status and header fields that go with them."""
@@ -174,8 +199,14 @@ class ArchiveApplication:
 
     @router.answers("POST", FILE)
     async def post(self, request: ArchiveRequest, file_id: int) -> bytes:
-        """Stage a file: see to it that its bytes are on disk."""
-        await self.backend.status(file_id)
+        """Stage a file: see to it that its bytes are on disk, without waiting for them."""
+        status = await self.backend.status(file_id)
+        if status.locality is Locality.TAPE:
+            progress = await self._recall(file_id)
+            # The predecessor's clients take 200 for an answer only, and look at HEAD afterwards.
+            if progress.state is not RecallState.RESIDENT and self.compatibility is not Compatibility.PACIFICA:
+                request.setResponseCode(HTTPStatus.ACCEPTED)
+                return _json(request, {"message": "File is being staged", "file": str(file_id)})
         return _json(request, {"message": "File was staged", "file": str(file_id)})
 
     @router.answers("PATCH", FILE)
