@@ -1,0 +1,5 @@
+"""C{python -m hpss_simulator}."""
+
+from hpss_simulator.command import main
+
+raise SystemExit(main())
