@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from twisted.plugin import getPlugins
 
-from pacarchive.converters import format_seconds, format_size, seconds, size, timeout
+from pacarchive.converters import block_size, directory, format_seconds, format_size, seconds, size, timeout
 from pacarchive.interfaces import IBackendProvider
 from pacarchive.sections import (
     DEFAULT_ENDPOINT,
@@ -139,7 +139,13 @@ def load(
     own = _build(backend.section, _settings_class(backend), given)
     limits = _build("limits", LimitSettings, given)
     pools = _build("pools", PoolSettings, given)
-    _check_directories(server, given, create_default)
+    if backend.local_prefix:
+        server = attrs.evolve(
+            server, prefix=directory(server.prefix), move_roots=tuple(directory(root) for root in server.move_roots)
+        )
+        _check_directories(server, given, create_default)
+    else:
+        _check_remote_names(server, given)
     return Settings(
         server=server,
         limits=limits,
@@ -284,6 +290,15 @@ def _check_directories(server: ServerSettings, given: _GivenValues, create_defau
             _check_directory(given, "move_roots", root, os.X_OK)
 
 
+def _check_remote_names(server: ServerSettings, given: _GivenValues) -> None:
+    """Whether they exist is found out when the backend starts: nobody can be asked here."""
+    for key, names in (("prefix", (server.prefix,)), ("move_roots", server.move_roots)):
+        for name in names:
+            if not name.is_absolute() or ".." in name.parts:
+                words = f"{name} is no absolute path; {server.type} has a name space of its own"
+                raise _error(given, "server", key, words)
+
+
 def _check_directory(given: _GivenValues, key: str, path: Path, mode: int) -> None:
     if not path.is_dir():
         raise _error(given, "server", key, f"{path} is no existing directory")
@@ -333,7 +348,7 @@ def _lines(field: attrs.Attribute[Any], value: object) -> Iterator[str]:
     """A value as text that its converter takes; one item per line."""
     converter: Any = field.converter
     for item in value if isinstance(value, tuple) else (value,):
-        if converter is size:
+        if converter in (size, block_size):
             yield format_size(item)
         elif converter in (seconds, timeout):
             yield format_seconds(item)

@@ -36,6 +36,13 @@ def size(value: str | int) -> int:
     return value
 
 
+def block_size(value: str | int) -> int:
+    """What a mover of HPSS moves well in one piece."""
+    if not 4 * 2**20 <= (result := size(value)) <= 32 * 2**20:
+        raise ValueError("a block has 4 MiB to 32 MiB")
+    return result
+
+
 def format_size(value: int) -> str:
     """The shortest text that L{size} turns into the same number."""
     for unit in ("PiB", "TiB", "GiB", "MiB", "KiB"):
@@ -69,15 +76,22 @@ def timeout(value: str | float) -> float:
     return result
 
 
-def count(value: str | int) -> int:
-    """A whole number of at least one."""
+def number(value: str | int) -> int:
+    """A whole number, zero included."""
     if isinstance(value, str):
         if not re.fullmatch(r"[0-9]{1,18}", value, re.ASCII):
             raise ValueError(f"{value!r} is no whole number")
         value = int(value)
-    if value < 1:
-        raise ValueError(f"{value} is less than 1")
+    if value < 0:
+        raise ValueError(f"{value} is less than 0")
     return value
+
+
+def count(value: str | int) -> int:
+    """A whole number of at least one."""
+    if (result := number(value)) < 1:
+        raise ValueError(f"{result} is less than 1")
+    return result
 
 
 def worker_count(value: str | int) -> int:
@@ -116,9 +130,14 @@ def directory(value: str | Path) -> Path:
     return Path(os.path.realpath(line(str(value))))
 
 
-def directories(value: str | Iterable[str | Path]) -> tuple[Path, ...]:
+def place(value: str | Path) -> Path:
+    """A path as it is written: L{pacarchive.config.load} knows whether it is one of this machine."""
+    return Path(line(str(value)))
+
+
+def places(value: str | Iterable[str | Path]) -> tuple[Path, ...]:
     """Paths, one per line."""
-    return tuple(directory(each) for each in (_items(value, "\n") if isinstance(value, str) else value))
+    return tuple(place(each) for each in (_items(value, "\n") if isinstance(value, str) else value))
 
 
 def endpoint_strings(value: str | Iterable[str]) -> tuple[str, ...]:

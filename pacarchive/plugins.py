@@ -25,12 +25,14 @@ class BackendProvider:
 
     @ivar settings_name: Where the settings class is, as C{"package.module:ClassName"}.
     @ivar make_name: Where the function is that C{make} calls, in the same form.
+    @ivar local_prefix: As L{IBackendProvider} says.
     """
 
     name: str
     section: str
     settings_name: str
     make_name: str
+    local_prefix: bool = True
 
     @property
     def settings_class(self) -> type[Any]:

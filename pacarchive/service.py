@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
 
 from pacarchive import __version__
-from pacarchive.config import Settings, find_provider
+from pacarchive.config import ConfigError, Settings, find_provider
 from pacarchive.interfaces import IArchiveBackend
 from pacarchive.listening import served_url, server_endpoints
 from pacarchive.model import Durability
@@ -90,9 +90,10 @@ def make_archive_service(
     @param reactor: The reactor.
     @param settings: The settings in force.
     @param endpoints: Where to listen.
+    @raise ConfigError: This machine lacks something that the backend needs.
     """
     server, limits = settings.server, settings.limits
-    backend = find_provider(server.type).make(reactor, settings.backend)
+    backend = _make_backend(reactor, settings)
     sending = BlockingPool(reactor, "send", settings.pools.io)
     application = ArchiveApplication(
         backend=backend,
@@ -105,11 +106,20 @@ def make_archive_service(
     return ArchiveService(backend, sending, site, endpoints, server.drain_timeout)
 
 
+def _make_backend(reactor: Any, settings: Settings) -> IArchiveBackend:
+    name = settings.server.type
+    try:
+        return find_provider(name).make(reactor, settings.backend)
+    except ImportError as error:
+        raise ConfigError(f"backend {name}", str(error)) from error
+
+
 def make_service(settings: Settings) -> IService:
     """
     Build what C{twistd} runs: one process, or a supervisor of several.
 
     @param settings: The settings in force.
+    @raise ConfigError: This machine lacks something that the backend needs.
     """
     from twisted.internet import reactor
 
@@ -118,6 +128,7 @@ def make_service(settings: Settings) -> IService:
         _log.warn("durability = relaxed: a power cut loses files that were acknowledged")
     what = f"pacarchive {__version__}: {server.type} archive {server.prefix} on"
     if server.workers > 1:
+        _make_backend(reactor, settings)  # what is missing is said once, here, and not by each worker
         supervisor = Supervisor(reactor, settings)
         return LaunchedService(
             reactor, supervisor, lambda: f"{what} {' '.join(supervisor.urls)} ({server.workers} workers)"

@@ -131,7 +131,14 @@ def _refuse(words: str) -> NoReturn:
 
 
 def makeService(options: Options) -> IService:
-    """Build the service that the options describe."""
+    """
+    Build the service that the options describe.
+
+    @raise SystemExit: This machine lacks something that it needs; what, is on standard error.
+    """
     from pacarchive.service import make_service  # only now: --help does not need a web server
 
-    return make_service(options.settings)
+    try:
+        return make_service(options.settings)
+    except ConfigError as error:
+        _refuse(str(error))

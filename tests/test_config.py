@@ -129,6 +129,8 @@ def test_a_duration_has_units(text: str, value: float) -> None:
 
 BAD_VALUES: list[tuple[Callable[..., object], object]] = [
     *((converters.size, each) for each in ["", "0", "-1", "64 KB", "1.5 GiB", "KiB", "\u0661", 0, -5]),
+    *((converters.block_size, each) for each in ["", "4", "4095 KiB", "32769 KiB", 2**22 - 1, 2**25 + 1]),
+    *((converters.number, each) for each in ["", "-1", "1.5", "\u0661", -1]),
     *((converters.seconds, each) for each in ["", "-1", "1 week", "nan", "inf", "1e999", "\u0661", float("nan")]),
     (converters.timeout, "0"),
     *((converters.count, each) for each in ["", "0", "-1", "1.5", "\u0661", 0]),
@@ -310,6 +312,10 @@ def test_the_predecessors_file_loads_whole(write: Callable[[str], str]) -> None:
         ("[DEFAULT]\nprefix = /\n", "[DEFAULT]: unknown section"),
         ("[server]\nprefx = /\n", "[server] prefx: unknown key; did you mean prefix?"),
         ("[hpss]\nzzz = 1\n", "[hpss] zzz: unknown key"),
+        ("[hpss]\nblock_size = 1 MiB\n", "[hpss] block_size: a block has 4 MiB to 32 MiB"),
+        ("[hpss]\nblock_size = 33 MiB\n", "[hpss] block_size: a block has 4 MiB to 32 MiB"),
+        ("[hpss]\nclass_of_service = -1\n", "[hpss] class_of_service: '-1' is no whole number"),
+        ("[hpss]\ncall_timeout = 0\n", "[hpss] call_timeout: a time-out is more than zero"),
         ("[limits]\nbody = big\n", "[limits] body: 'big' is no size"),
         ("[posix]\nuse_id2filename = 7\n", "[posix] use_id2filename: '7' is neither true nor false"),
         ("[hsm_sideband]\nport = 0\n", "[hsm_sideband] port: 0 is less than 1"),
@@ -318,7 +324,10 @@ def test_the_predecessors_file_loads_whole(write: Callable[[str], str]) -> None:
         ("[pools]\n[pools]\n", "[pools]: given twice, again in line 2"),
         ("workers = 1\n", "line 1 is neither a [section] nor key = value inside one"),
         ("[hsm_sideband]\npassword tops3cret\n", "line 2 is neither a [section] nor key = value inside one"),
-        ("[server]\ntype = posx\n", "[server] type: this installation has no backend 'posx'; it has memory, posix"),
+        (
+            "[server]\ntype = posx\n",
+            "[server] type: this installation has no backend 'posx'; it has hpss, memory, posix",
+        ),
     ],
 )
 def test_a_mistake_in_the_file_is_one_line_that_says_where(write: Callable[[str], str], text: str, words: str) -> None:
@@ -343,10 +352,10 @@ def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:
     assert complaint("latin.ini") == "latin.ini: is not UTF-8 text"
 
 
-@pytest.mark.parametrize("name", ["hpss", "hsmsideband"])
+@pytest.mark.parametrize("name", ["hsmsideband", "tape"])
 def test_a_backend_that_is_not_installed(name: str) -> None:
     """The known names that have no provider are told from nothing else, and those that are there are listed."""
-    words = f"[server] type: this installation has no backend {name!r}; it has memory, posix"
+    words = f"[server] type: this installation has no backend {name!r}; it has hpss, memory, posix"
     assert complaint(None, type=name) == f"command line: {words}"
 
 
@@ -398,6 +407,79 @@ def test_a_prefix_without_rights_is_refused() -> None:
     assert said.endswith(f"{prefix} does not give this user the rights that the archive needs")
 
 
+# a name space of the storage's own
+
+
+def remote(**server: object) -> Settings:
+    """The settings of an archive in HPSS."""
+    return load(None, {}, {("server", key): value for key, value in {"type": "hpss", **server}.items()})
+
+
+def test_a_prefix_of_another_name_space_is_taken_as_it_is_written(tmp_path: Path) -> None:
+    """What lies under the same path on this machine has nothing to do with it."""
+    (tmp_path / "link").symlink_to("elsewhere")
+    for prefix in ("/", "/hpss/no/such/archive", f"{tmp_path}/link", f"{tmp_path}/link/./below"):
+        settings = remote(prefix=prefix)
+        assert settings.server.prefix == settings.backend.prefix == Path(prefix)
+        assert settings.server.move_roots == settings.backend.move_roots == (Path(prefix),)
+    assert list(tmp_path.iterdir()) == [tmp_path / "link"]
+    settings = remote(prefix="/hpss/archive", move_roots=f"{tmp_path}/link\n/hpss/incoming")
+    assert settings.backend.move_roots == (tmp_path / "link", Path("/hpss/incoming"))
+
+
+@pytest.mark.parametrize("name", ["archive", "./archive", "../archive", "/hpss/../etc", "/hpss/.."])
+def test_a_name_of_another_name_space_must_be_whole(name: str) -> None:
+    """There is no working directory there, and nobody who could resolve it here."""
+    words = f"{Path(name)} is no absolute path; hpss has a name space of its own"
+    assert complaint(None, type="hpss", prefix=name) == f"command line: [server] prefix: {words}"
+    said = complaint(None, type="hpss", prefix="/hpss", move_roots=f"/hpss\n{name}")
+    assert said == f"command line: [server] move_roots: {words}"
+
+
+def test_another_name_space_has_no_default_prefix(tmp_path: Path) -> None:
+    """The default is a directory of this machine, and is not made for nothing."""
+    words = "archive is no absolute path; hpss has a name space of its own"
+    assert complaint(None, type="hpss") == f"settings: [server] prefix: {words}"
+    assert not (tmp_path / "archive").exists()
+
+
+def test_the_settings_of_hpss(write: Callable[[str], str]) -> None:
+    """Those of the predecessor's file, and our own; the library need not be there to read them."""
+    path = write(
+        SEEDS_EXAMPLE.replace(
+            "user = hpss.unix",
+            "user = archive\nblock_size = 32 MiB\nclass_of_service = 3\nfamily = 0\ndeep_bind = yes\nthreads = 4\n"
+            "accept_latency = 0.5\nping_interval = 1 min\ncall_timeout = 1 h",
+        )
+    )
+    overrides = {("server", "type"): "hpss", ("server", "prefix"): "/hpss/archive"}
+    settings = load(path, {}, overrides)
+    assert settings.backend.own == HpssSettings(
+        auth="/var/hpss/etc/hpss.unix.keytab",
+        sitename="example.com",
+        user="archive",
+        accept_latency=0.5,
+        ping_interval=60,
+        call_timeout=3600,
+        threads=4,
+        data_threads=16,
+        block_size=32 << 20,
+        class_of_service=3,
+        family=0,
+        deep_bind=True,
+    )
+    for each in (settings, load(None, {}, overrides)):
+        path = write(describe(each))
+        assert load(path, {}, {}) == attrs.evolve(each, source=path)
+
+
+@given(strategies.integers(4 * 2**20, 32 * 2**20))
+def test_a_block_size_survives_being_written(value: int) -> None:
+    """From the smallest to the largest."""
+    assert converters.block_size(value) == value
+    assert converters.block_size(converters.format_size(value)) == value
+
+
 # plugins of others
 
 
@@ -423,6 +505,7 @@ class _OtherProvider:
     name: str = "other"
     section: str = "other"
     missing: bool = False
+    local_prefix: bool = True
 
     @property
     def settings_class(self) -> type[Any]:
@@ -523,6 +606,7 @@ class _Sideband:
     name: str = "hsmsideband"
     section: str = "hsm_sideband"
     settings_class: type[Any] = SidebandSettings
+    local_prefix: bool = True
 
 
 def test_settings_travel_through_a_pipe(tmp_path: Path) -> None:

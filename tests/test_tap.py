@@ -18,7 +18,7 @@ from twisted.python import usage
 from zope.interface.verify import verifyObject
 
 from pacarchive import cli, tap
-from pacarchive.config import MemorySettings, PosixSettings, describe, load
+from pacarchive.config import HpssSettings, MemorySettings, PosixSettings, describe, load
 from pacarchive.interfaces import IBackendProvider
 
 if TYPE_CHECKING:
@@ -121,7 +121,8 @@ def test_the_command_line_beats_file_and_environment(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["-t", "hpss"], "[server] type: this installation has no backend 'hpss'; it has memory, posix"),
+        (["-t", "sam"], "[server] type: this installation has no backend 'sam'; it has hpss, memory, posix"),
+        (["-t", "hpss", "--prefix", "hpss"], "[server] prefix: hpss is no absolute path"),
         (["--prefix", "/no/such"], "[server] prefix: /no/such is no existing directory"),
         (["--workers", "many"], "[server] workers: 'many' is no whole number"),
         (["-p", "65536"], "--port: '65536' is not a number from 0 to 65535"),
@@ -182,7 +183,8 @@ def test_twistd_knows_the_command_and_its_options() -> None:
 @pytest.mark.parametrize(
     ("arguments", "environ", "words"),
     [
-        (["-t", "hpss"], {}, "command line: [server] type: this installation has no backend 'hpss'"),
+        (["-t", "sam"], {}, "command line: [server] type: this installation has no backend 'sam'"),
+        (["-t", "hpss"], {}, "settings: [server] prefix: archive is no absolute path"),
         ([], {"PAI_PREFIX": "/no/such"}, "PAI_PREFIX: [server] prefix: /no/such is no existing directory"),
         (["-c", "site.ini"], {}, "site.ini: [server] prefx: unknown key; did you mean prefix?"),
     ],
@@ -197,6 +199,28 @@ def test_twistd_exits_with_2_for_a_bad_configuration(
     assert done.stdout == ""
     assert done.stderr.startswith(f"pacarchive: {words}")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("_hpss", "the HPSS client extension is not built: install pacarchive with HPSS_ROOT naming the SDK"),
+        ("_cffi_backend", "the HPSS client extension needs cffi: install pacarchive[hpss]"),
+    ],
+)
+def test_twistd_exits_with_2_where_the_backend_lacks_its_library(
+    tmp_path: Path, module: str, words: str, workers: str
+) -> None:
+    """One line that says what is missing, once, before there are processes or logs."""
+    (tmp_path / f"{module}.py").write_text("raise ModuleNotFoundError")
+    done = run(
+        *(*TWISTD, "-n", "pacarchive", "-t", "hpss", "--prefix", "/archive", "-p", "0", "--workers", workers),
+        PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}",
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"pacarchive: backend hpss: {words}\n"
+    assert not (tmp_path / "twistd.pid").exists()
 
 
 def test_finding_the_plugins_imports_nothing_heavy() -> None:
@@ -227,7 +251,9 @@ def test_our_plugins() -> None:
     assert {each.section: each.settings_class for each in providers.values()} == {
         "posix": PosixSettings,
         "memory": MemorySettings,
+        "hpss": HpssSettings,
     }
+    assert {name for name, each in providers.items() if not each.local_prefix} == {"hpss"}
     for each in providers.values():
         assert verifyObject(IBackendProvider, each)
         assert verifyObject(IPlugin, each)

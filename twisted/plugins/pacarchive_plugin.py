@@ -18,6 +18,14 @@ posix = BackendProvider(
     make_name="pacarchive.backends.posix:make",
 )
 
+hpss = BackendProvider(
+    name="hpss",
+    section="hpss",
+    settings_name="pacarchive.config:HpssSettings",
+    make_name="pacarchive.backends.hpss:make",
+    local_prefix=False,
+)
+
 memory = BackendProvider(
     name="memory",
     section="memory",

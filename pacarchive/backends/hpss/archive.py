@@ -1,0 +1,210 @@
+"""An archive in HPSS: the reactor's half.
+
+    pool         for                                                          held up by
+    hpss         status and removing                                          nothing but the core server
+    hpss-data    opening, reading, writing and moving                         movers
+    hpss-recall  asking for stages                                            a core server that is full of them
+    hpss-ping    pings                                                        nothing but the core server
+
+None can starve another: a file that a mover does not deliver holds up no status of another, and no ping.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+from uuid import UUID
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from pacarchive import errors
+from pacarchive.backends.hpss.monitor import CoreServerMonitor
+from pacarchive.backends.hpss.openfile import OpenFile
+from pacarchive.backends.hpss.pool import HpssPool
+from pacarchive.backends.hpss.publish import move_into, remove, resolve
+from pacarchive.backends.hpss.recall import BATCH_MOST, Stager
+from pacarchive.backends.hpss.residency import Residency, residency_of
+from pacarchive.backends.hpss.session import session_of
+from pacarchive.backends.hpss.transfer import HELD_MOST, HeldFile, IncomingFile, Storing, StreamedFile, read_part
+from pacarchive.backends.hpss.tree import HpssTree
+from pacarchive.backends.hpss.words import translating
+from pacarchive.config import BackendSettings, HpssSettings
+from pacarchive.digests import PRIMARY
+from pacarchive.interfaces import IArchiveBackend, IIncomingFile, IRecaller, IStoredFile
+from pacarchive.model import FileStatus, Health, RecallProgress, TapeLocation, WriteConditions
+from pacarchive.threads import BlockingPool
+
+_RECALL_THREADS = 4
+_RETRY_OFFLINE = 60
+"""Seconds; a mount and a seek."""
+
+_LOGOUT_MAY_TAKE = 5.0
+
+_log = Logger()
+
+
+@implementer(IArchiveBackend, IRecaller)
+class HpssArchive(Service):
+    """
+    An L{IArchiveBackend} over an L{HpssTree}.
+
+    @param reactor: The reactor.
+    @param settings: The settings, with L{HpssSettings} as their own.
+    """
+
+    name = "backend"
+
+    def __init__(self, reactor: Any, settings: BackendSettings) -> None:
+        own: HpssSettings = settings.own
+        prefix = str(settings.prefix)
+        self._reactor = reactor
+        self._session = session_of(own.user, own.auth)
+        self._tree = HpssTree(self._session, prefix, [str(root) for root in settings.move_roots])
+        self._names = HpssPool(reactor, "hpss", own.threads, own.call_timeout)
+        self._data = HpssPool(reactor, "hpss-data", own.data_threads, own.call_timeout)
+        self._recalls = HpssPool(reactor, "hpss-recall", _RECALL_THREADS, own.call_timeout)
+        self._monitor = CoreServerMonitor(
+            reactor, self._session, own.sitename, own.ping_interval, own.accept_latency, self._clear_up
+        )
+        self._algorithms = {PRIMARY, *settings.digests}
+        self._storing = Storing(
+            self._tree, self._data, own.block_size, own.class_of_service or None, own.family or None
+        )
+        self._stager = Stager(self._tree)
+        self._pools = (self._names, self._data, self._recalls)
+        self._login = BlockingPool(reactor, "hpss-login", 1)
+        self._logged_in = False
+
+    def startService(self) -> Deferred[None]:
+        """Log in, and open the archive."""
+        super().startService()
+        return Deferred.fromCoroutine(self._start())
+
+    def stopService(self) -> Deferred[None]:
+        """Log out, unless calls are stuck in the library; those are left behind."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _start(self) -> None:
+        self._login.start()
+        await self._login.call(self._session.open)
+        self._logged_in = True
+        await self._login.call(self._tree.prepare)
+        await self._login.call(resolve_move_roots, self._tree)
+        for pool in self._pools:
+            await pool.start()
+        await self._monitor.start()
+
+    async def _stop(self) -> None:
+        self._monitor.stop()
+        await gatherResults([Deferred.fromCoroutine(pool.stop()) for pool in self._pools])
+        if self._logged_in:
+            self._logged_in = False
+            # A call that is stuck may hold what logging out waits for.
+            if not any(pool.stuck for pool in self._pools):
+                logout = self._login.call(self._session.close).addTimeout(_LOGOUT_MAY_TAKE, self._reactor)
+                await logout.addErrback(_logout_failed)
+        self._login.stop()
+
+    async def receive(
+        self, file_id: int, size: int | None, conditions: WriteConditions, algorithms: Collection[str]
+    ) -> IIncomingFile:
+        self._monitor.require_answering()
+        if not conditions.unconditional:
+            await self._names.run(self._tree.check, file_id, conditions)
+        return IncomingFile(self._storing, file_id, size, conditions, self._algorithms.union(algorithms))
+
+    async def open(self, file_id: int) -> IStoredFile:
+        self._monitor.require_answering()
+        return await self._data.run(self._open, file_id)
+
+    async def status(self, file_id: int) -> FileStatus:
+        self._monitor.require_answering()
+        return await self._names.run(self._tree.status, file_id)
+
+    async def move(self, file_id: int, source: str, conditions: WriteConditions) -> FileStatus:
+        self._monitor.require_answering()
+        return await self._data.run(move_into, self._tree, file_id, source, conditions)
+
+    async def remove(self, file_id: int, conditions: WriteConditions) -> None:
+        self._monitor.require_answering()
+        await self._names.run(remove, self._tree, file_id, conditions)
+
+    async def health(self) -> Health:
+        if trouble := self._monitor.trouble:
+            return Health(False, f"HPSS: {trouble}")
+        if exhausted := [pool.name for pool in self._pools if pool.exhausted]:
+            return Health(False, f"HPSS: too many calls do not come back: {', '.join(exhausted)}")
+        return Health(True, f"HPSS: the core server answers in {self._monitor.latency * 1000:.0f} ms")
+
+    @property
+    def batch_limit(self) -> int:
+        return BATCH_MOST if self._stager.batches else 1
+
+    async def locate(self, file_ids: Sequence[int]) -> dict[int, TapeLocation | None]:
+        self._monitor.require_answering()
+        return await self._recalls.run(self._stager.locate, file_ids)
+
+    async def recall(self, request: UUID, file_ids: Sequence[int]) -> dict[int, RecallProgress]:
+        self._monitor.require_answering()
+        return await self._recalls.run(self._stager.recall, request, file_ids)
+
+    async def poll(self, request: UUID, file_ids: Sequence[int]) -> dict[int, RecallProgress]:
+        self._monitor.require_answering()
+        return await self._recalls.run(self._stager.poll, request, file_ids)
+
+    async def cancel(self, request: UUID, file_ids: Sequence[int]) -> frozenset[int]:
+        """HPSS has no call for it: what it was asked to stage, it stages."""
+        return frozenset()
+
+    async def release(self, file_id: int) -> None:
+        """HPSS purges by its own policy, by the time of the last access."""
+
+    def _clear_up(self) -> None:
+        if self._tree.has_left_over:
+            self._names.run_unattended(self._tree.drop_left_over)
+
+    def _open(self, file_id: int) -> IStoredFile:
+        """Open the version that is described: it may be replaced between the two, or removed."""
+        status, found = self._tree.described(file_id)
+        while True:
+            if residency_of(found.size, found.levels) is Residency.ARCHIVED:
+                raise errors.Offline(
+                    "The file is on tape; it has to be recalled first.", job=None, retry_after=_RETRY_OFFLINE
+                )
+            file = self._open_file(status.path, found.file_id)
+            try:
+                status, now = self._tree.described(file_id)
+                if now.file_id == found.file_id:
+                    if file is None:
+                        raise errors.BackendUnavailable("The storage knows the file, and cannot open it.")
+                    if status.size <= HELD_MOST:
+                        return HeldFile(self._tree, self._data, status, bytes(read_part(file, 0, status.size)))
+                    streamed, file = StreamedFile(self._tree, self._data, status, file, self._storing.block), None
+                    return streamed
+                found = now
+            finally:
+                if file is not None:
+                    file.close()
+
+    def _open_file(self, path: str, identity: int) -> OpenFile | None:
+        """C{None}: there is none any more."""
+        try:
+            with translating("Can't open hpss file"):
+                return OpenFile.read_only(self._session, path, identity)
+        except errors.NotFound:
+            return None
+
+
+def _logout_failed(failure: Failure) -> None:
+    _log.warn("HPSS: not logged out: {reason}", reason=failure.getErrorMessage())
+
+
+def resolve_move_roots(tree: HpssTree) -> None:
+    """Follow the symbolic links in the move roots, as those of the sources are followed."""
+    with translating("Can't move hpss file"):
+        tree.move_roots = tuple(resolve(tree, root)[0] for root in tree.move_roots)

@@ -1,0 +1,105 @@
+"""Digests as user-defined attributes of HPSS, in the form that hpsssum, HSI and Globus read and write.  Pure.
+
+One digest has its place in that form, and the archive's primary one takes it; the others are listed in an attribute of
+the archive's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pacarchive.digests import ALGORITHMS, PRIMARY, Digests
+
+_ROOT = "/hpss/user/cksum/"
+_VALID = "Valid"
+
+STANDARD_KEYS = tuple(_ROOT + name for name in ("algorithm", "checksum", "filesize", "state"))
+"""What a reader needs of the common form; every writer of it sets these."""
+
+OTHERS_KEY = "/hpss/user/pacarchive/digests"
+"""
+C{"beside=<checksum> md5=<hex> adler32=<hex>"}: further digests of the bytes whose checksum the common form tells.  When
+another program stores another checksum there, these are out of date.
+"""
+
+_BESIDE = "beside"
+
+
+def to_attributes(digests: Digests, size: int, now: int) -> dict[str, str]:
+    """
+    Put digests into attributes.
+
+    @param digests: The primary one, and perhaps others.
+    @param size: Of the file, in bytes.
+    @param now: Seconds since the epoch.
+    """
+    return {
+        _ROOT + "algorithm": PRIMARY,
+        _ROOT + "checksum": digests[PRIMARY].hex(),
+        _ROOT + "lastupdate": str(now),
+        _ROOT + "errors": "0",
+        _ROOT + "state": _VALID,
+        _ROOT + "app": "pacarchive",
+        _ROOT + "filesize": str(size),
+        OTHERS_KEY: _listed(digests[PRIMARY].hex(), {name: digests[name] for name in digests if name != PRIMARY}),
+    }
+
+
+def added(values: Mapping[str, str], digests: Digests, size: int, now: int) -> dict[str, str]:
+    """
+    What to set so that a file has further digests; a checksum that another program stored stays as it is.
+
+    @param values: The attributes that the file has.
+    @param digests: With the primary one.
+    """
+    if not _is_valid(values, size):
+        return to_attributes(digests, size, now)
+    others = {**from_attributes(values, size), **digests}
+    others.pop(_algorithm(values), None)
+    return {OTHERS_KEY: _listed(_checksum(values), others)}
+
+
+def from_attributes(values: Mapping[str, str], size: int) -> dict[str, bytes]:
+    """
+    Read digests out of attributes, whoever wrote them.
+
+    @param size: The file's size now: digests of another size are of another content.
+    @return: Those that can be believed and understood.
+    """
+    if not _is_valid(values, size):
+        return {}
+    others = [item.partition("=")[::2] for item in values.get(OTHERS_KEY, "").split()]
+    found = [(_algorithm(values), _checksum(values))]
+    if (_BESIDE, _checksum(values)) in others:
+        found += others
+    digests = {}
+    for algorithm, text in found:
+        try:
+            digest = bytes.fromhex(text)
+        except ValueError:
+            continue
+        if algorithm in ALGORITHMS and len(digest) == len(ALGORITHMS[algorithm]().digest()):
+            digests[algorithm] = digest
+    return digests
+
+
+def _is_valid(values: Mapping[str, str], size: int) -> bool:
+    return (
+        values.get(_ROOT + "state", "").lower() == _VALID.lower()
+        and values.get(_ROOT + "filesize") == str(size)
+        and bool(_checksum(values))
+    )
+
+
+def _algorithm(values: Mapping[str, str]) -> str:
+    """By our name for it; other programs write C{"SHA1"} as well."""
+    return values.get(_ROOT + "algorithm", "").lower().replace("-", "")
+
+
+def _checksum(values: Mapping[str, str]) -> str:
+    return values.get(_ROOT + "checksum", "").lower()
+
+
+def _listed(checksum: str, digests: Digests) -> str:
+    items = [(name, digest.hex()) for name, digest in sorted(digests.items())]
+    return " ".join(f"{name}={text}" for name, text in [(_BESIDE, checksum), *items])

@@ -1,0 +1,197 @@
+"""Open files of HPSS.
+
+A descriptor of the client library does not outlive a login, and a call on it may not come back for hours.  An
+L{OpenFile} lasts through new logins, and is closed when nothing uses it any more.
+
+Everything here blocks and is called in pool threads.
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from twisted.logger import Logger
+
+from pacarchive.backends.hpss import client
+from pacarchive.backends.hpss.client import HpssError
+from pacarchive.backends.hpss.session import Session
+
+_log = Logger()
+_CLOSED = -1
+_ANYWHERE = -1
+
+
+class OpenFile:
+    """
+    A file that is open for reading or for writing.  One thread at a time uses it; any may close it.
+
+    @param session: The login.
+    @param path: Where the file is.
+    @param reopen: Opens it again after a new login, at its start.
+    @ivar offset: Where the next byte is read or written; negative where that is not known.
+    """
+
+    def __init__(self, session: Session, path: str, reopen: Callable[[str], int]) -> None:
+        self._session = session
+        self._path = path
+        self._reopen = reopen
+        self._descriptor = _CLOSED
+        self._in_use = threading.Lock()
+        self._in_call = False
+        self._unwanted = False
+        self.offset = 0
+
+    @classmethod
+    def create(cls, session: Session, path: str, size: int | None, cos: int | None, family: int | None) -> OpenFile:
+        """
+        Make a new file and open it for writing.
+
+        @param size: The expected size in bytes, by which HPSS chooses a class of service.
+        @param cos: The class of service, where it is not to be chosen.
+        @param family: The file family, where it is to have one.
+        """
+        file = cls(session, path, client.open_write)
+        file._open(lambda: client.create(path, size=size, cos=cos, family=family))
+        return file
+
+    @classmethod
+    def read_only(cls, session: Session, path: str, identity: int) -> OpenFile:
+        """
+        Open a file for reading, without staging it.
+
+        @param identity: What HPSS calls the version (C{FileId}); after a new login no other is read.
+        """
+
+        def reopen(path: str) -> int:
+            descriptor = client.open_read(path)
+            try:
+                if client.attributes(path).file_id != identity:
+                    raise HpssError("hpss_Open", -errno.ENXIO, "the file was replaced while it was being read")
+            except BaseException:
+                client.close(descriptor)
+                raise
+            return descriptor
+
+        file = cls(session, path, reopen)
+        file._open(lambda: client.open_read(path))
+        return file
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """
+        Fill a buffer.
+
+        @raise HpssError: The file could not be read, or has no such bytes.
+        """
+
+        def read(done: int) -> int:
+            with self._calling() as descriptor:
+                position = offset + done
+                going = None if position == self.offset else position
+                self.offset = _ANYWHERE  # should it fail
+                count = client.read_into(descriptor, going, buffer[done:])
+                self.offset = position + count
+                return count
+
+        with self._using():
+            done = 0
+            while done < len(buffer):
+                if not (count := self._session.call(read, done)):
+                    raise HpssError("hpss_Read", -errno.EIO, f"the file ends after {offset + done} bytes")
+                done += count
+
+    def write(self, data: memoryview) -> None:
+        """
+        Append; a short write of the library is gone on with.
+
+        @raise HpssError: It failed; some of the bytes may be written.
+        """
+
+        def write(rest: memoryview) -> int:
+            with self._calling() as descriptor:
+                count = client.write(descriptor, rest)
+                self.offset += count
+                return count
+
+        with self._using():
+            while data:
+                if not (count := self._session.call(write, data)):
+                    raise HpssError("hpss_Write", -errno.EIO, "no byte was taken")
+                data = data[count:]
+
+    def finish(self) -> None:
+        """
+        Make what was written durable, and close.
+
+        @raise HpssError: It is not known to be durable.
+        """
+
+        def sync_and_close() -> None:
+            with self._calling() as descriptor:
+                if "fsync" in client.FEATURES:
+                    client.fsync(descriptor)
+                self._descriptor = _CLOSED
+                client.close(descriptor)
+
+        with self._using():
+            self._session.call(sync_and_close)
+
+    def close(self) -> None:
+        """Close, or see to it that the call which still uses the file does so when it ends.  Raises nothing."""
+        self._unwanted = True
+        if not self._in_use.acquire(blocking=False):
+            return
+        try:
+            self._session.call(self.drop_descriptor)
+        except HpssError as error:
+            _log.warn("HPSS: {path} could not be closed: {error}", path=self._path, error=error)
+        finally:
+            self._session.forget(self)
+            self._in_use.release()
+
+    def drop_descriptor(self) -> None:
+        """
+        Close the descriptor, unless a call is stuck that uses it.  Within a call of the session, or when it is about to
+        log in anew; the next use opens the file again.
+
+        @raise HpssError: It could not be closed.
+        """
+        if not self._in_call:
+            descriptor, self._descriptor = self._descriptor, _CLOSED
+            if descriptor != _CLOSED:
+                client.close(descriptor)
+
+    def _open(self, opening: Callable[[], int]) -> None:
+        def adopt() -> None:
+            self._descriptor = opening()
+
+        self._session.remember(self)
+        try:
+            self._session.call(adopt)
+        except BaseException:
+            self._session.forget(self)
+            raise
+
+    @contextmanager
+    def _using(self) -> Iterator[None]:
+        try:
+            with self._in_use:
+                yield
+        finally:
+            if self._unwanted:
+                self.close()
+
+    @contextmanager
+    def _calling(self) -> Iterator[int]:
+        """The descriptor, for the time of a call of the session: no new login comes in between."""
+        self._in_call = True
+        try:
+            if self._descriptor == _CLOSED:
+                self._descriptor = self._reopen(self._path)
+                if self.offset > 0:
+                    client.seek(self._descriptor, self.offset)
+            yield self._descriptor
+        finally:
+            self._in_call = False

@@ -1,0 +1,335 @@
+"""Adding, moving and removing files of an L{HpssTree}: the order of steps behind an acknowledgement.
+
+    temporary name -> data -> hpss_Fsync, hpss_Close -> size compared -> digests as attributes -> mtime -> mode 0444
+    -> hpss_Rename over the old version, or hpss_Link under a name that must be free -> answer
+
+The target is never opened for writing: what is there stays whole until HPSS exchanges the name.  A crash anywhere
+leaves the old state or the new one; the temporary that it may leave as well is swept.
+
+Everything here blocks and is called in pool threads.
+"""
+
+from __future__ import annotations
+
+import errno
+import posixpath
+from collections.abc import Callable
+
+from twisted.logger import Logger
+
+from pacarchive import errors
+from pacarchive.backends.hpss import client
+from pacarchive.backends.hpss.client import Attributes, HpssError, Kind
+from pacarchive.backends.hpss.openfile import OpenFile
+from pacarchive.backends.hpss.residency import Residency, residency_of
+from pacarchive.backends.hpss.tree import HIDDEN, HpssTree, unless_there
+from pacarchive.backends.hpss.words import translating
+from pacarchive.digests import PRIMARY, Buffer, Digests, Hasher
+from pacarchive.model import FileStatus, Overwrite, WriteConditions
+
+FILE_MODE = 0o444
+_DIRECTORY_MODE = 0o755
+_LINKS_MOST = 40
+_COMPARED_BLOCK = 8 << 20
+_FARTHEST_TIME = 2**32 - 1  # hpss: timestamp_sec_t is unsigned and has 32 bits
+_MOVING = "Can't move hpss file"
+_DENIED = f"{_MOVING} with error: [Errno 13] Permission denied"
+
+_log = Logger()
+
+
+class Draft:
+    """
+    A file that is not published yet.
+
+    @param tree: Where it is going to be.
+    @param size: The expected size in bytes, if it is known.
+    @param block: How much is written at a time.
+    @param cos: The class of service; C{None} lets HPSS choose by the size.
+    @param family: The file family, if it is to have one.
+    """
+
+    def __init__(self, tree: HpssTree, size: int | None, block: int, cos: int | None, family: int | None) -> None:
+        self._tree = tree
+        self._path = tree.new_temporary()
+        self._buffer = memoryview(bytearray(block if size is None else max(1, min(block, size))))
+        self._filled = 0
+        self._size = 0
+        self._published = False
+        with translating("Can't open hpss file", absent=errors.BackendUnavailable):
+            try:
+                self._file = OpenFile.create(tree.session, self._path, size, cos, family)
+            except HpssError:
+                tree.drop(self._path)  # an answer that was lost does not mean that nothing was made
+                raise
+
+    def write(self, data: Buffer) -> None:
+        """
+        Append.
+
+        @raise errors.NoSpace: The storage is full; likewise other L{errors.ArchiveError}.
+        """
+        view = memoryview(data)
+        while view:
+            count = min(len(view), len(self._buffer) - self._filled)
+            self._buffer[self._filled : self._filled + count] = view[:count]
+            self._filled += count
+            view = view[count:]
+            if self._filled == len(self._buffer):
+                self._flush()
+
+    def commit(self, file_id: int, mtime: float | None, digests: Digests, conditions: WriteConditions) -> FileStatus:
+        """
+        Complete the file, make it durable, and publish it.  L{discard} must follow in any case.
+
+        @param mtime: Seconds since the epoch, of which HPSS keeps whole ones; C{None} keeps the time of the last write.
+        @return: The status of the published version.
+        """
+        if mtime is not None and not 0 <= mtime <= _FARTHEST_TIME:
+            raise errors.InvalidRequest("HPSS keeps times from 1970 to 2106 only.")
+        self._flush()
+        session = self._tree.session
+        with translating("Can't write hpss file", absent=errors.BackendUnavailable):
+            self._file.finish()
+            stored = session.call(client.attributes, self._path).size
+            if stored != self._size:
+                raise errors.BackendUnavailable(f"HPSS kept {stored} of {self._size} bytes.")
+            self._tree.store_digests(self._path, digests, self._size)
+            if mtime is not None:
+                when = max(1, int(mtime))  # zero stands for a time that is not set
+                session.call(client.utime, self._path, when, when)
+            session.call(client.chmod, self._path, FILE_MODE)
+            status = publish(self._tree, self._path, file_id, digests, conditions)
+        self._published = True
+        return status
+
+    def discard(self) -> None:
+        """Release the file; if it was not published, it is gone.  Raises nothing."""
+        self._file.close()
+        if not self._published:
+            self._tree.drop(self._path)
+
+    close = discard
+
+    def _flush(self) -> None:
+        with translating("Can't write hpss file", absent=errors.BackendUnavailable):
+            self._file.write(self._buffer[: self._filled])
+        self._size += self._filled
+        self._filled = 0
+
+
+def publish(tree: HpssTree, source: str, file_id: int, digests: Digests, conditions: WriteConditions) -> FileStatus:
+    """
+    Give a complete file its place.
+
+    @param source: Its name so far, which is gone afterwards.
+    @param digests: Those that are stored with it, with the primary one for L{Overwrite.IDENTICAL}.
+    @return: The status of the published version: this one, or the one that was kept because it has the same bytes.
+    @raise HpssError: HPSS failed.
+    """
+    session = tree.session
+    mine = session.call(client.attributes, source)
+    with tree.locks.held(file_id):
+        if conditions.unconditional:
+            _place(tree, client.rename, source, file_id)
+        else:
+            while True:
+                current = tree.published(file_id)
+                conditions.require(current)
+                if current is None:
+                    if not _take_free_name(tree, source, file_id, mine.file_id):
+                        continue  # by another machine, since we looked
+                elif conditions.overwrite is Overwrite.IDENTICAL:
+                    _require_same_bytes(tree, current, mine.size, digests)
+                    tree.drop(source, mine.file_id)
+                    return current
+                else:
+                    _place(tree, client.rename, source, file_id)
+                break
+        try:
+            found = tree.attributes(tree.path_of(file_id))
+        except errors.NotFound:  # removed on another machine already
+            found = mine
+    if found.file_id == mine.file_id:
+        mine = found
+        tree.know(mine, digests)
+    return tree.status_of(file_id, mine, digests)
+
+
+def remove(tree: HpssTree, file_id: int, conditions: WriteConditions) -> None:
+    """Remove a file (L{pacarchive.interfaces.IArchiveBackend.remove})."""
+    with translating("Can't remove hpss file"), tree.locks.held(file_id):
+        if conditions.if_match is not None:
+            WriteConditions(if_match=conditions.if_match).require(tree.status(file_id))
+        else:
+            tree.attributes(tree.path_of(file_id))  # a directory is no file
+        tree.session.call(client.unlink, tree.path_of(file_id))
+
+
+def move_into(tree: HpssTree, file_id: int, source: str, conditions: WriteConditions) -> FileStatus:
+    """
+    Publish a file that lies in one of the tree's move roots (L{pacarchive.interfaces.IArchiveBackend.move}).
+
+    It is renamed, never copied: that would recall it.  Digests that its writer stored with it stay valid.
+    """
+    path = locate(tree, source)
+    with translating(_MOVING):
+        found = tree.session.call(client.attributes, path)
+        if found.kind is not Kind.FILE:
+            raise errors.InvalidRequest("Only a regular file can be moved.", reason=_MOVING)
+        if path == tree.path_of(file_id):
+            return tree.status(file_id)
+        digests = dict(tree.stored_digests(path, found.size))
+        if conditions.overwrite is Overwrite.IDENTICAL and PRIMARY not in digests:
+            digests |= computed_digests(tree, path, found)
+        try:
+            status = publish(tree, path, file_id, digests, conditions)
+        except HpssError as error:
+            if error.errno == errno.EXDEV:
+                raise errors.InvalidRequest(
+                    "The source lies in another fileset of HPSS: it cannot be moved here without being copied.",
+                    reason=f"{_MOVING} with error: {error.name} ({error.code})",
+                ) from error
+            raise
+    try:
+        tree.session.call(client.chmod, tree.path_of(file_id), FILE_MODE)
+    except HpssError as error:  # somebody else's; that does not make it less archived
+        _log.warn("HPSS: file {file_id} keeps its mode: {error}", file_id=file_id, error=error)
+        return status
+    return tree.status(file_id)
+
+
+def locate(tree: HpssTree, source: str) -> str:
+    """
+    Resolve the source of a move, and see that it is in one of the move roots.
+
+    @param source: A path from a client.
+    @return: The path without symbolic links.
+    """
+    if "\0" in source or not source.startswith("/"):
+        raise errors.InvalidRequest("The path of the source must be absolute.", reason=_MOVING)
+    with translating(_MOVING):
+        real, missing = resolve(tree, source)
+    hidden = f"{tree.prefix}/{HIDDEN}/"
+    if not any(real.startswith(root.rstrip("/") + "/") for root in tree.move_roots) or f"{real}/".startswith(hidden):
+        raise errors.NotPermitted(
+            "The source of the move is outside the directories from which this archive may take files.", reason=_DENIED
+        )
+    if missing:
+        raise errors.NotFound("The source of the move is not there.", reason=f"{_MOVING} with error: [Errno 2]")
+    return real
+
+
+def resolve(tree: HpssTree, path: str) -> tuple[str, bool]:
+    """
+    Follow the symbolic links of a path.
+
+    @return: The path without them, and whether something on it is missing, so that the rest is as it was given.
+    @raise errors.NotPermitted: The links lead in circles.
+    """
+    done, rest, links = "/", _components(path), 0
+    while rest:
+        name = rest.pop(0)
+        if name == "..":
+            done = posixpath.dirname(done)
+            continue
+        here = posixpath.join(done, name)
+        try:
+            kind = tree.session.call(client.lstat, here).kind
+        except HpssError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+                raise
+            return posixpath.normpath(posixpath.join(here, *rest)), True
+        if kind is not Kind.SYMLINK:
+            done = here
+            continue
+        if (links := links + 1) > _LINKS_MOST:
+            raise errors.NotPermitted("The source of the move cannot be opened.", reason=_DENIED)
+        target = tree.session.call(client.readlink, here)
+        if target.startswith("/"):
+            done = "/"
+        rest = _components(target) + rest
+    return done, False
+
+
+def computed_digests(tree: HpssTree, path: str, found: Attributes) -> dict[str, bytes]:
+    """
+    Read a whole file for its primary digest.
+
+    @raise errors.AlreadyExists: It would have to be recalled for that.
+    """
+    if residency_of(found.size, found.levels) is not Residency.RESIDENT:
+        raise errors.AlreadyExists("The id is taken, and the bytes cannot be compared without recalling a file.")
+    hasher, offset = Hasher([PRIMARY]), 0
+    buffer = memoryview(bytearray(_COMPARED_BLOCK))
+    file = OpenFile.read_only(tree.session, path, found.file_id)
+    try:
+        while offset < found.size:
+            part = buffer[: found.size - offset]
+            file.read_into(offset, part)
+            hasher.update(part)
+            offset += len(part)
+    finally:
+        file.close()
+    return hasher.digests()
+
+
+def _require_same_bytes(tree: HpssTree, current: FileStatus, size: int, digests: Digests) -> None:
+    """
+    @raise errors.AlreadyExists: The published version has other bytes, or that cannot be told.
+    """
+    if current.size == size:
+        stored = current.digests.get(PRIMARY)
+        if stored is None:
+            path = tree.path_of(current.file_id)
+            stored = computed_digests(tree, path, tree.attributes(path))[PRIMARY]
+        if stored == digests[PRIMARY]:
+            return
+    raise errors.AlreadyExists("The id is taken by a file with other bytes.")
+
+
+def _take_free_name(tree: HpssTree, source: str, file_id: int, identity: int) -> bool:
+    """HPSS decides whether the name is free: also when somebody on another machine wants it."""
+    try:
+        _place(tree, client.link, source, file_id)
+    except HpssError as error:
+        if error.errno == errno.EEXIST:
+            return False
+        raise
+    tree.drop(source, identity)
+    return True
+
+
+def _place(tree: HpssTree, call: Callable[[str, str], None], source: str, file_id: int) -> None:
+    """Rename or link a file to its place; directories are made when it turns out that they are missing."""
+    target = tree.path_of(file_id)
+    try:
+        tree.session.call(call, source, target)
+    except HpssError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        _make_parents(tree, target)
+        tree.session.call(call, source, target)
+
+
+def _make_parents(tree: HpssTree, path: str) -> None:
+    """Make the directories between the prefix, which is never made, and a file."""
+    missing: list[str] = []
+    directory = posixpath.dirname(path)
+    while directory != tree.prefix:
+        try:
+            with unless_there():
+                tree.session.call(client.mkdir, directory, _DIRECTORY_MODE)
+            break
+        except HpssError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            missing.append(directory)
+            directory = posixpath.dirname(directory)
+    for each in reversed(missing):
+        with unless_there():
+            tree.session.call(client.mkdir, each, _DIRECTORY_MODE)
+
+
+def _components(path: str) -> list[str]:
+    return [name for name in path.split("/") if name not in ("", ".")]

@@ -1,0 +1,230 @@
+"""The process's login to HPSS, and the one way to call the client library.
+
+Credentials belong to the process, not to a thread, and expire after weeks.  A new login drops the connections of all
+threads (C{hpss_ClientAPIReset}), so calls and logins exclude each other: calls are the readers of a readers-writer
+lock, a login is its writer.
+
+Everything here blocks and is called in pool threads.
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import ParamSpec, Protocol, TypeVar
+from weakref import WeakValueDictionary
+
+from twisted.logger import Logger
+
+from pacarchive import errors
+from pacarchive.backends.hpss import client
+from pacarchive.backends.hpss.client import HpssError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# A busy or restarting server is waited for briefly; the library's own four times fifteen seconds and more would hold a
+# client that could long have been told to come back.
+_RETRIES = 1
+_BUSY_RETRIES = 1
+_BUSY_DELAY = 1  # seconds
+_TOTAL_DELAY = 5  # seconds
+
+_CALLS_MAY_TAKE = 30.0
+"""How long a new login waits for the calls under way, in seconds; those that are stuck are broken off then."""
+
+_AFTER_A_FAILED_LOGIN = 5.0
+"""Seconds before the next attempt: locked accounts come of insisting."""
+
+_log = Logger()
+
+
+_changing = threading.Lock()
+_logged_in: Session | None = None
+_sessions: WeakValueDictionary[tuple[str, str], Session] = WeakValueDictionary()
+
+
+def session_of(principal: str, keytab: str) -> Session:
+    """
+    The session of this process for a principal.
+
+    @param keytab: The path of the key table file.
+    """
+    with _changing:
+        return _sessions.setdefault((principal, keytab), Session(principal, keytab))
+
+
+class Descriptor(Protocol):
+    """Something that belongs to a login."""
+
+    def drop_descriptor(self) -> None:
+        """Give up what belongs to the login; called while no call is under way but stuck ones."""
+
+
+class Session:
+    """
+    A login, renewed when it has expired.  The library knows one at a time: get it with L{session_of}.
+
+    @param principal: Who logs in.
+    @param keytab: The path of the key table file.
+    @param monotonic: The time, for waiting.
+    @ivar generation: How many logins there were.
+    """
+
+    def __init__(self, principal: str, keytab: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._principal = principal
+        self._keytab = keytab
+        self._monotonic = monotonic
+        self._changed = threading.Condition()
+        self._holders = 0
+        self._calls = 0
+        self._renewing = False
+        self._refused: tuple[float, HpssError] | None = None
+        self._descriptors: set[Descriptor] = set()
+        self.generation = 0
+
+    def open(self) -> None:
+        """
+        Log in, unless somebody in this process has opened this session already.
+
+        @raise errors.BackendUnavailable: HPSS refuses, or does not answer.
+        """
+        global _logged_in
+        with _changing:
+            if _logged_in not in (None, self):
+                raise errors.BackendUnavailable("HPSS: this process is logged in as somebody else")
+            if not self._holders:
+                client.configure(
+                    retries=_RETRIES, busy_retries=_BUSY_RETRIES, busy_delay=_BUSY_DELAY, total_delay=_TOTAL_DELAY
+                )
+                try:
+                    client.login(self._principal, self._keytab)
+                except HpssError as error:
+                    raise errors.BackendUnavailable(f"HPSS: {self._principal} cannot log in with {self._keytab}: {error}") from error
+                _logged_in = self
+                self._refused = None
+                self.generation += 1
+            self._holders += 1
+
+    def close(self) -> None:
+        """The opposite of L{open}: the last one logs out.  Nothing of the caller's is under way any more."""
+        global _logged_in
+        with _changing:
+            self._holders -= 1
+            if not self._holders:
+                _logged_in = None
+                client.logout()
+
+    def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """
+        Call the client library.
+
+        @param function: One of L{client}'s.  It is called again when the login had expired.
+        @raise HpssError: It failed.
+        """
+        generation = self._enter()
+        try:
+            return function(*args, **kwargs)
+        except HpssError as error:
+            if not _may_mean_expiry(error):
+                raise
+            refusal = error
+        finally:
+            self._leave()
+        if not self._has_expired(generation):
+            raise refusal
+        self._renew(generation)
+        generation = self._enter()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            self._leave()
+
+    def remember(self, descriptor: Descriptor) -> None:
+        """Tell it before the next login that its time is over."""
+        with self._changed:
+            self._descriptors.add(descriptor)
+
+    def forget(self, descriptor: Descriptor) -> None:
+        """The opposite of L{remember}."""
+        with self._changed:
+            self._descriptors.discard(descriptor)
+
+    def _enter(self) -> int:
+        while True:
+            with self._changed:
+                while self._renewing:
+                    self._changed.wait()
+                if self._refused is None:
+                    self._calls += 1
+                    return self.generation
+                generation = self.generation
+            self._renew(generation)  # without a login, the library would wait for one
+
+    def _leave(self) -> None:
+        with self._changed:
+            self._calls -= 1
+            self._changed.notify_all()
+
+    def _has_expired(self, generation: int) -> bool:
+        """Tell a file that is not ours from a login that is none any more: they have the same error number."""
+        # Asked of a login that somebody has renewed meanwhile, the question would be another.
+        entered = self._enter()
+        try:
+            if entered != generation:
+                return True
+            client.stat("/")
+        except HpssError as error:
+            return _may_mean_expiry(error)
+        finally:
+            self._leave()
+        return False
+
+    def _renew(self, expired: int) -> None:
+        """
+        Log in anew, unless somebody else already has.
+
+        @param expired: The generation that has expired.
+        @raise HpssError: HPSS refuses.
+        """
+        with self._changed:
+            while self._renewing:
+                self._changed.wait()
+            if self.generation != expired:
+                return
+            if self._refused is not None and self._monotonic() < self._refused[0] + _AFTER_A_FAILED_LOGIN:
+                error = self._refused[1]  # a new one each time: its traceback keeps alive what its callers hold
+                raise HpssError(error.call, error.code, error.detail, name=error.name)
+            self._renewing = True
+            deadline = self._monotonic() + _CALLS_MAY_TAKE
+            while self._calls and (left := deadline - self._monotonic()) > 0:
+                self._changed.wait(left)
+            stuck = self._calls
+        try:
+            _log.info("HPSS: the login has expired; logging in anew ({stuck} calls broken off)", stuck=stuck)
+            self._drop_descriptors()
+            client.logout()
+            client.login(self._principal, self._keytab)
+            self._refused = None
+            self.generation += 1
+        except HpssError as error:
+            self._refused = self._monotonic(), error
+            _log.error("HPSS: the new login failed: {error}", error=error)
+            raise
+        finally:
+            with self._changed:
+                self._renewing = False
+                self._changed.notify_all()
+
+    def _drop_descriptors(self) -> None:
+        # Before the library forgets them: their numbers are given out again afterwards.
+        for descriptor in list(self._descriptors):
+            with suppress(HpssError):  # of a login that is none any more
+                descriptor.drop_descriptor()
+
+
+def _may_mean_expiry(error: HpssError) -> bool:
+    return error.security or error.errno == errno.EACCES

@@ -1,0 +1,283 @@
+"""The archive's part of the HPSS name space: which file has which id, and what is known of it.
+
+Everything here blocks and is called in pool threads.  L{pacarchive.backends.hpss.publish} adds, moves and removes.
+"""
+
+from __future__ import annotations
+
+import errno
+import posixpath
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+from twisted.logger import Logger
+
+from pacarchive import errors
+from pacarchive.backends.hpss import client
+from pacarchive.backends.hpss.checksums import OTHERS_KEY, STANDARD_KEYS, added, from_attributes, to_attributes
+from pacarchive.backends.hpss.client import Attributes, HpssError, Kind
+from pacarchive.backends.hpss.locks import IdLocks
+from pacarchive.backends.hpss.residency import locality_of
+from pacarchive.backends.hpss.session import Session
+from pacarchive.backends.hpss.temporaries import is_left_over, starting_time, this_writer
+from pacarchive.backends.hpss.words import translating
+from pacarchive.digests import Digests
+from pacarchive.ids import id_to_path
+from pacarchive.model import FileStatus, WriteConditions
+
+HIDDEN = ".pacarchive"
+"""The archive's own directory below the prefix; no id maps into it."""
+
+_PRIVATE_MODE = 0o700
+_KNOWN_DIGESTS = 16384
+
+_NO_DIGESTS = frozenset(
+    {errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EACCES, errno.EINVAL, errno.ERANGE, errno.EMSGSIZE}
+)
+"""The site has no attributes, or has them and we cannot make anything of these; anything else is passing trouble."""
+
+_log = Logger()
+
+
+class HpssTree:
+    """
+    The files of one archive.
+
+    @param session: The login that everything is done with.
+    @param prefix: The archive's root, an absolute path in HPSS.
+    @param move_roots: Directories in HPSS that files may be moved from.
+    @ivar session: The same.
+    @ivar locks: Guard what must be seen and done as one step.
+    @ivar temporaries: The directory of the files that are not complete.
+    @ivar move_roots: The same, symbolic links resolved, once L{prepare} has been called.
+    """
+
+    def __init__(self, session: Session, prefix: str, move_roots: Sequence[str]) -> None:
+        self.session = session
+        self.prefix = prefix.rstrip("/")
+        self.locks = IdLocks(self.prefix)
+        self.temporaries = f"{self.prefix}/{HIDDEN}"
+        self.move_roots = tuple(move_roots)
+        # Digests by what identifies a version; each look-up is a transaction in the core server's database.
+        self._known: dict[tuple[int, int, int], Digests] = {}
+        self._left_over: dict[str, int | None] = {}
+        self._left_over_lock = threading.Lock()
+
+    def prepare(self) -> None:
+        """
+        See that the archive is there, make its hidden directory, and sweep that.
+
+        @raise errors.BackendUnavailable: It is not, with words for the operator.
+        """
+        self._writer = this_writer()  # not before: twistd forks on the way here
+        self.locks.check()
+        try:
+            if self.session.call(client.stat, self.prefix or "/").kind is not Kind.DIRECTORY:
+                raise errors.BackendUnavailable(f"HPSS: {self.prefix} is no directory")
+            with unless_there():
+                self.session.call(client.mkdir, self.temporaries, _PRIVATE_MODE)
+            self._sweep()
+        except HpssError as error:
+            raise errors.BackendUnavailable(f"HPSS: the prefix {self.prefix or '/'} cannot be used: {error}") from error
+
+    def path_of(self, file_id: int) -> str:
+        """The place of an id."""
+        return self.prefix + id_to_path(file_id)
+
+    # describing
+
+    def status(self, file_id: int) -> FileStatus:
+        """
+        The published version.
+
+        @raise errors.NotFound: There is none.
+        """
+        return self.described(file_id)[0]
+
+    def published(self, file_id: int) -> FileStatus | None:
+        """The published version, if there is one."""
+        try:
+            return self.status(file_id)
+        except errors.NotFound:
+            return None
+
+    def described(self, file_id: int) -> tuple[FileStatus, Attributes]:
+        """
+        The published version in our words and in those of HPSS, both of one moment.
+
+        @raise errors.NotFound: There is none.
+        """
+        path = self.path_of(file_id)
+        found = self.attributes(path)
+        while (digests := self._known.get(_version(found))) is None:
+            before = found
+            self._refuse_link(path)
+            with translating("Can't open hpss file"):
+                digests = self.stored_digests(path, found.size)
+            # Digests are read by name: were they those of the version that was there before?
+            found = self.attributes(path)
+            if _version(found) == _version(before):
+                self.know(found, digests)
+                break
+        return self.status_of(file_id, found, digests), found
+
+    def attributes(self, path: str) -> Attributes:
+        """
+        What HPSS knows of a regular file.
+
+        @raise errors.NotFound: There is none; anything else under the name is none either.
+        """
+        with translating("Can't open hpss file"):
+            found = self.session.call(client.attributes, path)
+        if found.kind is not Kind.FILE:
+            raise errors.NotFound("No file has this id.")
+        return found
+
+    def status_of(self, file_id: int, found: Attributes, digests: Digests) -> FileStatus:
+        """Describe a version."""
+        levels = [level for level in found.levels if level.medium]
+        return FileStatus(
+            file_id=file_id,
+            path=self.path_of(file_id),
+            size=found.size,
+            mtime=float(found.mtime),
+            ctime=float(found.ctime),
+            bytes_per_level=tuple(level.bytes for level in levels),
+            media=tuple(level.medium for level in levels),
+            locality=locality_of(found.size, levels),
+            digests=digests,
+            generation=f"{found.file_id:x}-{found.size:x}-{found.mtime:x}-{found.ctime:x}",
+        )
+
+    def check(self, file_id: int, conditions: WriteConditions) -> None:
+        """Refuse early what publishing would refuse."""
+        if not conditions.unconditional:
+            conditions.require(self.published(file_id))
+
+    def _refuse_link(self, path: str) -> None:
+        # HPSS follows symbolic links, and they lead anywhere.  Versions whose digests are known have been looked at.
+        with translating("Can't open hpss file"):
+            if self.session.call(client.lstat, path).kind is not Kind.FILE:
+                raise errors.NotFound("No file has this id.")
+
+    # digests
+
+    def stored_digests(self, path: str, size: int) -> Digests:
+        """
+        The digests in the attributes of a file of a given size, whoever wrote them; none where there are none.
+
+        @raise HpssError: Whether there are any is not known at present: without them, the file would have another
+            entity tag.
+        """
+        try:
+            return from_attributes(self._stored_attributes(path), size)
+        except HpssError as error:
+            if error.errno not in _NO_DIGESTS:
+                raise
+            _log.warn("HPSS: the digests of {path} cannot be read: {error}", path=path, error=error)
+            return {}
+
+    def store_digests(self, path: str, digests: Digests, size: int) -> None:
+        """
+        Put digests into the attributes of a new file.
+
+        @raise HpssError: They are not stored.
+        """
+        self.session.call(client.set_user_attributes, path, to_attributes(digests, size, int(time.time())))
+
+    def add_digests(self, path: str, digests: Digests, size: int) -> None:
+        """
+        Put further digests into the attributes of a file.
+
+        @raise HpssError: They are not stored.
+        """
+        values = added(self._stored_attributes(path), digests, size, int(time.time()))
+        self.session.call(client.set_user_attributes, path, values)
+
+    def _stored_attributes(self, path: str) -> dict[str, str]:
+        for keys in ((*STANDARD_KEYS, OTHERS_KEY), STANDARD_KEYS):
+            try:
+                return self.session.call(client.get_user_attributes, path, keys)
+            except HpssError as error:
+                # One is missing; or the file is, which the caller looks at again.
+                if error.errno != errno.ENOENT:
+                    raise
+        return {}
+
+    def know(self, found: Attributes, digests: Digests) -> None:
+        """Keep the digests of a version at hand; one that has none may get some at any time."""
+        if digests:
+            if len(self._known) >= _KNOWN_DIGESTS:
+                with suppress(KeyError, RuntimeError, StopIteration):
+                    del self._known[next(iter(self._known))]
+            self._known[_version(found)] = digests
+
+    # temporaries
+
+    def new_temporary(self) -> str:
+        """A name for a file that is not complete."""
+        return f"{self.temporaries}/{self._writer.new_name()}"
+
+    def drop(self, path: str, identity: int | None = None) -> None:
+        """
+        Remove a name; raises nothing.  What cannot be removed now is tried again by L{drop_left_over}.
+
+        @param identity: What HPSS calls the file (C{FileId}), where others can put another under the same name.
+        """
+        try:
+            self.session.call(client.unlink, path)
+        except HpssError as error:
+            self._keep_in_mind(path, identity, error)
+
+    @property
+    def has_left_over(self) -> bool:
+        """Whether there is something for L{drop_left_over}."""
+        return bool(self._left_over)
+
+    def drop_left_over(self) -> None:
+        """Remove what could not be removed when it should have been."""
+        with self._left_over_lock:
+            left_over, self._left_over = self._left_over, {}
+        for path, identity in left_over.items():
+            try:
+                if identity is None or self.session.call(client.attributes, path).file_id == identity:
+                    self.drop(path, identity)
+            except HpssError as error:
+                self._keep_in_mind(path, identity, error)
+
+    def _keep_in_mind(self, path: str, identity: int | None, error: HpssError) -> None:
+        if error.errno != errno.ENOENT:
+            with self._left_over_lock:
+                self._left_over[path] = identity
+            _log.warn("HPSS: {path} cannot be removed yet: {error}", path=path, error=error)
+
+    def _sweep(self) -> None:
+        """Remove what writers left that are no more."""
+        for name in self.session.call(client.listdir, self.temporaries):
+            path = posixpath.join(self.temporaries, name)
+            try:
+                age = time.time() - self.session.call(client.lstat, path).ctime
+            except HpssError as error:
+                if error.errno != errno.ENOENT:
+                    raise
+                continue  # another process sweeps as well
+            if is_left_over(name, age, self._writer, starting_time):
+                _log.info("HPSS: removing {path}, whose writer is gone", path=path)
+                self.drop(path)
+
+
+@contextmanager
+def unless_there() -> Iterator[None]:
+    """Nothing has to be made where there is something."""
+    try:
+        yield
+    except HpssError as error:
+        if error.errno != errno.EEXIST:
+            raise
+
+
+def _version(found: Attributes) -> tuple[int, int, int]:
+    """What tells a version of a file from all others."""
+    return found.file_id, found.ctime, found.size
