@@ -169,3 +169,15 @@ def test_a_foreign_checksum_of_an_unknown_kind_stays() -> None:
     more = added(values, {PRIMARY: bytes.fromhex(SHA256)}, 10, 7)
     assert set(more) == {OTHERS_KEY}
     assert from_attributes({**values, **more}, 10) == {PRIMARY: bytes.fromhex(SHA256)}
+
+
+@given(
+    st.sampled_from(["md5", "SHA-256", "crc32", ""]) | st.text(max_size=8),
+    st.sampled_from([MD5, SHA256.upper(), MD5[1:], "nonsense", "aa bb", " ", ""]) | st.text(max_size=8),
+    any_digests,
+)
+def test_what_is_added_is_found(algorithm: str, checksum: str, digests: dict[str, bytes]) -> None:
+    """Whatever was there; or it would be computed anew, and stored, with each read."""
+    values = foreign(algorithm=algorithm, checksum=checksum)
+    before = from_attributes(values, 10)
+    assert from_attributes({**values, **added(values, digests, 10, 0)}, 10) == {**digests, **before}

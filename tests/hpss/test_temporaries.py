@@ -129,7 +129,7 @@ def test_this_process() -> None:
     assert not is_left_over(me.new_name(), OLD, me, starting_time)
 
 
-def test_another_process_lives_until_it_is_waited_for() -> None:
+def test_another_process_lives_until_it_ends() -> None:
     """What it is called makes no difference: the name may hold anything, parentheses and blanks among it."""
     rename = "import ctypes; ctypes.CDLL(None).prctl(15, b'a) (b 1 2', 0, 0, 0)"
     command = [sys.executable, "-c", f"{rename}; print(flush=True); input()"]
@@ -144,6 +144,9 @@ def test_another_process_lives_until_it_is_waited_for() -> None:
         name = attrs.evolve(me, pid=child.pid, started=started).new_name()
         assert not is_left_over(name, OLD, me, starting_time)
         child.stdin.close()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert starting_time(child.pid) is None, "dead, though its parent has not asked after it"
+        assert is_left_over(name, YOUNG, me, starting_time)
         child.wait(timeout=30)
         assert starting_time(child.pid) is None
         assert is_left_over(name, YOUNG, me, starting_time)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
-from contextlib import closing
 from typing import Any
 
 import pytest
@@ -53,9 +51,7 @@ def test_a_rename_keeps_directories_and_files_apart(client: Client, archive: Arc
 
 
 def test_a_rename_does_not_leave_its_fileset(client: Client, archive: Archive) -> None:
-    assert client.sdk.Mkdir(b"/other", 0o700) == 0
-    with closing(sqlite3.connect(archive.directory / "hpss.db")) as database, database:
-        database.execute("UPDATE object SET fileset = ? WHERE id = ?", (OTHER_FILESET, client.stat("/other").st_ino))
+    archive.mkdir("/other", fileset=OTHER_FILESET)
     client.put("/f", b"")
     client.put("/other/g", b"")
     assert rename(client, "/f", "/other/f") == EXDEV

@@ -52,9 +52,11 @@ def added(values: Mapping[str, str], digests: Digests, size: int, now: int) -> d
     @param values: The attributes that the file has.
     @param digests: With the primary one.
     """
-    if not _is_valid(values, size):
+    found = from_attributes(values, size)
+    is_nonsense = _algorithm(values) in ALGORITHMS and _algorithm(values) not in found
+    if not _is_valid(values, size) or is_nonsense:
         return to_attributes(digests, size, now)
-    others = {**from_attributes(values, size), **digests}
+    others = {**found, **digests}
     others.pop(_algorithm(values), None)
     return {OTHERS_KEY: _listed(_checksum(values), others)}
 
@@ -87,7 +89,7 @@ def _is_valid(values: Mapping[str, str], size: int) -> bool:
     return (
         values.get(_ROOT + "state", "").lower() == _VALID.lower()
         and values.get(_ROOT + "filesize") == str(size)
-        and bool(_checksum(values))
+        and _checksum(values).split() == [_checksum(values)]
     )
 
 

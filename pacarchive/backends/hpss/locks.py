@@ -69,7 +69,7 @@ class IdLocks:
                     break
                 except OSError as error:
                     if error.errno not in (errno.EAGAIN, errno.EACCES):
-                        raise
+                        raise errors.BackendUnavailable(f"No lock can be had: {error.strerror}.") from error
                 if monotonic() > deadline:
                     raise errors.BackendUnavailable("Another change of this file does not come to an end.")
                 sleep(_TURN)

@@ -39,6 +39,7 @@ class OpenFile:
         self._path = path
         self._reopen = reopen
         self._descriptor = _CLOSED
+        self._login = 0
         self._in_use = threading.Lock()
         self._in_call = False
         self._unwanted = False
@@ -160,12 +161,14 @@ class OpenFile:
         """
         if not self._in_call:
             descriptor, self._descriptor = self._descriptor, _CLOSED
-            if descriptor != _CLOSED:
+            # One that outlived its login, because a call was stuck on it, may be another file's by now.
+            if descriptor != _CLOSED and self._login == self._session.generation:
                 client.close(descriptor)
 
     def _open(self, opening: Callable[[], int]) -> None:
         def adopt() -> None:
             self._descriptor = opening()
+            self._login = self._session.generation
 
         self._session.remember(self)
         try:
@@ -190,6 +193,7 @@ class OpenFile:
         try:
             if self._descriptor == _CLOSED:
                 self._descriptor = self._reopen(self._path)
+                self._login = self._session.generation
                 if self.offset > 0:
                     client.seek(self._descriptor, self.offset)
             yield self._descriptor

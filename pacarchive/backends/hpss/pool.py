@@ -96,8 +96,12 @@ class HpssPool:
         return result
 
     def run_unattended(self, call: Callable[[], None]) -> None:
-        """Call in a thread; nobody waits.  A failure is logged."""
-        self._submit(call).addErrback(lambda failure: _log.failure("{pool}", failure, pool=self.name))
+        """
+        Call in a thread, however long it takes until one is free; nobody waits.
+
+        @param call: What must be done in the end, such as closing a file.  A failure is logged.
+        """
+        self._pool.call(call).addErrback(lambda failure: _log.failure("{pool}", failure, pool=self.name))
 
     def _submit(self, call: Callable[[], Any]) -> Deferred[Any]:
         job = _Job(call, Deferred())
@@ -124,9 +128,7 @@ class HpssPool:
             return
         self.stuck += 1
         self._fit()
-        _log.error(
-            "{pool}: given up after {timeout:g} s: {call}", pool=self.name, timeout=self._timeout, call=job.words
-        )
+        _log.error("{pool}: given up, as it does not come back: {call}", pool=self.name, call=job.words)
         job.outcome.errback(StuckCall("HPSS does not answer."))
 
     def _ended_after_all(self, result: Any, job: _Job) -> None:

@@ -130,6 +130,7 @@ def publish(tree: HpssTree, source: str, file_id: int, digests: Digests, conditi
     session = tree.session
     mine = session.call(client.attributes, source)
     with tree.locks.held(file_id):
+        _require_directories(tree, tree.path_of(file_id))
         if conditions.unconditional:
             _place(tree, client.rename, source, file_id)
         else:
@@ -138,7 +139,8 @@ def publish(tree: HpssTree, source: str, file_id: int, digests: Digests, conditi
                 conditions.require(current)
                 if current is None:
                     if not _take_free_name(tree, source, file_id, mine.file_id):
-                        continue  # by another machine, since we looked
+                        _refuse_what_is_no_file(tree, tree.path_of(file_id))
+                        continue  # another machine has taken it since we looked
                 elif conditions.overwrite is Overwrite.IDENTICAL:
                     _require_same_bytes(tree, current, mine.size, digests)
                     tree.drop(source, mine.file_id)
@@ -152,7 +154,7 @@ def publish(tree: HpssTree, source: str, file_id: int, digests: Digests, conditi
             found = mine
     if found.file_id == mine.file_id:
         mine = found
-        tree.know(mine, digests)
+        tree.know(tree.path_of(file_id), mine, digests)
     return tree.status_of(file_id, mine, digests)
 
 
@@ -162,7 +164,7 @@ def remove(tree: HpssTree, file_id: int, conditions: WriteConditions) -> None:
         if conditions.if_match is not None:
             WriteConditions(if_match=conditions.if_match).require(tree.status(file_id))
         else:
-            tree.attributes(tree.path_of(file_id))  # a directory is no file
+            tree.refuse_links(tree.path_of(file_id))
         tree.session.call(client.unlink, tree.path_of(file_id))
 
 
@@ -298,6 +300,35 @@ def _take_free_name(tree: HpssTree, source: str, file_id: int, identity: int) ->
         raise
     tree.drop(source, identity)
     return True
+
+
+def _require_directories(tree: HpssTree, path: str) -> None:
+    """
+    @raise errors.BackendUnavailable: Something else is in the place of one of those that there are.
+    """
+    for directory in tree.directories_of(path):
+        try:
+            kind = tree.session.call(client.lstat, directory).kind
+        except HpssError as error:
+            if error.errno == errno.ENOENT:
+                return
+            raise
+        if kind is not Kind.DIRECTORY:
+            raise errors.BackendUnavailable("Something that is no directory is in the place of one.")
+
+
+def _refuse_what_is_no_file(tree: HpssTree, path: str) -> None:
+    """
+    @raise errors.AlreadyExists: The name is neither free nor a file's.
+    """
+    try:
+        kind = tree.session.call(client.lstat, path).kind
+    except HpssError as error:
+        if error.errno == errno.ENOENT:
+            return
+        raise
+    if kind is not Kind.FILE:
+        raise errors.AlreadyExists("The id is taken by something that is no file.")
 
 
 def _place(tree: HpssTree, call: Callable[[str, str], None], source: str, file_id: int) -> None:

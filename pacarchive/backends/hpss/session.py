@@ -103,7 +103,8 @@ class Session:
                 try:
                     client.login(self._principal, self._keytab)
                 except HpssError as error:
-                    raise errors.BackendUnavailable(f"HPSS: {self._principal} cannot log in with {self._keytab}: {error}") from error
+                    words = f"HPSS: {self._principal} cannot log in with {self._keytab}: {error}"
+                    raise errors.BackendUnavailable(words) from error
                 _logged_in = self
                 self._refused = None
                 self.generation += 1

@@ -47,7 +47,7 @@ def this_writer() -> Writer:
     """This process."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text()
     return Writer(
-        host=_short(socket.gethostname()),
+        host=_short(socket.gethostname() + _machine_id()),
         boot=_short(boot),
         namespace=_short(os.readlink("/proc/self/ns/pid")),
         pid=os.getpid(),
@@ -55,11 +55,20 @@ def this_writer() -> Writer:
     )
 
 
+def _machine_id() -> str:
+    """What tells machines of one name apart (C{machine-id(5)}); empty where there is none."""
+    with suppress(OSError):
+        return Path("/etc/machine-id").read_text()
+    return ""
+
+
 def starting_time(pid: int) -> int | None:
-    """When a process of this name space started, in the kernel's clock ticks; C{None} when there is none."""
+    """When a process of this name space started, in the kernel's clock ticks; C{None} when none lives."""
     with suppress(FileNotFoundError, ProcessLookupError):
-        # After the name in parentheses, which may hold anything: field 22 of the line is the 20th from there.
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        # After the name in parentheses, which may hold anything: the state, and as the 20th field 22 of the line.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        if fields[0] not in "ZX":  # dead, and not yet waited for by its parent, which may never do so
+            return int(fields[19])
     return None
 
 

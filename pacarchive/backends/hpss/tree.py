@@ -23,7 +23,7 @@ from pacarchive.backends.hpss.residency import locality_of
 from pacarchive.backends.hpss.session import Session
 from pacarchive.backends.hpss.temporaries import is_left_over, starting_time, this_writer
 from pacarchive.backends.hpss.words import translating
-from pacarchive.digests import Digests
+from pacarchive.digests import PRIMARY, Digests
 from pacarchive.ids import id_to_path
 from pacarchive.model import FileStatus, WriteConditions
 
@@ -61,7 +61,7 @@ class HpssTree:
         self.temporaries = f"{self.prefix}/{HIDDEN}"
         self.move_roots = tuple(move_roots)
         # Digests by what identifies a version; each look-up is a transaction in the core server's database.
-        self._known: dict[tuple[int, int, int], Digests] = {}
+        self._known: dict[tuple[str, int, int, int], Digests] = {}
         self._left_over: dict[str, int | None] = {}
         self._left_over_lock = threading.Lock()
 
@@ -111,15 +111,15 @@ class HpssTree:
         """
         path = self.path_of(file_id)
         found = self.attributes(path)
-        while (digests := self._known.get(_version(found))) is None:
+        while (digests := self._known.get((path, *_version(found)))) is None:
             before = found
-            self._refuse_link(path)
+            self.refuse_links(path)
             with translating("Can't open hpss file"):
                 digests = self.stored_digests(path, found.size)
             # Digests are read by name: were they those of the version that was there before?
             found = self.attributes(path)
             if _version(found) == _version(before):
-                self.know(found, digests)
+                self.know(path, found, digests)
                 break
         return self.status_of(file_id, found, digests), found
 
@@ -156,11 +156,22 @@ class HpssTree:
         if not conditions.unconditional:
             conditions.require(self.published(file_id))
 
-    def _refuse_link(self, path: str) -> None:
-        # HPSS follows symbolic links, and they lead anywhere.  Versions whose digests are known have been looked at.
+    def refuse_links(self, path: str) -> None:
+        """
+        See that a place is a regular file's, and the way there too: HPSS follows symbolic links, and they lead
+        anywhere.  Versions whose digests are known have been looked at.
+
+        @raise errors.NotFound: It is not.
+        """
         with translating("Can't open hpss file"):
-            if self.session.call(client.lstat, path).kind is not Kind.FILE:
-                raise errors.NotFound("No file has this id.")
+            for place, kind in (*((each, Kind.DIRECTORY) for each in self.directories_of(path)), (path, Kind.FILE)):
+                if self.session.call(client.lstat, place).kind is not kind:
+                    raise errors.NotFound("No file has this id.")
+
+    def directories_of(self, path: str) -> list[str]:
+        """The directories between the prefix and a place, from the top."""
+        names = path[len(self.prefix) + 1 :].split("/")
+        return [posixpath.join(self.prefix or "/", *names[:depth]) for depth in range(1, len(names))]
 
     # digests
 
@@ -206,13 +217,13 @@ class HpssTree:
                     raise
         return {}
 
-    def know(self, found: Attributes, digests: Digests) -> None:
-        """Keep the digests of a version at hand; one that has none may get some at any time."""
-        if digests:
+    def know(self, path: str, found: Attributes, digests: Digests) -> None:
+        """Keep the digests of a version at hand; one without the primary one may get it at any time."""
+        if PRIMARY in digests:
             if len(self._known) >= _KNOWN_DIGESTS:
                 with suppress(KeyError, RuntimeError, StopIteration):
                     del self._known[next(iter(self._known))]
-            self._known[_version(found)] = digests
+            self._known[path, *_version(found)] = digests
 
     # temporaries
 
