@@ -22,6 +22,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
+from pacarchive.errors import ArchiveError
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -163,7 +165,10 @@ async def finished(work: Deferred[T]) -> T:
 
 
 def _failed_alone(failure: Failure) -> None:
-    _log.debug("a call failed after its caller had left", log_failure=failure)
+    if failure.check(ArchiveError):  # foreseen: the words are enough
+        _log.debug("a call failed after its caller had left: {error}", error=failure.value)
+    else:
+        _log.debug("a call failed after its caller had left", log_failure=failure)
 
 
 def _close_orphan(result: Any) -> None:

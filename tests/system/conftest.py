@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from system.hpss import Site
+
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., Service]]:
@@ -35,3 +37,13 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Service]]:
     finally:
         for each in started:
             each.kill()
+
+
+@pytest.fixture
+def site(tmp_path: Path, serve: Callable[..., Service]) -> Iterator[Site]:
+    """A simulated HPSS, and what starts services on it; at the end they have left nothing behind there."""
+    from system.hpss import Site  # only now: it builds the simulator
+
+    found = Site(tmp_path, serve)
+    yield found
+    found.close()

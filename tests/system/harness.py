@@ -76,6 +76,7 @@ class Service:
     @param workers: How many.
     @param wrapper: A command that runs the service.
     @param port: The port to listen at; 0 for a free one, C{None} where C{options} say where to listen.
+    @param environment: Variables beside this process's own.
     @ivar prefix: The archive's root.
     """
 
@@ -87,6 +88,7 @@ class Service:
         workers: int = 1,
         wrapper: Sequence[str] = (),
         port: int | None = 0,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.directory = directory
         self.prefix = directory / "archive"
@@ -100,6 +102,7 @@ class Service:
             self.process = subprocess.Popen(
                 [*wrapper, *TWISTD, *settled, *listening, *options],
                 cwd=directory,
+                env={**os.environ, **(environment or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

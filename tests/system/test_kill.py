@@ -13,7 +13,7 @@ import random
 import shutil
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 import pytest
@@ -22,7 +22,7 @@ from pacarchive.ids import id_to_path
 from system.harness import WANT_DIGEST, Client, content, repr_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from system.harness import Service
@@ -55,6 +55,18 @@ class Version:
         return cls(len(data), hashlib.sha256(data).hexdigest(), moved)
 
 
+class Source(Protocol):
+    """A file that is to be moved into the archive."""
+
+    def exists(self) -> bool: ...
+
+    def read_bytes(self) -> bytes: ...
+
+    def write_bytes(self, data: bytes, /) -> object: ...
+
+    def unlink(self, missing_ok: bool = False) -> None: ...
+
+
 @attrs.define
 class Journal:
     """
@@ -70,7 +82,7 @@ class Journal:
 
     possible: dict[int, set[Version | None]] = attrs.field(factory=dict)
     changed: set[int] = attrs.field(factory=set)
-    moving: dict[int, tuple[Path, Version]] = attrs.field(factory=dict)
+    moving: dict[int, tuple[Source, Version]] = attrs.field(factory=dict)
     acknowledged: int = 0
     undecided: int = 0
     reads: int = 0
@@ -130,7 +142,7 @@ class Worker:
     def move(self, client: Client) -> None:
         file_id = self.some_id(self.own[-3:])
         data = self.data(file_id)
-        source = self.service.directory / "incoming" / f"{file_id}.{self.rng.random()}"
+        source = self.source(f"{file_id}.{self.rng.random()}")
         source.write_bytes(data)
         self.journal.moving[file_id] = source, Version.of(data)
         fields = {"Content-Type": "application/json"}
@@ -139,6 +151,10 @@ class Worker:
         )
         del self.journal.moving[file_id]
         assert not source.exists()
+
+    def source(self, name: str) -> Source:
+        """Where to put a file that is to be moved."""
+        return self.service.directory / "incoming" / name
 
     def change(
         self,
@@ -215,19 +231,19 @@ def settle(service: Service, journal: Journal, ids: set[int]) -> None:
             journal.possible[file_id] = {found}
 
 
-def assert_only_known_files(service: Service, journal: Journal, path_of: Callable[[int], str]) -> None:
+def assert_only_known_files(visible: Collection[str], journal: Journal, path_of: Callable[[int], str]) -> None:
     """Everything that is visible may be, everything that must be is, and there is nothing else."""
+    visible = set(visible)
     may_be = {path_of(file_id) for file_id, possible in journal.possible.items() if possible != {None}}
     must_be = {path_of(file_id) for file_id, possible in journal.possible.items() if None not in possible}
-    visible = service.visible().keys()
     assert visible <= may_be, sorted(visible - may_be)[:5]
     assert visible >= must_be, sorted(must_be - visible)[:5]
 
 
-def run_until_killed(service: Service, journal: Journal, rng: random.Random) -> None:
+def run_until_killed(service: Service, journal: Journal, rng: random.Random, kind: type[Worker] = Worker) -> None:
     """Mixed load, and the end."""
     killed = threading.Event()
-    workers = [Worker(service, journal, killed, number, random.Random(rng.random())) for number in range(CLIENTS)]
+    workers = [kind(service, journal, killed, number, random.Random(rng.random())) for number in range(CLIENTS)]
     threads = [threading.Thread(target=worker.run, daemon=True) for worker in workers]
     for thread in threads:
         thread.start()
@@ -270,17 +286,17 @@ def test_kill_and_restart(serve: Callable[..., Service], tmp_path: Path) -> None
         service = start(layout, workers=2 if cycle % 10 in (3, 6) else 1)
         assert service.port
         assert service.temporaries() == []
-        assert_only_known_files(service, journal, path_of)
+        assert_only_known_files(service.visible(), journal, path_of)
         older = [file_id for file_id in journal.possible if file_id not in journal.changed]
         settle(service, journal, journal.changed | set(rng.sample(older, min(LATER_CHECKS, len(older)))))
-        assert_only_known_files(service, journal, path_of)
+        assert_only_known_files(service.visible(), journal, path_of)
         journal.changed = set()
         run_until_killed(service, journal, rng)
         service.assert_clean()
     for layout, journal in journals.items():
         service = start(layout, workers=2)
         settle(service, journal, set(journal.possible))
-        assert_only_known_files(service, journal, LAYOUTS[layout][1])
+        assert_only_known_files(service.visible(), journal, LAYOUTS[layout][1])
         assert service.temporaries() == []
         assert os.listdir(service.directory / "incoming") == []
         service.stop()

@@ -15,7 +15,7 @@ import os
 import stat
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from pacarchive import errors
@@ -60,20 +60,25 @@ class IdLocks:
         """
         descriptor = self._open()
         try:
-            # Of the open file, not of the process: threads exclude each other as well.
-            wish = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, file_id % _MOST_BYTES, 1, 0)
             deadline = monotonic() + _PATIENCE
-            while True:
-                try:
-                    fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, wish)
-                    break
-                except OSError as error:
-                    if error.errno not in (errno.EAGAIN, errno.EACCES):
-                        raise errors.BackendUnavailable(f"No lock can be had: {error.strerror}.") from error
+            while not _take(descriptor, file_id):
                 if monotonic() > deadline:
                     raise errors.BackendUnavailable("Another change of this file does not come to an end.")
                 sleep(_TURN)
             yield
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def those_free(self, file_ids: Iterable[int]) -> Iterator[list[int]]:
+        """
+        Hold the locks of those ids whose locks nobody holds, without waiting for the others.
+
+        @return: Those.
+        """
+        descriptor = self._open()
+        try:
+            yield [file_id for file_id in dict.fromkeys(file_ids) if _take(descriptor, file_id)]
         finally:
             os.close(descriptor)
 
@@ -87,3 +92,20 @@ class IdLocks:
             os.close(descriptor)
             raise errors.BackendUnavailable(f"{self._path} is not this user's own file")
         return descriptor
+
+
+def _take(descriptor: int, file_id: int) -> bool:
+    """
+    Take a lock, which goes with the descriptor.
+
+    @return: Whether it could be had.
+    """
+    # Of the open file, not of the process: threads exclude each other as well.
+    wish = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, file_id % _MOST_BYTES, 1, 0)
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, wish)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        raise errors.BackendUnavailable(f"No lock can be had: {error.strerror}.") from error
+    return True

@@ -79,7 +79,9 @@ class CoreServerMonitor:
         await self._first
 
     def stop(self) -> None:
-        """End; a ping that is stuck is left behind."""
+        """End, unless it has not begun or has ended; a ping that is stuck is left behind."""
+        if self._stopped:
+            return
         self._stopped = True
         for timer in (self._next, self._late):
             if timer is not None:

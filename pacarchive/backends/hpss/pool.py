@@ -30,6 +30,9 @@ _THREADS_MAY_TAKE = 10.0
 _LAST_CALLS_MAY_TAKE = 5.0
 """How long calls may still take when the pool stops, in seconds."""
 
+_IDLE_THREADS_MAY_TAKE = 0.5
+"""How long threads without a call may take to end, in seconds, where there are others that do not end."""
+
 _log = Logger()
 
 
@@ -84,7 +87,7 @@ class HpssPool:
         for job in list(self._jobs):
             job.limit.cancel()
             self._give_up(job)
-        self._pool.stop(0.0 if self.stuck else _LAST_CALLS_MAY_TAKE)
+        self._pool.stop(_IDLE_THREADS_MAY_TAKE if self.stuck else _LAST_CALLS_MAY_TAKE)
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """

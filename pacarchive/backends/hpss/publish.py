@@ -210,6 +210,10 @@ def locate(tree: HpssTree, source: str) -> str:
     """
     if "\0" in source or not source.startswith("/"):
         raise errors.InvalidRequest("The path of the source must be absolute.", reason=_MOVING)
+    try:
+        source.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:  # half of a pair, as JSON can have it
+        raise errors.InvalidRequest("The path of the source is no text.", reason=_MOVING) from error
     with translating(_MOVING):
         real, missing = resolve(tree, source)
     hidden = f"{tree.prefix}/{HIDDEN}/"

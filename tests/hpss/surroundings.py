@@ -1,0 +1,104 @@
+"""What lies around a backend on the simulator: another client of the same HPSS, and what it sees of the backend."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import attrs
+import hpss_build
+from backends.interface import started
+from hpss_simulator import Archive
+from simulated import INCOMING, PREFIX, settings_for
+from threaded import until
+from twisted.internet import reactor
+
+from pacarchive.backends import hpss
+from pacarchive.backends.hpss import client
+from pacarchive.backends.hpss.archive import HpssArchive
+from pacarchive.backends.hpss.tree import HIDDEN
+
+TEMPORARIES = f"{PREFIX}/{HIDDEN}"
+
+
+@asynccontextmanager
+async def serving_from(
+    archive: Archive, prefix: str = PREFIX, roots: Sequence[str] = (PREFIX, INCOMING)
+) -> AsyncIterator[HpssArchive]:
+    """As L{simulated.serving}, with another prefix or other move roots."""
+    settings = attrs.evolve(settings_for(archive), prefix=Path(prefix), move_roots=tuple(map(Path, roots)))
+    backend = hpss.make(reactor, settings)
+    assert isinstance(backend, HpssArchive)
+    async with started(backend):
+        yield backend
+
+
+async def settled(archive: Archive) -> None:
+    """Wait until no call is under way and nothing is open."""
+    await until(lambda: archive.calls_in_flight() == archive.descriptors() == 0)
+
+
+def temporaries(archive: Archive) -> list[str]:
+    """What lies in the archive's hidden directory."""
+    return [entry.path for entry in archive.entries(TEMPORARIES) if entry.path != TEMPORARIES]
+
+
+def paths(archive: Archive, below: str = "/") -> set[str]:
+    """Every name there is."""
+    return {entry.path for entry in archive.entries(below)}
+
+
+def checksum_attributes(algorithm: str, data: bytes) -> dict[str, str]:
+    """A digest as HSI keeps it."""
+    values = {
+        "algorithm": algorithm,
+        "checksum": hashlib.new(algorithm, data).hexdigest(),
+        "errors": "0",
+        "lastupdate": "1400000000",
+        "state": "Valid",
+        "app": "hashcreate",
+        "filesize": str(len(data)),
+    }
+    return {f"/hpss/user/cksum/{key}": value for key, value in values.items()}
+
+
+class Neighbour:
+    """Another client of HPSS, in this thread, while a backend keeps the process logged in."""
+
+    def __init__(self) -> None:
+        library = hpss_build.simulator(hpss_build.use_extension()) / "lib" / "libhpss.so"
+        self._library = ctypes.CDLL(str(library))
+
+    def symlink(self, target: str, path: str) -> None:
+        """Make a symbolic link."""
+        assert self._library.hpss_Symlink(os.fsencode(target), os.fsencode(path)) == 0
+
+    def put(self, path: str, data: bytes, attributes: Mapping[str, str] | None = None) -> None:
+        """
+        Make a file.
+
+        @param attributes: Its user-defined ones.
+        """
+        descriptor = client.create(path, size=len(data))
+        assert client.write(descriptor, data) == len(data)
+        client.close(descriptor)
+        client.set_user_attributes(path, attributes or {})
+
+    def put_sparse(self, path: str, size: int, data: bytes) -> None:
+        """Make a file with nothing but a hole before its last bytes."""
+        descriptor = client.create(path, size=size)
+        client.seek(descriptor, size - len(data))
+        assert client.write(descriptor, data) == len(data)
+        client.close(descriptor)
+
+
+@contextmanager
+def neighbour() -> Iterator[Neighbour]:
+    """Another client."""
+    client.thread_start()
+    yield Neighbour()
+    client.thread_end()

@@ -1,0 +1,727 @@
+"""What is special to files in HPSS: names, classes, attributes, levels; and that nothing is opened for a status."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import posixpath
+import time
+import zlib
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, cast
+from uuid import uuid4
+
+import attrs
+import pytest
+from backends.handling import (
+    ABSENT,
+    ALLOW,
+    DENY,
+    IDENTICAL,
+    content,
+    cut,
+    in_reactor,
+    matching,
+    pattern,
+    running,
+    store,
+)
+from hpss_simulator import Archive, Kind
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from simulated import INCOMING, PREFIX, serving, settings_for, simulated
+from surroundings import TEMPORARIES, checksum_attributes, neighbour, paths, serving_from, settled, temporaries
+from threaded import until
+from twisted.internet import reactor
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.threads import blockingCallFromThread, deferToThread
+
+from pacarchive import errors
+from pacarchive.backends import hpss
+from pacarchive.backends.hpss.archive import HpssArchive
+from pacarchive.backends.hpss.temporaries import ANOTHERS_LASTS, this_writer
+from pacarchive.digests import PRIMARY
+from pacarchive.ids import id_to_path
+from pacarchive.model import Locality
+
+MIB = 1 << 20
+DEEP = 0x012345
+PLACE = PREFIX + id_to_path(DEEP)
+WORDS = b"words"
+SHA256 = hashlib.sha256(WORDS).hexdigest()
+
+
+@asynccontextmanager
+async def running_archive(directory: Path, **own: Any) -> AsyncIterator[tuple[Archive, HpssArchive]]:
+    """A simulated HPSS and a backend on it."""
+    with simulated(directory) as archive:
+        async with serving(archive, **own) as backend:
+            yield archive, backend
+            await settled(archive)
+
+
+# Names and attributes
+
+
+@pytest.mark.parametrize("file_id", [0, 1, 255, 256, DEEP, 2**31, 2**63, 2**64 - 1])
+@in_reactor
+async def test_the_place_of_an_id(tmp_path: Path, file_id: int) -> None:
+    """The predecessor's, so that its archives can be served on; with no directory beside."""
+    async with running_archive(tmp_path) as (archive, backend):
+        before = paths(archive)
+        status = await store(backend, file_id, WORDS)
+        place = PREFIX + id_to_path(file_id)
+        directories = place[len(PREFIX) + 1 :].split("/")[:-1]
+        assert status.path == place
+        assert paths(archive) - before == {
+            place,
+            *(posixpath.join(PREFIX, *directories[: depth + 1]) for depth in range(len(directories))),
+        }
+        assert archive.read(place) == WORDS
+
+
+@pytest.mark.parametrize("prefix", ["/", f"{PREFIX}/", "/other/place"])
+@in_reactor
+async def test_the_prefix(tmp_path: Path, prefix: str) -> None:
+    """The root too."""
+    with simulated(tmp_path) as archive:
+        archive.mkdir(prefix)
+        async with serving_from(archive, prefix) as backend:
+            status = await store(backend, DEEP, WORDS)
+            assert status.path == prefix.rstrip("/") + id_to_path(DEEP)
+            assert f"{prefix.rstrip('/')}/.pacarchive" in paths(archive)
+            assert await content(backend, DEEP) == WORDS
+            archive.write(f"{INCOMING}/file", b"more")
+            await backend.move(1, f"{INCOMING}/file", ALLOW)
+            assert await content(backend, 1) == b"more"
+            await backend.remove(DEEP, ALLOW)
+            assert await content(backend, DEEP) is None
+            await settled(archive)
+
+
+@in_reactor
+async def test_what_a_file_has(tmp_path: Path) -> None:
+    """Mode, times, and the digests as hpsssum, HSI and Globus keep theirs."""
+    async with running_archive(tmp_path, digests=("md5",)) as (archive, backend):
+        begun = int(time.time())
+        status = await store(backend, DEEP, WORDS, mtime=1000.9, algorithms=("adler32",))
+        entry = archive.entry(PLACE)
+        assert (entry.kind, entry.mode & 0o7777, entry.links, entry.mtime) == (Kind.FILE, 0o444, 1, 1000)
+        attributes = entry.attributes
+        assert begun <= int(attributes.pop("/hpss/user/cksum/lastupdate")) <= time.time()
+        others = attributes.pop("/hpss/user/pacarchive/digests").split()
+        assert attributes == {
+            "/hpss/user/cksum/algorithm": "sha256",
+            "/hpss/user/cksum/checksum": SHA256,
+            "/hpss/user/cksum/errors": "0",
+            "/hpss/user/cksum/state": "Valid",
+            "/hpss/user/cksum/app": "pacarchive",
+            "/hpss/user/cksum/filesize": "5",
+        }
+        assert {f"adler32={zlib.adler32(WORDS):08x}", f"md5={hashlib.md5(WORDS).hexdigest()}"} <= set(others)
+        assert status == await backend.status(DEEP)
+        assert (status.mtime, set(status.digests)) == (1000.0, {PRIMARY, "md5", "adler32"})
+
+
+@pytest.mark.parametrize(
+    ("change", "digests"),
+    [
+        ({}, {"md5": hashlib.md5(WORDS).digest()}),
+        (
+            {"algorithm": "SHA1", "checksum": hashlib.sha1(WORDS).hexdigest().upper()},
+            {"sha1": hashlib.sha1(WORDS).digest()},
+        ),
+        ({"state": "Invalid"}, {}),
+        ({"filesize": "6"}, {}),
+        ({"algorithm": "crc32"}, {}),
+        ({"checksum": "unknown"}, {}),
+    ],
+)
+@in_reactor
+async def test_digests_of_others(tmp_path: Path, change: dict[str, str], digests: dict[str, bytes]) -> None:
+    """Those that were valid for this size are told; and what is computed later is put beside them."""
+    async with running_archive(tmp_path) as (archive, backend):
+        with neighbour() as other:
+            attributes = checksum_attributes("md5", WORDS) | {
+                f"/hpss/user/cksum/{key}": value for key, value in change.items()
+            }
+            other.put(f"{PREFIX}/file.1", WORDS, attributes)
+            assert (await backend.status(1)).digests == digests
+            stored = await backend.open(1)
+            assert stored.status.digests == digests
+            await stored.remember({PRIMARY: hashlib.sha256(WORDS).digest()})
+            stored.close()
+            assert (await backend.status(1)).digests == digests | {PRIMARY: hashlib.sha256(WORDS).digest()}
+            if digests:
+                assert attributes.items() <= archive.entry(f"{PREFIX}/file.1").attributes.items()
+
+
+@pytest.mark.parametrize(("mtime", "kept"), [(0, 1), (0.5, 1), (1, 1), (1.9, 1), *((n, n) for n in (2**31, 2**32 - 1))])
+@in_reactor
+async def test_times_that_hpss_keeps(tmp_path: Path, mtime: float, kept: int) -> None:
+    """Whole seconds in 32 bits without a sign; 0 would be no time."""
+    async with running_archive(tmp_path) as (archive, backend):
+        assert (await store(backend, 1, WORDS, mtime=mtime)).mtime == kept
+        assert (await backend.status(1)).mtime == kept
+        assert archive.entry(f"{PREFIX}/file.1").mtime == kept
+
+
+@pytest.mark.parametrize("mtime", [2**32, 2**40, 2**64, -1, -0.5, math.nan, math.inf, -math.inf])
+@in_reactor
+async def test_times_that_it_does_not_keep(tmp_path: Path, mtime: float) -> None:
+    """They are refused, and what was there is still there."""
+    async with running_archive(tmp_path) as (archive, backend):
+        before = paths(archive)
+        with pytest.raises(errors.InvalidRequest):
+            await store(backend, DEEP, WORDS, mtime=mtime)
+        assert paths(archive) == before
+        await store(backend, DEEP, WORDS)
+        with pytest.raises(errors.InvalidRequest):
+            await store(backend, DEEP, b"more", mtime=mtime)
+        assert await content(backend, DEEP) == WORDS
+        assert temporaries(archive) == []
+
+
+# Classes of service
+
+
+@pytest.mark.parametrize(
+    ("size", "announced", "cos"), [(10, True, 1), (1000, True, 1), (1001, True, 2), (3000, True, 2), (3000, False, 1)]
+)
+@in_reactor
+async def test_the_class_of_service_follows_the_size(tmp_path: Path, size: int, announced: bool, cos: int) -> None:
+    """As long as it is known beforehand; also where it is larger than any class is made for."""
+    async with running_archive(tmp_path) as (archive, backend):
+        archive.set_class(1, max_size=1000)
+        archive.set_class(2, min_size=1001, max_size=2000)
+        for other in (3, 4):
+            archive.set_class(other, min_size=2**40, max_size=2**41)
+        if size > 2000:
+            archive.set_class(2, max_size=5000)
+        await store(backend, 1, pattern(size), announced=announced)
+        assert archive.entry(f"{PREFIX}/file.1").cos == cos
+        assert archive.entry(f"{PREFIX}/file.1").family == 0
+
+
+@in_reactor
+async def test_class_and_family_by_setting(tmp_path: Path) -> None:
+    """Whatever the size."""
+    async with running_archive(tmp_path, class_of_service=3, family=7) as (archive, backend):
+        status = await store(backend, 1, WORDS)
+        entry = archive.entry(f"{PREFIX}/file.1")
+        assert (entry.cos, entry.family) == (3, 7)
+        assert (status.media, status.bytes_per_level) == (("disk", "tape", "tape"), (5, 0, 0))
+
+
+@pytest.mark.parametrize("announced", [True, False])
+@in_reactor
+async def test_a_file_that_is_too_large(tmp_path: Path, announced: bool) -> None:
+    """Where the class enforces its limit."""
+    async with running_archive(tmp_path, class_of_service=1) as (archive, backend):
+        archive.set_class(1, max_size=1000, enforce_max=1)
+        with pytest.raises(errors.TooLarge):
+            await store(backend, 1, pattern(1001), announced=announced)
+        assert f"{PREFIX}/file.1" not in paths(archive)
+        assert temporaries(archive) == []
+        await store(backend, 1, pattern(1000), announced=announced)
+
+
+@pytest.mark.parametrize("size", [1001, 5 * MIB])
+@in_reactor
+async def test_a_disk_that_is_full(tmp_path: Path, size: int) -> None:
+    """It is said so, nothing is left, and there is room for a smaller one."""
+    async with running_archive(tmp_path) as (archive, backend):
+        archive.set("disk_capacity", 1000)
+        with pytest.raises(errors.NoSpace) as raised:
+            await store(backend, 1, pattern(size), pieces=[[piece] for piece in cut(pattern(size), MIB)])
+        assert raised.value.reason == "Can't write hpss file with error: HPSS_ENOSPACE (-28)"
+        assert temporaries(archive) == []
+        await store(backend, 1, pattern(1000))
+
+
+# Directories and links
+
+
+@in_reactor
+async def test_only_a_write_makes_directories(tmp_path: Path) -> None:
+    """Not a look, nor a write that is refused."""
+
+    async def abort(backend: HpssArchive) -> None:
+        incoming = await backend.receive(DEEP, 5, ALLOW, ())
+        await incoming.write([WORDS])
+        await incoming.abort()
+
+    refused: list[Callable[[HpssArchive], Awaitable[object]]] = [
+        lambda backend: backend.status(DEEP),
+        lambda backend: backend.open(DEEP),
+        lambda backend: backend.remove(DEEP, ALLOW),
+        lambda backend: backend.remove(DEEP, matching("*")),
+        lambda backend: store(backend, DEEP, WORDS, matching("*")),
+        lambda backend: store(backend, DEEP, WORDS, expected={PRIMARY: bytes(32)}),
+        lambda backend: backend.move(DEEP, f"{INCOMING}/missing", ALLOW),
+        lambda backend: backend.locate([DEEP]),
+        lambda backend: backend.recall(uuid4(), [DEEP]),
+        abort,
+    ]
+    async with running_archive(tmp_path) as (archive, backend):
+        before = paths(archive)
+        for call in refused:
+            with suppress(errors.ArchiveError):
+                await call(backend)
+            await settled(archive)
+            assert paths(archive) == before
+        for conditions in (DENY, ABSENT, IDENTICAL):
+            await store(backend, DEEP, WORDS, conditions)
+            assert paths(archive) > before
+            await backend.remove(DEEP, ALLOW)
+
+
+@pytest.mark.parametrize("size", [5, 5 * MIB])
+@pytest.mark.parametrize("kind", ["link to a file", "link to nothing", "loop", "link to a file of ours", "directory"])
+@in_reactor
+async def test_what_is_no_file_is_not_found(tmp_path: Path, kind: str, size: int) -> None:
+    """
+    Somebody put something else at an id's place: it is not followed and not removed; a new file takes the place of
+    anything but a directory.
+    """
+    async with running_archive(tmp_path) as (archive, backend):
+        archive.write("/outside", b"secret")
+        await store(backend, 1, b"ours")
+        archive.mkdir(posixpath.dirname(PLACE))
+        with neighbour() as other:
+            match kind:
+                case "link to a file":
+                    other.symlink("/outside", PLACE)
+                case "link to nothing":
+                    other.symlink("/nothing", PLACE)
+                case "loop":
+                    other.symlink(PLACE, PLACE)
+                case "link to a file of ours":
+                    other.symlink(f"{PREFIX}/file.1", PLACE)
+                case "directory":
+                    archive.mkdir(PLACE)
+        planted = archive.entry(PLACE).number
+        for _ in range(2):
+            for call in (
+                lambda: backend.open(DEEP),
+                lambda: backend.status(DEEP),
+                lambda: backend.remove(DEEP, ALLOW),
+            ):
+                with pytest.raises(errors.NotFound):
+                    await call()
+            for conditions in (DENY, ABSENT, IDENTICAL):
+                with pytest.raises(errors.AlreadyExists):
+                    await store(backend, DEEP, pattern(size), conditions)
+        assert archive.entry(PLACE).number == planted
+        if kind == "directory":
+            with pytest.raises(errors.BackendUnavailable):
+                await store(backend, DEEP, pattern(size))
+            assert archive.entry(PLACE).number == planted
+        else:
+            await store(backend, DEEP, pattern(size))
+            assert await content(backend, DEEP) == pattern(size)
+        assert archive.read("/outside") == b"secret"
+        assert await content(backend, 1) == b"ours"
+        assert "/nothing" not in paths(archive)
+        assert temporaries(archive) == []
+
+
+@pytest.mark.parametrize("place", ["45", "45/23"])
+@in_reactor
+async def test_directories_that_lead_outside(tmp_path: Path, place: str) -> None:
+    """Nothing is read, written or removed through a symbolic link that somebody put on the way to an id."""
+    async with running_archive(tmp_path) as (archive, backend):
+        for name in ("12345", "23/12345"):
+            archive.write(f"/outside/{name}", b"secret")
+        archive.mkdir(posixpath.dirname(f"{PREFIX}/{place}"))
+        with neighbour() as other:
+            other.symlink("/outside", f"{PREFIX}/{place}")
+        before = paths(archive, "/outside")
+        for _ in range(2):
+            for call in (
+                lambda: backend.open(DEEP),
+                lambda: backend.status(DEEP),
+                lambda: backend.remove(DEEP, ALLOW),
+            ):
+                with pytest.raises(errors.NotFound):
+                    await call()
+        for file_id in (DEEP, 0x022345):
+            with pytest.raises(errors.ArchiveError):
+                await store(backend, file_id, WORDS)
+        assert paths(archive, "/outside") == before
+        for name in ("12345", "23/12345"):
+            assert archive.read(f"/outside/{name}") == b"secret"
+        assert temporaries(archive) == []
+
+
+# What is told without opening
+
+
+def made_between(archive: Archive, before: dict[str, int]) -> dict[str, int]:
+    """The calls since then, but for pings."""
+    made = Counter(archive.all_calls()) - Counter(before)
+    return {name: count for name, count in made.items() if name not in ("hpss_PingCore", "hpss_LookupRootCS")}
+
+
+@in_reactor
+async def test_a_status_costs_one_call(tmp_path: Path) -> None:
+    """Once the digests of a version are known: to the one who wrote it at once, to another after a first look."""
+    async with running_archive(tmp_path) as (archive, backend):
+        await store(backend, DEEP, WORDS)
+        before = archive.all_calls()
+        await backend.status(DEEP)
+        assert made_between(archive, before) == {"hpss_FileGetXAttributes": 1}
+        async with serving(archive) as another:
+            before = archive.all_calls()
+            first = await another.status(DEEP)
+            assert made_between(archive, before) == {
+                "hpss_FileGetXAttributes": 2,
+                "hpss_Lstat": 3,  # two directories are on the way
+                "hpss_UserAttrGetAttrs": 1,
+            }
+            before = archive.all_calls()
+            assert await another.status(DEEP) == first
+            assert made_between(archive, before) == {"hpss_FileGetXAttributes": 1}
+            await store(backend, DEEP, b"other")
+            assert (await another.status(DEEP)).digests == {PRIMARY: hashlib.sha256(b"other").digest()}
+
+
+@in_reactor
+async def test_a_status_opens_and_stages_nothing(tmp_path: Path) -> None:
+    """Whatever is asked of it, what is on tape stays there."""
+    async with running_archive(tmp_path) as (archive, backend):
+        ids = range(1, 101)
+        archive.populate(100, 1000, PREFIX, name=lambda number: id_to_path(number)[1:])
+        before = archive.all_calls()
+        for file_id in ids:
+            status = await backend.status(file_id)
+            assert (status.locality, status.storage_media, tuple(status.bytes_per_level)) == (
+                *(Locality.TAPE, "tape"),
+                (0, 1000),
+            )
+            with pytest.raises(errors.Offline):
+                await backend.open(file_id)
+        await backend.locate(ids)
+        await backend.poll(uuid4(), ids)
+        assert (await backend.health()).ready
+        made = made_between(archive, before)
+        asking = {"hpss_GetAsyncStatus", "hpss_GetAsynchStatus", "hpss_GetLastHPSSErrno", "hpss_ClearLastHPSSErrno"}
+        assert made.keys() - asking == {"hpss_FileGetXAttributes", "hpss_Lstat", "hpss_UserAttrGetAttrs"}
+        assert archive.requests() == []
+        assert archive.mounts() == 0
+
+
+# Levels
+
+
+@pytest.mark.parametrize(
+    ("cos", "media", "on_tape"), [(1, ("disk", "tape"), (5,)), (3, ("disk", "tape", "tape"), (5, 5))]
+)
+@in_reactor
+async def test_the_levels_of_a_file(tmp_path: Path, cos: int, media: tuple[str, ...], on_tape: tuple[int, ...]) -> None:
+    """On disk, on both, on tape only, and back."""
+    async with running_archive(tmp_path, class_of_service=cos) as (archive, backend):
+
+        async def seen() -> tuple[Locality, tuple[int, ...]]:
+            status = await backend.status(1)
+            assert status.media == media
+            return status.locality, tuple(status.bytes_per_level)
+
+        etag = (await store(backend, 1, WORDS)).etag
+        assert await seen() == (Locality.DISK, (5, *(0 for _ in on_tape)))
+        archive.migrate(f"{PREFIX}/file.1")
+        assert await seen() == (Locality.DISK_AND_TAPE, (5, *on_tape))
+        archive.purge(f"{PREFIX}/file.1")
+        assert await seen() == (Locality.TAPE, (0, *on_tape))
+        with pytest.raises(errors.Offline):
+            await backend.open(1)
+        archive.stage(f"{PREFIX}/file.1")
+        archive.clock.advance(3600)
+        assert await seen() == (Locality.DISK_AND_TAPE, (5, *on_tape))
+        assert await content(backend, 1) == WORDS
+        assert (await backend.status(1)).etag == etag
+
+
+@in_reactor
+async def test_a_file_with_a_hole(tmp_path: Path) -> None:
+    """It has fewer bytes than its size says, wherever they are."""
+    async with running_archive(tmp_path) as (archive, backend):
+        with neighbour() as other:
+            other.put_sparse(f"{PREFIX}/file.1", 2 * MIB, WORDS)
+        whole = bytes(2 * MIB - 5) + WORDS
+        before = await backend.status(1)
+        assert (before.size, before.locality) == (2 * MIB, Locality.DISK)
+        assert 0 < before.bytes_per_level[0] < 2 * MIB
+        assert await content(backend, 1) == whole
+        archive.migrate(f"{PREFIX}/file.1")
+        assert (await backend.status(1)).locality is Locality.DISK_AND_TAPE
+        archive.purge(f"{PREFIX}/file.1")
+        assert (await backend.status(1)).locality is Locality.TAPE
+        with pytest.raises(errors.Offline):
+            await backend.open(1)
+        archive.stage(f"{PREFIX}/file.1")
+        archive.clock.advance(3600)
+        assert await content(backend, 1) == whole
+
+
+@in_reactor
+async def test_no_bytes_at_all(tmp_path: Path) -> None:
+    """They are always at hand."""
+    async with running_archive(tmp_path) as (archive, backend):
+        status = await store(backend, 1, b"")
+        assert (status.locality, status.storage_media) == (Locality.DISK, "disk")
+        assert await content(backend, 1) == b""
+        archive.migrate(f"{PREFIX}/file.1")
+        archive.purge(f"{PREFIX}/file.1")
+        assert await content(backend, 1) == b""
+
+
+@pytest.mark.parametrize("size", [5, 5 * MIB])
+@in_reactor
+async def test_a_class_without_a_disk(tmp_path: Path, size: int) -> None:
+    """It is told as on tape, and read from there: there is nothing to recall it to."""
+    async with running_archive(tmp_path, class_of_service=4) as (_, backend):
+        status = await store(backend, 1, pattern(size))
+        assert (status.media, status.locality) == (("tape",), Locality.TAPE)
+        assert await content(backend, 1) == pattern(size)
+        await store(backend, 1, WORDS)
+        assert await content(backend, 1) == WORDS
+
+
+# Reading
+
+LARGE = pattern(20_000_000)
+BLOCK = 4 * MIB
+
+
+@asynccontextmanager
+async def reading(directory: Path) -> AsyncIterator[tuple[Archive, HpssArchive]]:
+    """An archive with one large file, whose id is 1."""
+    async with running_archive(directory, block_size=BLOCK) as (archive, backend):
+        await store(backend, 1, LARGE, pieces=[[piece] for piece in cut(LARGE, MIB)])
+        yield archive, backend
+
+
+OFFSETS = st.one_of(
+    st.integers(0, len(LARGE)), st.sampled_from([0, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, len(LARGE) - 1])
+)
+LENGTHS = st.one_of(st.integers(0, 100_000), st.integers(0, 6 * MIB), st.sampled_from([1, BLOCK, BLOCK + 1]))
+
+
+@in_reactor
+async def test_any_reads(tmp_path: Path) -> None:
+    """In any order, and on from where the last ended: the bytes that are there."""
+
+    @given(st.lists(st.tuples(st.one_of(st.none(), OFFSETS), LENGTHS), min_size=1, max_size=6))
+    @settings(max_examples=150, deadline=None)
+    def any_reads(reads: list[tuple[int | None, int]]) -> None:
+        blockingCallFromThread(cast("Any", reactor), lambda: running(read(reads)))  # type: ignore[arg-type]
+
+    async def read(reads: list[tuple[int | None, int]]) -> None:
+        stored = await backend.open(1)
+        end = 0
+        try:
+            for start, wish in reads:
+                offset = end if start is None else start
+                length = min(wish, len(LARGE) - offset)
+                assert await stored.read(offset, length) == LARGE[offset : offset + length]
+                end = offset + length
+        finally:
+            stored.close()
+
+    async with reading(tmp_path) as (_, backend):
+        await deferToThread(any_reads)
+
+
+@pytest.mark.parametrize("start", [0, 12345])
+@in_reactor
+async def test_reading_on(tmp_path: Path, start: int) -> None:
+    """From a place to the end, in pieces of one size; HPSS is asked for whole blocks only."""
+    async with reading(tmp_path) as (archive, backend):
+        for size in (65536, MIB, BLOCK - 1, BLOCK, BLOCK + 1, len(LARGE)):
+            before = archive.calls("hpss_Read")
+            stored = await backend.open(1)
+            places = range(start, len(LARGE), size)
+            parts = [await stored.read(offset, min(size, len(LARGE) - offset)) for offset in places]
+            stored.close()
+            await settled(archive)
+            assert b"".join(parts) == LARGE[start:]
+            assert archive.calls("hpss_Read") - before <= 1 + math.ceil(len(LARGE) / BLOCK)
+
+
+@in_reactor
+async def test_one_block_is_read_ahead(tmp_path: Path) -> None:
+    """And no more, however slowly its reader reads; nothing after a single read, which says nothing of a next one."""
+    async with reading(tmp_path) as (archive, backend):
+        stored, piece = await backend.open(1), 65536
+        await stored.read(0, piece)
+        assert archive.calls("hpss_Read") == 1
+        for block in range(3):
+            for offset in range(piece + block * BLOCK, piece + (block + 1) * BLOCK, piece):
+                await stored.read(offset, piece)
+                await until(lambda: archive.calls("hpss_Read") >= 1 + block + 2)  # noqa: B023
+                assert archive.calls("hpss_Read") == 1 + block + 2
+        stored.close()
+        await settled(archive)
+        assert archive.calls("hpss_Read") == 1 + 4
+
+
+@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize("renewed", [False, True])
+@pytest.mark.parametrize("change", ["replaced", "moved over", "removed", "nothing"])
+@in_reactor
+async def test_a_file_that_changes_while_it_is_read(tmp_path: Path, change: str, renewed: bool, begun: bool) -> None:
+    """Its reader gets the version that he opened, or an error; also after a new login, with which HPSS forgets him."""
+    old, new = pattern(12 * MIB, 1), pattern(12 * MIB, 2)
+    async with running_archive(tmp_path, block_size=BLOCK) as (archive, backend):
+        await store(backend, 1, old)
+        stored = await backend.open(1)
+        parts = [await stored.read(0, MIB), await stored.read(MIB, MIB)] if begun else []
+        match change:
+            case "replaced":
+                await store(backend, 1, new)
+            case "moved over":
+                archive.write(f"{INCOMING}/file", new)
+                await backend.move(1, f"{INCOMING}/file", ALLOW)
+            case "removed":
+                await backend.remove(1, ALLOW)
+        if renewed:
+            await settled_but_for(archive, 1)
+            archive.expire_credentials()
+        failed = False
+        try:
+            parts += [await stored.read(offset, MIB) for offset in range(len(parts) * MIB, len(old), MIB)]
+        except errors.BackendUnavailable:
+            failed = True
+        stored.close()
+        assert failed or b"".join(parts) == old
+        if change == "nothing" or not renewed:
+            assert not failed
+        assert await content(backend, 1) == {"removed": None, "nothing": old}.get(change, new)
+
+
+async def settled_but_for(archive: Archive, descriptors: int) -> None:
+    """Wait until no call is under way, while some files stay open."""
+    await until(lambda: archive.calls_in_flight() == 0 and archive.descriptors() == descriptors)
+
+
+@in_reactor
+async def test_a_file_that_becomes_shorter(tmp_path: Path) -> None:
+    """Somebody cuts it in place, as we never do: that is an error, and no end of the file."""
+    async with running_archive(tmp_path) as (archive, backend):
+        await store(backend, 1, pattern(5 * MIB))
+        stored = await backend.open(1)
+        archive.write(f"{PREFIX}/file.1", WORDS)
+        with pytest.raises(errors.BackendUnavailable) as raised:
+            await stored.read(0, MIB)
+        stored.close()
+        assert raised.value.reason.startswith("Can't read hpss file with error: HPSS_EIO")
+
+
+# Temporaries, health, start
+
+
+@in_reactor
+async def test_temporaries_of_others(tmp_path: Path) -> None:
+    """What another machine began is swept when it is old; what is no temporary of ours never is."""
+    me = this_writer()
+    elsewhere = attrs.evolve(me, host="elsewhere")
+    before_boot = attrs.evolve(me, boot="before")
+    dead = attrs.evolve(me, started=me.started - 1)
+    long_ago = time.time() - ANOTHERS_LASTS - 3600
+    archive = Archive.create(tmp_path / "hpss", start=long_ago, scale=0)
+    archive.mkdir(INCOMING)
+    kept: set[str] = set()
+
+    def put(name: str, is_kept: bool) -> None:
+        archive.write(f"{TEMPORARIES}/{name}", WORDS)
+        if is_kept:
+            kept.add(f"{TEMPORARIES}/{name}")
+
+    for name in ("notes.txt", "a.b.c.d.e.f", ".hidden", "a.b.c.1.2"):
+        put(name, True)
+    put(elsewhere.new_name(), False)
+    put(me.new_name(), True)
+    archive.clock.advance(ANOTHERS_LASTS + 3600)
+    put(elsewhere.new_name(), True)
+    put(before_boot.new_name(), False)
+    put(dead.new_name(), False)
+    archive.mkdir(f"{TEMPORARIES}/directory")
+    kept.add(f"{TEMPORARIES}/directory")
+    archive.close()
+    async with running_archive(tmp_path) as (archive, _):
+        assert set(temporaries(archive)) == kept
+
+
+async def pinged(archive: Archive) -> None:
+    """Wait for the end of a ping that has not begun yet."""
+
+    def pings() -> int:  # after a failed one the core server is looked up again
+        return archive.calls("hpss_PingCore") + archive.calls("hpss_LookupRootCS")
+
+    before = pings()
+    await until(lambda: pings() >= before + 3)
+
+
+@in_reactor
+async def test_health(tmp_path: Path) -> None:
+    """It tells the operator what is wrong; meanwhile requests are refused at once, and not left waiting."""
+    async with running_archive(tmp_path, ping_interval=0.01) as (archive, backend):
+        await store(backend, 1, WORDS)
+        health = await backend.health()
+        assert health.ready
+        assert health.words.startswith("HPSS: the core server answers in ")
+        archive.set("server_state", "down")
+        await pinged(archive)
+        health = await backend.health()
+        assert health.words.startswith("HPSS: the core server does not answer: hpss_")
+        assert health.words.endswith(": HPSS_ECONN (-50)")
+        before = archive.all_calls()
+        for call in (
+            lambda: backend.status(1),
+            lambda: backend.open(1),
+            lambda: backend.remove(1, ALLOW),
+            lambda: backend.receive(1, 5, ALLOW, ()),
+            lambda: backend.move(1, f"{INCOMING}/file", ALLOW),
+            lambda: backend.locate([1]),
+            lambda: backend.recall(uuid4(), [1]),
+            lambda: backend.poll(uuid4(), [1]),
+        ):
+            with pytest.raises(errors.BackendUnavailable):
+                await call()
+        assert set(made_between(archive, before)) <= {"hpss_GetLastHPSSErrno", "hpss_ClearLastHPSSErrno"}
+        archive.set("server_state", "up")
+        await pinged(archive)
+        assert (await backend.health()).ready
+        assert await content(backend, 1) == WORDS
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"prefix": Path("/missing")}, "HPSS: the prefix /missing cannot be used: hpss_Stat: HPSS_ENOENT (-2)"),
+        ({"prefix": Path("/file")}, "HPSS: /file is no directory"),
+        ({"user": "somebody"}, "HPSS: somebody cannot log in with KEYTAB: hpss_SetLoginCred: HPSS_SEC_EBAD_PRINCIPAL"),
+        ({"auth": "/missing"}, "HPSS: hpss cannot log in with /missing: hpss_SetLoginCred: HPSS_SEC_EKEYTAB"),
+        ({"sitename": "elsewhere"}, "HPSS: there is no site elsewhere: hpss_LookupRootCS: HPSS_ENOENT (-2)"),
+    ],
+)
+@in_reactor
+async def test_a_start_that_cannot_be(tmp_path: Path, changed: dict[str, Any], words: str) -> None:
+    """It says in words why, and another one is not hindered."""
+    with simulated(tmp_path) as archive:
+        archive.write("/file", b"")
+        before = paths(archive)
+        own = {key: value for key, value in changed.items() if key != "prefix"}
+        prefix = changed.get("prefix", Path(PREFIX))
+        backend = hpss.make(reactor, attrs.evolve(settings_for(archive, **own), prefix=prefix))
+        with pytest.raises(errors.BackendUnavailable) as raised:
+            await maybeDeferred(backend.startService)
+        assert str(raised.value).replace(str(archive.keytab), "KEYTAB").startswith(words)
+        await maybeDeferred(backend.stopService)
+        assert paths(archive) - {TEMPORARIES} == before
+        async with serving(archive) as other:
+            assert await content(other, 1) is None
