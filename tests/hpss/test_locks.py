@@ -223,3 +223,17 @@ def assert_refused(refused: IdLocks, words: str) -> None:
         refused.check()
     with pytest.raises(errors.BackendUnavailable, match=words), refused.held(7):
         raise AssertionError("held")
+
+
+def test_those_that_are_free_are_had_without_waiting(place: Path) -> None:
+    """Whoever asks for many leaves those out that others hold, in this process or another."""
+    mine, other = IdLocks("/archive"), IdLocks("/archive")
+    with another_process(place, 7), mine.those_free([1, 2, 2]) as held:
+        assert held == [1, 2]
+        with other.those_free([3, 2, 7, 1]) as rest:
+            assert rest == [3]
+            assert not is_free(3)
+        assert is_free(3)
+        assert not is_free(1)
+    assert is_free(1)
+    assert is_free(2)
