@@ -6,9 +6,15 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+# How fast the machine is at the moment is no property of the code.
+settings.register_profile("pacarchive", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("pacarchive")
 
 
 @pytest.fixture(autouse=True)

@@ -125,15 +125,23 @@ def _lasting_port() -> int:
     raise AssertionError("there is no free port")
 
 
+def _can_be_bound(port: int) -> bool:
+    with socket.socket() as successor:
+        successor.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections in TIME_WAIT are no matter
+        with suppress(OSError):
+            successor.bind((HOST, port))
+            return True
+    return False
+
+
 def test_workers_follow_their_parent(serve: Callable[..., Service]) -> None:
     """After C{kill -9} of the parent the workers end within seconds, and the port is free."""
     service = serve(workers=2, port=_lasting_port())
     assert service.ask("PUT", 1, b"data").status == 201
     os.kill(service.process.pid, signal.SIGKILL)
     service.ends(5)
-    with socket.socket() as successor:
-        successor.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections in TIME_WAIT are no matter
-        successor.bind((HOST, service.port))
+    # A process counts as ended a moment before its last thread has given up the port.
+    until(lambda: _can_be_bound(service.port), "the port is free", 5)
     assert serve(workers=2, port=service.port).ask("GET", 1).body == b"data"
 
 
