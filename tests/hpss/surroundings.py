@@ -77,6 +77,10 @@ class Neighbour:
         """Make a symbolic link."""
         assert self._library.hpss_Symlink(os.fsencode(target), os.fsencode(path)) == 0
 
+    def truncate(self, path: str, size: int) -> None:
+        """Cut a file."""
+        assert self._library.hpss_Truncate(os.fsencode(path), ctypes.c_uint64(size)) == 0
+
     def put(self, path: str, data: bytes, attributes: Mapping[str, str] | None = None) -> None:
         """
         Make a file.

@@ -29,7 +29,7 @@ from backends.handling import (
 )
 from hpss_simulator import Archive
 from simulated import INCOMING, PREFIX, serving, settings_for, simulated
-from surroundings import paths, settled, temporaries
+from surroundings import neighbour, paths, settled, temporaries
 from threaded import until
 from twisted.internet import reactor
 from twisted.internet.defer import maybeDeferred
@@ -463,6 +463,26 @@ async def test_what_cannot_be_removed_yet(tmp_path: Path, action: str) -> None:
             except Exception as wrong:
                 wrong.add_note(f"when call {index} of {function} failed")
                 raise
+
+
+@in_reactor
+async def test_bytes_that_hpss_did_not_keep(tmp_path: Path) -> None:
+    """They were taken without an error, and are not there in the end: then the file is not published."""
+    with simulated(tmp_path) as archive:
+        async with serving(archive) as backend:
+            await store(backend, 1, OLD)
+            fault = archive.fault("hpss_Fsync", action="hang")
+            storing_it = running(store(backend, 1, NEW))
+            await until(lambda: archive.fault_hits(fault))
+            (temporary,) = temporaries(archive)
+            with neighbour() as other:
+                other.truncate(temporary, 3)
+            archive.clear_faults()
+            with pytest.raises(errors.BackendUnavailable, match="HPSS kept 3 of 9 bytes"):
+                await storing_it
+            assert await content(backend, 1) == OLD
+            assert temporaries(archive) == []
+            await settled(archive)
 
 
 @in_reactor
