@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import attrs
-import hpss_build
 from backends.interface import started
 from hpss_simulator import Archive
 from simulated import INCOMING, PREFIX, settings_for
@@ -70,8 +69,8 @@ class Neighbour:
     """Another client of HPSS, in this thread, while a backend keeps the process logged in."""
 
     def __init__(self) -> None:
-        library = hpss_build.simulator(hpss_build.use_extension()) / "lib" / "libhpss.so"
-        self._library = ctypes.CDLL(str(library))
+        # The very one that the extension has loaded: another would know of no login.
+        self._library = ctypes.CDLL("libhpss.so", mode=os.RTLD_NOW | os.RTLD_NOLOAD)
 
     def symlink(self, target: str, path: str) -> None:
         """Make a symbolic link."""
@@ -104,5 +103,7 @@ class Neighbour:
 def neighbour() -> Iterator[Neighbour]:
     """Another client."""
     client.thread_start()
-    yield Neighbour()
-    client.thread_end()
+    try:
+        yield Neighbour()
+    finally:
+        client.thread_end()

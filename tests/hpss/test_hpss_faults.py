@@ -30,7 +30,7 @@ from backends.handling import (
 from hpss_simulator import Archive
 from simulated import INCOMING, PREFIX, serving, settings_for, simulated
 from surroundings import neighbour, paths, settled, temporaries
-from threaded import until
+from threaded import log, until
 from twisted.internet import reactor
 from twisted.internet.defer import maybeDeferred
 
@@ -43,6 +43,10 @@ from pacarchive.digests import PRIMARY
 from pacarchive.ids import id_to_path
 from pacarchive.interfaces import IArchiveBackend
 from pacarchive.model import FileStatus, Locality, RecallState, WriteConditions
+
+__all__ = ["log"]  # the fixture
+
+pytestmark = pytest.mark.usefixtures("log")
 
 MIB = 1 << 20
 OLD, NEW, LARGE = b"old words", b"new words", pattern(6 * MIB)
@@ -463,6 +467,52 @@ async def test_what_cannot_be_removed_yet(tmp_path: Path, action: str) -> None:
             except Exception as wrong:
                 wrong.add_note(f"when call {index} of {function} failed")
                 raise
+
+
+@pytest.mark.parametrize("function", ["hpss_Unlink", "hpss_Close"])
+@pytest.mark.parametrize("action", ["error", "disconnect", "hang"])
+@in_reactor
+async def test_an_abort_raises_nothing(tmp_path: Path, function: str, action: str) -> None:
+    """What it could not do is done later."""
+    with simulated(tmp_path) as archive:
+        async with serving(archive, ping_interval=0.01) as backend:
+            incoming = await backend.receive(1, len(LARGE), ALLOW, ())
+            await incoming.write([LARGE])
+            await until(lambda: not backend._data._jobs)
+            fault = archive.fault(function, action=action)
+            aborting = running(incoming.abort())
+            await until(lambda: archive.fault_hits(fault))
+            if action == "hang":
+                give_up_calls()
+            await aborting
+            await incoming.abort()
+            archive.clear_faults()
+            await until(lambda: not temporaries(archive))
+            await settled(archive)
+            assert await content(backend, 1) is None
+
+
+@in_reactor
+async def test_an_abort_when_all_threads_are_busy(tmp_path: Path) -> None:
+    """It is done when one is free."""
+    with simulated(tmp_path) as archive:
+        async with serving(archive, data_threads=1) as backend:
+            incoming = await backend.receive(1, len(LARGE), ALLOW, ())
+            await incoming.write([LARGE])
+            await until(lambda: not backend._data._jobs)
+            fault = archive.fault("hpss_Open", action="hang")
+            storing_another = running(store(backend, 2, NEW))
+            await until(lambda: archive.fault_hits(fault))
+            aborting = running(incoming.abort())
+            give_up_calls()
+            await aborting
+            with pytest.raises(StuckCall):
+                await storing_another
+            await until(lambda: not temporaries(archive))
+            archive.clear_faults()
+            await until(lambda: not backend._data.stuck)
+            await settled(archive)
+            assert temporaries(archive) == []
 
 
 @in_reactor

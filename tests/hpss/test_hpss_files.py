@@ -34,7 +34,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated import INCOMING, PREFIX, serving, settings_for, simulated
 from surroundings import TEMPORARIES, checksum_attributes, neighbour, paths, serving_from, settled, temporaries
-from threaded import until
+from threaded import log, until
 from twisted.internet import reactor
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.threads import blockingCallFromThread, deferToThread
@@ -46,6 +46,10 @@ from pacarchive.backends.hpss.temporaries import ANOTHERS_LASTS, this_writer
 from pacarchive.digests import PRIMARY
 from pacarchive.ids import id_to_path
 from pacarchive.model import Locality
+
+__all__ = ["log"]  # the fixture
+
+pytestmark = pytest.mark.usefixtures("log")
 
 MIB = 1 << 20
 DEEP = 0x012345

@@ -19,6 +19,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from simulated import INCOMING, PREFIX, serving, simulated
 from surroundings import TEMPORARIES, Neighbour, checksum_attributes, neighbour, paths, serving_from, settled
+from threaded import log
 from twisted.internet.threads import deferToThread
 
 from pacarchive import errors
@@ -30,6 +31,10 @@ from pacarchive.backends.hpss.tree import HpssTree
 from pacarchive.digests import PRIMARY
 from pacarchive.ids import id_to_path
 from pacarchive.model import Locality, WriteConditions
+
+__all__ = ["log"]  # the fixture
+
+pytestmark = pytest.mark.usefixtures("log")
 
 WORDS = b"words"
 SOURCE = f"{INCOMING}/file"

@@ -14,6 +14,7 @@ from backends.handling import ALLOW, content, in_reactor, pattern, running, stor
 from hpss_simulator import Archive
 from simulated import PREFIX, serving, simulated
 from surroundings import settled
+from threaded import log, until
 from twisted.internet.defer import gatherResults
 from zope.interface.verify import verifyObject
 
@@ -22,6 +23,10 @@ from pacarchive.backends.hpss.archive import HpssArchive
 from pacarchive.ids import id_to_path
 from pacarchive.interfaces import IArchiveBackend, IIncomingFile, IRecaller, IStoredFile
 from pacarchive.model import Locality, RecallProgress, RecallState, TapeLocation
+
+__all__ = ["log"]  # the fixture
+
+pytestmark = pytest.mark.usefixtures("log")
 
 GIB = 1 << 30
 REQUEST = UUID("00000000-0000-4000-8000-000000000001")
@@ -172,12 +177,16 @@ async def same_request_is_found(archive: Archive, backend: HpssArchive) -> None:
 
 @in_reactor
 async def test_many_ask_at_once(tmp_path: Path) -> None:
-    """For one file: that is one request."""
-    async with running_archive(tmp_path) as (archive, backend):
+    """For one file, and of more than one process: that is one request, and nobody waits for another's."""
+    async with running_archive(tmp_path) as (archive, backend), serving(archive) as another:
         put_on_tape(archive)
-        answers = await gatherResults([running(backend.recall(REQUEST, [1])) for _ in range(20)])
-        assert answers == [{1: QUEUED}] * 20
+        archive.fault("hpss_StageCallBack", action="hang")
+        asking = [running(each.recall(REQUEST, [1])) for each in (backend, another) for _ in range(10)]
+        await until(lambda: sum(each.called for each in asking) == 19)
+        archive.clear_faults()
+        assert await gatherResults(asking) == [{1: QUEUED}] * 20
         assert len(archive.requests()) == 1
+        assert archive.calls("hpss_StageCallBack") == 1
 
 
 @in_reactor

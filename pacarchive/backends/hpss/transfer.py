@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from pacarchive import errors
 from pacarchive.backends.hpss.openfile import OpenFile
-from pacarchive.backends.hpss.pool import HpssPool
+from pacarchive.backends.hpss.pool import HpssPool, StuckCall
 from pacarchive.backends.hpss.publish import Draft
 from pacarchive.backends.hpss.tree import HpssTree
 from pacarchive.backends.hpss.words import translating
@@ -96,7 +96,12 @@ class IncomingFile:
         with suppress(errors.ArchiveError):  # its bytes are not wanted any more
             await self._written()
         if self._draft is not None:
-            await self._storing.pool.run(self._draft.discard)
+            try:
+                await self._storing.pool.run(self._draft.discard)
+            except StuckCall:
+                pass  # it goes on in its thread
+            except errors.ArchiveError:  # no thread was free
+                self._storing.pool.run_unattended(self._draft.discard)
 
     async def _written(self) -> None:
         """
