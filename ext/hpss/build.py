@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cffi
+
 from sdk import QUESTIONS, Sdk, SdkError, compiler, configured_root, open_sdk, probe
 
 if TYPE_CHECKING:
