@@ -445,6 +445,27 @@ def test_a_stuck_read_that_a_new_login_breaks_off(
     assert archive.descriptors() == 0
 
 
+def test_a_file_goes_on_after_its_stuck_read_was_broken_off(
+    archive: Archive, session: Session, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a descriptor of the new login: the old number is not used any more."""
+    times = count(0.0, 29.99)
+    monkeypatch.setattr(session, "_monotonic", lambda: next(times))
+    file = opened(session, "/archive/1")
+    hanging = archive.fault("hpss_Read", action="hang", count=0)
+    stuck = threads.submit(read, file, 0, 100)
+    until(lambda: archive.fault_hits(hanging) == 1)
+    archive.expire_credentials()
+    session.call(client.stat, "/archive/1")
+    assert failure(stuck).errno == errno.ENOTCONN
+    archive.clear_faults()
+    assert read(file, 50, 100) == DATA[50:150]
+    file.close()
+    with suppress(HpssError):  # the simulator keeps it for us, and other tests count
+        client.close(0)
+    assert archive.descriptors() == 0
+
+
 @pytest.mark.parametrize("kind", ["read", "write"])
 def test_short_transfers_are_completed(archive: Archive, session: Session, kind: str) -> None:
     """The library takes and gives what it likes."""

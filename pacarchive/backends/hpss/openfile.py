@@ -161,7 +161,7 @@ class OpenFile:
         """
         if not self._in_call:
             descriptor, self._descriptor = self._descriptor, _CLOSED
-            # One that outlived its login, because a call was stuck on it, may be another file's by now.
+            # One that outlived its login is not ours to close (see _calling).
             if descriptor != _CLOSED and self._login == self._session.generation:
                 client.close(descriptor)
 
@@ -191,7 +191,8 @@ class OpenFile:
         """The descriptor, for the time of a call of the session: no new login comes in between."""
         self._in_call = True
         try:
-            if self._descriptor == _CLOSED:
+            # A number that outlived its login, because a call was stuck on it, may be another file's by now.
+            if self._descriptor == _CLOSED or self._login != self._session.generation:
                 self._descriptor = self._reopen(self._path)
                 self._login = self._session.generation
                 if self.offset > 0:
