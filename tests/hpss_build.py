@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
+from hpss_simulator import hpss_root
+
 EXT = Path(__file__).parents[1] / "ext"
 
 VARIANTS = ("7.4", "7.5", "8.3")
@@ -50,10 +52,7 @@ def simulator(variant: str = VARIANTS[-1]) -> Path:
     @param variant: One of L{VARIANTS}, or L{SANITIZED}.
     @return: What C{HPSS_ROOT} can be set to: C{include/} and C{lib/libhpss.so}.
     """
-    source = EXT / "simulator"
-    with _locked(source / "build"):
-        _run("make", "-C", source, f"VARIANTS={variant}")
-    return source / "build" / variant
+    return hpss_root(variant)
 
 
 _SHIM = EXT / "hpss"

@@ -153,7 +153,7 @@ def hostile_requests(rng: random.Random, count: int) -> Iterator[Request]:
 def hostile_sources(rng: random.Random, prefix: str, outside: str) -> Iterator[object]:
     """What a PATCH asks to move: never a regular file below the prefix."""
     inside = ["", "/", "/.", "/..", "/../canary", "/directory", "/directory/..", "/pipe", "/out", "/out/canary"]
-    inside += ["/loop", "/out_file", "/directory/out_file", "/zero", "/fd0", "/root/etc/passwd", "/.pacarchive"]
+    inside += ["/loop", "/out_file", "/directory/out_file", "/zero", "/fd0", "/top/etc/passwd", "/.pacarchive"]
     inside += ["/.pacarchive/locks/00", "/.pacarchive/tmp", "/directory/../.pacarchive/locks/00", "/archive", "/none"]
     inside += ["/55/..", "/55/x", "/\ud800", "/\udcff", "/a\0b", "/" + "x" * 300, "/y" * 30]
     bases = [prefix, prefix + "/", prefix + "/directory/..", outside + "/back", "/proc/self/cwd/archive"]
@@ -207,7 +207,7 @@ def furnish(prefix: Path, outside: Path) -> None:
         "directory/out_file": outside / "canary",
         "loop": "loop",
     }
-    links |= {"zero": "/dev/zero", "fd0": "/proc/self/fd/0", "root": "/proc/self/root"}
+    links |= {"zero": "/dev/zero", "fd0": "/proc/self/fd/0", "top": "/proc/self/root"}
     for name, target in links.items():
         (prefix / name).symlink_to(target)
     (outside / "back").symlink_to(prefix)
