@@ -287,11 +287,14 @@ def _stored_digest(tree: FileTree, file_id: int) -> bytes:
 
     The version is synced: it is going to be acknowledged, and it may have come from a program that does not sync.
     """
-    descriptor, status = tree.open_stored(file_id)
+    descriptor, _, status = tree.open_stored(file_id)
     try:
         tree.sync(descriptor)
         stored = status.digests.get(PRIMARY)
-        return stored if stored is not None else compute_digests(descriptor, [PRIMARY])[PRIMARY]
+        if stored is not None:
+            return stored
+        tree.require_readable(descriptor)
+        return compute_digests(descriptor, [PRIMARY])[PRIMARY]
     finally:
         release(descriptor)
 

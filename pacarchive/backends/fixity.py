@@ -59,10 +59,15 @@ class FixityStore:
                 raise
             self._store_sidecar(descriptor, digests)
 
-    def load(self, descriptor: int) -> dict[str, bytes]:
-        """All stored digests of an open file; empty where there are none."""
+    def load(self, descriptor: int, *, path_only: bool = False) -> dict[str, bytes]:
+        """
+        All stored digests of an open file; empty where there are none.
+
+        @param path_only: The file was opened with C{O_PATH}, which gives no right to ask for attributes by descriptor.
+        """
+        file = f"/proc/self/fd/{descriptor}" if path_only else descriptor
         try:
-            names = os.listxattr(descriptor)
+            names = os.listxattr(file)
         except OSError as error:
             if error.errno not in _UNSUPPORTED:
                 raise
@@ -70,7 +75,7 @@ class FixityStore:
         found = {}
         for name in names:
             if name.startswith(_ATTRIBUTE) and (algorithm := name.removeprefix(_ATTRIBUTE)) in ALGORITHMS:
-                found[algorithm] = os.getxattr(descriptor, name)
+                found[algorithm] = os.getxattr(file, name)
         return found or self._load_sidecar(descriptor)
 
     def forget(self, descriptor: int) -> None:

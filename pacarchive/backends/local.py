@@ -85,19 +85,20 @@ class LocalArchive(Service):
         hasher = Hasher(self._algorithms.union(algorithms) if algorithms else self._algorithms)
         return _Incoming(self._tree, self._pool, self._small_files, file_id, conditions, hasher)
 
-    async def open(self, file_id: int) -> IStoredFile:
-        if (found := self._open_cached(file_id)) is not None:
-            return _Stored(self._tree, self._pool, *found)
-        descriptor, status = await self._pool.run(self._open, file_id)
-        return _Stored(self._tree, self._pool, descriptor, status)
+    async def open(self, file_id: int) -> StoredFile:
+        if (found := self._find_cached(file_id)) is not None:
+            return StoredFile(self._tree, self._pool, *found)
+        return StoredFile(self._tree, self._pool, *await self._pool.run(self._open, file_id))
 
     async def status(self, file_id: int) -> FileStatus:
-        if (found := self._open_cached(file_id)) is not None:
+        return (await self.look(file_id))[1]
+
+    async def look(self, file_id: int) -> tuple[os.stat_result, FileStatus]:
+        """What the file system tells of a file, and its status; its data is not opened."""
+        if (found := self._find_cached(file_id, path_only=True)) is not None:
             release(found[0])
-            return found[1]
-        stored = await self.open(file_id)
-        stored.close()
-        return stored.status
+            return found[1:]
+        return await self._pool.run(self._look, file_id)
 
     async def move(self, file_id: int, source: str, conditions: WriteConditions) -> FileStatus:
         return await self._pool.run(move_into, self._tree, file_id, source, conditions)
@@ -115,33 +116,42 @@ class LocalArchive(Service):
 
     def _open(self, file_id: int) -> _Opened:
         opened = _Opened(self._tree.open_stored(file_id))
-        state = os.fstat(opened[0])
+        self._know(*opened[1:])
+        return opened
+
+    def _look(self, file_id: int) -> tuple[os.stat_result, FileStatus]:
+        seen = self._tree.look(file_id)
+        self._know(*seen)
+        return seen
+
+    def _know(self, state: os.stat_result, status: FileStatus) -> None:
         known = self._known
         if len(known) >= _KNOWN_DIGESTS:
             with suppress(KeyError, RuntimeError, StopIteration):
                 del known[next(iter(known))]
         # A file without digests may get some at any time, and the inode of one that has just changed may be freed and
         # used again before the clock of the inode times moves on.
-        if opened[1].digests and time.time_ns() - state.st_ctime_ns > _SETTLED:
-            known[state.st_ino, state.st_ctime_ns] = opened[1].digests
-        return opened
+        if status.digests and time.time_ns() - state.st_ctime_ns > _SETTLED:
+            known[state.st_ino, state.st_ctime_ns] = status.digests
 
-    def _open_cached(self, file_id: int) -> tuple[int, FileStatus] | None:
+    def _find_cached(self, file_id: int, *, path_only: bool = False) -> tuple[int, os.stat_result, FileStatus] | None:
         """
         Open a file for which nothing has to be fetched: name, inode and digests are in memory.
 
-        @return: A descriptor and the status, or C{None}: open it in a thread, which also says what is wrong.
+        @param path_only: Its data will not be asked for.
+        @return: As L{_Opened}, or C{None}: open it in a thread, which also says what is wrong.
         """
         if not self._reads_cached:
             return None
-        descriptor = open_cached(self._tree.root, self._tree.name_of(file_id).encode("ascii"))
+        name = self._tree.name_of(file_id).encode("ascii")
+        descriptor = open_cached(self._tree.root, name, path_only=path_only)
         if descriptor < 0:
             return None
         try:
             state = os.fstat(descriptor)
             digests = self._known.get((state.st_ino, state.st_ctime_ns))
             if digests is not None:
-                return descriptor, self._tree.status_of(state, file_id, digests)
+                return descriptor, state, self._tree.status_of(state, file_id, digests)
         except BaseException:
             release(descriptor)
             raise
@@ -149,8 +159,11 @@ class LocalArchive(Service):
         return None
 
 
-class _Opened(tuple[int, FileStatus]):
-    """A descriptor and its status, which closes itself if nobody is left to take it (L{BlockingPool.run})."""
+class _Opened(tuple[int, os.stat_result, FileStatus]):
+    """
+    A descriptor, what the file system tells of it, and the status.  It closes itself if nobody is left to take it
+    (L{BlockingPool.run}).
+    """
 
     __slots__ = ()
 
@@ -237,13 +250,20 @@ class _Incoming:
 
 
 @implementer(IStoredFile, ISendable)
-class _Stored:
-    """One version of a file, open."""
+class StoredFile:
+    """
+    One version of a file, open.
 
-    def __init__(self, tree: FileTree, pool: BlockingPool, descriptor: int, status: FileStatus) -> None:
+    @ivar state: What the file system told of it when it was opened.
+    """
+
+    def __init__(
+        self, tree: FileTree, pool: BlockingPool, descriptor: int, state: os.stat_result, status: FileStatus
+    ) -> None:
         self._tree = tree
         self._pool = pool
         self._descriptor = descriptor
+        self.state = state
         self.status = status
 
     async def read(self, offset: int, length: int) -> bytes:

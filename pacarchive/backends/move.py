@@ -111,6 +111,12 @@ def _move(
     except OSError as error:
         if error.errno not in _NOT_LINKABLE:
             raise
+        if not tree.copies:
+            raise errors.InvalidRequest(
+                "The source of the move cannot be linked into the archive: it is on another file system, or belongs to "
+                "somebody else.",
+                reason="Can't move posix file",
+            ) from error
         _copy_into(tree, file_id, source, conditions)
     with suppress(FileNotFoundError):
         if os.path.samestat(os.stat(name, dir_fd=directory, follow_symlinks=False), before):
@@ -135,6 +141,7 @@ def _link_into(tree: FileTree, file_id: int, source: int, conditions: WriteCondi
         tree.fixity.clear(source)  # whoever may write it may have changed it since they were stored
     digests = tree.fixity.load(source)
     if conditions.overwrite is Overwrite.IDENTICAL and PRIMARY not in digests:
+        tree.require_readable(source)
         digests |= compute_digests(source, [PRIMARY])
     complete(tree, source, None, digests)
     tree.sync(source)

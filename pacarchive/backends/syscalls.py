@@ -40,8 +40,10 @@ _sync_file_range = ctypes.CDLL(None).sync_file_range
 _sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
 
 _READ_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
-_CACHED_HOW = _OpenHow(_READ_FLAGS, 0, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS | _RESOLVE_CACHED)
-_CACHED_REFERENCE = ctypes.byref(_CACHED_HOW)
+_LOOK_FLAGS: Final = os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW
+_CACHED_RESOLVE: Final = _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS | _RESOLVE_CACHED
+_OPEN_CACHED = ctypes.byref(_OpenHow(_READ_FLAGS, 0, _CACHED_RESOLVE))
+_LOOK_CACHED = ctypes.byref(_OpenHow(_LOOK_FLAGS, 0, _CACHED_RESOLVE))
 _HOW_SIZE: Final = ctypes.sizeof(_OpenHow)
 
 
@@ -68,13 +70,15 @@ def open_beneath(directory: int, path: str, flags: int) -> int:
     raise OSError(number, os.strerror(number), path)
 
 
-def open_cached(directory: int, path: bytes) -> int:
+def open_cached(directory: int, path: bytes, *, path_only: bool = False) -> int:
     """
     Open for reading when that needs no disk at all (C{RESOLVE_CACHED}, Linux 5.12).
 
+    @param path_only: Open only the name (C{O_PATH}).
     @return: A new descriptor, or -1: not cached, not there, or not possible; then ask L{open_beneath} in a thread.
     """
-    return int(_instant_call(_SYS_OPENAT2, directory, path, _CACHED_REFERENCE, _HOW_SIZE))
+    how = _LOOK_CACHED if path_only else _OPEN_CACHED
+    return int(_instant_call(_SYS_OPENAT2, directory, path, how, _HOW_SIZE))
 
 
 def start_writeback(descriptor: int, offset: int, length: int) -> None:

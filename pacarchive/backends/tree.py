@@ -27,6 +27,9 @@ _TEMPORARIES = f"{HIDDEN}/tmp"  # noqa: S108  (below the prefix)
 _LOCKS = f"{HIDDEN}/locks"
 _SIDECARS = f"{HIDDEN}/digests"
 READ_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+LOOK_FLAGS = os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW
+"""Opens the name alone: no hierarchical storage takes that for a wish to have the data."""
+
 DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _LOCK_STRIPES = 64
 
@@ -56,6 +59,10 @@ def translating(doing: str) -> Iterator[None]:
                 raise errors.BackendUnavailable("The storage failed.", reason=reason) from error
 
 
+def _no_file() -> errors.NotFound:
+    return errors.NotFound("No file has this id.", reason="Can't open posix file: not a regular file")
+
+
 class FileTree:
     """
     The files of one archive.
@@ -64,7 +71,10 @@ class FileTree:
     @param name_of: Converts an id to a path relative to the prefix.
     @param move_roots: Directories out of which files may be moved into the archive.
     @param durability: Whether to sync.
+    @cvar copies: Whether what cannot be linked into place is copied there.
     """
+
+    copies = True
 
     def __init__(
         self,
@@ -129,30 +139,42 @@ class FileTree:
                 release(descriptor)
         return swept
 
-    def open_stored(self, file_id: int) -> tuple[int, FileStatus]:
+    def open_stored(self, file_id: int) -> tuple[int, os.stat_result, FileStatus]:
         """
         Open the published version of a file.
 
-        @return: A descriptor, the caller's to close, and the status of just that version.
+        @return: A descriptor, the caller's to close, and of just that version what the file system tells, and the
+            status.
         @raise errors.NotFound: There is none, or it is no regular file.
         """
+        return self._open(file_id, READ_FLAGS)
+
+    def look(self, file_id: int) -> tuple[os.stat_result, FileStatus]:
+        """
+        What the file system tells of the published version, and its status; does not open its data.
+
+        @raise errors.NotFound: As L{open_stored}.
+        """
+        descriptor, state, status = self._open(file_id, LOOK_FLAGS)
+        release(descriptor)
+        return state, status
+
+    def _open(self, file_id: int, flags: int) -> tuple[int, os.stat_result, FileStatus]:
         with translating("Can't open posix file"):
             while True:
-                descriptor = open_beneath(self.root, self.name_of(file_id), READ_FLAGS)
+                descriptor = open_beneath(self.root, self.name_of(file_id), flags)
                 try:
-                    status = self.describe(descriptor, file_id)
+                    state, status = self.describe(descriptor, file_id, path_only=flags == LOOK_FLAGS)
                     if status.digests or os.fstat(descriptor).st_nlink:
-                        return descriptor, status
+                        return descriptor, state, status
                 except BaseException:
                     release(descriptor)
                     raise
                 release(descriptor)  # replaced or removed just now, and a sidecar with it
 
     def status(self, file_id: int) -> FileStatus:
-        """The status of the published version.  Opens the file but reads no data."""
-        descriptor, status = self.open_stored(file_id)
-        release(descriptor)
-        return status
+        """The status of the published version, without opening its data."""
+        return self.look(file_id)[1]
 
     def published(self, file_id: int) -> FileStatus | None:
         """L{status}, or C{None} where the id is free."""
@@ -161,9 +183,12 @@ class FileTree:
         except errors.NotFound:
             return None
 
-    def describe(self, descriptor: int, file_id: int) -> FileStatus:
-        """The status of an open version, digests included."""
-        return self.status_of(os.fstat(descriptor), file_id, self.fixity.load(descriptor))
+    def describe(self, descriptor: int, file_id: int, *, path_only: bool = False) -> tuple[os.stat_result, FileStatus]:
+        """What the file system tells of an open version, and the status, digests included."""
+        state = os.fstat(descriptor)
+        if not stat.S_ISREG(state.st_mode):
+            raise _no_file()  # a link or a device is not asked for attributes
+        return state, self.status_of(state, file_id, self.fixity.load(descriptor, path_only=path_only))
 
     def status_of(self, state: os.stat_result, file_id: int, digests: Digests) -> FileStatus:
         """
@@ -172,7 +197,7 @@ class FileTree:
         @raise errors.NotFound: It is no regular file.
         """
         if not stat.S_ISREG(state.st_mode):
-            raise errors.NotFound("No file has this id.", reason="Can't open posix file: not a regular file")
+            raise _no_file()
         return FileStatus(
             file_id=file_id,
             path=f"{self.prefix}/{self.name_of(file_id)}",
@@ -185,6 +210,13 @@ class FileTree:
             digests=digests,
             generation=f"{state.st_ino:x}-{state.st_mtime_ns:x}-{state.st_ctime_ns:x}-{state.st_size:x}",
         )
+
+    def require_readable(self, descriptor: int) -> None:
+        """
+        Called before the archive reads a whole file for a purpose of its own.
+
+        @raise errors.Offline: That would have to wait for a recall.
+        """
 
     def read(self, descriptor: int, offset: int, length: int) -> bytes:
         """
@@ -210,7 +242,7 @@ class FileTree:
         @param status: The status from before the read.
         """
         with translating("Can't store the digest of posix file"):
-            if self.describe(descriptor, status.file_id).generation == status.generation:
+            if self.describe(descriptor, status.file_id)[1].generation == status.generation:
                 self.fixity.store(descriptor, digests)
 
     def check(self, file_id: int, size: int | None, conditions: WriteConditions) -> None:
@@ -231,7 +263,7 @@ class FileTree:
     def remove(self, file_id: int, conditions: WriteConditions) -> None:
         """Unlink the published version, and make that durable."""
         with translating("Can't remove posix file"), self.locked(file_id):
-            descriptor, status = self.open_stored(file_id)
+            descriptor, _, status = self.open_stored(file_id)
             try:
                 WriteConditions(if_match=conditions.if_match).require(status)
                 with self.directory_of(file_id) as (directory, name):

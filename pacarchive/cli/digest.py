@@ -70,7 +70,7 @@ def _visit(tree: FileTree, *, verify: bool) -> int:
 
 
 def _visit_file(tree: FileTree, file_id: int, counts: dict[str, int], *, verify: bool) -> None:
-    descriptor, status = tree.open_stored(file_id)
+    descriptor, _, status = tree.open_stored(file_id)
     try:
         counts["files"] += 1
         stored = status.digests.get(PRIMARY)

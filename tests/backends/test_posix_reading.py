@@ -256,15 +256,18 @@ async def test_a_status_reads_no_data(tmp_path: Path) -> None:
 
 
 def count_opens(patch: pytest.MonkeyPatch) -> list[int]:
-    """The ids of the files that will be opened in a thread."""
-    open_in_thread = LocalArchive._open
-    opened = []
+    """The ids of the files that will be opened, or looked at, in a thread."""
+    opened: list[int] = []
 
-    def count(self: LocalArchive, file_id: int) -> Any:
-        opened.append(file_id)
-        return open_in_thread(self, file_id)
+    def counting(in_thread: Callable[[LocalArchive, int], Any]) -> Callable[[LocalArchive, int], Any]:
+        def count(self: LocalArchive, file_id: int) -> Any:
+            opened.append(file_id)
+            return in_thread(self, file_id)
 
-    patch.setattr(LocalArchive, "_open", count)
+        return count
+
+    for name in ("_open", "_look"):
+        patch.setattr(LocalArchive, name, counting(getattr(LocalArchive, name)))
     return opened
 
 
