@@ -104,11 +104,11 @@ class Bench:
     def get(self) -> None:
         """Small objects out."""
         for connections in (8, 64):
-            self._measure(f"GET 1 KiB c{connections}", "GET", connections, 60_000, 3, self._objects())
+            self._measure(f"GET 1 KiB c{connections}", "GET", connections, 60_000, 3, self.objects())
 
     def head(self) -> None:
         """The state of small objects."""
-        self._measure("HEAD c8", "HEAD", 8, 60_000, 2.5, self._objects())
+        self._measure("HEAD c8", "HEAD", 8, 60_000, 2.5, self.objects())
 
     def one(self) -> None:
         """A large object in and out."""
@@ -120,7 +120,7 @@ class Bench:
 
     def under(self) -> None:
         """Small GETs at a fixed rate: calm, and then while a large object comes in."""
-        ids = self._objects()
+        ids = self.objects()
         self._measure("GET at 300/s, calm", "GET", 32, 450, 5, ids, 300)
         self._settle()
         large, size = self._take(1), _words(self.source.size)
@@ -136,7 +136,7 @@ class Bench:
 
     def idle(self) -> None:
         """Requests beside many connections that only wait."""
-        ids, count = self._objects(), self._count(500)
+        ids, count = self.objects(), self._count(500)
         with idle_connections(self.port, count) as still_open:
             self._measure(f"GET 1 KiB c8 beside {count} idle connections", "GET", 8, 60_000, 2.5, ids)
             left = still_open()
@@ -146,7 +146,7 @@ class Bench:
 
     def slow(self) -> None:
         """Requests beside many clients that take for ever."""
-        ids, count = self._objects(), self._count(200)
+        ids, count = self.objects(), self._count(200)
         with slow_clients(self.port, self._take(count)) as dribble:
             for _ in range(2 if self.share < 1 else 5):
                 dribble()
@@ -184,7 +184,7 @@ class Bench:
         self._small.append(self._take(self._count(full)))
         return self._small[-1]
 
-    def _objects(self) -> range:
+    def objects(self) -> range:
         """Ids of small objects to ask for, put there at the first call."""
         if self._stored is None:
             ids = self._take_small(1000)

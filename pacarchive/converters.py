@@ -10,6 +10,7 @@ import configparser
 import math
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -122,6 +123,25 @@ def line(value: str) -> str:
     """Text that fits in one line and is not empty."""
     if not value or len(value.splitlines()) > 1:
         raise ValueError("one line of text is needed")
+    return value
+
+
+def mount_path(value: str) -> str:
+    """A path below the mount point of a file system: C{/a/b}, and C{/} for the mount point itself."""
+    parts = [part for part in line(value).split("/") if part]
+    if {".", ".."}.intersection(parts):
+        raise ValueError(f"{value!r} has a part that is . or ..")
+    return "/" + "/".join(parts)
+
+
+def command(value: str) -> str:
+    """A command with its arguments, with quotes as for a shell; empty for none."""
+    if len(value.splitlines()) > 1:
+        raise ValueError("a command stands in one line")
+    try:
+        shlex.split(value)
+    except ValueError as error:
+        raise ValueError(f"{value!r} is no command: {error}") from None
     return value
 
 

@@ -179,8 +179,10 @@ class Health:
     Whether the storage can serve.
 
     @ivar ready: Requests can be expected to succeed.
-    @ivar words: For the operator: what is wrong, or a summary.
+    @ivar words: For people: what is wrong, or a summary.  Names no path, account or host.
+    @ivar degraded: They succeed, but not everything works, or is known.
     """
 
     ready: bool
     words: str
+    degraded: bool = False

@@ -126,6 +126,11 @@ class BlockingPool:
             _log.warn("{pool}: still busy at the end, left behind: {threads}", pool=self.name, threads=stuck)
 
     @property
+    def threadpool(self) -> ThreadPool:
+        """The pool itself, for what works with one of Twisted's."""
+        return self._pool
+
+    @property
     def backlog(self) -> int:
         """Calls that wait for a thread."""
         return self._pool.q.qsize()

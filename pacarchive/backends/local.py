@@ -110,9 +110,9 @@ class LocalArchive(Service):
         try:
             space = await self._pool.run(os.fstatvfs, self._tree.root)
         except OSError as error:
-            return Health(False, f"{self._tree.prefix}: {error.strerror}")
+            return Health(False, f"The file system answers: {error.strerror}.")
         free = space.f_bavail * space.f_frsize
-        return Health(free > 0, f"{self._tree.prefix}: {free >> 20} MiB free")
+        return Health(free > 0, f"{free >> 20} MiB free")
 
     def _open(self, file_id: int) -> _Opened:
         opened = _Opened(self._tree.open_stored(file_id))

@@ -201,7 +201,7 @@ class ArchiveApplication:
     async def post(self, request: ArchiveRequest, file_id: int) -> bytes:
         """Stage a file: see to it that its bytes are on disk, without waiting for them."""
         status = await self.backend.status(file_id)
-        if status.locality is Locality.TAPE:
+        if status.locality in (Locality.TAPE, Locality.UNAVAILABLE):
             progress = await self._recall(file_id)
             # The predecessor's clients take 200 for an answer only, and look at HEAD afterwards.
             if progress.state is not RecallState.RESIDENT and self.compatibility is not Compatibility.PACIFICA:
@@ -257,6 +257,15 @@ class ArchiveApplication:
     async def get_root(self, request: ArchiveRequest) -> bytes:
         """Say that the server is there."""
         return _json(request, {"message": "Pacifica Archive Interface Up and Running"})
+
+    @router.answers("GET", "/health")
+    async def health(self, request: ArchiveRequest) -> bytes:
+        """Say whether requests can be expected to succeed: 200 or 503, for balancers; the words are for people."""
+        health = await self.backend.health()
+        if not health.ready:
+            request.setResponseCode(HTTPStatus.SERVICE_UNAVAILABLE)
+        document = {"ready": health.ready, "degraded": health.degraded, "message": health.words}
+        return _json(request, document)
 
     @router.answers("PROPFIND", "/")
     async def propfind_root(self, request: ArchiveRequest) -> bytes:

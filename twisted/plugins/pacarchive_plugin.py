@@ -32,3 +32,10 @@ memory = BackendProvider(
     settings_name="pacarchive.config:MemorySettings",
     make_name="pacarchive.backends.memory:make",
 )
+
+hsmsideband = BackendProvider(
+    name="hsmsideband",
+    section="hsm_sideband",
+    settings_name="pacarchive.config:SidebandSettings",
+    make_name="pacarchive.backends.sideband:make",
+)

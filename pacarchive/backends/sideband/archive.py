@@ -1,0 +1,341 @@
+"""An archive in Oracle HSM: the reactor's half.
+
+    pool              for                                                        held up by
+    io                the file system: storing, status, moves, removals          its metadata
+    sideband-db       the database                                               nothing beyond its time limit
+    sideband-probe    the first read of a file that nobody has read lately       files that turn out to be on tape
+    sideband-stage,   having files staged                                        tapes
+    sideband-read
+
+None can starve another.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Any
+from uuid import UUID
+
+import attrs
+from twisted.application.service import Service
+from twisted.internet import defer
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from pacarchive import errors
+from pacarchive.backends.local import LocalArchive, StoredFile
+from pacarchive.backends.sideband.catalogue import CatalogueUnavailable, SidebandCatalogue
+from pacarchive.backends.sideband.libsam import LibSam
+from pacarchive.backends.sideband.mount import RETRY_OFFLINE, Mount, SamTree, offline
+from pacarchive.backends.sideband.names import Place, place_of
+from pacarchive.backends.sideband.recall import Recalls
+from pacarchive.backends.sideband.residency import (
+    MEDIA,
+    Entry,
+    choose,
+    describes,
+    levels_of,
+    locality_of,
+    location_of,
+)
+from pacarchive.backends.sideband.stage import CommandWay, LibraryWay, ReadingWay, Wanted, Way
+from pacarchive.backends.syscalls import release
+from pacarchive.backends.tree import translating
+from pacarchive.config import BackendSettings, SidebandSettings
+from pacarchive.digests import PRIMARY
+from pacarchive.ids import id_to_path
+from pacarchive.interfaces import IArchiveBackend, IIncomingFile, IRecaller, IStoredFile
+from pacarchive.model import (
+    FileStatus,
+    Health,
+    Locality,
+    Overwrite,
+    RecallProgress,
+    RecallState,
+    TapeLocation,
+    WriteConditions,
+)
+from pacarchive.threads import BlockingPool
+
+_PROBES = 16
+_MOST_PROBED = 256
+_AT_ONCE = 32
+"""Files of one call that are looked at at the same time."""
+
+_NOT_ON_DISK = {Locality.TAPE, Locality.UNAVAILABLE}
+"""Or at least nobody knows that it is."""
+
+_ABSENT = RecallProgress(RecallState.FAILED, "No file has this id.")
+_RESIDENT = RecallProgress(RecallState.RESIDENT)
+
+_log = Logger()
+
+
+@implementer(IArchiveBackend, IRecaller)
+class SidebandArchive(Service):
+    """
+    An L{IArchiveBackend} over a mounted file system of SAM's, and its database.
+
+    @param reactor: The reactor.
+    @param settings: The settings, with L{SidebandSettings} as their own.
+    @param mount: Reads.
+    """
+
+    name = "backend"
+    batch_limit = 100
+
+    def __init__(self, reactor: Any, settings: BackendSettings, mount: Mount | None = None) -> None:
+        own: SidebandSettings = settings.own
+        self._reactor = reactor
+        self._prefix = str(settings.prefix)
+        self._sam_prefix = own.sam_qfs_prefix
+        self._read_timeout = own.read_timeout
+        self._mount = mount or Mount()
+        self._io = BlockingPool(reactor, "io", settings.io_threads)
+        self._tree = SamTree(
+            settings.prefix, lambda file_id: id_to_path(file_id)[1:], settings.move_roots, settings.durability
+        )
+        self._files = LocalArchive(self._tree, self._io, settings.digests)
+        self._catalogue = SidebandCatalogue(reactor, own, place_of(own.sam_qfs_prefix, "/"))
+        self._probes = BlockingPool(reactor, "sideband-probe", _PROBES)
+        self._probing: dict[tuple[int, int], list[Deferred[None]]] = {}
+        self._recalls = Recalls(reactor, way := self._way(own), own.recall_timeout)
+        self._way_words = way.words
+
+    def _way(self, own: SidebandSettings) -> Way:
+        if own.stage_command:
+            return CommandWay(self._reactor, own.stage_command)
+        try:
+            return LibraryWay(self._reactor, LibSam(), own.stage_threads)
+        except (OSError, AttributeError):
+            return ReadingWay(self._reactor, self._tree, self._mount, own.stage_threads)
+
+    def startService(self) -> Deferred[None]:
+        """Open the archive; the database may come later."""
+        super().startService()
+        return Deferred.fromCoroutine(self._start())
+
+    def stopService(self) -> Deferred[None]:
+        """Release everything but threads that hang in the kernel."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _start(self) -> None:
+        self._files.startService()
+        self._probes.start()
+        self._recalls.start()
+        home = os.fstat(self._tree.root)
+        await self._catalogue.start(home.st_ino)
+        _log.info("files are staged by {way}", way=self._way_words)
+
+    async def _stop(self) -> None:
+        await self._recalls.stop()
+        await self._catalogue.stop()
+        self._probes.stop(1.0)
+        self._files.stopService()
+        if counts := self._catalogue.counts:
+            counted = ", ".join(f"{what} {count}" for what, count in sorted(counts.items()))
+            _log.info("sideband database: out of the ordinary: {counted}", counted=counted)
+
+    async def receive(
+        self, file_id: int, size: int | None, conditions: WriteConditions, algorithms: Collection[str]
+    ) -> IIncomingFile:
+        if conditions.overwrite is Overwrite.IDENTICAL:
+            await self._require_comparable(file_id)
+        return await self._files.receive(file_id, size, conditions, algorithms)
+
+    async def open(self, file_id: int) -> IStoredFile:
+        stored = await self._files.open(file_id)
+        try:
+            await self._require_readable(stored)
+        except BaseException:
+            stored.close()
+            raise
+        return stored
+
+    async def status(self, file_id: int) -> FileStatus:
+        """Look at a file from both sides; it exists where the mount has it, whatever the database says."""
+        state, status = await self._files.look(file_id)
+        locality = await self._judge(file_id, state)
+        return attrs.evolve(status, locality=locality, bytes_per_level=levels_of(locality, state), media=MEDIA)
+
+    async def move(self, file_id: int, source: str, conditions: WriteConditions) -> FileStatus:
+        if conditions.overwrite is Overwrite.IDENTICAL:
+            await self._require_comparable(file_id)
+        return await self._files.move(file_id, source, conditions)
+
+    async def remove(self, file_id: int, conditions: WriteConditions) -> None:
+        await self._files.remove(file_id, conditions)
+        self._recalls.forget(file_id)
+
+    async def health(self) -> Health:
+        files = await self._files.health()
+        if trouble := await self._catalogue.check():
+            words = f"{files.words}; sideband database: {trouble}; where the bytes of files are is not known"
+            return Health(files.ready, words, degraded=True)
+        return Health(files.ready, f"{files.words}; the sideband database answers")
+
+    async def locate(self, file_ids: Sequence[int]) -> dict[int, TapeLocation | None]:
+        """
+        L{IRecaller.locate}, by the copy that SAM would stage from.
+
+        @raise errors.BackendUnavailable: The database does not answer.
+        """
+        try:
+            found = await self._catalogue.find_all([self._place(file_id) for file_id in file_ids])
+        except CatalogueUnavailable as error:
+            raise _no_database() from error
+        locations: dict[int, TapeLocation | None] = {}
+        for start in range(0, len(file_ids), _AT_ONCE):
+            some = range(start, min(start + _AT_ONCE, len(file_ids)))
+            work = [Deferred.fromCoroutine(self._location(file_ids[number], found[number])) for number in some]
+            locations |= zip(file_ids[start : start + _AT_ONCE], await gatherResults(work, True), strict=True)
+        return locations
+
+    async def recall(self, request: UUID, file_ids: Sequence[int]) -> dict[int, RecallProgress]:
+        async def want(file_id: int) -> RecallProgress:
+            return self._recalls.want(self._wanted(file_id))
+
+        return await self._unless_on_disk(file_ids, want)
+
+    async def poll(self, request: UUID, file_ids: Sequence[int]) -> dict[int, RecallProgress]:
+        async def look(file_id: int) -> RecallProgress:
+            return await self._recalls.progress(self._wanted(file_id))
+
+        return await self._unless_on_disk(file_ids, look)
+
+    async def cancel(self, request: UUID, file_ids: Sequence[int]) -> frozenset[int]:
+        return frozenset([file_id for file_id in file_ids if await self._recalls.cancel(file_id)])
+
+    async def release(self, file_id: int) -> None:
+        """SAM's releaser drops files by its own policy, when the disk is full beyond its high-water mark."""
+
+    async def _unless_on_disk(
+        self, file_ids: Sequence[int], ask: Callable[[int], Awaitable[RecallProgress]]
+    ) -> dict[int, RecallProgress]:
+        async def answer(file_id: int) -> RecallProgress:
+            try:
+                status = await self.status(file_id)
+            except errors.NotFound:
+                self._recalls.forget(file_id)
+                return _ABSENT
+            if status.locality in _NOT_ON_DISK:
+                return await ask(file_id)
+            self._recalls.forget(file_id)
+            return _RESIDENT
+
+        answers: dict[int, RecallProgress] = {}
+        for start in range(0, len(file_ids), _AT_ONCE):
+            some = file_ids[start : start + _AT_ONCE]
+            work = [Deferred.fromCoroutine(answer(file_id)) for file_id in some]
+            answers |= zip(some, await gatherResults(work, True), strict=True)
+        return answers
+
+    async def _location(self, file_id: int, entries: Sequence[Entry]) -> TapeLocation | None:
+        try:
+            state, _ = await self._files.look(file_id)
+        except errors.NotFound:
+            return None
+        entry = choose(entries, state, sees_inodes=self._catalogue.sees_inodes)
+        if entry is None or self._locality(state, entry) is not Locality.TAPE:
+            return None
+        return location_of(entry)
+
+    async def _judge(self, file_id: int, state: os.stat_result) -> Locality:
+        if not state.st_size:
+            return Locality.DISK
+        try:
+            entries = await self._catalogue.find(self._place(file_id))
+        except CatalogueUnavailable:
+            return Locality.UNAVAILABLE
+        entry = choose(entries, state, sees_inodes=self._catalogue.sees_inodes)
+        if len(entries) > 1:
+            self._catalogue.counts["several entries of one name"] += 1
+            _log.warn("file {file_id}: the database has it {count} times", file_id=file_id, count=len(entries))
+        return self._locality(state, entry)
+
+    def _locality(self, state: os.stat_result, entry: Entry | None) -> Locality:
+        sees_inodes = self._catalogue.sees_inodes
+        if not describes(entry, state, sees_inodes=sees_inodes):
+            self._catalogue.counts["newer than the database" if entry else "not in the database"] += 1
+        return locality_of(state, entry, sees_inodes=sees_inodes)
+
+    async def _require_readable(self, stored: StoredFile) -> None:
+        """
+        See to it that reading will not wait for a tape.
+
+        @raise errors.Offline: It would.
+        """
+        last = stored.state.st_size - 1
+        if last < 0 or self._mount.is_in_memory(stored.fileno(), last):
+            return
+        if await self._judge(stored.status.file_id, stored.state) is Locality.TAPE:
+            raise offline()
+        # The database is late: the file may have been released since.  The last byte tells, as the first may have been
+        # kept on disk.  The thread that finds out has the file staged by that, and waits.
+        await self._probe(stored, last)
+
+    async def _probe(self, stored: StoredFile, last: int) -> None:
+        done: Deferred[None] = Deferred()
+        key = stored.state.st_ino, stored.state.st_ctime_ns
+        if (waiting := self._probing.get(key)) is not None:
+            waiting.append(done)
+        elif len(self._probing) >= _MOST_PROBED:
+            raise errors.Overloaded("Too many files do not come from the disk in time.", retry_after=RETRY_OFFLINE)
+        else:
+            self._probing[key] = [done]
+            self._probes.call(self._read_last, os.dup(stored.fileno()), last).addBoth(self._probed, key)
+        done.addTimeout(self._read_timeout, self._reactor)
+        try:
+            await done
+        except defer.TimeoutError:
+            self._catalogue.counts["on tape against the database"] += 1
+            raise errors.Offline(
+                "The bytes of the file do not come: it is on tape, and is being recalled.",
+                job=None,
+                retry_after=RETRY_OFFLINE,
+            ) from None
+
+    def _read_last(self, descriptor: int, last: int) -> None:
+        """The descriptor is its own: whoever asked may have left long before the read ends."""
+        try:
+            with translating("Can't read posix file"):
+                self._mount.read(descriptor, last, 1)
+        finally:
+            release(descriptor)
+
+    def _probed(self, result: Failure | None, key: tuple[int, int]) -> None:
+        for done in self._probing.pop(key):
+            if done.called:
+                continue
+            if isinstance(result, Failure):
+                done.errback(result)
+            else:
+                done.callback(None)
+
+    async def _require_comparable(self, file_id: int) -> None:
+        """
+        Before bytes are compared with those of a stored file: that has a digest, or can be read for one.
+
+        @raise errors.Offline: It is on tape, or may be.
+        """
+        try:
+            status = await self.status(file_id)
+        except errors.NotFound:
+            return
+        if status.locality in _NOT_ON_DISK and PRIMARY not in status.digests:
+            raise offline()
+
+    def _place(self, file_id: int) -> Place:
+        return place_of(self._sam_prefix, id_to_path(file_id))
+
+    def _wanted(self, file_id: int) -> Wanted:
+        path = id_to_path(file_id)
+        return Wanted(file_id, self._prefix + path, self._sam_prefix.rstrip("/") + path)
+
+
+def _no_database() -> errors.BackendUnavailable:
+    return errors.BackendUnavailable("It is not known at present where the bytes of files are.")

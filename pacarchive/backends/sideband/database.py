@@ -1,0 +1,146 @@
+"""Connections to the sideband database: L{twisted.enterprise.adbapi} over PyMySQL.
+
+A statement is sent on a connection that is known to live, and once more if it was lost in spite of that.  No call waits
+longer than the time limits of its socket, and the caller's own limit is the reactor's: the catalogue keeps it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pymysql
+from pymysql.constants import CR, ER
+from twisted.enterprise import adbapi
+from twisted.logger import Logger
+
+from pacarchive.backends.sideband.queries import Query, Row
+from pacarchive.config import SidebandSettings
+from pacarchive.threads import BlockingPool
+
+_FRESH = 1.0
+"""A connection that was used within so many seconds is not asked whether it lives."""
+
+_LOST = frozenset({CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST})
+_DEADLOCK = frozenset({ER.LOCK_WAIT_TIMEOUT, ER.LOCK_DEADLOCK})
+
+_WORDS = {
+    ER.ACCESS_DENIED_ERROR: "it does not accept the account",
+    ER.DBACCESS_DENIED_ERROR: "the account may not use it",
+    ER.TABLEACCESS_DENIED_ERROR: "the account may not read a table",
+    ER.BAD_DB_ERROR: "there is no database of this name",
+    ER.NO_SUCH_TABLE: "a table is missing: it is no sideband database",
+    ER.BAD_FIELD_ERROR: "a column is missing: its schema is not one that is known",
+    ER.LOCK_WAIT_TIMEOUT: "a lock was not released in time",
+    CR.CR_CONN_HOST_ERROR: "it cannot be connected to",
+    CR.CR_SERVER_GONE_ERROR: "the connection was lost",
+    CR.CR_SERVER_LOST: "the connection was lost, or nothing came in time",
+}
+
+_log = Logger()
+
+
+class DatabaseError(Exception):
+    """
+    The database could not be asked.  C{str()} is for people, and names neither account nor host.
+    """
+
+
+class _LivingConnection(adbapi.Connection):
+    """
+    A thread's connection, which is made anew when it turns out to be dead.
+
+    Every statement is a transaction of its own (autocommit), so there is nothing to commit or roll back, and no read
+    sees an old snapshot.
+    """
+
+    def __init__(self, pool: SidebandPool) -> None:
+        super().__init__(pool)
+        assert self._connection is not None, "adbapi has just made it"
+        now = pool.seconds()
+        if now - pool.last_used.get(pool.threadID(), now) > _FRESH:
+            try:
+                self._connection.ping()
+            except pymysql.Error:
+                self.reconnect()
+        pool.last_used[pool.threadID()] = now
+
+    def commit(self) -> None:
+        """Autocommit is on: the server would only be asked for nothing."""
+
+    def rollback(self) -> None:
+        """After a failure: a connection that did not survive it is dropped."""
+        if self._connection is not None and not self._connection.open:
+            self._pool.disconnect(self._connection)
+
+
+class SidebandPool(adbapi.ConnectionPool):
+    """
+    The pool, with threads that a stuck connection cannot keep from ending.
+
+    @param reactor: The reactor.
+    @param settings: How to connect.
+    """
+
+    connectionFactory = _LivingConnection
+
+    def __init__(self, reactor: Any, settings: SidebandSettings) -> None:
+        super().__init__(
+            "pymysql",
+            cp_reactor=reactor,
+            cp_min=1,
+            cp_max=settings.connections,
+            host=settings.host,
+            port=settings.port,
+            unix_socket=settings.unix_socket or None,
+            user=settings.user,
+            password=settings.password.encode(),
+            database=settings.schema,
+            charset="latin1",
+            use_unicode=False,
+            autocommit=True,
+            connect_timeout=settings.database_timeout,
+            read_timeout=settings.database_timeout,
+            write_timeout=settings.database_timeout,
+            program_name="pacarchive",
+        )
+        self.seconds: Callable[[], float] = reactor.seconds
+        self.last_used: dict[int, float] = {}
+        self._threads = BlockingPool(reactor, "sideband-db", settings.connections)
+        self._patience = settings.database_timeout
+        self.threadpool = self._threads.threadpool
+
+    def finalClose(self) -> None:
+        """End the threads; one whose connection hangs is left behind after its time limit."""
+        self.shutdownID = None
+        self._threads.stop(self._patience)
+        self.running = False
+        for connection in self.connections.values():
+            self._close(connection)
+        self.connections.clear()
+
+    async def ask(self, query: Query) -> Sequence[Row]:
+        """
+        Run a statement, which only reads: once more, where the connection was lost, or a lock was in the way.
+
+        @raise DatabaseError: It failed.
+        """
+        try:
+            try:
+                rows: Sequence[Row] = await self.runQuery(query.text, tuple(query.parameters))
+            except pymysql.OperationalError as error:
+                if not _is_passing(error):
+                    raise
+                rows = await self.runQuery(query.text, tuple(query.parameters))
+        except pymysql.Error as error:
+            number = error.args[0] if error.args and isinstance(error.args[0], int) else 0
+            _log.debug("sideband database: cannot {what}: {error}", what=query.description, error=error)
+            words = _WORDS.get(number, "it answers with an error")
+            raise DatabaseError(f"cannot {query.description}: {words} (error {number})") from error
+        return rows
+
+
+def _is_passing(error: pymysql.OperationalError) -> bool:
+    number = error.args[0] if error.args else 0
+    # What was waited for in vain is not waited for again.
+    return number in _DEADLOCK or (number in _LOST and not isinstance(error.__context__, TimeoutError))

@@ -1,0 +1,44 @@
+"""C{GET /health}: what balancers and people are told of the storage."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pacarchive.model import Health, Locality
+from web.support import DATA, Archive, Server, serving
+
+
+@pytest.mark.parametrize(
+    ("health", "status", "document"),
+    [
+        (Health(True, "9 MiB free"), 200, {"ready": True, "degraded": False, "message": "9 MiB free"}),
+        (Health(True, "no map", degraded=True), 200, {"ready": True, "degraded": True, "message": "no map"}),
+        (Health(False, "0 MiB free"), 503, {"ready": False, "degraded": False, "message": "0 MiB free"}),
+    ],
+)
+def test_the_status_tells_balancers_and_the_words_tell_people(
+    monkeypatch: pytest.MonkeyPatch, health: Health, status: int, document: dict[str, object]
+) -> None:
+    """A server that knows less is still one that serves."""
+
+    async def answer(self: Archive) -> Health:
+        return health
+
+    monkeypatch.setattr(Archive, "health", answer)
+    with serving(Server()) as server:
+        found = server.ask("GET", "/health")
+        assert (found.status, json.loads(found.body)) == (status, document)
+        assert found.field("Content-Type") == "application/json"
+        assert server.ask("PUT", "/health", body=DATA).status == 405
+
+
+def test_a_file_whose_place_nobody_knows_is_asked_for() -> None:
+    """Staging what is on disk does no harm; answering that it was staged, when it was not, does."""
+    from web.test_offline import Tapes
+
+    with serving(Server(Tapes)) as server:
+        server.archive.place(102, DATA, locality=Locality.UNAVAILABLE)
+        assert server.ask("POST", "/102").status == 202
+        assert [ids for _, ids in server.archive.recalls] == [[102]]
