@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from support import DATA, Archive, Server, serving
 
 from pacarchive.model import Health, Locality
-from web.support import DATA, Archive, Server, serving
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_the_status_tells_balancers_and_the_words_tell_people(
 
 def test_a_file_whose_place_nobody_knows_is_asked_for() -> None:
     """Staging what is on disk does no harm; answering that it was staged, when it was not, does."""
-    from web.test_offline import Tapes
+    from test_offline import Tapes
 
     with serving(Server(Tapes)) as server:
         server.archive.place(102, DATA, locality=Locality.UNAVAILABLE)

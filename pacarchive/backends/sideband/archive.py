@@ -13,8 +13,8 @@ None can starve another.
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from typing import Any, TypeVar
 from uuid import UUID
 
 import attrs
@@ -30,7 +30,7 @@ from pacarchive.backends.local import LocalArchive, StoredFile
 from pacarchive.backends.sideband.catalogue import CatalogueUnavailable, SidebandCatalogue
 from pacarchive.backends.sideband.libsam import LibSam
 from pacarchive.backends.sideband.mount import RETRY_OFFLINE, Mount, SamTree, offline
-from pacarchive.backends.sideband.names import Place, place_of
+from pacarchive.backends.sideband.names import place_of
 from pacarchive.backends.sideband.recall import Recalls
 from pacarchive.backends.sideband.residency import (
     MEDIA,
@@ -59,6 +59,8 @@ from pacarchive.model import (
     WriteConditions,
 )
 from pacarchive.threads import BlockingPool
+
+T = TypeVar("T")
 
 _PROBES = 16
 _MOST_PROBED = 256
@@ -184,16 +186,7 @@ class SidebandArchive(Service):
 
         @raise errors.BackendUnavailable: The database does not answer.
         """
-        try:
-            found = await self._catalogue.find_all([self._place(file_id) for file_id in file_ids])
-        except CatalogueUnavailable as error:
-            raise _no_database() from error
-        locations: dict[int, TapeLocation | None] = {}
-        for start in range(0, len(file_ids), _AT_ONCE):
-            some = range(start, min(start + _AT_ONCE, len(file_ids)))
-            work = [Deferred.fromCoroutine(self._location(file_ids[number], found[number])) for number in some]
-            locations |= zip(file_ids[start : start + _AT_ONCE], await gatherResults(work, True), strict=True)
-        return locations
+        return await _for_each(file_ids, self._location)
 
     async def recall(self, request: UUID, file_ids: Sequence[int]) -> dict[int, RecallProgress]:
         async def want(file_id: int) -> RecallProgress:
@@ -227,19 +220,16 @@ class SidebandArchive(Service):
             self._recalls.forget(file_id)
             return _RESIDENT
 
-        answers: dict[int, RecallProgress] = {}
-        for start in range(0, len(file_ids), _AT_ONCE):
-            some = file_ids[start : start + _AT_ONCE]
-            work = [Deferred.fromCoroutine(answer(file_id)) for file_id in some]
-            answers |= zip(some, await gatherResults(work, True), strict=True)
-        return answers
+        return await _for_each(file_ids, answer)
 
-    async def _location(self, file_id: int, entries: Sequence[Entry]) -> TapeLocation | None:
+    async def _location(self, file_id: int) -> TapeLocation | None:
         try:
             state, _ = await self._files.look(file_id)
+            entry = await self._find(file_id, state)
         except errors.NotFound:
             return None
-        entry = choose(entries, state, sees_inodes=self._catalogue.sees_inodes)
+        except CatalogueUnavailable as error:
+            raise errors.BackendUnavailable("It is not known at present where the bytes of files are.") from error
         if entry is None or self._locality(state, entry) is not Locality.TAPE:
             return None
         return location_of(entry)
@@ -248,14 +238,21 @@ class SidebandArchive(Service):
         if not state.st_size:
             return Locality.DISK
         try:
-            entries = await self._catalogue.find(self._place(file_id))
+            return self._locality(state, await self._find(file_id, state))
         except CatalogueUnavailable:
             return Locality.UNAVAILABLE
-        entry = choose(entries, state, sees_inodes=self._catalogue.sees_inodes)
+
+    async def _find(self, file_id: int, state: os.stat_result) -> Entry | None:
+        """
+        What the database has of a file.
+
+        @raise CatalogueUnavailable: It does not answer.
+        """
+        entries = await self._catalogue.find(place_of(self._sam_prefix, id_to_path(file_id)))
         if len(entries) > 1:
             self._catalogue.counts["several entries of one name"] += 1
             _log.warn("file {file_id}: the database has it {count} times", file_id=file_id, count=len(entries))
-        return self._locality(state, entry)
+        return choose(entries, state, sees_inodes=self._catalogue.sees_inodes)
 
     def _locality(self, state: os.stat_result, entry: Entry | None) -> Locality:
         sees_inodes = self._catalogue.sees_inodes
@@ -272,7 +269,9 @@ class SidebandArchive(Service):
         last = stored.state.st_size - 1
         if last < 0 or self._mount.is_in_memory(stored.fileno(), last):
             return
-        if await self._judge(stored.status.file_id, stored.state) is Locality.TAPE:
+        file_id = stored.status.file_id
+        on_tape = await self._judge(file_id, stored.state) is Locality.TAPE
+        if on_tape and not await self._recalls.may_be_back(self._wanted(file_id)):
             raise offline()
         # The database is late: the file may have been released since.  The last byte tells, as the first may have been
         # kept on disk.  The thread that finds out has the file staged by that, and waits.
@@ -329,13 +328,19 @@ class SidebandArchive(Service):
         if status.locality in _NOT_ON_DISK and PRIMARY not in status.digests:
             raise offline()
 
-    def _place(self, file_id: int) -> Place:
-        return place_of(self._sam_prefix, id_to_path(file_id))
-
     def _wanted(self, file_id: int) -> Wanted:
         path = id_to_path(file_id)
         return Wanted(file_id, self._prefix + path, self._sam_prefix.rstrip("/") + path)
 
 
-def _no_database() -> errors.BackendUnavailable:
-    return errors.BackendUnavailable("It is not known at present where the bytes of files are.")
+async def _for_each(file_ids: Sequence[int], one: Callable[[int], Coroutine[Any, Any, T]]) -> dict[int, T]:
+    """The answers for all files, some at a time."""
+    answers: dict[int, T] = {}
+    for start in range(0, len(file_ids), _AT_ONCE):
+        some = file_ids[start : start + _AT_ONCE]
+        work = [Deferred.fromCoroutine(one(file_id)) for file_id in some]
+        try:
+            answers |= zip(some, await gatherResults(work, consumeErrors=True), strict=True)
+        except defer.FirstError as error:
+            error.subFailure.raiseException()
+    return answers

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet import defer
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -112,14 +112,6 @@ class SidebandCatalogue:
         except defer.TimeoutError:
             self._fail(f"it has not answered within {self._limit:g} s")
             raise CatalogueUnavailable(self.trouble) from None
-
-    async def find_all(self, places: Sequence[Place]) -> list[list[Entry]]:
-        """L{find} for many files."""
-        found: list[list[Entry]] = []
-        for start in range(0, len(places), MOST_PLACES):
-            some = [Deferred.fromCoroutine(self.find(place)) for place in places[start : start + MOST_PLACES]]
-            found += await gatherResults(some, consumeErrors=True)
-        return found
 
     async def check(self) -> str:
         """

@@ -106,6 +106,16 @@ class Recalls:
             return self._read_whole(known)
         return known.progress
 
+    async def may_be_back(self, wanted: Wanted) -> bool:
+        """Whether a file that the database has on tape only is on disk again by what else is known of its recall."""
+        known = self._known(wanted.file_id)
+        if known is None or known.progress.state is RecallState.QUEUED:
+            return False
+        if known.progress.state is RecallState.RESIDENT:
+            return True
+        said = await self._way.inspect(wanted)
+        return said is not None and said.state is RecallState.RESIDENT
+
     async def cancel(self, file_id: int) -> bool:
         """Give a recall up.  @return: Whether it was given up for certain."""
         request = self._known(file_id)
