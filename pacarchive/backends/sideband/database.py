@@ -93,6 +93,7 @@ class SidebandPool(adbapi.ConnectionPool):
             host=settings.host,
             port=settings.port,
             unix_socket=settings.unix_socket or None,
+            ssl_disabled=bool(settings.unix_socket),  # else TLS where the server offers it
             user=settings.user,
             password=settings.password.encode(),
             database=settings.schema,
