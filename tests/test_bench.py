@@ -191,3 +191,19 @@ def test_server_that_does_not_start(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("bench: the server did not start: ")
     assert "[server] nonsense: unknown key" in done.stderr
+
+
+def test_the_cost_of_the_database_is_measured(tmp_path: Path) -> None:
+    """Every answer of both backends was right, and the second is set against the first."""
+    done = subprocess.run(
+        [sys.executable, BENCH.parent / "database.py", "--rounds", "1", "--share", "0.02"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    (row,) = [line for line in done.stdout.splitlines() if line.startswith("| HEAD c8, ops/s |")]
+    assert all(float(cell.split()[0]) > 0 for cell in row.strip("|").split("|")[1:])
+    assert list(tmp_path.iterdir()) == []
