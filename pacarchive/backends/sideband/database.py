@@ -13,6 +13,7 @@ import pymysql
 from pymysql.constants import CR, ER
 from twisted.enterprise import adbapi
 from twisted.logger import Logger
+from twisted.python.threadpool import ThreadPool
 
 from pacarchive.backends.sideband.queries import Query, Row
 from pacarchive.config import SidebandSettings
@@ -85,6 +86,10 @@ class SidebandPool(adbapi.ConnectionPool):
     connectionFactory = _LivingConnection
 
     def __init__(self, reactor: Any, settings: SidebandSettings) -> None:
+        self.seconds: Callable[[], float] = reactor.seconds
+        self.last_used: dict[int, float] = {}
+        self._threads = BlockingPool(reactor, "sideband-db", settings.connections)
+        self._patience = settings.database_timeout
         super().__init__(
             "pymysql",
             cp_reactor=reactor,
@@ -105,11 +110,15 @@ class SidebandPool(adbapi.ConnectionPool):
             write_timeout=settings.database_timeout,
             program_name="pacarchive",
         )
-        self.seconds: Callable[[], float] = reactor.seconds
-        self.last_used: dict[int, float] = {}
-        self._threads = BlockingPool(reactor, "sideband-db", settings.connections)
-        self._patience = settings.database_timeout
-        self.threadpool = self._threads.threadpool
+
+    @property
+    def threadpool(self) -> ThreadPool:
+        """Ours, from the start on: adbapi's constructor makes one whose threads would keep the process from ending."""
+        return self._threads.threadpool
+
+    @threadpool.setter
+    def threadpool(self, ignored: ThreadPool) -> None:
+        """It is never started, and holds nothing."""
 
     def finalClose(self) -> None:
         """End the threads; one whose connection hangs is left behind after its time limit."""
