@@ -315,7 +315,7 @@ class SidebandSettings:
         default=4, converter=count, metadata={"doc": "The most connections to the database, per worker process."}
     )
     remember: float = attrs.field(
-        default=2,
+        default=5,
         converter=seconds,
         metadata={
             "doc": "How long an answer of the database is used again, so that a client that asks over and over "

@@ -48,19 +48,21 @@ SELECT p.path, d.ino, d.gen
 """
 
 # Both halves of (ino, gen) everywhere, since numbers are used again and rows of their former owners stay behind; and
-# d.type, since the path of a symbolic link is its target.  Each arm is one look-up by primary key but for the path.
-_ENTRY = """
-SELECT %s, p.path, d.gen, f.name, i.ino, i.gen, i.type, i.size, i.modify_time, i.online,
+# d.type, since the path of a symbolic link is its target.  Each table is entered by the one before, and by its index,
+# whatever the server's statistics say: they may be of a time when it was empty.  All names go into one table of their
+# own, so that the server plans once for all of them.
+_WANTED = "SELECT %s AS number, _latin1 %s AS path, %s AS hash, _latin1 %s AS name"
+_MORE = "SELECT %s, _latin1 %s, %s, _latin1 %s"
+_ENTRIES = """
+SELECT STRAIGHT_JOIN w.number, p.path, p.gen, f.name, i.ino, i.gen, i.type, i.size, i.modify_time, i.online,
        a.copy, a.seq, a.media_type, a.vsn, a.position, a.size, a.create_time
-  FROM sam_path p
-  JOIN sam_inode d ON d.ino = p.ino AND d.gen = p.gen AND d.type = 1
-  JOIN sam_file f ON f.p_ino = p.ino AND f.p_gen = p.gen {hash} AND f.name = _latin1 %s
-  JOIN sam_inode i ON i.ino = f.ino AND i.gen = f.gen
-  LEFT JOIN sam_archive a ON a.ino = i.ino AND a.gen = i.gen
- WHERE p.path IN (_latin1 %s, _latin1 %s)
+  FROM ({wanted}) w
+  JOIN sam_path p ON p.path = w.path
+  JOIN sam_inode d FORCE INDEX (PRIMARY) ON d.ino = p.ino AND d.gen = p.gen AND d.type = 1
+  JOIN sam_file f FORCE INDEX (PRIMARY) ON f.p_ino = p.ino AND f.p_gen = p.gen {hash} AND f.name = w.name
+  JOIN sam_inode i FORCE INDEX (PRIMARY) ON i.ino = f.ino AND i.gen = f.gen
+  LEFT JOIN sam_archive a FORCE INDEX (PRIMARY) ON a.ino = i.ino AND a.gen = i.gen
 """
-_BY_HASH = _ENTRY.format(hash="AND f.name_hash = %s")
-_BY_NAME = _ENTRY.format(hash="")
 
 
 def directory(place: Place) -> Query:
@@ -82,12 +84,11 @@ def look_up(places: Sequence[Place], *, by_hash: bool) -> Query:
     """
     parameters: list[object] = []
     for number, place in enumerate(places):
-        parameters.append(number)
-        if by_hash:
-            parameters.append(name_hash(place.name))
-        parameters += (place.name, *place.directory_spellings)
-    arm = _BY_HASH if by_hash else _BY_NAME
-    return Query("look files up", " UNION ALL ".join([arm] * len(places)), parameters)
+        for spelling in place.directory_spellings:
+            parameters += (number, spelling, name_hash(place.name), place.name)
+    wanted = " UNION ALL ".join([_WANTED] + [_MORE] * (2 * len(places) - 1))
+    text = _ENTRIES.format(wanted=wanted, hash="AND f.name_hash = w.hash" if by_hash else "")
+    return Query("look files up", text, parameters)
 
 
 def entries_found(places: Sequence[Place], rows: Sequence[Row]) -> list[list[Entry]]:
