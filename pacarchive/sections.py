@@ -329,7 +329,6 @@ class SidebandSettings:
             "doc": "The command that has SAM stage files, run without a shell; an argument with {path} (on this host) "
             "or {sam_path} (below SAM's mount point) in it is repeated for each file. It is to return at once. Without "
             "one, libsam is used where it is installed; else the files are read.",
-            "default": "",
         },
     )
     stage_threads: int = attrs.field(

@@ -326,7 +326,7 @@ def test_the_predecessors_file_loads_whole(write: Callable[[str], str]) -> None:
         ("[hsm_sideband]\npassword tops3cret\n", "line 2 is neither a [section] nor key = value inside one"),
         (
             "[server]\ntype = posx\n",
-            "[server] type: this installation has no backend 'posx'; it has hpss, memory, posix",
+            "[server] type: this installation has no backend 'posx'; it has hpss, hsmsideband, memory, posix",
         ),
     ],
 )
@@ -352,11 +352,10 @@ def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:
     assert complaint("latin.ini") == "latin.ini: is not UTF-8 text"
 
 
-@pytest.mark.parametrize("name", ["hsmsideband", "tape"])
-def test_a_backend_that_is_not_installed(name: str) -> None:
-    """The known names that have no provider are told from nothing else, and those that are there are listed."""
-    words = f"[server] type: this installation has no backend {name!r}; it has hpss, memory, posix"
-    assert complaint(None, type=name) == f"command line: {words}"
+def test_a_backend_that_is_not_installed() -> None:
+    """Those that are there are listed."""
+    words = "[server] type: this installation has no backend 'tape'; it has hpss, hsmsideband, memory, posix"
+    assert complaint(None, type="tape") == f"command line: {words}"
 
 
 # directories
@@ -588,11 +587,8 @@ def test_a_description_explains_every_key(tmp_path: Path) -> None:
             assert f"{field.metadata['doc']} {key_of(field)} =" in text
 
 
-def test_secrets_are_masked_and_the_mask_does_not_become_the_secret(
-    write: Callable[[str], str], plugins: list[Any]
-) -> None:
+def test_secrets_are_masked_and_the_mask_does_not_become_the_secret(write: Callable[[str], str]) -> None:
     """Neither the description nor a repr shows one."""
-    plugins.append(_Sideband())
     settings = load(write("[hsm_sideband]\npassword = s3cret\n"), {}, {("server", "type"): "hsmsideband"})
     assert settings.backend.own.password == "s3cret"
     text = describe(settings)
@@ -601,18 +597,31 @@ def test_secrets_are_masked_and_the_mask_does_not_become_the_secret(
     assert load(write(text), {}, {}).backend.own == SidebandSettings(password="")
 
 
-@attrs.frozen
-class _Sideband:
-    name: str = "hsmsideband"
-    section: str = "hsm_sideband"
-    settings_class: type[Any] = SidebandSettings
-    local_prefix: bool = True
-
-
 def test_settings_travel_through_a_pipe(tmp_path: Path) -> None:
     """Worker processes get them pickled."""
     settings = _everything_set(tmp_path)
     assert pickle.loads(pickle.dumps(settings)) == settings
+
+
+def test_paths_and_commands_of_the_sideband(write: Callable[[str], str]) -> None:
+    """A path below the mount point is written in one way; a command keeps its quotes, and is checked for them."""
+    for text in ("/archive", "archive/", "//archive//"):
+        path = write(f"[server]\ntype = hsmsideband\n[hsm_sideband]\nsam_qfs_prefix = {text}\n")
+        assert load(path, {}, {}).backend.own.sam_qfs_prefix == "/archive"
+    own = load(write("[server]\ntype = hsmsideband\n[hsm_sideband]\nsam_qfs_prefix = /\n"), {}, {}).backend.own
+    assert own.sam_qfs_prefix == "/"
+    command = "ssh sam 'stage -r' -- {sam_path}"
+    path = write(f"[server]\ntype = hsmsideband\n[hsm_sideband]\nstage_command = {command}\n")
+    settings = load(path, {}, {})
+    assert settings.backend.own.stage_command == command
+    assert load(write(describe(settings)), {}, {}).backend.own == settings.backend.own
+    for key, value, words in (
+        ("sam_qfs_prefix", "/a/../b", "'/a/../b' has a part that is . or .."),
+        ("stage_command", "stage 'x", '"stage \'x" is no command: No closing quotation'),
+        ("stage_command", "stage\n  x", "a command stands in one line"),
+        ("database_timeout", "0", "a time-out is more than zero"),
+    ):
+        assert complaint(write(f"[hsm_sideband]\n{key} = {value}\n")).endswith(f"[hsm_sideband] {key}: {words}")
 
 
 # the manual

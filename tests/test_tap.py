@@ -18,7 +18,7 @@ from twisted.python import usage
 from zope.interface.verify import verifyObject
 
 from pacarchive import cli, tap
-from pacarchive.config import HpssSettings, MemorySettings, PosixSettings, describe, load
+from pacarchive.config import HpssSettings, MemorySettings, PosixSettings, SidebandSettings, describe, load
 from pacarchive.interfaces import IBackendProvider
 
 if TYPE_CHECKING:
@@ -121,7 +121,10 @@ def test_the_command_line_beats_file_and_environment(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["-t", "sam"], "[server] type: this installation has no backend 'sam'; it has hpss, memory, posix"),
+        (
+            ["-t", "sam"],
+            "[server] type: this installation has no backend 'sam'; it has hpss, hsmsideband, memory, posix",
+        ),
         (["-t", "hpss", "--prefix", "hpss"], "[server] prefix: hpss is no absolute path"),
         (["--prefix", "/no/such"], "[server] prefix: /no/such is no existing directory"),
         (["--workers", "many"], "[server] workers: 'many' is no whole number"),
@@ -252,6 +255,7 @@ def test_our_plugins() -> None:
         "posix": PosixSettings,
         "memory": MemorySettings,
         "hpss": HpssSettings,
+        "hsm_sideband": SidebandSettings,
     }
     assert {name for name, each in providers.items() if not each.local_prefix} == {"hpss"}
     for each in providers.values():
