@@ -317,15 +317,16 @@ class SidebandArchive(Service):
 
     async def _require_comparable(self, file_id: int) -> None:
         """
-        Before bytes are compared with those of a stored file: that has a digest, or can be read for one.
+        Before bytes are compared with those of a stored file: that has a digest, or can be read for one.  Where nobody
+        knows, L{SamTree.require_readable} asks the mount.
 
-        @raise errors.Offline: It is on tape, or may be.
+        @raise errors.Offline: It is on tape.
         """
         try:
             status = await self.status(file_id)
         except errors.NotFound:
             return
-        if status.locality in _NOT_ON_DISK and PRIMARY not in status.digests:
+        if status.locality is Locality.TAPE and PRIMARY not in status.digests:
             raise offline()
 
     def _wanted(self, file_id: int) -> Wanted:
