@@ -73,13 +73,6 @@ MASK = "****"
 
 _COMMON_SECTIONS: Mapping[str, type[Any]] = {"server": ServerSettings, "limits": LimitSettings, "pools": PoolSettings}
 
-# Those of the predecessor's file are accepted whether or not the backend is there, so that its files load whole.
-_FAMILY_SECTIONS: Mapping[str, type[Any]] = {
-    "posix": PosixSettings,
-    "hpss": HpssSettings,
-    "hsm_sideband": SidebandSettings,
-}
-
 
 class ConfigError(Exception):
     """
@@ -126,7 +119,7 @@ def load(
     given: _GivenValues = {}
     source = path or environ.get(CONFIG_VARIABLE) or None
     if source is not None:
-        given |= _read(source, {*_COMMON_SECTIONS, *_FAMILY_SECTIONS, *(each.section for each in backends.values())})
+        given |= _read(source, {*_COMMON_SECTIONS, *(each.section for each in backends.values())})
     for name, place in VARIABLES.items():
         if text := environ.get(name):
             given[place] = _Given(text, name)
@@ -195,10 +188,7 @@ def _settings_class(backend: IBackendProvider) -> type[Any]:
 
 
 def _section_class(section: str, backends: Mapping[str, IBackendProvider]) -> type[Any]:
-    for backend in backends.values():
-        if backend.section == section:
-            return _settings_class(backend)
-    return _FAMILY_SECTIONS[section]
+    return _settings_class(next(backend for backend in backends.values() if backend.section == section))
 
 
 def _read(path: str, sections: Iterable[str]) -> _GivenValues:

@@ -139,6 +139,8 @@ BAD_VALUES: list[tuple[Callable[..., object], object]] = [
     (converters.flag, "maybe"),
     *((converters.line, each) for each in ["", "two\nlines"]),
     (converters.directory, ""),
+    *((converters.mount_path, each) for each in ["", "/a/../b", "..", "/a/.", "two\nlines"]),
+    *((converters.command, each) for each in ["two\nlines", "stage 'a", 'stage "a', "stage \\"]),
     *((converters.endpoint_strings, each) for each in ["", " ; ", "8080", "tcp:", ("tcp:1", "2")]),
     (converters.digest_names, "md5 crc32"),
     *((converters.time_zone, each) for each in ["", "Mars", "America", "../../etc/passwd", "\0"]),
@@ -150,6 +152,20 @@ def test_what_cannot_be_converted_is_refused(converter: Callable[..., object], v
     """Every converter refuses with ValueError and with words."""
     with pytest.raises(ValueError, match=r"\w"):
         converter(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("/", "/"), ("//", "/"), ("a/b", "/a/b"), ("/a//b/", "/a/b"), ("/%_'a b/...", "/%_'a b/...")]
+)
+def test_a_path_below_a_mount_point_has_one_spelling(text: str, value: str) -> None:
+    """With or without slashes around it; what a database may take for a wildcard or a quote stays."""
+    assert converters.mount_path(text) == converters.mount_path(value) == value
+
+
+@pytest.mark.parametrize("text", ["", "stage -- {path}", "ssh 'sam host' stage -- \"/sam1{sam_path}\"", "a ; # b"])
+def test_a_command_is_kept_as_it_is_written(text: str) -> None:
+    """Quotes have to survive until it is run."""
+    assert converters.command(text) == text
 
 
 CONVERTERS: list[Any] = list(
@@ -298,7 +314,7 @@ def test_a_percent_sign_means_itself(write: Callable[[str], str]) -> None:
 
 
 def test_the_predecessors_file_loads_whole(write: Callable[[str], str]) -> None:
-    """Sections of backends that are not in use, or not there, are no error."""
+    """Sections of backends that are not in use are no error."""
     assert load(write(SEEDS_EXAMPLE), {}, {}).backend.own == PosixSettings(use_id2filename=False)
 
 
@@ -570,9 +586,33 @@ def _everything_set(tmp_path: Path) -> Settings:
     return load(None, {}, overrides)
 
 
+def _sideband_set() -> Settings:
+    """All keys of a backend's section but the secret, which does not come back."""
+    values: dict[str, object] = {
+        "sam_qfs_prefix": "/%_'a b",
+        "schema": "sam%s",
+        "host": "::1",
+        "user": "pacarchive",
+        "port": "3307",
+        "unix_socket": "/run/mysqld/mysqld.sock",
+        "database_timeout": "0.25",
+        "connections": "2",
+        "remember": "0",
+        "stage_command": "ssh 'sam host' stage -- \"/sam1{sam_path}\" ; # %s",
+        "stage_threads": "8",
+        "recall_timeout": "2 d",
+        "read_timeout": "1 min",
+    }
+    overrides = {("hsm_sideband", key): value for key, value in values.items()}
+    settings = load(None, {}, {("server", "type"): "hsmsideband", **overrides})
+    found, unset = attrs.asdict(settings.backend.own), attrs.asdict(SidebandSettings())
+    assert {key for key in found if found[key] == unset[key]} == {"password"}
+    return settings
+
+
 def test_a_description_loads_back(write: Callable[[str], str], tmp_path: Path) -> None:
     """The printed settings are a settings file with the same meaning."""
-    for settings in (load(None, {}, {}), _everything_set(tmp_path)):
+    for settings in (load(None, {}, {}), _everything_set(tmp_path), _sideband_set()):
         path = write(describe(settings))
         (tmp_path / "archive").mkdir(exist_ok=True)
         assert load(path, {}, {}) == attrs.evolve(settings, source=path)
@@ -580,11 +620,12 @@ def test_a_description_loads_back(write: Callable[[str], str], tmp_path: Path) -
 
 def test_a_description_explains_every_key(tmp_path: Path) -> None:
     """Each key has its words above it."""
-    text = " ".join(describe(_everything_set(tmp_path)).replace("\n; ", " ").split())
-    for section in ("server", "limits", "pools", "posix"):
-        assert f"[{section}]" in text
-        for field in attrs.fields(SECTIONS[section]):
-            assert f"{field.metadata['doc']} {key_of(field)} =" in text
+    for own, settings in {"posix": _everything_set(tmp_path), "hsm_sideband": _sideband_set()}.items():
+        text = " ".join(describe(settings).replace("\n; ", " ").split())
+        for section in ("server", "limits", "pools", own):
+            assert f"[{section}]" in text
+            for field in attrs.fields(SECTIONS[section]):
+                assert f"{field.metadata['doc']} {key_of(field)} =" in text
 
 
 def test_secrets_are_masked_and_the_mask_does_not_become_the_secret(write: Callable[[str], str]) -> None:

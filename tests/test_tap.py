@@ -289,6 +289,25 @@ def test_the_config_command_prints_what_is_in_force(
     assert not (tmp_path / "archive").exists()
 
 
+def test_the_config_command_shows_no_password(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither of the backend in use nor of one that is not, nor when another key is wrong."""
+    site = tmp_path / "site.ini"
+    site.write_text("[hsm_sideband]\npassword = s3cret\nuser = pacarchive\n")
+    assert cli.main(["config", "-c", "site.ini"]) == 0
+    assert "s3cret" not in "".join(capsys.readouterr())
+    monkeypatch.setenv("PAI_BACKEND_TYPE", "hsmsideband")
+    assert cli.main(["config", "-c", "site.ini"]) == 0
+    out, err = capsys.readouterr()
+    assert "\n; password = ****\n" in out
+    assert "\nuser = pacarchive\n" in out
+    assert "s3cret" not in out + err
+    assert "s3cret" not in repr(parse("-t", "hsmsideband", "-c", "site.ini"))
+    site.write_text(site.read_text() + "port = 0\n")
+    assert "s3cret" not in refusal(capsys, "-t", "hsmsideband", "-c", "site.ini")
+
+
 def test_the_config_command_with_a_bad_file(capsys: pytest.CaptureFixture[str]) -> None:
     """Exit code 2 and one line."""
     assert cli.main(["config", "-c", "missing.ini"]) == 2
