@@ -136,13 +136,18 @@ def mount_path(value: str) -> str:
 
 def command(value: str) -> str:
     """A command with its arguments, with quotes as for a shell; empty for none."""
-    if len(value.splitlines()) > 1:
-        raise ValueError("a command stands in one line")
     try:
-        shlex.split(value)
+        words = shlex.split(optional_line(value))
     except ValueError as error:
         raise ValueError(f"{value!r} is no command: {error}") from None
-    return value
+    if words and not words[0]:
+        raise ValueError(f"{value!r} is no command: it begins with nothing")
+    return value if words else ""
+
+
+def optional_line(value: str) -> str:
+    """Text that fits in one line, or none."""
+    return line(value) if value else ""
 
 
 def directory(value: str | Path) -> Path:

@@ -24,6 +24,7 @@ from pacarchive.converters import (
     line,
     mount_path,
     number,
+    optional_line,
     place,
     places,
     port_number,
@@ -301,7 +302,9 @@ class SidebandSettings:
     )
     port: int = attrs.field(default=3306, converter=port_number, metadata={"doc": "The database server's TCP port."})
     unix_socket: str = attrs.field(
-        default="", metadata={"doc": "The database server's socket on this machine, instead of host and port."}
+        default="",
+        converter=optional_line,
+        metadata={"doc": "The database server's socket on this machine, instead of host and port."},
     )
     database_timeout: float = attrs.field(
         default=2,
@@ -342,7 +345,9 @@ class SidebandSettings:
     recall_timeout: float = attrs.field(
         default=86400,
         converter=timeout,
-        metadata={"doc": "When a recall of which nothing more is heard counts as lost, and is asked for again."},
+        metadata={
+            "doc": "When a recall of which nothing more is heard counts as lost, and is asked for again. In seconds."
+        },
     )
     read_timeout: float = attrs.field(
         default=10,

@@ -659,7 +659,7 @@ def test_paths_and_commands_of_the_sideband(write: Callable[[str], str]) -> None
     for key, value, words in (
         ("sam_qfs_prefix", "/a/../b", "'/a/../b' has a part that is . or .."),
         ("stage_command", "stage 'x", '"stage \'x" is no command: No closing quotation'),
-        ("stage_command", "stage\n  x", "a command stands in one line"),
+        ("stage_command", "stage\n  x", "'stage\\nx' is no command: one line of text is needed"),
         ("database_timeout", "0", "a time-out is more than zero"),
     ):
         assert complaint(write(f"[hsm_sideband]\n{key} = {value}\n")).endswith(f"[hsm_sideband] {key}: {words}")

@@ -162,6 +162,8 @@ class SidebandArchive(Service):
         """Look at a file from both sides; it exists where the mount has it, whatever the database says."""
         state, status = await self._files.look(file_id)
         locality = await self._judge(file_id, state)
+        if locality not in _NOT_ON_DISK:
+            self._recalls.forget(file_id)  # else it would not be asked for when it is released again
         return attrs.evolve(status, locality=locality, bytes_per_level=levels_of(locality, state), media=MEDIA)
 
     async def move(self, file_id: int, source: str, conditions: WriteConditions) -> FileStatus:
@@ -215,10 +217,7 @@ class SidebandArchive(Service):
             except errors.NotFound:
                 self._recalls.forget(file_id)
                 return _ABSENT
-            if status.locality in _NOT_ON_DISK:
-                return await ask(file_id)
-            self._recalls.forget(file_id)
-            return _RESIDENT
+            return await ask(file_id) if status.locality in _NOT_ON_DISK else _RESIDENT
 
         return await _for_each(file_ids, answer)
 
@@ -266,16 +265,21 @@ class SidebandArchive(Service):
 
         @raise errors.Offline: It would.
         """
+        file_id = stored.status.file_id
         last = stored.state.st_size - 1
         if last < 0 or self._mount.is_in_memory(stored.fileno(), last):
+            self._recalls.came_back(file_id)
             return
-        file_id = stored.status.file_id
-        on_tape = await self._judge(file_id, stored.state) is Locality.TAPE
+        locality = await self._judge(file_id, stored.state)
+        # Where nobody knows, no blocks are a reason not to try: threads that wait for tapes are few.
+        no_blocks = locality is Locality.UNAVAILABLE and not stored.state.st_blocks
+        on_tape = locality is Locality.TAPE or no_blocks
         if on_tape and not await self._recalls.may_be_back(self._wanted(file_id)):
             raise offline()
         # The database is late: the file may have been released since.  The last byte tells, as the first may have been
         # kept on disk.  The thread that finds out has the file staged by that, and waits.
         await self._probe(stored, last)
+        self._recalls.came_back(file_id)
 
     async def _probe(self, stored: StoredFile, last: int) -> None:
         done: Deferred[None] = Deferred()
@@ -327,6 +331,7 @@ class SidebandArchive(Service):
         except errors.NotFound:
             return
         if status.locality is Locality.TAPE and PRIMARY not in status.digests:
+            self._recalls.want(self._wanted(file_id))
             raise offline()
 
     def _wanted(self, file_id: int) -> Wanted:

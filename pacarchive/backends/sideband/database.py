@@ -32,6 +32,7 @@ _WORDS = {
     ER.BAD_DB_ERROR: "there is no database of this name",
     ER.NO_SUCH_TABLE: "a table is missing: it is no sideband database",
     ER.BAD_FIELD_ERROR: "a column is missing: its schema is not one that is known",
+    ER.KEY_DOES_NOT_EXITS: "an index is missing: without it each look-up would read a whole table",
     ER.LOCK_WAIT_TIMEOUT: "a lock was not released in time",
     CR.CR_CONN_HOST_ERROR: "it cannot be connected to",
     CR.CR_SERVER_GONE_ERROR: "the connection was lost",

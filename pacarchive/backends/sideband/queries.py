@@ -57,7 +57,7 @@ _ENTRIES = """
 SELECT STRAIGHT_JOIN w.number, p.path, p.gen, f.name, i.ino, i.gen, i.type, i.size, i.modify_time, i.online,
        a.copy, a.seq, a.media_type, a.vsn, a.position, a.size, a.create_time
   FROM ({wanted}) w
-  JOIN sam_path p ON p.path = w.path
+  JOIN sam_path p FORCE INDEX (path) ON p.path = w.path
   JOIN sam_inode d FORCE INDEX (PRIMARY) ON d.ino = p.ino AND d.gen = p.gen AND d.type = 1
   JOIN sam_file f FORCE INDEX (PRIMARY) ON f.p_ino = p.ino AND f.p_gen = p.gen {hash} AND f.name = w.name
   JOIN sam_inode i FORCE INDEX (PRIMARY) ON i.ino = f.ino AND i.gen = f.gen

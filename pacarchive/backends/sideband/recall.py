@@ -21,6 +21,9 @@ from pacarchive.model import RecallProgress, RecallState
 _RETRY = 60.0
 """Seconds for which a request that failed is not repeated, and its words are given instead."""
 
+_FINAL = 3600.0
+"""Seconds for which what cannot be recalled is not tried again."""
+
 _LAG = 900.0
 """Seconds that the database may take to hear of a file that was read whole."""
 
@@ -82,8 +85,10 @@ class Recalls:
         known = self._known(wanted.file_id)
         if known is not None and known.progress.state is RecallState.RESIDENT:
             return self._read_whole(known)
-        if known is not None and (known.progress.state in _UNDER_WAY or self._age(known) < _RETRY):
-            return known.progress
+        if known is not None:
+            pause = _FINAL if known.progress.state is RecallState.FAILED else _RETRY
+            if known.progress.state in _UNDER_WAY or self._age(known) < pause:
+                return known.progress
         while len(self._requests) >= _MOST:
             del self._requests[next(iter(self._requests))]
         request = _Request(wanted, RecallProgress(RecallState.QUEUED), self._clock.seconds())
@@ -134,6 +139,14 @@ class Recalls:
         """The file is on disk, or there is none any more."""
         self._requests.pop(file_id, None)
 
+    def came_back(self, file_id: int) -> None:
+        """
+        The file's bytes were on disk just now.  That it was read whole is remembered until the database knows, too.
+        """
+        request = self._requests.get(file_id)
+        if request is not None and request.progress.state is not RecallState.RESIDENT:
+            self.forget(file_id)
+
     def _known(self, file_id: int) -> _Request | None:
         request = self._requests.get(file_id)
         if request is None:
@@ -150,9 +163,10 @@ class Recalls:
     def _read_whole(self, request: _Request) -> RecallProgress:
         if self._age(request) < _LAG:
             return RecallProgress(RecallState.ACTIVE, "The file was read back; the database does not know of it yet.")
-        del self._requests[request.wanted.file_id]
         words = "The file was read back whole, and is on tape only: it is marked never to be staged, or was released."
-        return RecallProgress(RecallState.FAILED, words)
+        request.progress = RecallProgress(RecallState.FAILED, words)
+        request.since = self._clock.seconds()
+        return request.progress
 
     def _ask_next(self) -> None:
         while self._running and self._queue and len(self._asking) < self._way.at_once:

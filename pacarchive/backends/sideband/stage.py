@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import ProcessDone, ProcessExitedAlready
 from twisted.internet.interfaces import IDelayedCall, IProcessTransport
 from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pacarchive.backends.sideband.libsam import LibSam
@@ -37,6 +38,8 @@ _COMMANDS_AT_ONCE = 2
 _COMMAND_BATCH = 100
 _MOST_WORDS = 2000
 _BLOCK = 4 << 20
+
+_log = Logger()
 
 _BEGUN = RecallProgress(RecallState.ACTIVE)
 
@@ -208,9 +211,10 @@ class _Command(ProcessProtocol):
             self._ended.callback(f"The stage command did not end within {self._limit:g} s.")
             return
         status = getattr(reason.value, "exitCode", None)
-        what = f"with {status}" if status is not None else "by a signal"
-        said = " ".join(self._said.decode("utf-8", "replace").split())
-        self._ended.callback(f"The stage command ended {what}{': ' if said else '.'}{said}")
+        words = f"The stage command ended {f'with {status}' if status is not None else 'by a signal'}."
+        # Not for clients: it may name paths and hosts.
+        _log.warn("{words} It said: {said}", words=words, said=" ".join(self._said.decode("utf-8", "replace").split()))
+        self._ended.callback(words)
 
     def _hear(self, data: bytes) -> None:
         self._said = (self._said + data)[:_MOST_WORDS]
