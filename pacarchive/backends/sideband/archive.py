@@ -6,6 +6,7 @@
     sideband-probe    the first read of a file that nobody has read lately       files that turn out to be on tape
     sideband-stage,   having files staged                                        tapes
     sideband-read
+    sideband-inspect  asking SAM's library about files                           that
 
 None can starve another.
 """

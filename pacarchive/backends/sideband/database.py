@@ -59,20 +59,22 @@ class _LivingConnection(adbapi.Connection):
     def __init__(self, pool: SidebandPool) -> None:
         super().__init__(pool)
         assert self._connection is not None, "adbapi has just made it"
-        now = pool.seconds()
-        if now - pool.last_used.get(pool.threadID(), now) > _FRESH:
+        now, thread = pool.seconds(), pool.threadID()
+        used, losses = pool.last_used.get(thread, (now, pool.losses))
+        if now - used > _FRESH or losses != pool.losses:
             try:
                 self._connection.ping()
             except pymysql.Error:
                 self.reconnect()
-        pool.last_used[pool.threadID()] = now
+        pool.last_used[thread] = now, pool.losses
 
     def commit(self) -> None:
         """Autocommit is on: the server would only be asked for nothing."""
 
     def rollback(self) -> None:
-        """After a failure: a connection that did not survive it is dropped."""
+        """After a failure: a connection that did not survive it is dropped, and no other is trusted untried."""
         if self._connection is not None and not self._connection.open:
+            self._pool.losses += 1
             self._pool.disconnect(self._connection)
 
 
@@ -82,13 +84,16 @@ class SidebandPool(adbapi.ConnectionPool):
 
     @param reactor: The reactor.
     @param settings: How to connect.
+    @ivar losses: How many connections were lost.
+    @ivar last_used: When each thread last used its connection, and how many had been lost by then.
     """
 
     connectionFactory = _LivingConnection
 
     def __init__(self, reactor: Any, settings: SidebandSettings) -> None:
         self.seconds: Callable[[], float] = reactor.seconds
-        self.last_used: dict[int, float] = {}
+        self.losses = 0
+        self.last_used: dict[int, tuple[float, int]] = {}
         self._threads = BlockingPool(reactor, "sideband-db", settings.connections)
         self._patience = settings.database_timeout
         super().__init__(

@@ -34,6 +34,9 @@ PATH, SAM_PATH = "{path}", "{sam_path}"
 _COMMAND_MAY_TAKE = 120.0
 """Seconds; it is to return once the requests are queued."""
 
+_LAST_WORDS = 1.0
+"""Seconds that are waited for what a command that has ended has said."""
+
 _COMMANDS_AT_ONCE = 2
 _COMMAND_BATCH = 100
 _MOST_WORDS = 2000
@@ -175,12 +178,13 @@ class _Command(ProcessProtocol):
     async def run(self, arguments: Sequence[str]) -> str:
         """@return: What went wrong; empty where nothing did."""
         words = [os.fsencode(argument) for argument in arguments]
+        self._late = self._reactor.callLater(self._limit, self._take_too_long)  # first: it may exit at once
         try:
             self._reactor.spawnProcess(self, words[0], words, env=None, childFDs={0: "w", 1: "r", 2: "r"})
         except OSError as error:
+            self._late.cancel()
             self.over.callback(None)
             return f"The stage command cannot be run: {error.strerror}."
-        self._late = self._reactor.callLater(self._limit, self._take_too_long)
         return await self._ended
 
     def kill(self) -> None:
@@ -189,6 +193,7 @@ class _Command(ProcessProtocol):
         if IProcessTransport.providedBy(transport):
             with suppress(ProcessExitedAlready):
                 transport.signalProcess("KILL")
+            transport.loseConnection()  # a child of its may hold the other ends
 
     def connectionMade(self) -> None:
         assert self.transport is not None, "it has just been made"
@@ -199,6 +204,12 @@ class _Command(ProcessProtocol):
 
     def errReceived(self, data: bytes) -> None:
         self._hear(data)
+
+    def processExited(self, reason: Failure) -> None:
+        """A child of its that goes on, such as a shared connection of ssh, may hold its output."""
+        if self._late is not None and self._late.active():
+            self._late.cancel()
+        self._late = self._reactor.callLater(_LAST_WORDS, self.kill)
 
     def processEnded(self, reason: Failure) -> None:
         if self._late is not None and self._late.active():
@@ -239,22 +250,25 @@ class LibraryWay:
     def __init__(self, reactor: Any, library: LibSam, threads: int) -> None:
         self._library = library
         self._pool = BlockingPool(reactor, "sideband-stage", threads)
+        self._inspecting = BlockingPool(reactor, "sideband-inspect", threads)  # for when all others hang
         self.at_once = threads
 
     def start(self) -> None:
         self._pool.start()
+        self._inspecting.start()
 
     async def stop(self) -> None:
         self._pool.stop(1.0)
+        self._inspecting.stop(1.0)
 
     async def ask(self, files: Sequence[Wanted]) -> Mapping[int, RecallProgress]:
         return {file.file_id: await self._pool.run(self._stage, file.path) for file in files}
 
     async def inspect(self, file: Wanted) -> RecallProgress | None:
-        return await self._pool.run(self._inspect, file.path)
+        return await self._inspecting.run(self._inspect, file.path)
 
     async def cancel(self, file: Wanted) -> bool:
-        return await self._pool.run(self._cancel, file.path)
+        return await self._inspecting.run(self._cancel, file.path)
 
     def _stage(self, path: str) -> RecallProgress:
         try:
