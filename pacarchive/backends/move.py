@@ -106,23 +106,29 @@ def _move(
         return tree.status(file_id)
     if (current := tree.published(file_id)) is None or current.generation != _generation(tree, before, file_id):
         tree.check(file_id, None, conditions)
+    if not tree.copies and before.st_dev != os.fstat(tree.root).st_dev:
+        raise _not_to_be_copied()  # before anything is done to it
     try:
         _link_into(tree, file_id, source, conditions)
     except OSError as error:
         if error.errno not in _NOT_LINKABLE:
             raise
         if not tree.copies:
-            raise errors.InvalidRequest(
-                "The source of the move cannot be linked into the archive: it is on another file system, or belongs to "
-                "somebody else.",
-                reason="Can't move posix file",
-            ) from error
+            raise _not_to_be_copied() from error
         _copy_into(tree, file_id, source, conditions)
     with suppress(FileNotFoundError):
         if os.path.samestat(os.stat(name, dir_fd=directory, follow_symlinks=False), before):
             os.unlink(name, dir_fd=directory)
             tree.sync(directory)
     return tree.status(file_id)
+
+
+def _not_to_be_copied() -> errors.InvalidRequest:
+    return errors.InvalidRequest(
+        "The source of the move cannot be linked into the archive: it is on another file system, or belongs to "
+        "somebody else.",
+        reason="Can't move posix file",
+    )
 
 
 def _generation(tree: FileTree, state: os.stat_result, file_id: int) -> str:

@@ -6,15 +6,17 @@ import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from backends.handling import ALLOW, DENY, IDENTICAL, content, in_reactor, store
+from backends.posix import put_for_move
 
 from pacarchive import errors
 from pacarchive.backends.sideband import queries
 from pacarchive.backends.sideband.archive import SidebandArchive
 from pacarchive.backends.sideband.names import Place
-from sideband.archives import Daemon, SlowMount, put_for_move, serving, settings_for
+from sideband.archives import Daemon, SlowMount, serving, settings_for
 from sideband.server import Sideband
 from sideband.watching import all_words, logged
 
@@ -26,18 +28,18 @@ READING = re.compile(r"\s*(SELECT|SET (AUTOCOMMIT|NAMES)) ", re.IGNORECASE)
 
 
 @pytest.fixture
-def statements(database: Sideband) -> Iterator[list[tuple[str, str]]]:
-    """After C{clear()}: what the account has sent, as the kind of the command and its text; filled by C{read_log}."""
+def recorded(database: Sideband) -> Iterator[Sideband]:
+    """The database, while its server records all commands, for L{sent}."""
     execute = database.server.execute
-    before = execute("SELECT @@global.general_log, @@global.log_output")
+    ((enabled, output),) = execute("SELECT @@global.general_log, @@global.log_output")
     execute("SET GLOBAL log_output = 'TABLE'")
     execute("TRUNCATE mysql.general_log")
     execute("SET GLOBAL general_log = 1")
     try:
-        yield []
+        yield database
     finally:
-        execute("SET GLOBAL general_log = %s", [before[0][0]])
-        execute("SET GLOBAL log_output = %s", [before[0][1]])
+        execute("SET GLOBAL general_log = %s", [enabled])
+        execute("SET GLOBAL log_output = %s", [output])
         execute("TRUNCATE mysql.general_log")
 
 
@@ -83,22 +85,20 @@ async def use_everything(backend: SidebandArchive, daemon: Daemon, directory: Pa
 
 
 @in_reactor
-async def test_nothing_is_ever_written(
-    database: Sideband, tmp_path: Path, statements: list[tuple[str, str]]
-) -> None:
+async def test_nothing_is_ever_written(recorded: Sideband, tmp_path: Path) -> None:
     """Each statement reads or is about the connection alone; and no transaction is begun that would hold anything."""
-    with Daemon(tmp_path, database) as daemon:
-        async with serving(tmp_path, database, mount=SlowMount()) as backend:
+    with Daemon(tmp_path, recorded) as daemon:
+        async with serving(tmp_path, recorded, mount=SlowMount()) as backend:
             await use_everything(backend, daemon, tmp_path)
-        before = checksums(database)
-        async with serving(tmp_path, database, mount=SlowMount()) as backend:
+        before = checksums(recorded)
+        async with serving(tmp_path, recorded, mount=SlowMount()) as backend:
             await backend.status(300)
             await backend.locate([1, 2, 300])
             await backend.recall(uuid.uuid4(), [1, 2, 300])
             await backend.remove(2, ALLOW)
             await backend.health()
-        assert checksums(database) == before
-    statements += sent(database)
+        assert checksums(recorded) == before
+    statements = sent(recorded)
     assert {kind for kind, _ in statements} <= {"Connect", "Query", "Ping", "Quit"}
     texts = [text for kind, text in statements if kind == "Query"]
     assert any("sam_file" in text for text in texts)
@@ -132,7 +132,7 @@ async def test_nobody_learns_the_password(database: Sideband, tmp_path: Path, tr
     """It is in no log event, in none of its values, and not in how any object of the backend is printed."""
     if trouble == "wrong password":
         database.server.execute("ALTER USER %s@localhost IDENTIFIED BY 'other'", [database.user])
-    own = {"unix_socket": str(tmp_path / "nobody")} if trouble == "no server" else {}
+    own: dict[str, Any] = {"unix_socket": str(tmp_path / "nobody")} if trouble == "no server" else {}
     secrets = {database.password, repr(database.password)[1:-1], repr(database.password.encode())[2:-1]}
     with logged() as log, Daemon(tmp_path, database) as daemon:
         if trouble == "no tables":

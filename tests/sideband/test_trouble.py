@@ -309,9 +309,7 @@ async def test_a_frozen_server(own_mariadb: MariaDB, tmp_path: Path, most: int) 
     """It costs what is asked meanwhile one limit, however much that is; what is asked next waits no more."""
     database = make_database(own_mariadb)
     with Daemon(tmp_path, database) as daemon:
-        async with serving(
-            tmp_path, database, mount=SlowMount(), database_timeout=LIMIT, connections=most
-        ) as backend:
+        async with serving(tmp_path, database, mount=SlowMount(), database_timeout=LIMIT, connections=most) as backend:
             await _well(backend, daemon)
             own_mariadb.freeze()
             watch = Watch()
@@ -325,6 +323,24 @@ async def test_a_frozen_server(own_mariadb: MariaDB, tmp_path: Path, most: int) 
             await require_degraded(backend, database, NO_ANSWER)
             own_mariadb.thaw()
             await require_recovery(backend)
+
+
+@in_reactor
+async def test_a_server_that_froze_long_ago(
+    own_mariadb: MariaDB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It costs one limit also where a connection is tried first, and made anew when it does not answer."""
+    monkeypatch.setattr(connections, "_FRESH", -1.0)
+    limit = 0.8
+    database = make_database(own_mariadb)
+    with Daemon(tmp_path, database) as daemon:
+        async with serving(tmp_path, database, database_timeout=limit) as backend:
+            await _well(backend, daemon)
+            own_mariadb.freeze()
+            watch = Watch()
+            await many(backend, 50)
+            assert watch.seconds < 1.8 * limit
+            own_mariadb.thaw()
 
 
 @pytest.mark.parametrize("fresh", [-1.0, 60.0], ids=["long idle", "just used"])

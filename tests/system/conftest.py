@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from system import sideband
     from system.hpss import Site
 
 
@@ -47,3 +48,19 @@ def site(tmp_path: Path, serve: Callable[..., Service]) -> Iterator[Site]:
     found = Site(tmp_path, serve)
     yield found
     found.close()
+
+
+@pytest.fixture
+def sam(tmp_path: Path, serve: Callable[..., Service]) -> Iterator[sideband.Site]:
+    """A mount of SAM's with its sideband database, and what starts services on it."""
+    from sideband.server import MariaDB  # only now: other tests need no PyMySQL
+
+    from system.sideband import Site
+
+    with MariaDB(tcp=True, durable=True) as server:
+        found = Site(tmp_path, serve, server)
+        try:
+            yield found
+        finally:
+            server.thaw()
+            found.close()

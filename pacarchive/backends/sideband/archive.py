@@ -218,6 +218,8 @@ class SidebandArchive(Service):
             except errors.NotFound:
                 self._recalls.forget(file_id)
                 return _ABSENT
+            if status.locality is Locality.UNAVAILABLE and self._recalls.was_read(file_id):
+                return _RESIDENT
             return await ask(file_id) if status.locality in _NOT_ON_DISK else _RESIDENT
 
         return await _for_each(file_ids, answer)

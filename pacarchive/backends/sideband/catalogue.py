@@ -64,6 +64,7 @@ class SidebandCatalogue:
         self._next_check: IDelayedCall | None = None
         self._checking: Deferred[None] | None = None
         self._curious: list[Deferred[None]] = []
+        self._told = False
         self.trouble = "it has not been asked yet"
         self.sees_inodes = False
         self.counts: Counter[str] = Counter()
@@ -165,13 +166,15 @@ class SidebandCatalogue:
         elif self.trouble:
             _log.info("sideband database: well; inode numbers are {seen}", seen=self._seen())
             self.trouble = ""
+            self._told = False
 
     def _seen(self) -> str:
         return "those of the mount" if self.sees_inodes else "not those of the mount"
 
     def _fail(self, words: str) -> None:
         """Ask no more until a check succeeds."""
-        if words != self.trouble:
+        if not self._told:
+            self._told = True
             _log.error("sideband database: {words}; where the bytes of files are is not known", words=words)
         self.trouble = words
         self._failures += 1

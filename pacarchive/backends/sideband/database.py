@@ -6,6 +6,7 @@ longer than the time limits of its socket, and the caller's own limit is the rea
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -96,14 +97,16 @@ class SidebandPool(adbapi.ConnectionPool):
         self.last_used: dict[int, tuple[float, int]] = {}
         self._threads = BlockingPool(reactor, "sideband-db", settings.connections)
         self._patience = settings.database_timeout
+        self._socket = settings.unix_socket
         super().__init__(
             "pymysql",
             cp_reactor=reactor,
             cp_min=1,
             cp_max=settings.connections,
+            cp_openfun=self._open,
+            defer_connect=True,
             host=settings.host,
             port=settings.port,
-            unix_socket=settings.unix_socket or None,
             ssl_disabled=bool(settings.unix_socket),  # else TLS where the server offers it
             user=settings.user,
             password=settings.password.encode(),
@@ -125,6 +128,20 @@ class SidebandPool(adbapi.ConnectionPool):
     @threadpool.setter
     def threadpool(self, ignored: ThreadPool) -> None:
         """It is never started, and holds nothing."""
+
+    def _open(self, connection: pymysql.Connection[Any]) -> None:
+        """Connect; PyMySQL does not close a Unix socket that it could not connect."""
+        if not self._socket:
+            connection.connect()
+            return
+        found = socket.socket(socket.AF_UNIX)
+        try:
+            found.settimeout(self._patience)
+            found.connect(self._socket)
+        except OSError as error:
+            found.close()
+            raise pymysql.OperationalError(CR.CR_CONN_HOST_ERROR, f"cannot connect to the socket: {error}") from error
+        connection.connect(found)
 
     def finalClose(self) -> None:
         """End the threads; one whose connection hangs is left behind after its time limit."""

@@ -6,7 +6,7 @@ That a file is on disk again is seen in the sideband database, some seconds late
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -63,7 +63,7 @@ class Recalls:
         self._way = way
         self._forget_after = forget_after
         self._requests: dict[int, _Request] = {}
-        self._queue: deque[int] = deque()
+        self._queue: OrderedDict[int, None] = OrderedDict()  # each once, in order
         self._asking: set[Deferred[None]] = set()
         self._running = False
 
@@ -93,7 +93,7 @@ class Recalls:
             del self._requests[next(iter(self._requests))]
         request = _Request(wanted, RecallProgress(RecallState.QUEUED), self._clock.seconds())
         self._requests[wanted.file_id] = request
-        self._queue.append(wanted.file_id)
+        self._queue[wanted.file_id] = None
         self._ask_next()
         return request.progress
 
@@ -121,13 +121,23 @@ class Recalls:
         said = await self._way.inspect(wanted)
         return said is not None and said.state is RecallState.RESIDENT
 
+    def was_read(self, file_id: int) -> bool:
+        """Whether the whole file was read lately, which is the best that is known while the database is silent."""
+        request = self._known(file_id)
+        if request is None or request.progress.state is not RecallState.RESIDENT:
+            return False
+        if self._age(request) < _LAG:
+            return True
+        self.forget(file_id)  # it may have been released since: it can be asked for again
+        return False
+
     async def cancel(self, file_id: int) -> bool:
         """Give a recall up.  @return: Whether it was given up for certain."""
         request = self._known(file_id)
         if request is None:
             return False
         if request.progress.state is RecallState.QUEUED and file_id in self._queue:
-            self._queue.remove(file_id)
+            del self._queue[file_id]
             del self._requests[file_id]
             return True
         if await self._way.cancel(request.wanted):
@@ -172,7 +182,8 @@ class Recalls:
         while self._running and self._queue and len(self._asking) < self._way.at_once:
             batch: list[_Request] = []
             while self._queue and len(batch) < self._way.batch:
-                if (request := self._requests.get(self._queue.popleft())) is not None:
+                file_id, _ = self._queue.popitem(last=False)
+                if (request := self._requests.get(file_id)) is not None:
                     batch.append(request)
             if batch:
                 work = Deferred.fromCoroutine(self._ask(batch))
