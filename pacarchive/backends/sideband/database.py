@@ -23,7 +23,8 @@ from pacarchive.threads import BlockingPool
 _FRESH = 1.0
 """A connection that was used within so many seconds is not asked whether it lives."""
 
-_LOST = frozenset({CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST})
+_KILLED = 1927  # MariaDB's ER_CONNECTION_KILLED
+_LOST = frozenset({CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST, _KILLED})
 _DEADLOCK = frozenset({ER.LOCK_WAIT_TIMEOUT, ER.LOCK_DEADLOCK})
 
 _WORDS = {
@@ -73,9 +74,8 @@ class _LivingConnection(adbapi.Connection):
         """Autocommit is on: the server would only be asked for nothing."""
 
     def rollback(self) -> None:
-        """After a failure: a connection that did not survive it is dropped, and no other is trusted untried."""
+        """After a failure: a connection that did not survive it is dropped."""
         if self._connection is not None and not self._connection.open:
-            self._pool.losses += 1
             self._pool.disconnect(self._connection)
 
 
@@ -164,6 +164,7 @@ class SidebandPool(adbapi.ConnectionPool):
             except pymysql.OperationalError as error:
                 if not _is_passing(error):
                     raise
+                self.losses += 1  # no other is trusted untried
                 rows = await self.runQuery(query.text, tuple(query.parameters))
         except pymysql.Error as error:
             number = error.args[0] if error.args and isinstance(error.args[0], int) else 0
