@@ -155,27 +155,33 @@ class SidebandCatalogue:
 
     def _take_to_heart(self, result: Failure | None) -> None:
         if isinstance(result, Failure):
-            if result.check(DatabaseError):
-                words = str(result.value)
-            elif result.check(defer.TimeoutError):
-                words = f"it has not answered within {self._limit:g} s"
-            else:
-                words = "the check of it has failed"
-                _log.failure("sideband database: unexpected", result)
-            self._fail(words)
+            self._fail(*self._words_of(result))
         elif self.trouble:
             _log.info("sideband database: well; inode numbers are {seen}", seen=self._seen())
             self.trouble = ""
             self._told = False
 
+    def _words_of(self, failure: Failure) -> tuple[str, str]:
+        """What went wrong, for people; and in detail, for the log."""
+        if isinstance(error := failure.value, DatabaseError):
+            return str(error), error.detail
+        if failure.check(defer.TimeoutError):
+            return f"it has not answered within {self._limit:g} s", ""
+        _log.failure("sideband database: unexpected", failure)
+        return "it could not be asked", ""
+
     def _seen(self) -> str:
         return "those of the mount" if self.sees_inodes else "not those of the mount"
 
-    def _fail(self, words: str) -> None:
-        """Ask no more until a check succeeds."""
+    def _fail(self, words: str, detail: str = "") -> None:
+        """Ask no more until a check succeeds.  Said once, however often the checks fail."""
         if not self._told:
             self._told = True
-            _log.error("sideband database: {words}; where the bytes of files are is not known", words=words)
+            _log.error(
+                "sideband database: {words}; where the bytes of files are is not known {detail}",
+                words=words,
+                detail=detail,
+            )
         self.trouble = words
         self._failures += 1
         self._under_way = 0  # what still hangs from before says nothing of what comes after
@@ -244,11 +250,9 @@ class SidebandCatalogue:
         if current:
             self._under_way -= 1
         if isinstance(result, Failure):
-            if not result.check(DatabaseError):
-                _log.failure("sideband database: unexpected", result)
-            words = str(result.value) if result.check(DatabaseError) else "a look-up has failed"
+            words, detail = self._words_of(result)
             if current:
-                self._fail(words)
+                self._fail(words, detail)
             for _, found in batch:
                 if not found.called:
                     found.errback(CatalogueUnavailable(words))

@@ -13,7 +13,6 @@ from typing import Any
 import pymysql
 from pymysql.constants import CR, ER
 from twisted.enterprise import adbapi
-from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
 from pacarchive.backends.sideband.queries import Query, Row
@@ -41,13 +40,17 @@ _WORDS = {
     CR.CR_SERVER_LOST: "the connection was lost, or nothing came in time",
 }
 
-_log = Logger()
-
 
 class DatabaseError(Exception):
     """
     The database could not be asked.  C{str()} is for people, and names neither account nor host.
+
+    @ivar detail: What was said by the database, or of it: for the log.
     """
+
+    def __init__(self, words: str, detail: object = "") -> None:
+        super().__init__(words)
+        self.detail = str(detail)
 
 
 class _LivingConnection(adbapi.Connection):
@@ -168,9 +171,8 @@ class SidebandPool(adbapi.ConnectionPool):
                 rows = await self.runQuery(query.text, tuple(query.parameters))
         except pymysql.Error as error:
             number = error.args[0] if error.args and isinstance(error.args[0], int) else 0
-            _log.debug("sideband database: cannot {what}: {error}", what=query.description, error=error)
             words = _WORDS.get(number, "it answers with an error")
-            raise DatabaseError(f"cannot {query.description}: {words} (error {number})") from error
+            raise DatabaseError(f"cannot {query.description}: {words} (error {number})", error) from error
         return rows
 
 
