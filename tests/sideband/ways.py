@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import subprocess
@@ -49,6 +50,7 @@ class Command:
 @functools.cache
 def _compiled() -> str:
     with tempfile.NamedTemporaryFile(suffix=".so", delete=False) as library:
+        atexit.register(os.unlink, library.name)
         source = Path(__file__).with_name("fake_libsam.c")
         command = [
             "gcc",
