@@ -80,6 +80,7 @@ class Daemon(SidebandWriter):
         **more: Any,
     ) -> None:
         super().__init__(database.server, database.name, **more)
+        self._next_ino = 3_000_000_000  # above those of the mount
         self._archive = directory / "archive"
         self._archive.mkdir(exist_ok=True)
         self._prefix = os.fsencode(prefix).rstrip(b"/")

@@ -29,7 +29,7 @@ def _database() -> Sideband:
 
 @asynccontextmanager
 async def _archive(directory: Path) -> AsyncIterator[IArchiveBackend]:
-    async with serving(directory, _database(), sam_qfs_prefix="/") as backend:
+    async with serving(directory, _database(), sam_qfs_prefix="/", connections=1) as backend:
         yield backend
 
 

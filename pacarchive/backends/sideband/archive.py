@@ -304,6 +304,9 @@ class SidebandArchive(Service):
                 job=None,
                 retry_after=RETRY_OFFLINE,
             ) from None
+        finally:
+            if (waiting := self._probing.get(key)) and done in waiting:
+                waiting.remove(done)
 
     def _read_last(self, descriptor: int, last: int) -> None:
         """The descriptor is its own: whoever asked may have left long before the read ends."""

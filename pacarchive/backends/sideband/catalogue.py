@@ -26,6 +26,9 @@ from pacarchive.config import SidebandSettings
 
 _MOST_REMEMBERED = 16384
 
+_CHECK_EVERY = 60.0
+"""Seconds between checks of a database that is well: a look-up does not notice that it has come to be another one."""
+
 _RETRY = 1.0
 """Seconds from a failed check to the next."""
 
@@ -86,9 +89,7 @@ class SidebandCatalogue:
             return
         self.trouble = "the service is stopping"
         self._dismiss()
-        if self._next_check is not None:
-            self._next_check.cancel()
-            self._next_check = None
+        self._check_no_more()
         pool, self._pool = self._pool, None
         if self._checking is not None:
             self._checking.cancel()
@@ -105,6 +106,7 @@ class SidebandCatalogue:
             raise CatalogueUnavailable(self.trouble)
         if (remembered := self._remembered.get(place)) is not None and self._clock.seconds() < remembered[0]:
             return remembered[1]
+        failures = self._failures
         found: Deferred[list[Entry]] = Deferred()
         found.addTimeout(self._limit, self._clock)
         self._waiting.append((place, found))
@@ -112,8 +114,10 @@ class SidebandCatalogue:
         try:
             return await found
         except defer.TimeoutError:
-            self._fail(f"it has not answered within {self._limit:g} s")
-            raise CatalogueUnavailable(self.trouble) from None
+            words = f"it has not answered within {self._limit:g} s"
+            if failures == self._failures:  # else this look-up hung already when the last failure was noticed
+                self._fail(words)
+            raise CatalogueUnavailable(words) from None
 
     async def check(self) -> str:
         """
@@ -126,9 +130,7 @@ class SidebandCatalogue:
         done: Deferred[None] = Deferred()
         self._curious.append(done)
         if self._checking is None:
-            if self._next_check is not None:
-                self._next_check.cancel()
-                self._next_check = None
+            self._check_no_more()
             self._checking = Deferred.fromCoroutine(self._check(self._pool))
             self._checking.addTimeout(self._limit, self._clock).addBoth(self._checked)
         await done
@@ -156,10 +158,12 @@ class SidebandCatalogue:
     def _take_to_heart(self, result: Failure | None) -> None:
         if isinstance(result, Failure):
             self._fail(*self._words_of(result))
-        elif self.trouble:
+            return
+        if self.trouble:
             _log.info("sideband database: well; inode numbers are {seen}", seen=self._seen())
             self.trouble = ""
             self._told = False
+        self._check_in(_CHECK_EVERY)
 
     def _words_of(self, failure: Failure) -> tuple[str, str]:
         """What went wrong, for people; and in detail, for the log."""
@@ -186,8 +190,17 @@ class SidebandCatalogue:
         self._failures += 1
         self._under_way = 0  # what still hangs from before says nothing of what comes after
         self._dismiss()
-        if self._next_check is None and self._checking is None and self._pool is not None:
-            self._next_check = self._clock.callLater(_RETRY, self._check_again)
+        if self._checking is None and self._pool is not None:
+            self._check_in(_RETRY)
+
+    def _check_in(self, seconds: float) -> None:
+        self._check_no_more()
+        self._next_check = self._clock.callLater(seconds, self._check_again)
+
+    def _check_no_more(self) -> None:
+        if self._next_check is not None:
+            self._next_check.cancel()
+            self._next_check = None
 
     def _dismiss(self) -> None:
         if self._sending is not None:
