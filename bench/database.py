@@ -9,16 +9,20 @@ mariadb-server-core), filled by the writer of the tests as SAM's daemon would.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import sys
 import tempfile
+import time
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clients import Source, compile_load
 from phases import Bench
-from server import Server
+from server import HOST, START_LIMIT, Server, ServerError
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 
@@ -33,6 +37,8 @@ if TYPE_CHECKING:
 HEADS = 4
 """Measurements of HEAD, one after the other: together about twice as long as an answer of the database is remembered,
 so that requests with and without it both count for what they are."""
+
+ANSWERS_THAT_TELL = 32
 
 POSIX, ALWAYS_ASKED, DEFAULT = "posix", "hsmsideband, remember = 0", "hsmsideband"
 
@@ -54,11 +60,12 @@ def main() -> int:
                 place = folder / f"{number} {kind}"
                 place.mkdir()
                 schema = f"sam_{number}_{len(kind)}"
-                server = Server(place, arguments.workers, _settings(kind, mariadb, schema, place / "archive"))
+                server = Server(place, arguments.workers, _settings(kind, mariadb, schema))
                 try:
                     bench = Bench(server.port, server, load, source, place, arguments.share, 1)
                     if kind != POSIX:
                         _record(mariadb, schema, place / "archive", bench.objects())
+                        _wait_until_well(server.port)
                     bench.run(["head"])  # not counted: both sides, and the database, come to know the files
                     for phase in ("head",) * HEADS + ("get",):
                         bench.figures.clear()
@@ -74,7 +81,7 @@ def main() -> int:
     return 1 if problems else 0
 
 
-def _settings(kind: str, mariadb: MariaDB, schema: str, prefix: Path) -> Sequence[tuple[str, str, str]]:
+def _settings(kind: str, mariadb: MariaDB, schema: str) -> Sequence[tuple[str, str, str]]:
     if kind == POSIX:
         return [("posix", "use_id2filename", "true")]
     mariadb.create_database(schema)
@@ -102,6 +109,18 @@ def _record(mariadb: MariaDB, schema: str, prefix: Path, ids: range) -> None:
             writer.create(f"/archive{path}", ino=state.st_ino)
             writer.close(f"/archive{path}", size=state.st_size)
             writer.archive(f"/archive{path}", copy=0, media_type="li", vsn="A00017", position=file_id)
+
+
+def _wait_until_well(port: int) -> None:
+    """Until every worker, most likely, has seen that the database knows the archive; before that none asks it."""
+    well = 0
+    deadline = time.monotonic() + START_LIMIT
+    while well < ANSWERS_THAT_TELL:
+        if time.monotonic() > deadline:
+            raise ServerError("the server does not come to terms with its database")
+        with closing(HTTPConnection(HOST, port, timeout=START_LIMIT)) as connection:
+            connection.request("GET", "/health")
+            well = 0 if json.load(connection.getresponse())["degraded"] else well + 1
 
 
 def _table(figures: dict[str, dict[str, list[float]]]) -> list[str]:

@@ -342,7 +342,7 @@ class ReadingWay:
             try:
                 answers[file.file_id] = await self._pool.call(self._read, file.file_id, given_up)
             finally:
-                del self._under_way[file.file_id]
+                self._under_way.pop(file.file_id, None)  # a lost one may have been asked for again
         return answers
 
     async def inspect(self, file: Wanted) -> RecallProgress | None:
