@@ -13,9 +13,9 @@ import pytest
 from backends.handling import ALLOW, content, in_reactor, running, store
 from twisted.internet.defer import gatherResults
 
+from pacarchive import databases as connections
 from pacarchive import errors
 from pacarchive.backends.sideband import catalogue
-from pacarchive.backends.sideband import database as connections
 from pacarchive.backends.sideband.archive import SidebandArchive
 from pacarchive.model import FileStatus, Locality
 from sideband.archives import Daemon, SlowMount, serving

@@ -1,4 +1,4 @@
-"""Connections to the sideband database: L{twisted.enterprise.adbapi} over PyMySQL.
+"""Connections to the sideband database.
 
 A statement is sent on a connection that is known to live, and once more if it was lost in spite of that.  No call waits
 longer than the time limits of its socket, and the caller's own limit is the reactor's: the catalogue keeps it.
@@ -6,21 +6,16 @@ longer than the time limits of its socket, and the caller's own limit is the rea
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pymysql
 from pymysql.constants import CR, ER
-from twisted.enterprise import adbapi
-from twisted.python.threadpool import ThreadPool
 
 from pacarchive.backends.sideband.queries import Query, Row
 from pacarchive.config import SidebandSettings
+from pacarchive.databases import LivingConnection, MariaDBPool
 from pacarchive.threads import BlockingPool
-
-_FRESH = 1.0
-"""A connection that was used within so many seconds is not asked whether it lives."""
 
 _KILLED = 1927  # MariaDB's ER_CONNECTION_KILLED
 _LOST = frozenset({CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST, _KILLED})
@@ -53,25 +48,8 @@ class DatabaseError(Exception):
         self.detail = str(detail)
 
 
-class _LivingConnection(adbapi.Connection):
-    """
-    A thread's connection, which is made anew when it turns out to be dead.
-
-    Every statement is a transaction of its own (autocommit), so there is nothing to commit or roll back, and no read
-    sees an old snapshot.
-    """
-
-    def __init__(self, pool: SidebandPool) -> None:
-        super().__init__(pool)
-        assert self._connection is not None, "adbapi has just made it"
-        now, thread = pool.seconds(), pool.threadID()
-        used, losses = pool.last_used.get(thread, (now, pool.losses))
-        if now - used > _FRESH or losses != pool.losses:
-            try:
-                self._connection.ping()
-            except pymysql.Error:
-                self.reconnect()
-        pool.last_used[thread] = now, pool.losses
+class _ReadingConnection(LivingConnection):
+    """Every statement is a transaction of its own (autocommit): no read sees an old snapshot."""
 
     def commit(self) -> None:
         """Autocommit is on: the server would only be asked for nothing."""
@@ -82,78 +60,31 @@ class _LivingConnection(adbapi.Connection):
             self._pool.disconnect(self._connection)
 
 
-class SidebandPool(adbapi.ConnectionPool):
+class SidebandPool(MariaDBPool):
     """
-    The pool, with threads that a stuck connection cannot keep from ending.
+    The pool, which only reads.
 
     @param reactor: The reactor.
     @param settings: How to connect.
-    @ivar losses: How many connections were lost.
-    @ivar last_used: When each thread last used its connection, and how many had been lost by then.
     """
 
-    connectionFactory = _LivingConnection
+    connectionFactory = _ReadingConnection
 
     def __init__(self, reactor: Any, settings: SidebandSettings) -> None:
-        self.seconds: Callable[[], float] = reactor.seconds
-        self.losses = 0
-        self.last_used: dict[int, tuple[float, int]] = {}
-        self._threads = BlockingPool(reactor, "sideband-db", settings.connections)
-        self._patience = settings.database_timeout
-        self._socket = settings.unix_socket
         super().__init__(
-            "pymysql",
-            cp_reactor=reactor,
-            cp_min=1,
-            cp_max=settings.connections,
-            cp_openfun=self._open,
-            defer_connect=True,
+            reactor,
+            BlockingPool(reactor, "sideband-db", settings.connections),
+            settings.database_timeout,
+            settings.unix_socket,
             host=settings.host,
             port=settings.port,
-            ssl_disabled=bool(settings.unix_socket),  # else TLS where the server offers it
             user=settings.user,
             password=settings.password.encode(),
             database=settings.schema,
             charset="latin1",
             use_unicode=False,
             autocommit=True,
-            connect_timeout=settings.database_timeout,
-            read_timeout=settings.database_timeout,
-            write_timeout=settings.database_timeout,
-            program_name="pacarchive",
         )
-
-    @property
-    def threadpool(self) -> ThreadPool:
-        """Ours, from the start on: adbapi's constructor makes one whose threads would keep the process from ending."""
-        return self._threads.threadpool
-
-    @threadpool.setter
-    def threadpool(self, ignored: ThreadPool) -> None:
-        """It is never started, and holds nothing."""
-
-    def _open(self, connection: pymysql.Connection[Any]) -> None:
-        """Connect; PyMySQL does not close a Unix socket that it could not connect."""
-        if not self._socket:
-            connection.connect()
-            return
-        found = socket.socket(socket.AF_UNIX)
-        try:
-            found.settimeout(self._patience)
-            found.connect(self._socket)
-        except OSError as error:
-            found.close()
-            raise pymysql.OperationalError(CR.CR_CONN_HOST_ERROR, f"cannot connect to the socket: {error}") from error
-        connection.connect(found)
-
-    def finalClose(self) -> None:
-        """End the threads; one whose connection hangs is left behind after its time limit."""
-        self.shutdownID = None
-        self._threads.stop(self._patience)
-        self.running = False
-        for connection in self.connections.values():
-            self._close(connection)
-        self.connections.clear()
 
     async def ask(self, query: Query) -> Sequence[Row]:
         """
