@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from twisted.plugin import getPlugins
 
-from pacarchive.converters import block_size, directory, format_seconds, format_size, seconds, size, timeout
+from pacarchive.converters import (
+    block_size,
+    directory,
+    format_seconds,
+    format_size,
+    optional_size,
+    seconds,
+    size,
+    timeout,
+)
 from pacarchive.interfaces import IBackendProvider
 from pacarchive.sections import (
     DEFAULT_ENDPOINT,
@@ -27,6 +36,7 @@ from pacarchive.sections import (
     MemorySettings,
     PoolSettings,
     PosixSettings,
+    RecallSettings,
     ServerSettings,
     Settings,
     SidebandSettings,
@@ -49,6 +59,7 @@ __all__ = [
     "MemorySettings",
     "PoolSettings",
     "PosixSettings",
+    "RecallSettings",
     "ServerSettings",
     "Settings",
     "SidebandSettings",
@@ -63,6 +74,9 @@ __all__ = [
 CONFIG_VARIABLE = "ARCHIVEINTERFACE_CONFIG"
 """The environment variable that names the settings file where the command line does not."""
 
+STATE_VARIABLE = "STATE_DIRECTORY"
+"""The environment variable in which systemd names a service's own directory."""
+
 VARIABLES: Mapping[str, tuple[str, str]] = {
     "PAI_BACKEND_TYPE": ("server", "type"),
     "PAI_PREFIX": ("server", "prefix"),
@@ -71,7 +85,12 @@ VARIABLES: Mapping[str, tuple[str, str]] = {
 
 MASK = "****"
 
-_COMMON_SECTIONS: Mapping[str, type[Any]] = {"server": ServerSettings, "limits": LimitSettings, "pools": PoolSettings}
+_COMMON_SECTIONS: Mapping[str, type[Any]] = {
+    "server": ServerSettings,
+    "limits": LimitSettings,
+    "pools": PoolSettings,
+    "recall": RecallSettings,
+}
 
 
 class ConfigError(Exception):
@@ -132,6 +151,11 @@ def load(
     own = _build(backend.section, _settings_class(backend), given)
     limits = _build("limits", LimitSettings, given)
     pools = _build("pools", PoolSettings, given)
+    recall = _build("recall", RecallSettings, given)
+    if not recall.store.startswith("mariadb:"):
+        # systemd names the directories of StateDirectory= with colons between them.
+        home = "" if ("recall", "store") in given else environ.get(STATE_VARIABLE, "").partition(":")[0]
+        recall = attrs.evolve(recall, store=os.path.abspath(os.path.join(home, recall.store)))
     if backend.local_prefix:
         server = attrs.evolve(
             server, prefix=directory(server.prefix), move_roots=tuple(directory(root) for root in server.move_roots)
@@ -143,6 +167,7 @@ def load(
         server=server,
         limits=limits,
         pools=pools,
+        recall=recall,
         backend=BackendSettings(
             prefix=server.prefix,
             move_roots=server.move_roots,
@@ -317,7 +342,8 @@ def describe(settings: Settings) -> str:
     """
     own = (find_provider(settings.server.type).section, settings.backend.own)
     out = []
-    for section, values in (("server", settings.server), ("limits", settings.limits), ("pools", settings.pools), own):
+    common = ((section, getattr(settings, section)) for section in _COMMON_SECTIONS)
+    for section, values in (*common, own):
         out.append(f"[{section}]")
         for field in attrs.fields(type(values)):
             out += textwrap.wrap(str(field.metadata.get("doc", "")), 100, initial_indent="; ", subsequent_indent="; ")
@@ -338,7 +364,7 @@ def _lines(field: attrs.Attribute[Any], value: object) -> Iterator[str]:
     """A value as text that its converter takes; one item per line."""
     converter: Any = field.converter
     for item in value if isinstance(value, tuple) else (value,):
-        if converter in (size, block_size):
+        if converter in (size, block_size, optional_size):
             yield format_size(item)
         elif converter in (seconds, timeout):
             yield format_seconds(item)

@@ -13,6 +13,7 @@ import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pacarchive.digests import ALGORITHMS, PRIMARY
@@ -35,6 +36,34 @@ def size(value: str | int) -> int:
     if value < 1:
         raise ValueError("a size is at least one byte")
     return value
+
+
+def optional_size(value: str | int) -> int:
+    """As L{size}; zero stands for none."""
+    return 0 if value in (0, "0") else size(value)
+
+
+def percent(value: str | int) -> int:
+    """A share of a hundred, with or without its sign."""
+    if isinstance(value, str):
+        value = value.removesuffix("%").strip()
+    if not 1 <= (result := number(value)) <= 100:
+        raise ValueError("a share is 1 to 100 percent")
+    return result
+
+
+def store_address(value: str) -> str:
+    """A file, or the URL of a database of MariaDB's; a password has no place in it."""
+    text = line(value)
+    if not text.startswith("mariadb:"):
+        return str(place(text))
+    url = urlsplit(text)
+    if url.password is not None:
+        raise ValueError("a password does not belong here; there is store_password for it")
+    query = parse_qs(url.query)
+    if not url.username or not url.path.strip("/") or query.keys() - {"socket"} or not (url.hostname or query):
+        raise ValueError("write mariadb://user@host:3306/database or mariadb://user@/database?socket=/path")
+    return text
 
 
 def block_size(value: str | int) -> int:

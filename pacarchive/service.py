@@ -12,10 +12,12 @@ from twisted.logger import Logger
 
 from pacarchive import __version__
 from pacarchive.config import ConfigError, Settings, find_provider
+from pacarchive.errors import BackendUnavailable
 from pacarchive.interfaces import IArchiveBackend
 from pacarchive.listening import served_url, server_endpoints
 from pacarchive.model import Durability
-from pacarchive.notify import LaunchedService
+from pacarchive.notify import LaunchedService, StartError
+from pacarchive.recall.engine import RecallEngine
 from pacarchive.threads import BlockingPool
 from pacarchive.web.api import ArchiveApplication
 from pacarchive.web.download import Sender
@@ -30,7 +32,7 @@ class ArchiveService(Service):
     All of one process: backend, pools and listening ports.
 
     Its stop has an order, which C{MultiService} would not keep: no new connections; the requests under way, within the
-    limit; then what they needed.
+    limit, but for those that wait for a file from tape; then what they needed.
 
     @ivar ports: The listening ports, once it has started.
     """
@@ -38,12 +40,14 @@ class ArchiveService(Service):
     def __init__(
         self,
         backend: IArchiveBackend,
+        recall: RecallEngine,
         sending: BlockingPool,
         site: ArchiveSite,
         endpoints: Sequence[IStreamServerEndpoint],
         drain_timeout: float,
     ) -> None:
         self._backend = backend
+        self._recall = recall
         self._sending = sending
         self._site = site
         self._endpoints = endpoints
@@ -65,16 +69,22 @@ class ArchiveService(Service):
         self._sending.start()
         await maybeDeferred(self._backend.startService)
         self._serves = True
+        try:
+            await self._recall.startService()
+        except BackendUnavailable as error:
+            raise StartError(f"[recall] store: {error.__cause__ or error}") from error
         for endpoint in self._endpoints:
             self.ports.append(await endpoint.listen(self._site))
 
     async def _stop(self) -> None:
         ports, self.ports = self.ports, []
         await gatherResults([maybeDeferred(port.stopListening) for port in ports])
+        self._recall.stop_waiting()
         await self._site.drain(self._drain_timeout)
         self._sending.stop()
         if self._serves:
             self._serves = False
+            await self._recall.stopService()
             await maybeDeferred(self._backend.stopService)
         if self._site.events:
             counted = ", ".join(f"{kind} {count}" for kind, count in sorted(self._site.events.items()))
@@ -94,6 +104,7 @@ def make_archive_service(
     """
     server, limits = settings.server, settings.limits
     backend = _make_backend(reactor, settings)
+    recall = RecallEngine(reactor, backend, settings.recall, f"{server.type}:{server.prefix}")
     sending = BlockingPool(reactor, "send", settings.pools.io)
     application = ArchiveApplication(
         backend=backend,
@@ -101,9 +112,11 @@ def make_archive_service(
         settings=server,
         body_limit=limits.body,
         clock=reactor,
+        recall=recall,
+        recall_settings=settings.recall,
     )
     site = ArchiveSite(application.resource(), limits, reactor)
-    return ArchiveService(backend, sending, site, endpoints, server.drain_timeout)
+    return ArchiveService(backend, recall, sending, site, endpoints, server.drain_timeout)
 
 
 def _make_backend(reactor: Any, settings: Settings) -> IArchiveBackend:

@@ -25,6 +25,7 @@ from pacarchive.config import (
     MemorySettings,
     PoolSettings,
     PosixSettings,
+    RecallSettings,
     ServerSettings,
     Settings,
     SidebandSettings,
@@ -66,6 +67,7 @@ SECTIONS: dict[str, type[Any]] = {
     "server": ServerSettings,
     "limits": LimitSettings,
     "pools": PoolSettings,
+    "recall": RecallSettings,
     "posix": PosixSettings,
     "memory": MemorySettings,
     "hpss": HpssSettings,
@@ -663,6 +665,32 @@ def test_paths_and_commands_of_the_sideband(write: Callable[[str], str]) -> None
         ("database_timeout", "0", "a time-out is more than zero"),
     ):
         assert complaint(write(f"[hsm_sideband]\n{key} = {value}\n")).endswith(f"[hsm_sideband] {key}: {words}")
+
+
+def test_recall_values(write: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job store lies in systemd's directory for it, or in the working directory, or where it is said to."""
+    assert load(None, {}, {}).recall.store == str(tmp_path / "recall.sqlite")
+    assert load(None, {"STATE_DIRECTORY": "/var/lib/a:/var/lib/b"}, {}).recall.store == "/var/lib/a/recall.sqlite"
+    path = write("[recall]\nstore = jobs.db\nbuffer = 1 TiB\nhigh_water = 80 %\n")
+    settings = load(path, {"STATE_DIRECTORY": "/var/lib/a"}, {})
+    assert (settings.recall.store, settings.recall.buffer) == (str(tmp_path / "jobs.db"), 2**40)
+    assert settings.recall.high_water == 80
+    for url in ("mariadb://u@h:3306/jobs", "mariadb://u@/jobs?socket=/run/m.sock"):
+        path = write(f"[recall]\nstore = {url}\nstore_password = geheim\n")
+        settings = load(path, {}, {})
+        assert settings.recall.store == url
+        assert "geheim" not in describe(settings)
+        assert "geheim" not in repr(settings)
+    for key, value, words in (
+        ("store", "mariadb://u:p@h/jobs", "a password does not belong here; there is store_password for it"),
+        ("store", "mariadb://h/jobs", "write mariadb://user@host:3306/database or mariadb://user@/database?socket="),
+        ("store", "mariadb://u@/jobs", "write mariadb://user@host:3306/database or mariadb://user@/database?socket="),
+        ("buffer", "much", "'much' is no size; write a number of bytes, or for example 64 KiB, 10 MiB, 1 GiB"),
+        ("high_water", "101", "a share is 1 to 100 percent"),
+        ("high_water", "0", "a share is 1 to 100 percent"),
+        ("drives", "0", "0 is less than 1"),
+    ):
+        assert f"[recall] {key}: {words}" in complaint(write(f"[recall]\n{key} = {value}\n"))
 
 
 # the manual

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, ClassVar
-from uuid import UUID
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import attrs
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import IResource
 
 from pacarchive import errors
-from pacarchive.config import Compatibility, ServerSettings
+from pacarchive.config import Compatibility, RecallSettings, ServerSettings
 from pacarchive.interfaces import IArchiveBackend, IRecaller, IStoredFile
-from pacarchive.model import Durability, FileStatus, Locality, RecallProgress, RecallState, WriteConditions
-from pacarchive.web import digest_fields
+from pacarchive.model import Durability, FileStatus, Locality, WriteConditions
+from pacarchive.web import digest_fields, jobs, tape
 from pacarchive.web.body import receive_file
 from pacarchive.web.conditions import ReadOutcome, evaluate_read, range_applies, write_conditions
 from pacarchive.web.dates import format_http_date, parse_http_date
+from pacarchive.web.documents import read_document
 from pacarchive.web.download import Sender
 from pacarchive.web.errors import HTTPRefusal
+from pacarchive.web.preferences import RESPOND_ASYNC_APPLIED, read_preferences, wait_applied
 from pacarchive.web.propfind import CONTENT_TYPE, collection_multistatus, multistatus
 from pacarchive.web.ranges import Unsatisfiable, parse_byte_range, parse_range
 from pacarchive.web.routing import Router
 
 if TYPE_CHECKING:
+    from pacarchive.recall.engine import RecallEngine
+    from pacarchive.recall.words import Asked
     from pacarchive.web.request import ArchiveRequest
 
 JSON_LIMIT = 64 << 10
@@ -33,8 +38,14 @@ JSON_LIMIT = 64 << 10
 
 FILE = "/<file_id:file_id>"
 
-_SINGLE_FILES = UUID("7c6e1b52-6a4b-4be5-9c0f-3d2f7b1f0a61")
-"""The request that recalls of single files belong to: one wish, however many ask."""
+LOOK_AGAIN = 15.0
+"""How often a file that a request waits for is looked for by the request itself, in seconds: it may come without the
+engine's doing, and the engine's word may be late."""
+
+OWNER_LENGTH = 200
+"""The longest name of an owner."""
+
+T = TypeVar("T")
 
 
 @attrs.frozen
@@ -47,6 +58,8 @@ class ArchiveApplication:
     @ivar settings: The server's settings.
     @ivar body_limit: The largest body of a PUT, in bytes.
     @ivar clock: The time.
+    @ivar recall: Sees to files that are on tape.
+    @ivar recall_settings: Its settings.
     """
 
     backend: IArchiveBackend
@@ -54,6 +67,8 @@ class ArchiveApplication:
     settings: ServerSettings
     body_limit: int
     clock: IReactorTime
+    recall: RecallEngine
+    recall_settings: RecallSettings
 
     router: ClassVar[Router] = Router()
 
@@ -73,6 +88,14 @@ class ArchiveApplication:
 
         Everyone who can connect may, which is why the default address is the loopback interface.
         """
+
+    def owner_of(self, request: ArchiveRequest) -> str:
+        """Who asks, as far as that is known: whom a trusted proxy names, else where the request comes from."""
+        if (field := self.recall_settings.owner_header) and (names := request.field(field)):
+            name = names[-1].strip()  # a proxy that adds the field, instead of setting it, adds it behind the client's
+            if name and name.isascii() and name.isprintable():
+                return name[:OWNER_LENGTH]
+        return getattr(request.client, "host", None) or "local"
 
     # HEAD stands before GET: werkzeug lets a GET route answer HEAD as well, and the first match wins.
 
@@ -98,7 +121,7 @@ class ArchiveApplication:
     @router.answers("GET", FILE)
     async def get(self, request: ArchiveRequest, file_id: int) -> bytes:
         """Read a file, or a part of it."""
-        stored = await self._open(file_id)
+        stored = await self._open(request, file_id)
         try:
             status, now = stored.status, self.clock.seconds()
             outcome = evaluate_read(request.field, etag=status.etag, mtime=status.mtime, now=now)
@@ -116,30 +139,86 @@ class ArchiveApplication:
             _set_digests(request, status)
             with request.site.transfer():
                 await self.sender.send(request, stored, offset, length)
+            if length == status.size:
+                self.recall.was_read(file_id)
             return b""
         finally:
             stored.close()
 
-    async def _open(self, file_id: int) -> IStoredFile:
-        """Open a file; one that must be recalled first is asked for, so that it is there when the client comes back."""
+    async def _open(self, request: ArchiveRequest, file_id: int) -> IStoredFile:
+        """
+        Open a file; one that must be recalled first is asked for, so that it is there when the client comes back.  One
+        that wants to wait may.
+        """
         try:
             return await self.backend.open(file_id)
-        except errors.Offline:
-            await self._recall(file_id)
-            raise
+        except errors.Offline as error:
+            if not IRecaller.providedBy(self.backend):
+                raise
+            offline = error
+        seconds = self._patience(request)
+        # Before it is asked for again.  One who waits hears of this try, and not of the last.
+        failure = None if seconds else await self.recall.reason(file_id)
+        asked = await self.recall.want(file_id, self.owner_of(request))
+        if seconds:
+            stored = await self._arrival(request, file_id, seconds, lambda: self.backend.open(file_id))
+            if stored is not None:
+                return stored
+        request.set(b"Link", _monitor(asked))
+        if failure:
+            raise errors.BackendUnavailable(failure, retry_after=asked.retry_after)
+        raise errors.Offline(str(offline), job=asked.job, retry_after=asked.retry_after)
 
-    async def _recall(self, file_id: int) -> RecallProgress:
-        """
-        Ask the backend to recall a file.
+    def _patience(self, request: ArchiveRequest) -> float:
+        """For how long a GET is held; sets the field that says so."""
+        longest = self.recall_settings.get_wait
+        preferred = read_preferences(request.field("prefer"))
+        if preferred.wait is None:
+            # The predecessor's clients expect an answer that has the bytes, and nothing else.
+            unasked = self.compatibility is Compatibility.PACIFICA and not preferred.respond_async
+            return longest if unasked else 0
+        if seconds := min(preferred.wait, longest):
+            request.set(b"Preference-Applied", wait_applied(seconds))
+        return seconds
 
-        @raise errors.BackendUnavailable: It cannot, at least not now.
+    async def _arrival(
+        self, request: ArchiveRequest, file_id: int, seconds: float, look: Callable[[], Awaitable[T]]
+    ) -> T | None:
         """
-        if not IRecaller.providedBy(self.backend):
-            return RecallProgress(RecallState.RESIDENT)
-        progress = (await IRecaller(self.backend).recall(_SINGLE_FILES, [file_id]))[file_id]
-        if progress.state in (RecallState.UNKNOWN, RecallState.FAILED):
-            raise errors.BackendUnavailable(progress.words or "The file cannot be recalled.")
-        return progress
+        Wait for a file that was asked for.
+
+        @param look: Gives the result, or raises L{errors.Offline}.
+        @return: The result; C{None} where it did not come in time, or will not come.
+        @raise errors.BackendUnavailable: Its recall has failed.
+        """
+        clock = self.clock
+        end = clock.seconds() + seconds
+        bell = _Bell()
+        word = Deferred.fromCoroutine(self.recall.wait(file_id, seconds))
+        word.addBoth(bell.ring)
+        ended = False
+        try:
+            while True:
+                if ended or not word.called:
+                    await bell.wait(clock, max(0.0, min(LOOK_AGAIN, end - clock.seconds())))
+                if word.called:
+                    ended = await word
+                # One that has ended its side may be gone, which nothing else would tell for as long as nothing is sent.
+                last = clock.seconds() >= end or request.channel._peer_ended or (word.called and not ended)
+                try:
+                    return await look()
+                except errors.Offline:
+                    pass
+                except errors.Unavailable:
+                    if last:
+                        raise
+                if ended and (failure := await self.recall.reason(file_id)):
+                    raise errors.BackendUnavailable(failure)
+                if last:
+                    return None
+        finally:
+            word.addErrback(lambda failure: None)  # CancelledError; or what look had no use for
+            word.cancel()
 
     def _select(self, request: ArchiveRequest, status: FileStatus, now: float) -> tuple[int, int]:
         """Which bytes are asked for; sets the status and header fields that go with them."""
@@ -199,15 +278,45 @@ class ArchiveApplication:
 
     @router.answers("POST", FILE)
     async def post(self, request: ArchiveRequest, file_id: int) -> bytes:
-        """Stage a file: see to it that its bytes are on disk, without waiting for them."""
+        """Stage a file: see to it that its bytes are on disk, without waiting for them unless the client prefers to."""
+        staged = {"message": "File was staged", "file": str(file_id)}
         status = await self.backend.status(file_id)
-        if status.locality in (Locality.TAPE, Locality.UNAVAILABLE):
-            progress = await self._recall(file_id)
+        if not (_is_offline(status) and IRecaller.providedBy(self.backend)):
+            return _json(request, staged)
+        asked = await self.recall.want(file_id, self.owner_of(request))
+        if self.compatibility is Compatibility.PACIFICA:
             # The predecessor's clients take 200 for an answer only, and look at HEAD afterwards.
-            if progress.state is not RecallState.RESIDENT and self.compatibility is not Compatibility.PACIFICA:
-                request.setResponseCode(HTTPStatus.ACCEPTED)
-                return _json(request, {"message": "File is being staged", "file": str(file_id)})
-        return _json(request, {"message": "File was staged", "file": str(file_id)})
+            return _json(request, staged)
+        preferred = read_preferences(request.field("prefer"))
+        if seconds := min(preferred.wait or 0, self.recall_settings.get_wait):
+            request.set(b"Preference-Applied", wait_applied(seconds))
+            if await self._arrival(request, file_id, seconds, lambda: self._resident(file_id)):
+                return _json(request, staged)
+        elif preferred.respond_async:
+            request.set(b"Preference-Applied", RESPOND_ASYNC_APPLIED)
+        request.setResponseCode(HTTPStatus.ACCEPTED)
+        request.set(b"Location", jobs.url_of(asked.job))
+        request.set(b"Link", _monitor(asked))
+        request.set(b"Retry-After", str(asked.retry_after))
+        return _json(
+            request,
+            {
+                "message": "File is being staged",
+                "file": str(file_id),
+                "job": jobs.url_of(asked.job),
+                "retry_after": asked.retry_after,
+            },
+        )
+
+    async def _resident(self, file_id: int) -> bool:
+        """
+        Look whether a file's bytes are on disk.
+
+        @raise errors.Offline: They are not.
+        """
+        if _is_offline(await self.backend.status(file_id)):
+            raise errors.Offline("The file is on tape.", job=None, retry_after=10)
+        return True
 
     @router.answers("PATCH", FILE)
     async def patch(self, request: ArchiveRequest, file_id: int) -> bytes:
@@ -218,11 +327,7 @@ class ArchiveApplication:
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
                 "Expected an entity of content type application/json, text/javascript",
             )
-        text = await request.body.read_all(JSON_LIMIT)
-        try:
-            document = json.loads(text)
-        except (ValueError, RecursionError):
-            raise HTTPRefusal(HTTPStatus.BAD_REQUEST, "Invalid JSON document") from None
+        document = await read_document(request, JSON_LIMIT)
         source = document.get("path") if isinstance(document, dict) else None
         if not isinstance(source, str) or not source:
             raise errors.InvalidRequest('The body is a JSON object with the source\'s "path", a string.')
@@ -233,6 +338,7 @@ class ArchiveApplication:
     async def delete(self, request: ArchiveRequest, file_id: int) -> bytes:
         """Remove a file."""
         await self.backend.remove(file_id, self._conditions(request))
+        self.recall.was_removed(file_id)
         request.set(b"Content-Type", b"application/json")
         request.set(b"Content-Length", b"0")
         return b""
@@ -262,6 +368,8 @@ class ArchiveApplication:
     async def health(self, request: ArchiveRequest) -> bytes:
         """Say whether requests can be expected to succeed: 200 or 503, for balancers; the words are for people."""
         health = await self.backend.health()
+        if obstacle := self.recall.obstacle:
+            health = attrs.evolve(health, words=f"{health.words}; recalls: {obstacle}", degraded=True)
         if not health.ready:
             request.setResponseCode(HTTPStatus.SERVICE_UNAVAILABLE)
         document = {"ready": health.ready, "degraded": health.degraded, "message": health.words}
@@ -290,6 +398,43 @@ class ArchiveApplication:
             if self.compatibility is Compatibility.PACIFICA:
                 return None
             raise
+
+    jobs.declare(router)
+    tape.declare(router)
+
+
+class _Bell:
+    """Wakes the one who waits."""
+
+    def __init__(self) -> None:
+        self._waiting: Deferred[None] | None = None
+
+    def ring(self, result: T) -> T:
+        """Wake it, if it waits; the argument is passed on."""
+        if self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            waiting.callback(None)
+        return result
+
+    async def wait(self, clock: IReactorTime, seconds: float) -> None:
+        """Wait until it rings, or for so long."""
+        self._waiting = Deferred()
+        alarm = clock.callLater(seconds, self.ring, None)
+        try:
+            await self._waiting
+        finally:
+            self._waiting = None
+            if alarm.active():
+                alarm.cancel()
+
+
+def _is_offline(status: FileStatus) -> bool:
+    return status.locality in (Locality.TAPE, Locality.UNAVAILABLE)
+
+
+def _monitor(asked: Asked) -> str:
+    """The C{Link} to the job that a file is part of."""
+    return f'<{jobs.url_of(asked.job)}>; rel="monitor"'
 
 
 def _json(request: ArchiveRequest, document: dict[str, Any]) -> bytes:

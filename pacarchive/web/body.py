@@ -121,22 +121,6 @@ class RequestBody:
         self._resume()
         return pieces
 
-    async def read_all(self, limit: int) -> bytes:
-        """
-        Take a whole small body.
-
-        @raise errors.TooLarge: It has more than C{limit} bytes.
-        @raise errors.IncompleteBody: The sender stopped.
-        """
-        if self.length is not None and self.length > limit:
-            raise errors.TooLarge(f"The body may have {limit} bytes at the most here.")
-        pieces: list[bytes] = []
-        while some := await self.read(1):
-            pieces += some
-            if sum(map(len, pieces)) > limit:
-                raise errors.TooLarge(f"The body may have {limit} bytes at the most here.")
-        return b"".join(pieces)
-
     def _wake(self) -> None:
         if self._reader is not None:
             reader, self._reader = self._reader, None

@@ -121,7 +121,7 @@ class Sender:
         """Send through this process, one block read ahead; the last one waits for the verdict of the hash."""
         end = offset + length
         block = await stored.read(offset, min(_BLOCK, length))
-        flow = _Flow(_Watch(self._reactor, self._progress_timeout, request.transport.fileno()))
+        flow = Flow(ProgressWatch(self._reactor, self._progress_timeout, request.transport.fileno()))
         request.registerProducer(flow, True)
         try:
             while offset < end:
@@ -164,7 +164,7 @@ def _break_off(request: ArchiveRequest, error: Exception) -> None:
     raise Aborted from error
 
 
-class _Watch:
+class ProgressWatch:
     """
     Waits for the client, as long as it takes anything at all.
 
@@ -221,15 +221,15 @@ class _Watch:
 
 
 @implementer(IPushProducer)
-class _Flow:
+class Flow:
     """What the transport says of its buffer, as something to await."""
 
-    def __init__(self, watch: _Watch) -> None:
+    def __init__(self, watch: ProgressWatch) -> None:
         self._watch = watch
         self._paused = False
 
     async def room(self) -> None:
-        """Wait until the transport takes more; fails as L{_Watch.wait}."""
+        """Wait until the transport takes more; fails as L{ProgressWatch.wait}."""
         if self._paused:
             await self._watch.wait()
 
@@ -259,7 +259,7 @@ class _Pump:
         self._source = source
         self._options = socket.socket(fileno=os.dup(request.transport.fileno()))
         self._socket = self._options.fileno()
-        self._watch = _Watch(reactor, timeout, self._socket)
+        self._watch = ProgressWatch(reactor, timeout, self._socket)
         self._room = select.poll()
         self._room.register(self._socket, select.POLLOUT)
 

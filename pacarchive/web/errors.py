@@ -1,4 +1,8 @@
-"""The one place where failures become HTTP: statuses, bodies, and the words of each."""
+"""The one place where failures become HTTP: statuses, bodies, and the words of each.
+
+There are two forms: the predecessor's document, and the problem details of RFC 7807, for the interfaces whose clients
+know nothing of the predecessor.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +39,8 @@ STATUSES: dict[type[errors.ArchiveError], HTTPStatus] = {
 _PREDECESSOR_ANSWERED_500 = frozenset(STATUSES) - {errors.Overloaded, errors.PreconditionFailed}
 _PREDECESSOR_MESSAGE = "The server encountered an unexpected condition which prevented it from fulfilling the request."
 
+_PROBLEM_TYPE = "application/problem+json"
+
 
 class HTTPRefusal(errors.ArchiveError):
     """
@@ -57,6 +63,7 @@ class ErrorAnswer:
     status: HTTPStatus
     headers: dict[str, str]
     body: bytes
+    content_type: str = "application/json"
 
 
 def error_answer(error: errors.ArchiveError, compatibility: Compatibility) -> ErrorAnswer:
@@ -66,16 +73,27 @@ def error_answer(error: errors.ArchiveError, compatibility: Compatibility) -> Er
     @param compatibility: In C{pacifica} mode, what the predecessor answered with 500 is a 500, and the reason
         stands only in C{traceback}.
     """
-    message, headers = str(error), {}
+    status, message = _status_of(error), str(error)
+    if compatibility is Compatibility.PACIFICA and _PREDECESSOR_ANSWERED_500.intersection(type(error).__mro__):
+        status, message = HTTPStatus.INTERNAL_SERVER_ERROR, _PREDECESSOR_MESSAGE
+    return ErrorAnswer(status, _headers_of(error), error_body(status, message, error.reason))
+
+
+def problem_answer(error: errors.ArchiveError) -> ErrorAnswer:
+    """Turn a failure into an answer with problem details, whose status is the true one in both modes."""
+    status = _status_of(error)
+    return ErrorAnswer(status, _headers_of(error), problem_body(status, str(error)), _PROBLEM_TYPE)
+
+
+def _status_of(error: errors.ArchiveError) -> HTTPStatus:
     if isinstance(error, HTTPRefusal):
-        status, headers = error.status, error.headers
-    else:
-        status = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
-        if compatibility is Compatibility.PACIFICA and _PREDECESSOR_ANSWERED_500.intersection(type(error).__mro__):
-            status, message = HTTPStatus.INTERNAL_SERVER_ERROR, _PREDECESSOR_MESSAGE
-    if isinstance(error, errors.Unavailable):
-        headers = {"Retry-After": str(error.retry_after), **headers}
-    return ErrorAnswer(status, headers, error_body(status, message, error.reason))
+        return error.status
+    return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+
+
+def _headers_of(error: errors.ArchiveError) -> dict[str, str]:
+    headers = error.headers if isinstance(error, HTTPRefusal) else {}
+    return {"Retry-After": str(error.retry_after), **headers} if isinstance(error, errors.Unavailable) else headers
 
 
 def unexpected_answer(incident: str) -> ErrorAnswer:
@@ -85,7 +103,17 @@ def unexpected_answer(incident: str) -> ErrorAnswer:
     @param incident: The identifier under which the failure is in the log; no detail goes to the client.
     """
     status = HTTPStatus.INTERNAL_SERVER_ERROR
-    return ErrorAnswer(status, {}, error_body(status, _PREDECESSOR_MESSAGE, f"Incident {incident} in the server's log"))
+    return ErrorAnswer(status, {}, error_body(status, _PREDECESSOR_MESSAGE, _incident_words(incident)))
+
+
+def unexpected_problem(incident: str) -> ErrorAnswer:
+    """As L{unexpected_answer}, with problem details."""
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    return ErrorAnswer(status, {}, problem_body(status, _incident_words(incident)), _PROBLEM_TYPE)
+
+
+def _incident_words(incident: str) -> str:
+    return f"Incident {incident} in the server's log"
 
 
 def error_body(status: HTTPStatus, message: str, reason: str) -> bytes:
@@ -97,3 +125,8 @@ def error_body(status: HTTPStatus, message: str, reason: str) -> bytes:
         "version": __version__,
     }
     return json.dumps(document).encode("ascii")
+
+
+def problem_body(status: HTTPStatus, detail: str) -> bytes:
+    """The problem details of RFC 7807; without a type, the title is the status's own phrase."""
+    return json.dumps({"status": status.value, "title": status.phrase, "detail": detail}).encode("ascii")

@@ -7,6 +7,7 @@ becomes a file id.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Coroutine, Mapping
 from functools import wraps
 from http import HTTPStatus
@@ -22,7 +23,15 @@ from werkzeug.routing import BaseConverter, Map, MapAdapter
 from pacarchive import errors
 from pacarchive.ids import parse_file_id
 from pacarchive.web.download import Aborted
-from pacarchive.web.errors import Corrupted, ErrorAnswer, HTTPRefusal, error_answer, unexpected_answer
+from pacarchive.web.errors import (
+    Corrupted,
+    ErrorAnswer,
+    HTTPRefusal,
+    error_answer,
+    problem_answer,
+    unexpected_answer,
+    unexpected_problem,
+)
 
 if TYPE_CHECKING:
     from pacarchive.web.api import ArchiveApplication
@@ -31,6 +40,9 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 A = TypeVar("A", bound="ArchiveApplication")
 Route = Callable[Concatenate[A, "ArchiveRequest", P], Coroutine[Any, Any, bytes]]
+
+_TELLS_PROBLEMS = re.compile(rb"/api/|/\.well-known/wlcg-tape-rest-api/?\Z")
+"""The paths, routed or not, where every error is told as problem details (RFC 7807)."""
 
 
 class FileIdConverter(BaseConverter):
@@ -71,9 +83,9 @@ class Router(Klein):
         )
         self.handle_errors(HTTPException)(_unrouted)  # type: ignore[arg-type]
 
-    def answers(self, method: str, url: str) -> Callable[[Route[A, P]], Route[A, P]]:
+    def answers(self, method: str, *urls: str) -> Callable[[Route[A, P]], Route[A, P]]:
         """
-        Declare the route for a method and a URL pattern.
+        Declare the route for a method and a URL pattern, or several that mean the same.
 
         The route returns the body of its answer, and raises L{errors.ArchiveError} for every refusal.
         """
@@ -91,10 +103,13 @@ class Router(Klein):
                 except Aborted:
                     return b""
                 except Exception:  # noqa: BLE001  (answered, logged and counted)
-                    incident = request.site.incident(f"{method} {url}", Failure())
-                    return _write(request, unexpected_answer(incident))
+                    incident = request.site.incident(f"{method} {urls[0]}", Failure())
+                    answer = unexpected_problem if _tells_problems(request) else unexpected_answer
+                    return _write(request, answer(incident))
 
-            self.route(url, methods=[method], endpoint=route.__name__)(guarded)
+            for url in urls:
+                # Named by what it answers: two of one name would be one to Klein.
+                self.route(url, methods=[method], endpoint=f"{method} {urls[0]}")(guarded)
             return guarded  # type: ignore[return-value]
 
         return declare
@@ -106,12 +121,16 @@ def refuse(app: ArchiveApplication, request: ArchiveRequest, error: errors.Archi
 
     @return: The body of the answer.
     """
-    answer = error_answer(error, app.compatibility)
+    answer = problem_answer(error) if _tells_problems(request) else error_answer(error, app.compatibility)
     if isinstance(error, errors.BackendUnavailable | errors.NoSpace | Corrupted):
         request.site.failed(type(error).__name__, request.client, error)
     else:
         request.site.refused(type(error).__name__, request.client, f"{_line(request)}: {error}")
     return _write(request, answer)
+
+
+def _tells_problems(request: IRequest) -> bool:
+    return _TELLS_PROBLEMS.match(request.path) is not None
 
 
 def _line(request: IRequest) -> str:
@@ -129,7 +148,7 @@ def _write(request: ArchiveRequest, answer: ErrorAnswer) -> bytes:
         request.set(field.encode("ascii"), value)
     if request.method == b"HEAD":
         return b""
-    request.set(b"Content-Type", b"application/json")
+    request.set(b"Content-Type", answer.content_type)
     request.set(b"Content-Length", b"%d" % len(answer.body))
     return answer.body
 
@@ -142,4 +161,5 @@ def _unrouted(app: ArchiveApplication, request: ArchiveRequest, failure: Failure
             HTTPStatus.METHOD_NOT_ALLOWED, "Specified method is invalid for this resource", {"Allow": allow}
         )
         return refuse(app, request, refusal)
-    return refuse(app, request, HTTPRefusal(HTTPStatus.NOT_FOUND, "No such resource: a path here is one file id."))
+    words = "." if _tells_problems(request) else ": a path here is one file id."
+    return refuse(app, request, HTTPRefusal(HTTPStatus.NOT_FOUND, f"No such resource{words}"))

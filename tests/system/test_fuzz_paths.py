@@ -24,8 +24,9 @@ from twisted.python.failure import Failure
 from pacarchive.backends.memory import MemoryArchive
 from pacarchive.backends.move import locate
 from pacarchive.backends.tree import FileTree
-from pacarchive.config import LimitSettings, ServerSettings, VerifyReads
+from pacarchive.config import LimitSettings, RecallSettings, ServerSettings, VerifyReads
 from pacarchive.errors import ArchiveError
+from pacarchive.recall.engine import RecallEngine
 from pacarchive.threads import BlockingPool
 from pacarchive.web.api import ArchiveApplication
 from pacarchive.web.download import Sender
@@ -222,6 +223,8 @@ def test_only_ids_reach_the_backend(target: bytes) -> None:
         settings=ServerSettings(),
         body_limit=1,
         clock=clock,
+        recall=RecallEngine(clock, archive, RecallSettings(), "fuzz"),
+        recall_settings=RecallSettings(),
     )
     site = ArchiveSite(application.resource(), LimitSettings(), clock)
     channel, transport = site.buildProtocol(None), Transport()  # type: ignore[no-untyped-call]

@@ -10,32 +10,49 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 import attrs
-from twisted.internet.defer import Deferred, execute
+from twisted.internet.defer import Deferred, DeferredQueue, execute
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
+from pacarchive import errors
 from pacarchive.backends.local import LocalArchive
 from pacarchive.backends.memory import MemoryArchive
 from pacarchive.backends.tree import FileTree
-from pacarchive.config import LimitSettings, ServerSettings
+from pacarchive.config import LimitSettings, RecallSettings, ServerSettings
 from pacarchive.digests import Digests
 from pacarchive.interfaces import IArchiveBackend, IIncomingFile, IStoredFile
 from pacarchive.model import FileStatus, WriteConditions
+from pacarchive.recall.words import (
+    Asked,
+    Estimate,
+    FilesPage,
+    FileState,
+    JobFile,
+    JobRequest,
+    JobStatus,
+    JobSummary,
+    Pin,
+    Plan,
+    Priority,
+)
 from pacarchive.threads import BlockingPool
 from pacarchive.web.api import ArchiveApplication
 from pacarchive.web.download import Sender
 from pacarchive.web.site import ArchiveSite
+
+if TYPE_CHECKING:
+    from pacarchive.recall.engine import RecallEngine
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -275,6 +292,202 @@ class _Accounted:
             self._archive.unended -= 1
 
 
+JOB = "0123456789abcdef0123456789abcdef"
+"""The job that every file becomes part of, if the test does not say otherwise."""
+
+COME_BACK = 61
+"""Seconds after which a client is told to come back for a file that is on tape."""
+
+
+def job_file(file_id: int, state: FileState = FileState.QUEUED, **changes: Any) -> JobFile:
+    """A file of a job."""
+    file = JobFile(
+        file_id=file_id, state=state, size=None, started=None, ended=None, deadline=NOW + 1000, heard=None, attempts=0,
+        reason="", pinned=None,
+    )  # fmt: skip
+    return attrs.evolve(file, **changes)
+
+
+def job_status(job: str = JOB, **changes: Any) -> JobStatus:
+    """A job of three files that has just been made; changes are those of the summary or of the status."""
+    summary = JobSummary(
+        job=job, number=1, owner="ada", priority=Priority.NORMAL, created=NOW, deadline=NOW + 1000, started=None,
+        ended=None, files=3, left=3,
+    )  # fmt: skip
+    of_summary = {name: changes.pop(name) for name in list(changes) if hasattr(summary, name)}
+    counts = {**dict.fromkeys(FileState, 0), FileState.QUEUED: 3}
+    status = JobStatus(
+        summary=attrs.evolve(summary, **of_summary), counts=counts, size=108, done=0, rate=0.0, estimate=None,
+        cursor="3",
+    )  # fmt: skip
+    return attrs.evolve(status, **changes)
+
+
+class FakeRecalls:
+    """
+    Has the methods of the recall engine, and does as the test says.
+
+    @ivar calls: The methods that were called, with their arguments.
+    @ivar trouble: What the method of a name raises.
+    @ivar obstacle: Why jobs cannot be taken.
+    @ivar reasons: Why recalls of files have failed.
+    @ivar statuses: The jobs that there are.
+    @ivar changes: Their files, in the order of their changes; a cursor is an index into it.
+    @ivar listed: What C{jobs} and C{pins} give.
+    @ivar plans: What C{plan} gives.
+    @ivar waiting: Those who wait for files.
+    @ivar followers: How many follow a job.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.calls: list[tuple[Any, ...]] = []
+        self.trouble: dict[str, Exception] = {}
+        self.obstacle = ""
+        self.asked = Asked(job=JOB, retry_after=COME_BACK)
+        self.reasons: dict[int, str] = {}
+        self.statuses: dict[str, JobStatus] = {}
+        self.changes: dict[str, list[JobFile]] = {}
+        self.listed: dict[str, list[Any]] = {"jobs": [], "pins": []}
+        self.plans = Plan(
+            files=0, on_disk=0, missing=[], recalls=0, media=0, size=0, estimate=Estimate(seconds=0, basis="")
+        )
+        self.released = 0
+        self.waiting: list[tuple[int, Deferred[bool]]] = []
+        self.followers = 0
+        self._news: DeferredQueue[FilesPage | Exception | None] = DeferredQueue()
+
+    def called(self, name: str) -> list[list[Any]]:
+        """The arguments of all calls of a method."""
+        return [arguments for method, *arguments in self.calls if method == name]
+
+    def place(self, status: JobStatus, *files: JobFile) -> None:
+        """Have a job."""
+        self.statuses[status.summary.job] = status
+        self.changes[status.summary.job] = list(files)
+
+    def ended(self, file_id: int, result: bool = True) -> None:
+        """Tell those who wait for a file that it has ended; or, to no avail, that the service stops."""
+        for waiter in [each for each in self.waiting if each[0] == file_id]:
+            waiter[1].callback(result)
+
+    def tell(self, news: FilesPage | Exception | None) -> None:
+        """Give a page to the one who follows, or let the following fail, or end."""
+        self._news.put(news)
+
+    async def startService(self) -> None:
+        """There is nothing to start."""
+
+    async def stopService(self) -> None:
+        """Nor to stop."""
+
+    def stop_waiting(self) -> None:
+        """The service is about to stop."""
+        for file_id, _ in list(self.waiting):
+            self.ended(file_id, False)
+        self.tell(None)
+
+    def _note(self, name: str, *arguments: Any) -> None:
+        self.calls.append((name, *arguments))
+        if name in self.trouble:
+            raise self.trouble[name]
+
+    def _require(self, job: str) -> None:
+        if job not in self.statuses:
+            raise errors.NotFound("There is no such job.")
+
+    async def submit(self, request: JobRequest) -> str:
+        self._note("submit", request)
+        count = len(request.file_ids)
+        self.place(job_status(owner=request.owner, priority=request.priority, files=count, left=count))
+        return JOB
+
+    async def want(self, file_id: int, owner: str) -> Asked:
+        self._note("want", file_id, owner)
+        return self.asked
+
+    async def wait(self, file_id: int, seconds: float) -> bool:
+        self._note("wait", file_id, seconds)
+        waiter = (file_id, Deferred[bool]())
+        self.waiting.append(waiter)
+        late = self._clock.callLater(seconds, waiter[1].callback, False)
+        try:
+            return await waiter[1]
+        finally:
+            self.waiting.remove(waiter)
+            if late.active():
+                late.cancel()
+
+    async def status(self, job: str) -> JobStatus:
+        self._note("status", job)
+        self._require(job)
+        return self.statuses[job]
+
+    async def files(self, job: str, since: str = "", limit: int = 1000) -> FilesPage:
+        self._note("files", job, since, limit)
+        self._require(job)
+        if not (since or "0").isdigit():
+            raise errors.InvalidRequest("It is no cursor.")
+        start, files = int(since or "0"), self.changes[job]
+        page = files[start : start + limit]
+        return FilesPage(files=page, cursor=str(start + len(page)), more=start + len(page) < len(files))
+
+    async def reason(self, file_id: int) -> str | None:
+        self._note("reason", file_id)
+        return self.reasons.get(file_id)
+
+    async def follow(self, job: str, since: str = "") -> AsyncIterator[FilesPage]:
+        self._note("follow", job, since)
+        self._require(job)
+        self.followers += 1
+        try:
+            while (news := await self._news.get()) is not None:
+                if isinstance(news, Exception):
+                    raise news
+                yield news
+        finally:
+            self.followers -= 1
+
+    async def jobs(
+        self, *, owner: str | None = None, before: int | None = None, limit: int = 100
+    ) -> Sequence[JobSummary]:
+        self._note("jobs", owner, before, limit)
+        return self.listed["jobs"][:limit]
+
+    async def cancel(self, job: str, file_ids: Collection[int] | None = None) -> None:
+        self._note("cancel", job, file_ids)
+        self._require(job)
+
+    async def delete(self, job: str) -> None:
+        self._note("delete", job)
+        self._require(job)
+        del self.statuses[job]
+
+    async def release(self, job: str, file_ids: Collection[int] | None = None) -> None:
+        self._note("release", job, file_ids)
+        self._require(job)
+
+    async def pins(
+        self, *, owner: str | None = None, after: tuple[int, str] | None = None, limit: int = 100
+    ) -> Sequence[Pin]:
+        self._note("pins", owner, after, limit)
+        return self.listed["pins"][:limit]
+
+    async def unpin(self, file_id: int) -> int:
+        self._note("unpin", file_id)
+        return self.released
+
+    async def plan(self, file_ids: Sequence[int]) -> Plan:
+        self._note("plan", file_ids)
+        return self.plans
+
+    def was_read(self, file_id: int) -> None:
+        self._note("was_read", file_id)
+
+    def was_removed(self, file_id: int) -> None:
+        self._note("was_removed", file_id)
+
+
 class Transport(StringTransport):
     """
     A socket's behaviour.
@@ -423,6 +636,7 @@ class Server:
     The site and the application.
 
     @ivar archive: The backend.
+    @ivar recalls: The recall engine.
     @ivar logged: All log events since the start.
     """
 
@@ -431,6 +645,7 @@ class Server:
         backend: Callable[[Clock], IArchiveBackend] = Archive,
         *,
         limits: LimitSettings | None = None,
+        recall: RecallSettings | None = None,
         **settings: Any,
     ) -> None:
         self.clock = Clock()
@@ -439,7 +654,16 @@ class Server:
         self.limits = limits or LimitSettings()
         self.settings = ServerSettings(**settings)
         sender = Sender(self.clock, InstantPool(), self.settings.verify_reads, self.limits.progress_timeout)
-        self.application = ArchiveApplication(self.archive, sender, self.settings, self.limits.body, self.clock)
+        self.recalls = FakeRecalls(self.clock)
+        self.application = ArchiveApplication(
+            self.archive,
+            sender,
+            self.settings,
+            self.limits.body,
+            self.clock,
+            cast("RecallEngine", self.recalls),
+            recall or RecallSettings(),
+        )
         self.site = ArchiveSite(self.application.resource(), self.limits, self.clock)
         self.clients: list[Client] = []
         self.logged: list[LogEvent] = []
@@ -484,6 +708,8 @@ class Server:
         self.clock.advance(0)
         assert not self.failures()
         assert not self.clock.getDelayedCalls()
+        assert not self.recalls.waiting, "somebody still waits for a file"
+        assert not self.recalls.followers, "somebody still follows a job"
         if isinstance(self.archive, Archive):
             assert not self.archive.unended, "an incoming file was neither committed nor aborted"
             assert not self.archive.unclosed, "a stored file was not closed"

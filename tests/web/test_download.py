@@ -27,7 +27,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL.SSL import TLS_METHOD
-from support import DATA, Client, Server, compose, disk_server, read_answer, serving
+from support import DATA, Client, FakeRecalls, Server, compose, disk_server, read_answer, serving
 from twisted.internet.endpoints import SSL4ServerEndpoint, TCP4ServerEndpoint
 from twisted.internet.ssl import DefaultOpenSSLContextFactory
 from twisted.internet.task import Clock, deferLater
@@ -36,7 +36,7 @@ from twisted.internet.threads import deferToThread
 from pacarchive import errors
 from pacarchive.backends.local import LocalArchive
 from pacarchive.backends.tree import FileTree
-from pacarchive.config import Compatibility, LimitSettings, ServerSettings, VerifyReads
+from pacarchive.config import Compatibility, LimitSettings, RecallSettings, ServerSettings, VerifyReads
 from pacarchive.service import ArchiveService
 from pacarchive.threads import BlockingPool
 from pacarchive.web.api import ArchiveApplication
@@ -261,13 +261,16 @@ class Live:
         )
         chosen = ServerSettings(**settings)
         sender = Sender(timed, pool, chosen.verify_reads, self.limits.progress_timeout)
-        application = ArchiveApplication(backend, sender, chosen, self.limits.body, self.clock)
+        recalls: Any = FakeRecalls(self.clock)
+        application = ArchiveApplication(
+            backend, sender, chosen, self.limits.body, self.clock, recalls, RecallSettings()
+        )
         self.site = ArchiveSite(application.resource(), self.limits, self.reactor)
         if certificate is None:
             endpoint: Any = TCP4ServerEndpoint(self.reactor, 0, interface="127.0.0.1")
         else:
             endpoint = SSL4ServerEndpoint(self.reactor, 0, certificate, interface="127.0.0.1")
-        self.service = ArchiveService(backend, pool, self.site, [endpoint], 10)
+        self.service = ArchiveService(backend, recalls, pool, self.site, [endpoint], 10)
 
     def connect(self, receive_buffer: int | None = None) -> socket.socket:
         """Connect a client."""

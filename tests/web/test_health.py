@@ -41,4 +41,14 @@ def test_a_file_whose_place_nobody_knows_is_asked_for() -> None:
     with serving(Server(Tapes)) as server:
         server.archive.place(102, DATA, locality=Locality.UNAVAILABLE)
         assert server.ask("POST", "/102").status == 202
-        assert [ids for _, ids in server.archive.recalls] == [[102]]
+        assert [file_id for file_id, _ in server.recalls.called("want")] == [102]
+
+
+def test_jobs_that_cannot_be_taken() -> None:
+    """Files can be read and stored all the same."""
+    with serving(Server()) as server:
+        server.recalls.obstacle = "The list of recalls does not answer."
+        answer = server.ask("GET", "/health")
+        document = json.loads(answer.body)
+        assert (answer.status, document["ready"], document["degraded"]) == (200, True, True)
+        assert document["message"].endswith("; recalls: The list of recalls does not answer.")

@@ -1,0 +1,148 @@
+"""The dispatcher: it looks recalls up, orders them, has the storage system do them, and sees to their end.
+
+There is one for all processes that share a store, for as long as it holds the lease.  All that it must not forget is in
+the store; the rest it works out again when it takes over, from there and from the storage system.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.logger import Logger
+
+from pacarchive.interfaces import IArchiveBackend, IRecaller
+from pacarchive.recall import work
+from pacarchive.recall.desk import Active, Desk, Reading
+from pacarchive.recall.handing import Handing
+from pacarchive.recall.lanes import Lane, Step
+from pacarchive.recall.lease import Lease
+from pacarchive.recall.lookup import LookUp
+from pacarchive.recall.progress import Progress
+from pacarchive.recall.releasing import release_all
+from pacarchive.recall.schedule import Demand
+from pacarchive.recall.store import Cursor, Store
+from pacarchive.recall.upkeep import PUBLISH, RECHECK, Upkeep
+from pacarchive.sections import RecallSettings
+
+_INHERITED_GRACE = 60.0
+"""Seconds for which the storage system may not know of what another dispatcher asked it for: not all can tell."""
+
+_log = Logger()
+
+
+class Dispatcher:
+    """
+    One term of office.
+
+    @param reactor: The source of time.
+    @param store: The store.
+    @param backend: The archive.
+    @param settings: The settings.
+    @param lease: What makes this process the dispatcher.
+    @param on_change: Is called after each change of the store.
+    @ivar term: The term.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        store: Store,
+        backend: IArchiveBackend,
+        settings: RecallSettings,
+        lease: Lease,
+        on_change: Callable[[], None],
+    ) -> None:
+        assert lease.term is not None, "it was just taken"
+        self.term = lease.term
+        self._lease = lease
+        recaller = IRecaller(backend) if IRecaller.providedBy(backend) else None
+        self._desk = Desk(reactor, store, backend, recaller, settings, self.term, on_change)
+        self._lanes: list[Lane] = []
+        self._handing: Handing | None = None
+        self._hand: Lane | None = None
+        self._look_up = self._lane("looking files up", LookUp(self._desk, self._poke_handing).step, 0.5)
+        upkeep = Upkeep(self._desk, self._release, self._obstacle)
+        if recaller is not None:
+            progress = Progress(self._desk, recaller, self._poke_handing)
+            self._handing = Handing(self._desk, recaller, progress)
+            self._hand = self._lane("asking for files", self._handing.step, 0.5)
+            self._lane("asking how recalls stand", progress.poll, settings.poll_interval)
+            self._cancel = self._lane("giving recalls up", progress.cancel, 1.0)
+            self._lane("telling what is to be expected", upkeep.publish, PUBLISH)
+            self._lane("looking again", upkeep.recheck, RECHECK)
+        self._lane("doing what is due", upkeep.by_the_clock, 1.0)
+        self._taking_over = Lane(reactor, "taking over", self._take_over, 1.0, lease.lose)
+        self._begun = False
+
+    def _lane(self, name: str, step: Step, interval: float) -> Lane:
+        lane = Lane(self._desk.clock, name, step, interval, self._lease.lose)
+        self._lanes.append(lane)
+        return lane
+
+    def start(self) -> None:
+        """Begin."""
+        self._taking_over.start()
+
+    async def stop(self) -> None:
+        """End; what the storage system was asked for goes on without us."""
+        for lane in (self._taking_over, *self._lanes):
+            await lane.stop()
+
+    def poke(self) -> None:
+        """Somebody of this process has changed the store."""
+        self._look_up.poke()
+        if self._handing is not None:
+            self._cancel.poke()
+            self._poke_handing()
+
+    def _poke_handing(self) -> None:
+        if self._hand is not None:
+            self._hand.poke()
+
+    async def _take_over(self) -> bool:
+        """Learn from the store how things stand, and begin."""
+        if self._begun:
+            return False
+        handed, demands, learned = await self._desk.read(_look)
+        desk = self._desk
+        for each in handed:
+            desk.active[each.key] = Active(each, _INHERITED_GRACE, desk.now)
+            reading = desk.readings.get(each.medium)
+            if reading is None:
+                reading = Reading(medium=each.medium, begun=desk.now, after=(each.position, each.key), stalled=True)
+                desk.readings[each.medium] = reading
+            reading.after = max(reading.after, (each.position, each.key))
+            reading.left += 1
+            reading.left_size += each.size
+        for demand in demands:
+            desk.wait_for(demand)
+        kept = json.loads(learned) if learned else {}
+        desk.rates.load(kept.get("rates", {}))
+        desk.queue.load(kept.get("queue", {}))
+        if handed or demands:
+            _log.info(
+                "recalls: taken over with {handed} under way, {waiting} waiting",
+                handed=len(handed),
+                waiting=sum(demand.files for demand in demands),
+            )
+        self._begun = True
+        for lane in self._lanes:
+            lane.start()
+        return False
+
+    def _obstacle(self) -> str:
+        troubles = [lane.trouble for lane in self._lanes if lane.trouble]
+        if troubles:
+            return troubles[0]
+        return self._handing.full if self._handing is not None else ""
+
+    async def _release(self, file_ids: Sequence[int]) -> None:
+        if self._desk.recaller is not None:
+            await release_all(self._desk.recaller, file_ids)
+
+
+def _look(cursor: Cursor) -> tuple[list[work.Handed], list[Demand], str]:
+    row = cursor.row("SELECT learned FROM turn")
+    return work.handed(cursor), work.demands(cursor), row[0] if row else ""

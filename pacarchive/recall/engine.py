@@ -1,0 +1,481 @@
+"""The recall engine, as the faces see it.
+
+Every process has one.  All of them take wishes and tell how things stand; one of all that share a store is the
+dispatcher as well, as long as it holds the lease.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import attrs
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from pacarchive import errors
+from pacarchive.interfaces import IArchiveBackend, IRecaller
+from pacarchive.recall import jobs, work
+from pacarchive.recall.dispatcher import Dispatcher
+from pacarchive.recall.jobs import Submission
+from pacarchive.recall.lease import HEARTBEAT, Lease
+from pacarchive.recall.planning import asked_for, job_estimate, make_plan, rates_of
+from pacarchive.recall.releasing import release_all
+from pacarchive.recall.schema import from_key, to_key
+from pacarchive.recall.store import Cursor, MakePool, Store, StoreSettings, StoreUnavailable, Turn
+from pacarchive.recall.watch import Watch
+from pacarchive.recall.words import Asked, FilesPage, JobRequest, JobStatus, JobSummary, Pin, Plan
+from pacarchive.sections import RecallSettings
+from pacarchive.shared import Shared
+from pacarchive.threads import BlockingPool, finished
+
+T = TypeVar("T")
+
+SIGN_OF_LIFE = 15.0
+"""Seconds after which a follower hears that nothing has changed."""
+
+_REMEMBER = 5.0
+"""Seconds for which a wish for a single file is not repeated in the store."""
+
+_SOON = 0.5
+"""Seconds within which what was read or removed is noted."""
+
+_TOGETHER = 2000
+"""Files that are submitted in one transaction, at least one job's."""
+
+_FOLLOWED = 1000
+"""Files that a follower is told about at once."""
+
+_log = Logger()
+
+
+class RecallEngine(Service):
+    """
+    Stage jobs over one archive.
+
+    @param reactor: The reactor.
+    @param backend: The archive; where it is no L{IRecaller}, every file is on disk.
+    @param settings: The settings.
+    @param archive: What the archive is known by in the store.
+    @param make_pool: Makes the threads of the store's connections.
+    @ivar obstacle: Why jobs cannot be taken at present, in words; else empty.
+    """
+
+    name = "recall"
+
+    def __init__(
+        self,
+        reactor: Any,
+        backend: IArchiveBackend,
+        settings: RecallSettings,
+        archive: str,
+        make_pool: MakePool = BlockingPool,
+    ) -> None:
+        self._reactor = reactor
+        self._backend = backend
+        self._recaller = IRecaller(backend) if IRecaller.providedBy(backend) else None
+        self._settings = settings
+        self._store = Store(
+            reactor,
+            StoreSettings(
+                address=settings.store,
+                password=settings.store_password,
+                archive=archive,
+                timeout=settings.store_timeout,
+            ),
+            make_pool,
+        )
+        self._lease = Lease(reactor, self._store, f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}")
+        self._watch = Watch(reactor, self._store)
+        self._dispatcher: Dispatcher | None = None
+        self._beat = LoopingCall(lambda: Deferred.fromCoroutine(self._renew()))
+        self._beat.clock = reactor
+        self._opening: Shared[None] | None = None
+        self._running = False
+        self._pending: list[tuple[Submission, Deferred[str]]] = []
+        self._submitting = False
+        self._wanted: dict[tuple[int, str], tuple[float, Shared[Asked]]] = {}
+        self._read: set[int] = set()
+        self._removed: set[int] = set()
+        self._noting: Any = None
+        self._work: set[Deferred[Any]] = set()
+        self.obstacle = ""
+
+    # Its life
+
+    def startService(self) -> Deferred[None]:
+        """
+        Open the store where it will be needed; over an archive that has everything on disk only if there is one, and
+        else when somebody asks for a job.
+        """
+        super().startService()
+        self._running = True
+        if self._recaller is None and not os.path.exists(self._settings.store):
+            return Deferred.fromCoroutine(_nothing())
+        return Deferred.fromCoroutine(self._open())
+
+    def stopService(self) -> Deferred[None]:
+        """Make way for another dispatcher, and close the store; the jobs stay."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    def stop_waiting(self) -> None:
+        """Those who wait for files, or follow jobs, are to come back later: the service is about to stop."""
+        self._watch.stop()
+
+    async def _open(self) -> None:
+        """
+        Open the store, once.
+
+        @raise StoreUnavailable: It cannot be opened now.
+        """
+        if self._opening is None or self._opening.failed:
+            self._opening = Shared(self._start())
+        await self._opening.result()
+
+    async def _start(self) -> None:
+        if not self._running:
+            raise StoreUnavailable("The server is about to stop.")
+        await self._store.start()
+        self._beat.start(HEARTBEAT)
+
+    async def _stop(self) -> None:
+        self._running = False
+        self._watch.stop()
+        if self._noting is not None:
+            self._noting.cancel()
+            self._noting = None
+        if self._beat.running:
+            self._beat.stop()
+        if self._opening is not None:
+            with suppress(errors.Unavailable):
+                await self._open()
+            self._keep(self._note())
+        while self._work:
+            await finished(next(iter(self._work)))
+        await self._end_dispatcher()
+        with suppress(errors.Unavailable):
+            await self._lease.end()
+        await self._store.stop()
+
+    async def _renew(self) -> None:
+        try:
+            await self._lease.renew()
+        except StoreUnavailable as error:
+            self.obstacle = str(error)
+            return  # it was logged; whoever is the dispatcher cannot do anything either
+        except Exception:  # noqa: BLE001  (the heart goes on beating)
+            _log.failure("recalls: unexpected")
+            return
+        self.obstacle = ""
+        term = self._lease.term
+        if self._dispatcher is not None and self._dispatcher.term != term:
+            await self._end_dispatcher()
+        if self._dispatcher is None and term is not None and self._running:
+            self._dispatcher = Dispatcher(
+                self._reactor, self._store, self._backend, self._settings, self._lease, self._watch.poke
+            )
+            self._dispatcher.start()
+
+    async def _end_dispatcher(self) -> None:
+        dispatcher, self._dispatcher = self._dispatcher, None
+        if dispatcher is not None:
+            await dispatcher.stop()
+
+    def _keep(self, coroutine: Any) -> None:
+        """Own some work that nobody waits for."""
+        work = Deferred.fromCoroutine(coroutine)
+        self._work.add(work)
+
+        def ended(result: Any) -> None:
+            self._work.discard(work)
+            if result is not None:
+                _log.failure("recalls: unexpected", result)
+
+        work.addBoth(ended)
+
+    async def _write(self, change: Callable[[Turn], T]) -> T:
+        await self._open()
+        result = await self._store.write(change)
+        self._watch.poke()
+        if self._dispatcher is not None:
+            self._dispatcher.poke()
+        return result
+
+    async def _look(self, look: Callable[[Cursor], T]) -> T:
+        await self._open()
+        return await self._store.read(look)
+
+    # Wishes
+
+    async def submit(self, request: JobRequest) -> str:
+        """
+        Make a job, durably.
+
+        @return: The job's identifier.
+        @raise errors.BackendUnavailable: The store does not answer.
+        @raise errors.TooLarge: It has more files than a job may have.
+        """
+        if len(request.file_ids) > self._settings.job_files:
+            raise errors.TooLarge(f"A job may have {self._settings.job_files} files at the most.")
+        longest = self._settings.longest_pin
+        pins = {file_id: min(seconds, longest) for file_id, seconds in request.pins.items()}
+        return await self._submit(
+            Submission(
+                request=attrs.evolve(request, pins=pins),
+                pin=self._settings.pin,
+                deadline=self._settings.deadline if request.deadline is None else request.deadline,
+            )
+        )
+
+    async def want(self, file_id: int, owner: str) -> Asked:
+        """
+        Ask for one file that is on tape; however many ask for it at once, and again and again, it is one job an owner,
+        and one recall.  Its pin ends with the first whole read.
+
+        @raise errors.BackendUnavailable: The store does not answer.
+        """
+        now = self._reactor.seconds()
+        known = self._wanted.get((file_id, owner))
+        if known is None or known[0] <= now or known[1].failed:
+            for each in [each for each, (until, _) in self._wanted.items() if until <= now]:
+                del self._wanted[each]
+            known = now + _REMEMBER, Shared(self._want(file_id, owner))
+            self._wanted[file_id, owner] = known
+        return await known[1].result()
+
+    async def _want(self, file_id: int, owner: str) -> Asked:
+        request = JobRequest(owner=owner, file_ids=[file_id])
+        job = await self._submit(
+            Submission(request=request, pin=self._settings.pin, deadline=self._settings.deadline, single=file_id)
+        )
+        now = self._reactor.seconds()
+        return await self._look(lambda cursor: asked_for(cursor, job, file_id, now))
+
+    async def _submit(self, submission: Submission) -> str:
+        """Submit together what comes at the same time: a transaction costs the same for one as for many."""
+        done: Deferred[str] = Deferred()
+        self._pending.append((submission, done))
+        if not self._submitting:
+            self._submitting = True
+            self._keep(self._submit_pending())
+        return await finished(done)
+
+    async def _submit_pending(self) -> None:
+        try:
+            while self._pending:
+                batch = self._next_batch()
+                try:
+                    made = await self._write(partial(jobs.submit_all, submissions=[each for each, _ in batch]))
+                except Exception as error:  # noqa: BLE001  (those who asked get it)
+                    for _, done in batch:
+                        done.errback(error)
+                    continue
+                for (_, done), job in zip(batch, made, strict=True):
+                    done.callback(job)
+        finally:
+            self._submitting = False
+
+    def _next_batch(self) -> list[tuple[Submission, Deferred[str]]]:
+        files = taken = 0
+        for submission, _ in self._pending:
+            files += len(submission.request.file_ids)
+            if taken and files > _TOGETHER:
+                break
+            taken += 1
+        batch, self._pending = self._pending[:taken], self._pending[taken:]
+        return batch
+
+    async def wait(self, file_id: int, seconds: float) -> bool:
+        """
+        Wait until a file that was asked for has ended, in whatever way.
+
+        @return: Whether it has, within the time; C{False} also when the service is about to stop.
+        """
+        return await self._watch.end_of(file_id, seconds)
+
+    async def cancel(self, job: str, file_ids: Collection[int] | None = None) -> None:
+        """
+        Give files up, or all of them; what has ended already is left as it is.
+
+        @raise errors.NotFound: There is no such job.
+        @raise errors.InvalidRequest: A file is none of the job's; nothing has changed then.
+        """
+        await self._write(lambda turn: jobs.cancel(turn, job, file_ids))
+
+    async def delete(self, job: str) -> None:
+        """
+        Give all files up, end their pins, and forget the job.
+
+        @raise errors.NotFound: There is no such job.
+        """
+        self._released(await self._write(lambda turn: jobs.delete(turn, job)))
+
+    # Looking
+
+    async def status(self, job: str) -> JobStatus:
+        """
+        How a job stands.
+
+        @raise errors.NotFound: There is none of this name.
+        """
+        now = self._reactor.seconds()
+
+        def look(cursor: Cursor) -> JobStatus:
+            number = jobs.number_of(cursor, job)
+            summary = jobs.summary(cursor, number)
+            tally = jobs.tally(cursor, number)
+            seq, obstacle, learned = jobs.circumstances(cursor)
+            estimate = None
+            if summary.left:
+                waiting = jobs.waiting(cursor, number)
+                estimate = job_estimate(waiting, rates_of(learned), obstacle, self._settings.drives, now)
+            elapsed = 0.0 if summary.started is None else (summary.ended or now) - summary.started
+            return JobStatus(
+                summary=summary,
+                counts=tally.counts,
+                size=tally.size,
+                done=tally.done,
+                rate=tally.done / elapsed if elapsed > 0 else 0.0,
+                estimate=estimate,
+                cursor=jobs.cursor_text(seq),
+                others=jobs.others(cursor, number),
+            )
+
+        return await self._look(look)
+
+    async def files(self, job: str, since: str = "", limit: int = 1000) -> FilesPage:
+        """
+        The files of a job, or those that have changed since, in the order of their changes.
+
+        @param since: A cursor from an earlier answer.
+        @raise errors.NotFound: There is no such job.
+        @raise errors.InvalidRequest: It is no cursor.
+        """
+        return await self._look(lambda cursor: jobs.files(cursor, job, since, limit))
+
+    async def reason(self, file_id: int) -> str | None:
+        """Why the last recall of a file failed, if it has, and nobody has asked for it since."""
+        return await self._look(lambda cursor: jobs.last_failure(cursor, file_id))
+
+    async def follow(self, job: str, since: str = "") -> AsyncIterator[FilesPage]:
+        """
+        The changes of a job as they happen, beginning with C{since}; a page without files is a sign of life.  Ends
+        when the job has ended and all was told, or the service stops.
+
+        @raise errors.NotFound: There is no such job (any more).
+        """
+        told = self._reactor.seconds()
+        while True:
+            page, left = await self._look(partial(jobs.changes, job=job, since=since, limit=_FOLLOWED))
+            if page.files or self._reactor.seconds() - told >= SIGN_OF_LIFE:
+                yield page
+                told = self._reactor.seconds()
+            since = page.cursor
+            if page.more:
+                continue
+            if not left or self._watch.stopped:
+                return
+            # Others' jobs change the store as well, which is no news of this one.
+            await self._watch.change(int(since.partition("-")[0]), told + SIGN_OF_LIFE - self._reactor.seconds())
+
+    async def jobs(
+        self, *, owner: str | None = None, before: int | None = None, limit: int = 100
+    ) -> Sequence[JobSummary]:
+        """
+        Jobs, the youngest first.
+
+        @param before: The number of the last of the page before.
+        """
+        return await self._look(lambda cursor: jobs.jobs(cursor, owner, before, limit))
+
+    async def plan(self, file_ids: Sequence[int]) -> Plan:
+        """
+        What a job would mean; nothing is asked for.
+
+        @raise errors.BackendUnavailable: The storage does not answer.
+        """
+        now = self._reactor.seconds()
+        look = self._look if self._recaller is not None else None
+        return await make_plan(self._backend, self._recaller, look, file_ids, self._settings.drives, now)
+
+    # Pins
+
+    async def release(self, job: str, file_ids: Collection[int] | None = None) -> None:
+        """
+        End pins of a job: its files need not stay on disk.  Ended ones are passed over; one that has not come yet is
+        not pinned when it comes.
+
+        @raise errors.NotFound: There is no such job.
+        @raise errors.InvalidRequest: A file is none of the job's; nothing has changed then.
+        """
+        self._released(await self._write(lambda turn: jobs.release(turn, job, file_ids)))
+
+    async def pins(
+        self, *, owner: str | None = None, after: tuple[int, str] | None = None, limit: int = 100
+    ) -> Sequence[Pin]:
+        """
+        Pins, by file and job.
+
+        @param after: File and job of the last of the page before.
+        """
+        return await self._look(lambda cursor: jobs.pins(cursor, owner, after, limit))
+
+    async def unpin(self, file_id: int) -> int:
+        """
+        End all pins of a file, whoever has them.
+
+        @return: How many there were.
+        """
+        ended = await self._write(lambda turn: jobs.unpin(turn, file_id))
+        if ended:
+            self._released([file_id])
+        return ended
+
+    def was_read(self, file_id: int) -> None:
+        """A file was read whole: pins that last until then end.  Returns at once."""
+        if self._recaller is not None:
+            self._note_soon(self._read, file_id)
+
+    def was_removed(self, file_id: int) -> None:
+        """A file was removed: its recalls end.  Returns at once."""
+        self._note_soon(self._removed, file_id)
+
+    def _note_soon(self, what: set[int], file_id: int) -> None:
+        if self._opening is None or not self._running:
+            return  # nobody has asked for anything
+        what.add(file_id)
+        if self._noting is None:
+            self._noting = self._reactor.callLater(_SOON, self._note_now)
+
+    def _note_now(self) -> None:
+        self._noting = None
+        self._keep(self._note())
+
+    async def _note(self) -> None:
+        read, self._read = {to_key(file_id) for file_id in self._read}, set()
+        removed, self._removed = {to_key(file_id) for file_id in self._removed}, set()
+        if not read and not removed:
+            return
+        try:
+            if await self._store.read(lambda cursor: work.concerned(cursor, read, removed)):
+                keys = await self._write(lambda turn: work.note(turn, read, removed))
+                self._released([from_key(key) for key in keys])
+        except StoreUnavailable:
+            self._read |= {from_key(key) for key in read}
+            self._removed |= {from_key(key) for key in removed}
+
+    def _released(self, file_ids: Sequence[int]) -> None:
+        if self._recaller is not None and file_ids:
+            self._keep(release_all(self._recaller, file_ids))
+
+
+async def _nothing() -> None:
+    """There is nothing to open."""

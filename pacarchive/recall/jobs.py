@@ -1,0 +1,415 @@
+"""What those who ask do to the store, and see of it.
+
+Each function runs in a thread of the store, inside one transaction.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from uuid import uuid4
+
+import attrs
+
+from pacarchive import errors
+from pacarchive.recall.schema import from_key, to_key
+from pacarchive.recall.store import Cursor, Row, Turn
+from pacarchive.recall.tables import RecallState, cut, give_up
+from pacarchive.recall.words import LIVE, FilesPage, FileState, JobFile, JobRequest, JobSummary, Pin, Priority
+
+_SUMMARY = "number, job, owner, priority, created, deadline, started, ended, files, remaining"
+
+_LAST = (1 << 63) - 1
+"""The highest key."""
+
+
+@attrs.frozen(kw_only=True)
+class Submission:
+    """
+    A job to be made.
+
+    @ivar pin: Seconds, for files that the request has no pin of.
+    @ivar deadline: Seconds from now.
+    @ivar single: Its only file, which it is made for again and again; such jobs are one.
+    """
+
+    request: JobRequest
+    pin: float
+    deadline: float
+    single: int | None = None
+
+
+def submit_all(turn: Turn, submissions: Iterable[Submission]) -> list[str]:
+    """Make jobs.  @return: Their identifiers."""
+    return [_submit(turn, each) for each in submissions]
+
+
+def _submit(turn: Turn, submission: Submission) -> str:
+    request, single = submission.request, None
+    if submission.single is not None:
+        single = cut(f"{submission.single} {request.owner}")
+        if (known := turn.row("SELECT job FROM jobs WHERE single = ?", single)) is not None:
+            return str(known[0])
+    job = uuid4().hex
+    keys = [to_key(file_id) for file_id in request.file_ids]
+    number = turn.execute(
+        "INSERT INTO jobs (job, owner, priority, created, deadline, pin, until_read, single, files, remaining, others,"
+        " ended) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        *(job, cut(request.owner), request.priority, turn.now, turn.now + submission.deadline, submission.pin),
+        *(int(single is not None), single, len(keys), len(keys), json.dumps(list(request.others))),
+        None if keys else turn.now,
+    ).lastrowid
+    pins = [request.pins.get(file_id, submission.pin) for file_id in request.file_ids]
+    turn.many(
+        "INSERT INTO wishes (job, file, state, seq, pin) VALUES (?, ?, ?, ?, ?)",
+        [(number, key, FileState.QUEUED, turn.seq, pin) for key, pin in zip(keys, pins, strict=True)],
+    )
+    # All of them parameters: PyMySQL sends such rows together, others one by one.
+    owner, priority = cut(request.owner), request.priority
+    turn.many(
+        "{ignore} INTO recalls (file, state, owner, priority, since, medium, position, request, attempts, resting,"
+        " reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [(key, RecallState.NEW, owner, priority, turn.now, "", 0, "", 0, 0, "") for key in keys],
+    )
+    _join(turn, number, keys, request.priority)
+    return job
+
+
+def _join(turn: Turn, number: int, keys: Sequence[int], priority: Priority) -> None:
+    """Take account of how far those got who asked for the same files before."""
+    found = turn.among("SELECT file, state FROM recalls WHERE state >= ? AND file IN (*)", keys, RecallState.STARTED)
+    asked_for = {key: state for key, state in found}  # noqa: C416  (dict() does not take rows)
+    if asked_for:
+        wanted_again = [key for key, state in asked_for.items() if state == RecallState.CANCELLING]
+        turn.execute_among("UPDATE recalls SET state = ? WHERE file IN (*)", wanted_again, RecallState.STARTED)
+        turn.execute_among(
+            "UPDATE wishes SET state = ?, started = ? WHERE job = ? AND file IN (*)",
+            asked_for,
+            *(FileState.STARTED, turn.now, number),
+        )
+        turn.execute("UPDATE jobs SET started = ? WHERE number = ?", turn.now, number)
+    if priority > Priority.NORMAL:
+        # They are looked at anew, for a better place in the queue.
+        turn.execute_among(
+            "UPDATE recalls SET state = ?, priority = ? WHERE state IN (?, ?) AND priority < ? AND file IN (*)",
+            keys,
+            *(RecallState.NEW, priority, RecallState.NEW, RecallState.QUEUED, priority),
+        )
+
+
+def number_of(cursor: Cursor, job: str) -> int:
+    """
+    A job's number.
+
+    @raise errors.NotFound: There is none of this name.
+    """
+    if (row := cursor.row("SELECT number FROM jobs WHERE job = ?", job)) is None:
+        raise errors.NotFound("There is no such job; those that ended long ago are forgotten.")
+    number: int = row[0]
+    return number
+
+
+def summary(cursor: Cursor, number: int) -> JobSummary:
+    """A job without its files."""
+    row = cursor.row(f"SELECT {_SUMMARY} FROM jobs WHERE number = ?", number)  # noqa: S608
+    assert row is not None, "a snapshot does not change"
+    return _summary(row)
+
+
+def _summary(row: Row) -> JobSummary:
+    number, job, owner, priority, created, deadline, started, ended, files, left = row
+    return JobSummary(
+        job=job,
+        number=number,
+        owner=owner,
+        priority=Priority(priority),
+        created=created,
+        deadline=deadline,
+        started=started,
+        ended=ended,
+        files=files,
+        left=left,
+    )
+
+
+def others(cursor: Cursor, number: int) -> tuple[str, ...]:
+    """The names that a job was made with, and that are no ids."""
+    row = cursor.row("SELECT others FROM jobs WHERE number = ?", number)
+    return () if row is None else tuple(json.loads(row[0]))
+
+
+@attrs.frozen
+class Tally:
+    """What a job's files amount to: their numbers by state, all bytes that are known, and bytes that have come."""
+
+    counts: dict[FileState, int]
+    size: int
+    done: int
+
+
+def tally(cursor: Cursor, number: int) -> Tally:
+    """Count a job's files."""
+    counts = dict.fromkeys(FileState, 0)
+    size = done = 0
+    for state, files, known in cursor.rows(
+        "SELECT w.state, COUNT(*), SUM(COALESCE(w.size, r.size, 0))"
+        " FROM wishes w LEFT JOIN recalls r ON r.file = w.file WHERE w.job = ? GROUP BY w.state",
+        number,
+    ):
+        counts[FileState(state)] = files
+        size += int(known)
+        if state == FileState.COMPLETED:
+            done = int(known)
+    return Tally(counts, size, done)
+
+
+@attrs.frozen
+class Waiting:
+    """
+    Files of a job that wait for one cartridge.
+
+    @ivar begins: When the cartridge's turn is thought to begin; C{None} where nobody has thought about it.
+    @ivar furthest: The position of the last of them, in a queue from C{lowest} to C{highest}.
+    """
+
+    medium: str
+    files: int
+    size: int
+    furthest: int
+    begins: float | None
+    ends: float | None
+    lowest: int | None
+    highest: int | None
+
+
+def waiting(cursor: Cursor, number: int) -> list[Waiting]:
+    """What a job waits for, by cartridge; the empty one stands for what nobody has looked up yet."""
+    rows = cursor.rows(
+        "SELECT r.medium, COUNT(*), SUM(COALESCE(r.size, 0)), MAX(r.position), MAX(m.begins), MAX(m.ends),"
+        " MAX(m.lowest), MAX(m.highest) FROM wishes w JOIN recalls r ON r.file = w.file"
+        " LEFT JOIN media m ON m.medium = r.medium WHERE w.job = ? AND w.state < ? GROUP BY r.medium",
+        *(number, LIVE),
+    )
+    return [Waiting(medium, files, int(size), *rest) for medium, files, size, *rest in rows]
+
+
+def waiting_for_file(cursor: Cursor, file_id: int) -> Waiting | None:
+    """What a file waits for, if it does."""
+    row = cursor.row(
+        "SELECT r.medium, 1, COALESCE(r.size, 0), r.position, m.begins, m.ends, m.lowest, m.highest FROM recalls r"
+        " LEFT JOIN media m ON m.medium = r.medium WHERE r.file = ?",
+        to_key(file_id),
+    )
+    return None if row is None else Waiting(*row)
+
+
+def circumstances(cursor: Cursor) -> tuple[int, str, str]:
+    """The number of the last change, what holds everything up (or nothing), and what was learned of the drives."""
+    row = cursor.row("SELECT seq, obstacle, learned FROM turn")
+    assert row is not None, "the schema has put it there"
+    return row[0], row[1], row[2]
+
+
+def cursor_text(seq: int, key: int = _LAST) -> str:
+    """Where a listing of changes ends: after all of a number, or after one file of it."""
+    return f"{seq}-{from_key(key) if key != _LAST else 'all'}"
+
+
+def _parse_cursor(text: str) -> tuple[int, int]:
+    if not text:
+        return -1, 0
+    seq, dash, file = text.partition("-")
+    if not (dash and seq.isascii() and seq.isdigit() and len(seq) < 19):
+        raise errors.InvalidRequest("since is a cursor from an earlier answer.")
+    if file == "all":
+        return int(seq), _LAST
+    if not (file.isascii() and file.isdigit() and len(file) <= 20 and int(file) < 1 << 64):
+        raise errors.InvalidRequest("since is a cursor from an earlier answer.")
+    return int(seq), to_key(int(file))
+
+
+def files(cursor: Cursor, job: str, since: str, limit: int) -> FilesPage:
+    """
+    Files of a job, in the order of their changes.
+
+    @raise errors.NotFound: There is no such job.
+    @raise errors.InvalidRequest: C{since} is no cursor.
+    """
+    seq, key = _parse_cursor(since)
+    number = number_of(cursor, job)
+    newest, obstacle, _ = circumstances(cursor)
+    deadline = summary(cursor, number).deadline
+    rows = cursor.rows(
+        "SELECT w.file, w.state, w.seq, COALESCE(w.size, r.size), w.started, w.ended, w.reason, r.heard,"
+        " COALESCE(r.attempts, 0), r.state, r.reason, p.expires"
+        " FROM wishes w LEFT JOIN recalls r ON r.file = w.file AND w.state < ?"
+        " LEFT JOIN pins p ON p.file = w.file AND p.job = w.job"
+        " WHERE w.job = ? AND (w.seq > ? OR (w.seq = ? AND w.file > ?)) ORDER BY w.seq, w.file LIMIT ?",
+        *(LIVE, number, seq, seq, key, limit + 1),
+    )
+    more, rows = len(rows) > limit, rows[:limit]
+    found = [_file(row, deadline, obstacle) for row in rows]
+    return FilesPage(
+        files=found, cursor=cursor_text(rows[-1][2], rows[-1][0]) if more else cursor_text(newest), more=more
+    )
+
+
+def changes(cursor: Cursor, job: str, since: str, limit: int) -> tuple[FilesPage, int]:
+    """As L{files}; and how many files of the job have not ended."""
+    return files(cursor, job, since, limit), summary(cursor, number_of(cursor, job)).left
+
+
+def _file(row: Row, deadline: float, obstacle: str) -> JobFile:
+    key, state, _, size, started, ended, reason, heard, attempts, recall, recall_reason, pinned = row
+    return JobFile(
+        file_id=from_key(key),
+        state=FileState(state),
+        size=size,
+        started=started,
+        ended=ended,
+        deadline=deadline,
+        heard=heard,
+        attempts=attempts,
+        reason=reason or _words(recall, recall_reason, obstacle),
+        pinned=pinned,
+    )
+
+
+def _words(recall: int | None, reason: str | None, obstacle: str) -> str:
+    """Why a file that has not ended stands as it does."""
+    match recall:
+        case None:
+            return ""
+        case RecallState.NEW:
+            return reason or obstacle or "It is being looked up where the file is."
+        case RecallState.QUEUED:
+            return obstacle or reason or "It waits for its cartridge's turn."
+        case RecallState.CANCELLING:
+            return "The storage system was told that nobody wants the file any more, and has not agreed yet."
+        case _:
+            return reason or "The storage system is recalling it."
+
+
+def jobs(cursor: Cursor, owner: str | None, before: int | None, limit: int) -> list[JobSummary]:
+    """A page of jobs, the youngest first."""
+    conditions, arguments = ["number < ?"], [_LAST if before is None else before]
+    if owner is not None:
+        conditions.append("owner = ?")
+        arguments.append(cut(owner))  # type: ignore[arg-type]
+    rows = cursor.rows(
+        f"SELECT {_SUMMARY} FROM jobs WHERE {' AND '.join(conditions)} ORDER BY number DESC LIMIT ?",  # noqa: S608
+        *(*arguments, limit),
+    )
+    return [_summary(row) for row in rows]
+
+
+def _wishes(turn: Turn, number: int, file_ids: Collection[int] | None) -> list[tuple[int, FileState]]:
+    """
+    The keys and states of a job's files, or of some.
+
+    @raise errors.InvalidRequest: One is none of its files.
+    """
+    if file_ids is None:
+        found = turn.rows("SELECT file, state FROM wishes WHERE job = ?", number)
+    else:
+        keys = {to_key(file_id) for file_id in file_ids}
+        found = list(turn.among("SELECT file, state FROM wishes WHERE job = ? AND file IN (*)", keys, number))
+        if len(found) != len(keys):
+            strangers = sorted(from_key(key) for key in keys.difference(key for key, _ in found))
+            raise errors.InvalidRequest(f"No files of this job: {', '.join(map(str, strangers[:10]))}")
+    return [(key, FileState(state)) for key, state in found]
+
+
+def cancel(turn: Turn, job: str, file_ids: Collection[int] | None) -> None:
+    """
+    Give files of a job up.
+
+    @raise errors.NotFound: There is no such job.
+    @raise errors.InvalidRequest: One is none of its files.
+    """
+    number = number_of(turn, job)
+    wanted = [
+        (number, key)
+        for key, state in _wishes(turn, number, file_ids)
+        if not state.ended and state is not FileState.CANCELLING
+    ]
+    give_up(turn, wanted, FileState.CANCELLED)
+
+
+def delete(turn: Turn, job: str) -> list[int]:
+    """
+    Give all files of a job up, and forget it.
+
+    @return: The files that nobody has pinned any more.
+    @raise errors.NotFound: There is no such job.
+    """
+    number = number_of(turn, job)
+    wanted = [(number, key) for key, state in _wishes(turn, number, None) if not state.ended]
+    give_up(turn, wanted, FileState.FAILED)
+    pinned = [row[0] for row in turn.rows("SELECT file FROM pins WHERE job = ?", number)]
+    for table, column in (("pins", "job"), ("wishes", "job"), ("jobs", "number")):
+        turn.execute(f"DELETE FROM {table} WHERE {column} = ?", number)  # noqa: S608
+    return unpinned(turn, pinned)
+
+
+def release(turn: Turn, job: str, file_ids: Collection[int] | None) -> list[int]:
+    """
+    End pins of a job, those that are still to come too.
+
+    @return: The files that nobody has pinned any more.
+    @raise errors.NotFound: There is no such job.
+    @raise errors.InvalidRequest: One is none of its files.
+    """
+    number = number_of(turn, job)
+    keys = [key for key, _ in _wishes(turn, number, file_ids)]
+    turn.execute_among("UPDATE wishes SET pin = 0 WHERE job = ? AND file IN (*)", keys, number)
+    ended = turn.execute_among("DELETE FROM pins WHERE job = ? AND file IN (*)", keys, number)
+    return unpinned(turn, keys) if ended else []
+
+
+def unpin(turn: Turn, file_id: int) -> int:
+    """End all pins of a file.  @return: How many there were."""
+    return turn.execute_among("DELETE FROM pins WHERE file IN (*)", [to_key(file_id)])
+
+
+def unpinned(cursor: Cursor, keys: Collection[int]) -> list[int]:
+    """The ids among some files that nobody has pinned."""
+    pinned = {row[0] for row in cursor.among("SELECT DISTINCT file FROM pins WHERE file IN (*)", keys)}
+    return [from_key(key) for key in keys if key not in pinned]
+
+
+def pins(cursor: Cursor, owner: str | None, after: tuple[int, str] | None, limit: int) -> list[Pin]:
+    """A page of pins, by file and job."""
+    conditions, arguments = ["1 = 1"], []
+    if after is not None:
+        row = cursor.row("SELECT number FROM jobs WHERE job = ?", after[1])
+        key, number = to_key(after[0]), row[0] if row else _LAST
+        conditions.append("(p.file > ? OR (p.file = ? AND p.job > ?))")
+        arguments += [key, key, number]
+    if owner is not None:
+        conditions.append("j.owner = ?")
+        arguments.append(cut(owner))
+    rows: Sequence[Row] = cursor.rows(
+        "SELECT p.file, j.job, j.owner, p.size, p.expires, p.until_read FROM pins p JOIN jobs j ON j.number = p.job"  # noqa: S608
+        f" WHERE {' AND '.join(conditions)} ORDER BY p.file, p.job LIMIT ?",
+        *(*arguments, limit),
+    )
+    return [
+        Pin(file_id=from_key(key), job=job, owner=whose, size=size, expires=expires, until_read=bool(until_read))
+        for key, job, whose, size, expires, until_read in rows
+    ]
+
+
+def last_failure(cursor: Cursor, file_id: int) -> str | None:
+    """Why the last wish for a file failed, if it did."""
+    row = cursor.row(
+        "SELECT state, reason FROM wishes WHERE file = ? ORDER BY job DESC LIMIT 1",
+        to_key(file_id),
+    )
+    return str(row[1]) if row is not None and row[0] == FileState.FAILED else None
+
+
+def queue_ahead(cursor: Cursor) -> tuple[list[tuple[str, int, float]], str]:
+    """The cartridges that are waited for, with how many files and until when; and what was learned of the drives."""
+    rows = [(medium, files, ends) for medium, files, ends in cursor.rows("SELECT medium, files, ends FROM media")]
+    return rows, circumstances(cursor)[2]

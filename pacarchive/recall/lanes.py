@@ -1,0 +1,109 @@
+"""Work that is done over and over: one lane for each kind, so that none waits for another."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+
+from pacarchive import errors
+from pacarchive.recall.store import LeaseLost
+
+LONGEST_PAUSE = 30.0
+"""Seconds between two tries of what fails."""
+
+_log = Logger()
+
+Step = Callable[[], Awaitable[bool]]
+"""Does some of the work; says whether there is more to do at once."""
+
+
+class Lane:
+    """
+    Repeats a step, with pauses in which there is nothing to do.
+
+    @param clock: The time.
+    @param name: For the log.
+    @param step: What is repeated.
+    @param interval: Seconds between two looks whether there is something to do.
+    @param lost: Called when the step finds out that this is not the dispatcher any more; the lane has ended then.
+    @ivar trouble: Why the last step failed; empty when it did not.
+    """
+
+    def __init__(self, clock: Any, name: str, step: Step, interval: float, lost: Callable[[], None]) -> None:
+        self._clock = clock
+        self._name = name
+        self._step = step
+        self._interval = interval
+        self._lost = lost
+        self._next: IDelayedCall | None = None
+        self._busy = False
+        self._poked = False
+        self._running = False
+        self._ended: Deferred[None] | None = None
+        self._failures = 0
+        self.trouble = ""
+
+    def start(self) -> None:
+        """Begin."""
+        self._running = True
+        self._begin()
+
+    async def stop(self) -> None:
+        """End; a step that is under way is waited for."""
+        self._running = False
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+        if self._busy:
+            self._ended = Deferred()
+            await self._ended
+
+    def poke(self) -> None:
+        """There is something to do."""
+        if self._busy:
+            self._poked = True
+        elif self._next is not None and not self._failures:
+            self._next.cancel()
+            self._begin()
+
+    def _begin(self) -> None:
+        self._next = None
+        self._poked = False
+        self._busy = True
+        Deferred.fromCoroutine(self._once()).addCallback(self._done)
+
+    async def _once(self) -> float | None:
+        """A step.  @return: The pause after it; C{None}: there is none."""
+        try:
+            more = await self._step()
+        except LeaseLost:
+            self._lost()
+            return None
+        except errors.ArchiveError as error:
+            if str(error) != self.trouble:
+                _log.warn("recalls: {name}: {error}", name=self._name, error=error)
+            return self._pause(str(error))
+        except Exception:  # noqa: BLE001  (logged; what is tried again may succeed)
+            _log.failure("recalls: {name}: unexpected", name=self._name)
+            return self._pause("An unexpected failure; it is in the server's log.")
+        self._failures, self.trouble = 0, ""
+        return 0.0 if more else self._interval
+
+    def _pause(self, words: str) -> float:
+        self._failures += 1
+        self.trouble = words
+        pause: float = min(LONGEST_PAUSE, self._interval * 2**self._failures)
+        return pause
+
+    def _done(self, pause: float | None) -> None:
+        self._busy = False
+        if self._ended is not None:
+            ended, self._ended = self._ended, None
+            ended.callback(None)
+        elif self._running and pause is not None:
+            poked = self._poked and not self._failures
+            self._next = self._clock.callLater(0.0 if poked else pause, self._begin)

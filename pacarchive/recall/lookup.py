@@ -1,0 +1,136 @@
+"""Where files are: each recall is looked up before it waits for a turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import attrs
+
+from pacarchive import errors
+from pacarchive.interfaces import IArchiveBackend
+from pacarchive.model import FileStatus, Locality, TapeLocation
+from pacarchive.recall import work
+from pacarchive.recall.desk import Desk
+from pacarchive.recall.schedule import Demand
+from pacarchive.recall.schema import from_key
+from pacarchive.recall.store import Turn
+from pacarchive.recall.work import Located, New
+from pacarchive.shared import all_of
+
+AT_ONCE = 500
+"""Files that are looked up together."""
+
+_SIDE_BY_SIDE = 16
+"""Files whose status is asked for at the same time."""
+
+_PATIENCE = 60.0
+"""Seconds after which a file is queued even though nobody can tell where it is: the storage system may know better when
+it is asked for it."""
+
+_NOWHERE = TapeLocation(medium="", position=0, size=0)
+_ON_DISK = frozenset({Locality.DISK, Locality.DISK_AND_TAPE, Locality.NONE})
+
+
+@attrs.frozen
+class Found:
+    """
+    What was found out about a file.
+
+    @ivar status: What the archive says of it; C{None}: there is no such file.
+    @ivar location: Where it has to be recalled from, if it has to.
+    """
+
+    status: FileStatus | None
+    location: TapeLocation | None
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether it needs no recall."""
+        return self.location is None and self.status is not None and self.status.locality in _ON_DISK
+
+
+async def find(
+    backend: IArchiveBackend, locations: Mapping[int, TapeLocation | None], file_ids: Sequence[int]
+) -> dict[int, Found]:
+    """
+    Look files up.
+
+    @param locations: Where some of them have to be recalled from, as far as that is known.
+    @raise errors.BackendUnavailable: The storage does not answer.
+    """
+    found = {file_id: Found(None, location) for file_id, location in locations.items() if location is not None}
+    others = [file_id for file_id in file_ids if file_id not in found]
+    for start in range(0, len(others), _SIDE_BY_SIDE):
+        some = others[start : start + _SIDE_BY_SIDE]
+        found |= dict(zip(some, await all_of(_status(backend, each) for each in some), strict=True))
+    return found
+
+
+async def _status(backend: IArchiveBackend, file_id: int) -> Found:
+    try:
+        status = await backend.status(file_id)
+    except errors.NotFound:
+        return Found(None, None)
+    if status.locality in (Locality.TAPE, Locality.UNAVAILABLE):
+        return Found(status, attrs.evolve(_NOWHERE, size=status.size))
+    return Found(status, None)
+
+
+class LookUp:
+    """
+    The lane that looks recalls up.
+
+    @param desk: What is shared.
+    @param queued: Is called when some wait for a turn now.
+    """
+
+    def __init__(self, desk: Desk, queued: Callable[[], None]) -> None:
+        self._desk = desk
+        self._queued = queued
+
+    async def step(self) -> bool:
+        """Look some up; says whether there may be more."""
+        desk = self._desk
+        new = await desk.read(lambda cursor: work.new_recalls(cursor, AT_ONCE))
+        if not new:
+            return False
+        located: list[Located] = []
+        on_disk: dict[int, int] = {}
+        failed: dict[int, str] = {}
+        for each, found in await self._find(new):
+            if found.location is not None:
+                location = found.location
+                located.append(Located(each.key, location.medium, location.position, location.size))
+            elif found.status is None:
+                failed[each.key] = "No file has this id."
+            elif found.on_disk:
+                on_disk[each.key] = found.status.size
+            else:
+                failed[each.key] = "The bytes of the file are lost."
+        await desk.write(lambda turn: _note(turn, located, on_disk, failed))
+        flows = {each.key: ((each.owner, each.priority), each.since) for each in new}
+        for place in located:
+            flow, since = flows[place.key]
+            desk.wait_for(Demand(medium=place.medium, flow=flow, files=1, size=place.size, since=since))
+        if located:
+            self._queued()
+        return len(new) == AT_ONCE
+
+    async def _find(self, new: Sequence[New]) -> list[tuple[New, Found]]:
+        desk = self._desk
+        ids = {from_key(each.key): each for each in new}
+        try:
+            locations = await desk.recaller.locate(list(ids)) if desk.recaller is not None else {}
+            found = await find(desk.backend, locations, list(ids))
+        except errors.BackendUnavailable:
+            overdue = [each for each in new if each.since + _PATIENCE <= desk.now]
+            if desk.recaller is None or not overdue:
+                raise
+            return [(each, Found(None, _NOWHERE)) for each in overdue]
+        return [(ids[file_id], each) for file_id, each in found.items()]
+
+
+def _note(turn: Turn, located: Sequence[Located], on_disk: dict[int, int], failed: dict[int, str]) -> None:
+    work.queue(turn, located)
+    work.complete(turn, on_disk)
+    work.fail_all(turn, failed)

@@ -1,0 +1,138 @@
+"""What is to be expected: of a job, of a file, and of a job that nobody has made yet."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from pacarchive.interfaces import IArchiveBackend, IRecaller
+from pacarchive.model import TapeLocation
+from pacarchive.recall import jobs
+from pacarchive.recall.forecast import Load, Rates, basis, forecast, position_share
+from pacarchive.recall.jobs import Waiting
+from pacarchive.recall.lookup import find
+from pacarchive.recall.store import Cursor
+from pacarchive.recall.words import Asked, Estimate, Plan
+
+T = TypeVar("T")
+Look = Callable[[Callable[[Cursor], T]], Awaitable[T]]
+
+_SOONEST, _LATEST = 1, 3600
+"""The least and the most seconds after which a client is told to come back."""
+
+_UNKNOWN = 60.0
+"""What a file takes of which nothing is known yet, in seconds."""
+
+_TOGETHER = 500
+"""Files that are looked up together."""
+
+
+def rates_of(learned: str) -> Rates:
+    """The rates among what the dispatcher has learned."""
+    rates = Rates()
+    if learned and isinstance(kept := json.loads(learned), dict) and isinstance(kept.get("rates"), dict):
+        rates.load(kept["rates"])
+    return rates
+
+
+def _when(waiting: Waiting, now: float) -> float | None:
+    """Seconds until the furthest of some files has come, where somebody has thought about it."""
+    if waiting.begins is None or waiting.ends is None or waiting.lowest is None or waiting.highest is None:
+        return None
+    part = position_share(waiting.furthest, waiting.lowest, waiting.highest)
+    return max(0.0, waiting.begins + part * (waiting.ends - waiting.begins) - now)
+
+
+def job_estimate(waiting: Sequence[Waiting], rates: Rates, obstacle: str, drives: int, now: float) -> Estimate | None:
+    """
+    When the last file of a job will be there.
+
+    @return: C{None} where nobody can tell: not all of it was looked up, or something holds everything up.
+    """
+    if obstacle or not waiting:
+        return None
+    times = [_when(each, now) for each in waiting]
+    known = [time for time in times if time is not None]
+    if len(known) < len(times):
+        return None
+    files = sum(each.files for each in waiting)
+    return Estimate(seconds=max(known), basis=basis(files, len(waiting), drives, rates))
+
+
+def asked_for(cursor: Cursor, job: str, file_id: int, now: float) -> Asked:
+    """The answer to a wish for one file."""
+    waiting = jobs.waiting_for_file(cursor, file_id)
+    if waiting is None:  # it has come already
+        return Asked(job=job, retry_after=_SOONEST)
+    seconds = _when(waiting, now)
+    if seconds is None:
+        seconds = _UNKNOWN
+    return Asked(job=job, retry_after=min(_LATEST, max(_SOONEST, math.ceil(seconds))))
+
+
+async def make_plan(
+    backend: IArchiveBackend,
+    recaller: IRecaller | None,
+    look: Look[tuple[list[tuple[str, int, float]], str]] | None,
+    file_ids: Sequence[int],
+    drives: int,
+    now: float,
+) -> Plan:
+    """
+    What a job would mean.
+
+    @param look: Reads from the store, if there is one.
+    @raise errors.BackendUnavailable: The storage does not answer.
+    """
+    places: list[TapeLocation] = []
+    missing: list[int] = []
+    on_disk = 0
+    for start in range(0, len(file_ids), _TOGETHER):
+        some = file_ids[start : start + _TOGETHER]
+        locations = await recaller.locate(some) if recaller is not None else {}
+        for file_id, found in (await find(backend, locations, some)).items():
+            if found.location is not None:
+                places.append(found.location)
+            elif found.on_disk:
+                on_disk += 1
+            else:
+                missing.append(file_id)
+    if not places or look is None:
+        return Plan(
+            files=len(file_ids),
+            on_disk=on_disk,
+            missing=sorted(missing),
+            recalls=0,
+            media=0,
+            size=0,
+            estimate=Estimate(seconds=0, basis="nothing has to be recalled"),
+        )
+    ahead, learned = await look(jobs.queue_ahead)
+    rates = rates_of(learned)
+    loads: dict[str, tuple[int, int]] = {}
+    for place in places:
+        files, size = loads.get(place.medium, (0, 0))
+        loads[place.medium] = files + 1, size + place.size
+    # A cartridge that others wait for is read for all at once; one that nobody waits for comes after those.
+    known = {medium: end for medium, _, end in ahead}
+    joined = [
+        max(0.0, known[medium] - now) + rates.reading_time(*load) for medium, load in loads.items() if medium in known
+    ]
+    busy = sorted(max(0.0, end - now) for end in known.values())[-drives:]
+    own = [
+        Load(medium=medium, files=files, size=size) for medium, (files, size) in loads.items() if medium not in known
+    ]
+    own.sort(key=lambda load: (-load.files, load.medium))
+    spans = forecast(own, [], drives, rates, min(busy) if len(busy) == drives else 0.0)
+    seconds = max([*joined, *(span.end for span in spans.values())], default=0.0)
+    return Plan(
+        files=len(file_ids),
+        on_disk=on_disk,
+        missing=sorted(missing),
+        recalls=len(places),
+        media=len(loads),
+        size=sum(place.size for place in places),
+        estimate=Estimate(seconds=seconds, basis=basis(len(places), len(loads), drives, rates)),
+    )

@@ -1,0 +1,179 @@
+"""What the storage system says of recalls, and what follows from it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from uuid import UUID
+
+import attrs
+from twisted.logger import Logger
+
+from pacarchive.interfaces import IRecaller
+from pacarchive.model import RecallProgress, RecallState
+from pacarchive.recall import work
+from pacarchive.recall.desk import Active, Desk, Reading
+from pacarchive.recall.schema import from_key, to_key
+from pacarchive.recall.store import Turn
+
+_NOTE_HEARD = 60.0
+"""Seconds after which it is noted again that the storage system still knows of a recall."""
+
+_FIRST_REST = 5.0
+_LONGEST_REST = 3600.0
+_REST_GROWS = 4
+
+_LEARN_AFTER = 10.0
+"""Seconds of reading that are worth learning from."""
+
+_log = Logger()
+
+
+@attrs.define
+class _Verdicts:
+    """What becomes of some recalls, by key: the sizes of those that have come, the reasons of those that have not."""
+
+    come: dict[int, int] = attrs.field(factory=dict)
+    failed: dict[int, str] = attrs.field(factory=dict)
+    resting: dict[int, tuple[float, str]] = attrs.field(factory=dict)
+    heard: list[int] = attrs.field(factory=list)
+    silent: list[int] = attrs.field(factory=list)
+
+    @property
+    def empty(self) -> bool:
+        return not (self.ended or self.heard)
+
+    @property
+    def ended(self) -> list[int]:
+        return [*self.come, *self.failed, *self.resting]
+
+    def note(self, turn: Turn) -> None:
+        work.complete(turn, self.come)
+        work.fail_all(turn, self.failed)
+        work.rest(turn, self.resting)
+        work.heard(turn, self.heard)
+
+
+class Progress:
+    """
+    The lanes that ask how recalls stand, and that have them given up.
+
+    @param desk: What is shared.
+    @param recaller: The storage system.
+    @param ended: Is called when some have ended, so that there is room for others.
+    """
+
+    def __init__(self, desk: Desk, recaller: IRecaller, ended: Callable[[], None]) -> None:
+        self._desk = desk
+        self._recaller = recaller
+        self._ended = ended
+
+    async def poll(self) -> bool:
+        """Ask how all of them stand."""
+        for request, keys in self._by_request(key for key, each in self._desk.active.items() if each.settled).items():
+            said = await self._recaller.poll(UUID(request), [from_key(key) for key in keys])
+            await self.take(said)
+        return False
+
+    async def cancel(self) -> bool:
+        """Have given up what nobody wants any more."""
+        desk = self._desk
+        unwanted = await desk.read(work.cancelling)
+        agreed: set[int] = set()
+        for request, keys in self._by_request(key for key in unwanted if key in desk.active).items():
+            some = await self._recaller.cancel(UUID(request), [from_key(key) for key in keys])
+            agreed |= {to_key(file_id) for file_id in some}
+        if agreed:
+            await desk.write(lambda turn: work.given_up(turn, agreed))
+            for key in agreed:
+                desk.end(key)
+        return False
+
+    async def take(self, said: Mapping[int, RecallProgress]) -> None:
+        """Draw the conclusions from what the storage system says, by id."""
+        desk = self._desk
+        verdicts = _Verdicts()
+        for file_id, progress in said.items():
+            if (active := desk.active.get(to_key(file_id))) is not None:  # else it was given up meanwhile
+                self._judge(active, progress, verdicts)
+        for request, keys in self._by_request(verdicts.silent).items():
+            await self._recaller.cancel(UUID(request), [from_key(key) for key in keys])
+        if verdicts.empty:
+            return
+        await desk.write(verdicts.note)
+        ended = [active for key in verdicts.ended if (active := desk.end(key)) is not None]
+        self._learn([active for active in ended if active.handed.key in verdicts.come], desk.now)
+        if ended:
+            self._ended()
+
+    def _judge(self, active: Active, progress: RecallProgress, verdicts: _Verdicts) -> None:
+        key, now = active.handed.key, self._desk.now
+        match progress.state:
+            case RecallState.RESIDENT:
+                verdicts.come[key] = active.handed.size
+            case RecallState.FAILED:
+                verdicts.failed[key] = progress.words or "The storage system cannot recall it."
+            case RecallState.UNKNOWN:
+                if words := self._lost(active, progress):
+                    self._again(active, words, verdicts)
+            case _:
+                active.unknown_since = None
+                if now - active.handed.started >= self._desk.settings.silence:
+                    verdicts.silent.append(key)
+                    self._again(active, "The storage system was at it for too long, without an end.", verdicts)
+                elif now - active.heard >= _NOTE_HEARD:
+                    active.heard = now
+                    verdicts.heard.append(key)
+
+    def _by_request(self, keys: Iterable[int]) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = defaultdict(list)
+        for key in keys:
+            found[self._desk.active[key].handed.request].append(key)
+        return found
+
+    def _lost(self, active: Active, progress: RecallProgress) -> str:
+        """Why a recall that the storage system does not know of has to be asked for again, if it has to."""
+        if progress.words:
+            return progress.words
+        now = self._desk.now
+        if active.unknown_since is None:
+            active.unknown_since = now
+        return "The storage system lost it." if now - active.unknown_since >= active.grace else ""
+
+    def _again(self, active: Active, words: str, verdicts: _Verdicts) -> None:
+        """Try a recall again after a rest, or not, when that was done often enough."""
+        handed = active.handed
+        if handed.attempts >= self._desk.settings.attempts:
+            verdicts.failed[handed.key] = f"Tried {handed.attempts} times; the last time: {words}"
+            return
+        rest = min(_LONGEST_REST, _FIRST_REST * _REST_GROWS ** (handed.attempts - 1))
+        _log.info(
+            "file {file_id} is asked for again in {rest:.0f} s: {words}",
+            file_id=from_key(handed.key),
+            rest=rest,
+            words=words,
+        )
+        verdicts.resting[handed.key] = (self._desk.now + rest, words)
+
+    def _learn(self, come: Sequence[Active], now: float) -> None:
+        """Learn how fast the drives are."""
+        readings: dict[str, tuple[int, int]] = {}
+        for active in come:
+            files, size = readings.get(active.handed.medium, (0, 0))
+            readings[active.handed.medium] = files + 1, size + active.handed.size
+        for medium, (files, size) in readings.items():
+            if (reading := self._desk.readings.get(medium)) is not None and medium:
+                self._learn_reading(reading, files, size, now)
+
+    def _learn_reading(self, reading: Reading, files: int, size: int, now: float) -> None:
+        rates = self._desk.rates
+        if reading.learned is None:
+            if not reading.stalled:
+                rates.learn_mount(max(0.0, now - reading.begun - rates.reading_time(files, size)))
+            reading.learned, reading.stalled = now, False
+            return
+        reading.come = (reading.come[0] + files, reading.come[1] + size)
+        if now - reading.learned >= _LEARN_AFTER:
+            if not reading.stalled:
+                rates.learn_reading(*reading.come, now - reading.learned)
+            reading.come, reading.learned, reading.stalled = (0, 0), now, False

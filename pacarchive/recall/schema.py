@@ -1,0 +1,167 @@
+"""The tables of the job store, and how they came about.
+
+The SQL is written once, with C{?} for parameters; L{Dialect} says where SQLite and MariaDB differ.  A file id is kept
+as a signed integer of 64 bits, which both have (L{to_key}).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+_SIGN = 1 << 63
+
+
+def to_key(file_id: int) -> int:
+    """A file id (below 2**64) as a signed integer."""
+    return file_id - (_SIGN << 1) if file_id >= _SIGN else file_id
+
+
+def from_key(key: int) -> int:
+    """The file id of a key."""
+    return key + (_SIGN << 1) if key < 0 else key
+
+
+@attrs.frozen
+class Dialect:
+    """
+    What differs between the databases.
+
+    @ivar words: Replacements for the words in braces.
+    @ivar placeholder: What stands for a parameter.
+    """
+
+    words: Mapping[str, str]
+    placeholder: str
+
+    def render(self, text: str) -> str:
+        """A statement as the database takes it."""
+        text = re.sub(r"\{(\w+)\}", lambda match: self.words[match[1]], text)
+        return text if self.placeholder == "?" else text.replace("?", self.placeholder)
+
+
+SQLITE = Dialect(
+    {
+        "number": "INTEGER PRIMARY KEY AUTOINCREMENT",
+        "text": "TEXT",
+        "long": "TEXT",
+        "real": "REAL",
+        "clustered": "WITHOUT ROWID",
+        "plain": "",
+        "ignore": "INSERT OR IGNORE",
+    },
+    "?",
+)
+
+MARIADB = Dialect(
+    {
+        "number": "BIGINT PRIMARY KEY AUTO_INCREMENT",
+        "text": "VARCHAR(250) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+        "long": "MEDIUMTEXT CHARACTER SET utf8mb4",
+        "real": "DOUBLE",
+        "clustered": "ENGINE=InnoDB",
+        "plain": "ENGINE=InnoDB",
+        "ignore": "INSERT IGNORE",
+    },
+    "%s",
+)
+
+LONGEST_TEXT = 250
+"""Characters of any text; what is longer is cut."""
+
+TABLES = """
+CREATE TABLE turn (
+    one INTEGER NOT NULL PRIMARY KEY,
+    seq BIGINT NOT NULL,
+    holder {text} NOT NULL,
+    term BIGINT NOT NULL,
+    beat BIGINT NOT NULL,
+    archive {text} NOT NULL,
+    obstacle {text} NOT NULL,
+    learned {long} NOT NULL
+) {plain};
+
+INSERT INTO turn VALUES (1, 1, '', 0, 0, '', '', '');
+
+CREATE TABLE jobs (
+    number {number},
+    job {text} NOT NULL UNIQUE,
+    owner {text} NOT NULL,
+    priority INTEGER NOT NULL,
+    created {real} NOT NULL,
+    deadline {real} NOT NULL,
+    pin {real} NOT NULL,
+    until_read INTEGER NOT NULL,
+    single {text} UNIQUE,
+    started {real},
+    ended {real},
+    files BIGINT NOT NULL,
+    remaining BIGINT NOT NULL,
+    others {long} NOT NULL
+) {plain};
+CREATE INDEX jobs_by_owner ON jobs (owner, number);
+CREATE INDEX jobs_by_end ON jobs (ended);
+CREATE INDEX jobs_by_deadline ON jobs (deadline);
+
+CREATE TABLE wishes (
+    job BIGINT NOT NULL,
+    file BIGINT NOT NULL,
+    state INTEGER NOT NULL,
+    seq BIGINT NOT NULL,
+    pin {real} NOT NULL,
+    size BIGINT,
+    started {real},
+    ended {real},
+    reason {text},
+    PRIMARY KEY (job, file)
+) {clustered};
+CREATE INDEX wishes_by_file ON wishes (file);
+
+CREATE TABLE recalls (
+    file BIGINT NOT NULL PRIMARY KEY,
+    state INTEGER NOT NULL,
+    owner {text} NOT NULL,
+    priority INTEGER NOT NULL,
+    since {real} NOT NULL,
+    medium {text} NOT NULL,
+    position BIGINT NOT NULL,
+    size BIGINT,
+    request {text} NOT NULL,
+    attempts INTEGER NOT NULL,
+    started {real},
+    heard {real},
+    resting {real} NOT NULL,
+    reason {text} NOT NULL
+) {plain};
+CREATE INDEX recalls_in_order ON recalls (state, medium, position, file);
+
+CREATE TABLE pins (
+    file BIGINT NOT NULL,
+    job BIGINT NOT NULL,
+    size BIGINT NOT NULL,
+    expires {real} NOT NULL,
+    until_read INTEGER NOT NULL,
+    PRIMARY KEY (file, job)
+) {clustered};
+CREATE INDEX pins_by_end ON pins (expires);
+CREATE INDEX pins_by_job ON pins (job);
+
+CREATE TABLE media (
+    medium {text} NOT NULL PRIMARY KEY,
+    files BIGINT NOT NULL,
+    begins {real} NOT NULL,
+    ends {real} NOT NULL,
+    lowest BIGINT NOT NULL,
+    highest BIGINT NOT NULL
+) {plain};
+"""
+
+STEPS: Sequence[str] = (TABLES,)
+"""What makes each version of the tables out of the one before."""
+
+
+def statements(step: str) -> list[str]:
+    """The single statements of a step."""
+    return [each.strip() for each in step.split(";") if each.strip()]

@@ -1,0 +1,321 @@
+"""The job store: one small database, SQLite's or MariaDB's, through L{twisted.enterprise.adbapi}.
+
+Those who write take turns: each writing transaction begins with an update of the one row of the table C{turn}, which
+in MariaDB nobody else gets past before it ends, and SQLite lets only one write anyway.  So both behave alike, there are
+no deadlocks, the number that the row counts is the order of all changes, and who the dispatcher is can be checked in
+the very transaction that depends on it.  Reads go on beside them, each on a snapshot.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import attrs
+import pymysql
+from pymysql.constants import CR
+from twisted.enterprise import adbapi
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from pacarchive import errors
+from pacarchive.databases import DaemonConnectionPool, MariaDBPool
+from pacarchive.recall.schema import MARIADB, SQLITE, STEPS, Dialect, statements
+from pacarchive.threads import BlockingPool, finished
+
+T = TypeVar("T")
+Row = Sequence[Any]
+
+READERS = 2
+"""Connections that only read."""
+
+AT_ONCE = 500
+"""The most parameters of one C{IN (...)}."""
+
+_LOST = frozenset({CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST, 1927, 4031})
+"""The last two: MariaDB's ER_CONNECTION_KILLED, and its idle_transaction_timeout."""
+
+_log = Logger()
+
+
+class StoreUnavailable(errors.BackendUnavailable):
+    """The job store does not answer, or answers with errors."""
+
+
+class LeaseLost(Exception):
+    """Somebody else is the dispatcher now."""
+
+
+class Cursor:
+    """
+    A snapshot to read from.
+
+    @param transaction: adbapi's, or a cursor of the driver's.
+    @param dialect: The database's.
+    """
+
+    def __init__(self, transaction: Any, dialect: Dialect) -> None:
+        self._transaction = transaction
+        self._dialect = dialect
+
+    def execute(self, text: str, *arguments: Any) -> Any:
+        """
+        Run a statement.
+
+        @return: The cursor, with C{rowcount} and C{lastrowid}.
+        """
+        self._transaction.execute(self._dialect.render(text), arguments)
+        return self._transaction
+
+    def many(self, text: str, rows: Sequence[Row]) -> None:
+        """Run a statement for each of some rows."""
+        if rows:
+            self._transaction.executemany(self._dialect.render(text), rows)
+
+    def rows(self, text: str, *arguments: Any) -> list[Row]:
+        """All rows of a query."""
+        return list(self.execute(text, *arguments).fetchall())
+
+    def row(self, text: str, *arguments: Any) -> Row | None:
+        """The first row of a query, if there is one."""
+        row: Row | None = self.execute(text, *arguments).fetchone()
+        return row
+
+    def among(self, text: str, keys: Iterable[Any], *arguments: Any) -> Iterator[Row]:
+        """The rows of a query with C{IN (*)} for any number of keys, which come after the other arguments."""
+        for some in slices(keys):
+            yield from self.rows(text.replace("(*)", f"({', '.join('?' * len(some))})"), *arguments, *some)
+
+    def execute_among(self, text: str, keys: Iterable[Any], *arguments: Any) -> int:
+        """Run a statement with C{IN (*)} for any number of keys, which come last.  @return: How many rows changed."""
+        changed = 0
+        for some in slices(keys):
+            marked = text.replace("(*)", f"({', '.join('?' * len(some))})")
+            changed += self.execute(marked, *arguments, *some).rowcount
+        return changed
+
+
+class Turn(Cursor):
+    """
+    A transaction that writes, while nobody else does.
+
+    @ivar seq: The number of its changes: larger than that of all before.
+    @ivar now: The time, seconds since the epoch.
+    """
+
+    def __init__(self, transaction: Any, dialect: Dialect, now: float) -> None:
+        super().__init__(transaction, dialect)
+        self.now = now
+        self.execute("UPDATE turn SET seq = seq + 1 WHERE one = 1")
+        row = self.row("SELECT seq, term FROM turn WHERE one = 1")
+        assert row is not None, "the schema has put it there"
+        self.seq: int = row[0]
+        self._term: int = row[1]
+
+    def require(self, term: int) -> None:
+        """
+        Go on only as the dispatcher.
+
+        @raise LeaseLost: That is somebody else now.
+        """
+        if self._term != term:
+            raise LeaseLost
+
+
+def slices(keys: Iterable[Any]) -> Iterator[list[Any]]:
+    """Keys, so many at a time as one statement may have."""
+    keys = list(keys)
+    for start in range(0, len(keys), AT_ONCE):
+        yield keys[start : start + AT_ONCE]
+
+
+@attrs.frozen(kw_only=True)
+class StoreSettings:
+    """
+    How to reach the store.
+
+    @ivar address: A file, or C{mariadb://user@host:port/database}, C{mariadb://user@/database?socket=/path}.
+    @ivar archive: What archive it is of; a store that is another's is refused.
+    @ivar timeout: What connecting, and any answer, may take, in seconds.
+    """
+
+    address: str
+    password: str = attrs.field(default="", repr=False)
+    archive: str
+    timeout: float = 10.0
+
+
+MakePool = Callable[[Any, str, int], BlockingPool]
+"""From reactor, name and size to threads."""
+
+
+class Store:
+    """
+    The database, opened once.
+
+    @param reactor: The reactor, also the source of time.
+    @param settings: How to reach it.
+    @param make_pool: Makes the threads for its connections.
+    """
+
+    def __init__(self, reactor: Any, settings: StoreSettings, make_pool: MakePool = BlockingPool) -> None:
+        self._reactor = reactor
+        self._settings = settings
+        self._make_pool = make_pool
+        self._shared = settings.address.startswith("mariadb:")
+        self._dialect = MARIADB if self._shared else SQLITE
+        self._writer: adbapi.ConnectionPool | None = None
+        self._readers: adbapi.ConnectionPool | None = None
+
+    async def start(self) -> None:
+        """
+        Open the database, and make the tables or bring them up to date.
+
+        @raise StoreUnavailable: It cannot be opened, or is another archive's.
+        """
+        self._writer = self._open("recall-write", 1)
+        self._readers = self._open("recall-read", READERS)
+        try:
+            await self._run(self._writer, self._prepare)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Close it."""
+        for pool in (self._writer, self._readers):
+            if pool is not None:
+                pool.close()
+        self._writer = self._readers = None
+
+    async def write(self, change: Callable[[Turn], T]) -> T:
+        """
+        Change something, durably: all of it or nothing.
+
+        @param change: Is called in a thread.
+        @raise StoreUnavailable: It cannot be done now.
+        """
+
+        def run(transaction: Any) -> T:
+            if not self._shared:
+                transaction.execute("BEGIN IMMEDIATE")
+            return change(Turn(transaction, self._dialect, self._reactor.seconds()))
+
+        return await self._run(self._writer, run)
+
+    async def read(self, look: Callable[[Cursor], T]) -> T:
+        """
+        Read something, all of it as it was at one moment.
+
+        @param look: Is called in a thread.
+        @raise StoreUnavailable: It cannot be done now.
+        """
+
+        def run(transaction: Any) -> T:
+            transaction.execute("START TRANSACTION READ ONLY" if self._shared else "BEGIN")
+            return look(Cursor(transaction, self._dialect))
+
+        return await self._run(self._readers, run)
+
+    async def _run(self, pool: adbapi.ConnectionPool | None, interaction: Callable[[Any], T]) -> T:
+        if pool is None:
+            raise StoreUnavailable("The server is about to stop.")
+        completed = False
+
+        def run(transaction: Any) -> T:
+            nonlocal completed
+            result = interaction(transaction)
+            completed = True  # what is left is the commit, of which nobody knows whether it was done when it fails
+            return result
+
+        try:
+            try:
+                return await finished(_interact(pool, run))
+            except pymysql.OperationalError as error:
+                if completed or not error.args or error.args[0] not in _LOST:
+                    raise
+                if isinstance(pool, MariaDBPool):
+                    pool.losses += 1  # no other connection is trusted untried
+                return await finished(_interact(pool, run))
+        except (sqlite3.Error, pymysql.Error) as error:
+            _log.error("job store: {error}", error=error)
+            raise StoreUnavailable("The list of recalls does not answer.") from error
+
+    def _open(self, name: str, size: int) -> adbapi.ConnectionPool:
+        threads = self._make_pool(self._reactor, name, size)
+        pool = self._mariadb(threads) if self._shared else self._sqlite(threads)
+        pool.start()
+        return pool
+
+    def _sqlite(self, threads: BlockingPool) -> adbapi.ConnectionPool:
+        return DaemonConnectionPool(
+            self._reactor,
+            threads,
+            self._settings.timeout,
+            "sqlite3",
+            cp_openfun=_prepare_sqlite,
+            database=self._settings.address,
+            timeout=self._settings.timeout,
+            isolation_level=None,
+            check_same_thread=False,  # they are closed by the reactor thread, when the others have ended
+        )
+
+    def _mariadb(self, threads: BlockingPool) -> adbapi.ConnectionPool:
+        url = urlsplit(self._settings.address)
+        return MariaDBPool(
+            self._reactor,
+            threads,
+            self._settings.timeout,
+            parse_qs(url.query).get("socket", [""])[0],
+            host=url.hostname or "localhost",
+            port=url.port or 3306,
+            user=unquote(url.username or ""),
+            password=self._settings.password.encode(),
+            database=unquote(url.path.strip("/")),
+            charset="utf8mb4",
+            init_command=f"SET SESSION innodb_lock_wait_timeout = {max(1, round(self._settings.timeout))}",
+        )
+
+    def _prepare(self, transaction: Any) -> None:
+        """Bring the tables up to date; nobody else does at the same time."""
+        cursor = Cursor(transaction, self._dialect)
+        if self._shared:
+            cursor.execute("SELECT GET_LOCK('pacarchive-recall', 60)")
+            try:
+                _migrate(cursor, "information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'version'")
+            finally:
+                cursor.execute("SELECT RELEASE_LOCK('pacarchive-recall')")
+        else:
+            cursor.execute("BEGIN IMMEDIATE")
+            _migrate(cursor, "sqlite_master WHERE name = 'version'")
+        archive = self._settings.archive
+        cursor.execute("UPDATE turn SET archive = ? WHERE archive = ''", archive)
+        row = cursor.row("SELECT archive FROM turn")
+        if row is None or row[0] != archive:
+            whose = row[0] if row else "nobody's"
+            raise StoreUnavailable(f"The job store is that of another archive ({whose}); set [recall] store.")
+
+
+def _interact(pool: adbapi.ConnectionPool, run: Callable[[Any], T]) -> Deferred[T]:
+    work: Deferred[T] = pool.runInteraction(run)
+    return work
+
+
+def _prepare_sqlite(connection: sqlite3.Connection) -> None:
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "cache_size = -32768", "wal_autocheckpoint = 4000"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _migrate(cursor: Cursor, version_table: str) -> None:
+    if cursor.row(f"SELECT 1 FROM {version_table}") is None:  # noqa: S608  (one of two constants)
+        cursor.execute("CREATE TABLE version (version INTEGER NOT NULL PRIMARY KEY)")
+    row = cursor.row("SELECT MAX(version) FROM version")
+    version = (row[0] if row else None) or 0
+    if version > len(STEPS):
+        raise StoreUnavailable("The job store was made by a later version of pacarchive.")
+    for number, step in enumerate(STEPS[version:], version + 1):
+        for statement in statements(step):
+            cursor.execute(statement)
+        cursor.execute("INSERT INTO version VALUES (?)", number)

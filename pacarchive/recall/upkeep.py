@@ -1,0 +1,121 @@
+"""What is done by the clock: deadlines, pins, rests, and telling what is to be expected."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+
+from pacarchive.recall import schedule, work
+from pacarchive.recall.desk import Desk
+from pacarchive.recall.forecast import Load, forecast
+from pacarchive.recall.lookup import find
+from pacarchive.recall.schema import from_key, to_key
+from pacarchive.recall.store import Turn
+from pacarchive.recall.work import Outlook
+
+PUBLISH = 5.0
+"""Seconds between two forecasts."""
+
+RECHECK = 10.0
+"""Seconds between two looks whether files that wait have come by another way."""
+
+_RECHECKED = 200
+"""Files of one such look."""
+
+_MOST_MEDIA = 5000
+"""Cartridges that a forecast names."""
+
+
+class Upkeep:
+    """
+    The lanes for all that.
+
+    @param desk: What is shared.
+    @param release: Tells the storage system that files need not stay on disk.
+    @param obstacle: What holds everything up, in words; empty where nothing does.
+    """
+
+    def __init__(
+        self, desk: Desk, release: Callable[[Sequence[int]], Awaitable[None]], obstacle: Callable[[], str]
+    ) -> None:
+        self._desk = desk
+        self._release = release
+        self._obstacle = obstacle
+        self._rechecked = -(1 << 63)
+        self._published: tuple[Sequence[Outlook], str, str] | None = None
+
+    async def by_the_clock(self) -> bool:
+        """Do what is due."""
+        desk = self._desk
+        due = await desk.read(lambda cursor: work.due(cursor, desk.now, desk.settings.keep))
+        if "wake" in due:
+            await desk.write(work.wake)
+        if "overdue" in due:
+            await desk.write(work.overdue)
+        if "expire" in due:
+            _, unpinned = await desk.write(work.expire_pins)
+            await self._release(unpinned)
+        if "forget" in due:
+            await desk.write(lambda turn: work.forget_old(turn, desk.settings.keep))
+        return bool(due)
+
+    async def recheck(self) -> bool:
+        """Look whether some of those that wait have come by another way, or are gone: what is on disk need not wait."""
+        desk = self._desk
+        keys = await desk.read(lambda cursor: work.queued_after(cursor, self._rechecked, _RECHECKED))
+        self._rechecked = keys[-1] if len(keys) == _RECHECKED else -(1 << 63)
+        if not keys or desk.recaller is None:
+            return False
+        ids = [from_key(key) for key in keys]
+        found = await find(desk.backend, await desk.recaller.locate(ids), ids)
+        come = {to_key(file_id): each.status.size for file_id, each in found.items() if each.on_disk and each.status}
+        gone = {
+            to_key(file_id): "No file has this id any more."
+            for file_id, each in found.items()
+            if each.status is None and each.location is None
+        }
+        if come or gone:
+
+            def note(turn: Turn) -> None:
+                work.complete(turn, come)
+                work.fail_all(turn, gone)
+
+            await desk.write(note)
+        return False
+
+    async def publish(self) -> bool:
+        """Let those who ask know what is to be expected."""
+        outlooks = self._outlooks()
+        obstacle = self._obstacle()
+        learned = json.dumps({"rates": self._desk.rates.dump(), "queue": self._desk.queue.dump()})
+        published = (outlooks, obstacle, learned)
+        if published != self._published:
+            complete = await self._desk.read(lambda cursor: work.with_extents(cursor, outlooks))
+            await self._desk.write(lambda turn: work.publish(turn, complete, obstacle, learned))
+            self._published = published
+        return False
+
+    def _outlooks(self) -> list[Outlook]:
+        desk, now = self._desk, self._desk.now
+        waiting: dict[str, tuple[int, int]] = {}
+        for demand in desk.demands.values():
+            files, size = waiting.get(demand.medium, (0, 0))
+            waiting[demand.medium] = files + demand.files, size + demand.size
+        started: dict[str, tuple[int, int]] = {}
+        for active in desk.active.values():
+            files, size = started.get(active.handed.medium, (0, 0))
+            started[active.handed.medium] = files + 1, size + active.handed.size
+        running = []
+        for medium, (files, size) in started.items():
+            reading = desk.readings.get(medium)
+            more = (0, 0) if reading is None or reading.over else waiting.pop(medium, (0, 0))
+            mounted = reading is None or reading.learned is not None
+            running.append(Load(medium=medium, files=files + more[0], size=size + more[1], mounted=mounted))
+        order = [
+            each.medium for each in schedule.in_order(list(desk.demands.values()), desk.queue) if each.medium in waiting
+        ]
+        queue = [Load(medium=medium, files=waiting[medium][0], size=waiting[medium][1]) for medium in order]
+        spans = forecast(queue, running, desk.settings.drives, desk.rates, now)
+        loads = {load.medium: load.files for load in (*running, *queue)}
+        found = [Outlook(medium, loads[medium], span.ready, span.end) for medium, span in spans.items()]
+        return sorted(found, key=lambda each: each.begins)[:_MOST_MEDIA]

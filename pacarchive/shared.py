@@ -1,0 +1,60 @@
+"""One piece of work that several wait for, and several that one waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Iterable
+from typing import Any, Generic, TypeVar
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.python.failure import Failure
+
+T = TypeVar("T")
+
+
+class Shared(Generic[T]):
+    """
+    Work that goes on whoever waits for it, and whose result all who do get.
+
+    @param work: Is begun at once.
+    """
+
+    def __init__(self, work: Coroutine[Any, Any, T]) -> None:
+        self._waiting: list[Deferred[T]] = []
+        self._result: tuple[T | Failure] | None = None
+        Deferred.fromCoroutine(work).addBoth(self._ended)
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has ended in vain."""
+        return self._result is not None and isinstance(self._result[0], Failure)
+
+    async def result(self) -> T:
+        """Wait for the result; whoever is cancelled meanwhile does not disturb the others."""
+        done: Deferred[T] = Deferred()
+        if self._result is None:
+            self._waiting.append(done)
+        else:
+            done.callback(self._result[0])
+        return await done
+
+    def _ended(self, result: T | Failure) -> None:
+        self._result = (result,)
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            if not each.called:
+                each.callback(result)
+
+
+async def all_of(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """
+    Do several things at the same time, and wait for the end of each, also when one fails.
+
+    @return: Their results, in order.
+    @raise Exception: What the first of them failed with.
+    """
+    ended = await DeferredList([Deferred.fromCoroutine(each) for each in work], consumeErrors=True)
+    for succeeded, result in ended:
+        if not succeeded:
+            assert isinstance(result, Failure), "that is how it failed"
+            result.raiseException()
+    return [result for _, result in ended]

@@ -1,0 +1,210 @@
+"""JSON in and out, in pieces small enough that nobody else has to wait for them.
+
+A list of a job's files has thousands of entries.  They are written in slices, with a turn of the reactor between two,
+and sent as the client takes them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from twisted.internet.defer import CancelledError
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+
+from pacarchive import errors
+from pacarchive.web.download import Aborted, Flow, ProgressWatch
+from pacarchive.web.errors import HTTPRefusal
+
+if TYPE_CHECKING:
+    from pacarchive.web.api import ArchiveApplication
+    from pacarchive.web.request import ArchiveRequest
+
+SLICE = 200
+"""How many entries of a list are written at once: about a millisecond's work."""
+
+LARGE = 64 << 10
+"""What is longer is sent as the client takes it, in pieces of about this size."""
+
+DOCUMENT_LIMIT = 512 << 10
+"""The largest JSON document that is read, in bytes."""
+
+
+# in
+
+
+async def read_document(request: ArchiveRequest, limit: int = DOCUMENT_LIMIT) -> Any:
+    """
+    Read a body that is one JSON document.
+
+    @raise HTTPRefusal: It is none: 400.
+    @raise errors.TooLarge: It has more than C{limit} bytes.
+    @raise errors.IncompleteBody: The sender stopped.
+    """
+    return parse_document(await read_text(request, limit))
+
+
+async def read_text(request: ArchiveRequest, limit: int = DOCUMENT_LIMIT) -> bytes:
+    """
+    Read a body; fails as L{read_document}, but for what is in it.
+    """
+    body = request.body
+    # All at once: a body in a million chunks would wake this as often.
+    if body.length is None or body.length <= limit:
+        text = b"".join(await body.read(limit + 1))
+        if len(text) <= limit:
+            return text
+    raise errors.TooLarge(f"The body may have {limit} bytes at the most here.")
+
+
+def parse_document(text: bytes) -> Any:
+    """
+    Parse a JSON document.
+
+    @raise HTTPRefusal: It is none: 400.
+    """
+    try:
+        return json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        raise HTTPRefusal(HTTPStatus.BAD_REQUEST, "Invalid JSON document") from None
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def require_json(request: ArchiveRequest) -> None:
+    """
+    See that a body is declared to be JSON.
+
+    @raise HTTPRefusal: It is not: 415.
+    """
+    kinds = [kind.partition(";")[0].strip().lower() for kind in request.field("content-type")]
+    if kinds != ["application/json"]:
+        raise HTTPRefusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Expected an entity of content type application/json")
+
+
+# out
+
+
+async def write_document(
+    app: ArchiveApplication,
+    request: ArchiveRequest,
+    document: Mapping[str, Any],
+    lists: Mapping[str, Iterable[Any]] | None = None,
+) -> bytes:
+    """
+    Answer with a JSON object; status and further header fields may be set before.
+
+    @param document: Its members; small.
+    @param lists: Further members, arrays whose entries are made and written a few at a time.
+    @return: The body, for the route to return; empty where it has been sent already.
+    @raise Aborted: The client took nothing for too long, and the connection was cut.
+    """
+    pieces = await encode(app.clock, document, lists)
+    length = sum(map(len, pieces))
+    request.set(b"Content-Type", b"application/json")
+    request.set(b"Content-Length", b"%d" % length)
+    if length <= LARGE:
+        return b"".join(pieces)
+    async with streaming(app, request) as stream:
+        await stream.send(pieces)
+    return b""
+
+
+async def encode(
+    clock: IReactorTime, document: Mapping[str, Any], lists: Mapping[str, Iterable[Any]] | None = None
+) -> list[bytes]:
+    """
+    Write a JSON object, on one line, as L{write_document} does.
+
+    @return: Its bytes, in pieces.
+    """
+    text = json.dumps(document)[1:-1]
+    pieces, comma = ["{", text], ", " if text else ""
+    for name, entries in (lists or {}).items():
+        pieces += (comma, json.dumps(name), ": [")
+        comma, between, source = ", ", "", iter(entries)
+        while some := list(islice(source, SLICE)):
+            pieces += (between, json.dumps(some)[1:-1])
+            between = ", "
+            if len(some) == SLICE:
+                await give_way(clock)
+        pieces.append("]")
+    pieces.append("}")
+    return list(_gathered(pieces))
+
+
+async def give_way(clock: IReactorTime) -> None:
+    """Let the reactor see to others before this goes on."""
+    await deferLater(clock, 0)
+
+
+def _gathered(pieces: Iterable[str]) -> Iterator[bytes]:
+    """The same text in fewer pieces, none much larger than what is sent at once."""
+    some: list[str] = []
+    length = 0
+    for piece in pieces:
+        some.append(piece)
+        length += len(piece)
+        if length >= LARGE:
+            yield "".join(some).encode("ascii")
+            some, length = [], 0
+    if some:
+        yield "".join(some).encode("ascii")
+
+
+class Stream:
+    """The body of an answer, written as the client takes it."""
+
+    def __init__(self, request: ArchiveRequest, flow: Flow) -> None:
+        self._request = request
+        self._flow = flow
+
+    async def send(self, pieces: Iterable[bytes]) -> None:
+        """
+        Write pieces, each when the transport has room for it.
+
+        @raise TimeoutError: The client took nothing for too long.
+        """
+        for piece in pieces:
+            await self._flow.room()
+            self._request.write(piece)
+
+
+@asynccontextmanager
+async def streaming(app: ArchiveApplication, request: ArchiveRequest) -> AsyncIterator[Stream]:
+    """
+    Write an answer whose headers are set.  A client that takes nothing for C{progress_timeout} is cut off.
+
+    @raise Aborted: It was.
+    """
+    flow = Flow(ProgressWatch(app.clock, request.site.limits.progress_timeout, request.transport.fileno()))
+    request.registerProducer(flow, True)  # type: ignore[no-untyped-call]
+    try:
+        yield Stream(request, flow)
+    except TimeoutError as error:
+        request.site.refused("stalled", request.client, str(error))
+        _cut(request)
+        raise Aborted from error
+    except (CancelledError, errors.ArchiveError):
+        raise
+    except Exception as error:
+        # The answer has begun: there is no other way to tell that it is not complete.
+        request.site.incident("An answer broke off", Failure())
+        _cut(request)
+        raise Aborted from error
+    finally:
+        if request.channel is not None:
+            request.unregisterProducer()  # type: ignore[no-untyped-call]
+
+
+def _cut(request: ArchiveRequest) -> None:
+    request.channel.persistent = False  # what follows in a pipeline is not looked at
+    request.transport.abortConnection()

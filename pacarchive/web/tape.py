@@ -1,0 +1,361 @@
+"""The WLCG Tape REST API, version 1: how the grid's clients (gfal2, and FTS with it, XRootD, xrdhttp) stage files.
+
+A path of this API is the path of a file's URL: C{/ID}, and nothing else is a file.  Whatever else is asked for is told
+as a file that does not exist, by itself; it fails no request.  All errors are problem details, with their true status
+in both modes: these clients know nothing of the predecessor.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Collection, Sequence
+from http import HTTPStatus
+from itertools import chain
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from klein.interfaces import IKleinRequest
+from twisted.internet.defer import Deferred, FirstError, gatherResults
+
+from pacarchive import __version__, errors
+from pacarchive.ids import parse_file_id
+from pacarchive.model import Locality
+from pacarchive.recall.words import FileState, JobFile, JobRequest
+from pacarchive.web.documents import give_way, read_document, write_document
+from pacarchive.web.durations import parse_duration
+
+if TYPE_CHECKING:
+    from pacarchive.web.api import ArchiveApplication
+    from pacarchive.web.request import ArchiveRequest
+    from pacarchive.web.routing import Router
+
+T = TypeVar("T")
+
+DISCOVERY = "/.well-known/wlcg-tape-rest-api"
+BASE = "/api/v1"
+
+PLACEHOLDER = "gfal2-placeholder-id"
+"""What gfal-evict names as the request whose files it releases, where its user names none."""
+
+LOCATED = 10_000
+"""How many paths C{archiveinfo} answers for; the specification leaves it free to answer for some."""
+
+LONGEST_PATH = 1000
+"""Characters; far more than any that names a file."""
+
+OTHERS, LONGEST_OTHER = 100, 200
+"""How many paths that name no file a stage request may have, and of how many characters each: they are kept."""
+
+_SLICE = 100
+"""How much of a list is worked on before others have their turn: a few milliseconds' work at the most."""
+
+_AT_ONCE = 32
+"""How many files the storage is asked about at the same time by one request."""
+
+_STATES = {
+    FileState.QUEUED: "SUBMITTED",
+    FileState.STARTED: "STARTED",
+    FileState.CANCELLING: "STARTED",  # it may still come
+    FileState.COMPLETED: "COMPLETED",
+    FileState.FAILED: "FAILED",
+    FileState.CANCELLED: "CANCELLED",
+}
+
+_SLASHES = re.compile("//+")
+_JOB = re.compile("[0-9a-f]{32}", re.ASCII)
+# Narrower than what the channel lets pass: it becomes part of a URI here.
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?", re.ASCII)
+
+_NO_FILE = "There is no such file."
+
+
+def declare(router: Router) -> None:
+    """Register the routes.  gfal2 before 2.22.2 ends some URLs in a slash, the others do not: all take both."""
+    router.answers("GET", *_spelt(DISCOVERY))(discover)
+    router.answers("POST", *_spelt(f"{BASE}/stage"))(stage)
+    router.answers("GET", *_spelt(f"{BASE}/stage/<job>"))(stage_status)
+    router.answers("DELETE", *_spelt(f"{BASE}/stage/<job>"))(forget)
+    router.answers("POST", *_spelt(f"{BASE}/stage/<job>/cancel"))(cancel)
+    router.answers("POST", *_spelt(f"{BASE}/release/<job>"))(release)
+    router.answers("POST", *_spelt(f"{BASE}/archiveinfo"))(archiveinfo)
+    paths = ("stage", "stage/<job>", "stage/<job>/cancel", "release/<job>", "archiveinfo")
+    router.answers("OPTIONS", *_spelt(DISCOVERY, *(f"{BASE}/{path}" for path in paths)))(options)
+
+
+def _spelt(*urls: str) -> list[str]:
+    return [spelling for url in urls for spelling in (url, f"{url}/")]
+
+
+# The calls
+
+
+async def discover(app: ArchiveApplication, request: ArchiveRequest) -> bytes:
+    """Say where the API is: at the address that this request came to."""
+    endpoint = {"uri": _uri(request), "version": "v1", "metadata": {}}
+    document = {
+        "sitename": app.settings.site_name,
+        "description": f"pacarchive {__version__}",
+        "endpoints": [endpoint],
+    }
+    return await write_document(app, request, document)
+
+
+async def stage(app: ArchiveApplication, request: ArchiveRequest) -> bytes:
+    """Make a job of a list of files.  What is on disk already, or does not exist, is the job's to tell."""
+    uri = _uri(request)  # before there is a job that nobody would hear of
+    files = await _read_list(request, "files")
+    if not files:
+        raise errors.InvalidRequest("A stage request names one file at least.")
+    ids: dict[int, None] = {}
+    others: dict[str, None] = {}
+    pins: dict[int, float] = {}
+    async for some in _slices(app, files):
+        for each in some:
+            name, lifetime = _wish(each)
+            if isinstance(name, str):
+                others[name] = None
+                continue
+            ids[name] = None
+            if lifetime is not None:
+                pins[name] = max(lifetime, pins.get(name, 0.0))
+        _check_others(others)
+    job = await app.recall.submit(
+        JobRequest(owner=app.owner_of(request), file_ids=list(ids), pins=pins, others=list(others))
+    )
+    request.setResponseCode(HTTPStatus.CREATED)
+    request.set(b"Location", f"{uri}/stage/{job}")
+    return await write_document(app, request, {"requestId": job})
+
+
+async def stage_status(app: ArchiveApplication, request: ArchiveRequest, job: str) -> bytes:
+    """Tell how a job stands, and each of its files."""
+    job = _job(job)
+    status = await app.recall.status(job)
+    summary = status.summary
+    files: dict[int, JobFile] = {}  # one that changes meanwhile comes again
+    cursor, more = "", True
+    while more and len(files) < summary.files:
+        page = await app.recall.files(job, since=cursor)
+        files.update((each.file_id, each) for each in page.files)
+        cursor, more = page.cursor, page.more
+    created = int(summary.created)
+    started = created if summary.started is None else int(summary.started)
+    document = {"id": job, "createdAt": created, "startedAt": started}
+    if summary.ended is not None:
+        document["completedAt"] = int(summary.ended)
+    entries = map(_entry, files.values())  # one by one, as they are written: there may be many
+    others = ({"path": path, "state": "FAILED", "error": _NO_FILE} for path in status.others)
+    return await write_document(app, request, document, {"files": chain(entries, others)})
+
+
+async def cancel(app: ArchiveApplication, request: ArchiveRequest, job: str) -> bytes:
+    """Give up some files of a job; all of the paths must be the job's."""
+    job = _job(job)
+    await app.recall.cancel(job, await _files_of(app, request, job))
+    return _done(request)
+
+
+async def forget(app: ArchiveApplication, request: ArchiveRequest, job: str) -> bytes:
+    """Give up all files of a job, and forget it."""
+    await app.recall.delete(_job(job))
+    return _done(request)
+
+
+async def release(app: ArchiveApplication, request: ArchiveRequest, job: str) -> bytes:
+    """
+    End a job's pins of some files; all of the paths must be the job's.
+
+    For L{PLACEHOLDER}, which names no job, this answers as if it did, and does nothing: to end all pins of a file would
+    let anyone end anyone's.
+    """
+    if job == PLACEHOLDER:
+        await _read_paths(app, request)
+        return _done(request)
+    job = _job(job)
+    await app.recall.release(job, await _files_of(app, request, job))
+    return _done(request)
+
+
+async def archiveinfo(app: ArchiveApplication, request: ArchiveRequest) -> bytes:
+    """Tell where files are, in the order in which they were asked for; nothing is recalled."""
+    names = (await _read_paths(app, request))[:LOCATED]
+    troubles: list[errors.Unavailable] = []
+    pieces = [json.dumps(await _locate(app, some, troubles))[1:-1] async for some in _slices(app, names)]
+    if troubles:  # told of each file; logged and counted once
+        request.site.failed(type(troubles[0]).__name__, request.client, troubles[0])
+    body = f"[{', '.join(pieces)}]".encode("ascii")
+    request.set(b"Content-Type", b"application/json")
+    request.set(b"Content-Length", b"%d" % len(body))
+    return body
+
+
+async def options(app: ArchiveApplication, request: ArchiveRequest, job: str = "") -> bytes:
+    """Tell what a path answers to."""
+    methods = IKleinRequest(request).mapper.allowed_methods()
+    request.set(b"Allow", ", ".join(sorted(methods)))
+    request.setResponseCode(HTTPStatus.NO_CONTENT)
+    return b""
+
+
+# What is asked for
+
+
+def _uri(request: ArchiveRequest) -> str:
+    """
+    The URI of the API, as the caller reaches this server.
+
+    Of the header fields only C{Host} is believed, as the caller wrote it; those that a proxy may add, anyone may add.
+    """
+    hosts = request.field("host")
+    if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
+        raise errors.InvalidRequest("The request must name a Host, which the URI of this API is made of.")
+    secure = request.isSecure()  # type: ignore[no-untyped-call]
+    return f"{'https' if secure else 'http'}://{hosts[0]}{BASE}"
+
+
+def _job(text: str) -> str:
+    """A job's identifier out of a URL."""
+    if not _JOB.fullmatch(text):
+        raise errors.NotFound("There is no such stage request.")
+    return text
+
+
+async def _read_list(request: ArchiveRequest, name: str) -> list[Any]:
+    """The list that a request's document holds under a name; all else in there is ignored, as the API wants it."""
+    document = await read_document(request)
+    found = document.get(name) if isinstance(document, dict) else None
+    if not isinstance(found, list):
+        raise errors.InvalidRequest(f'The body is a JSON object with a list "{name}".')
+    return found
+
+
+async def _read_paths(app: ArchiveApplication, request: ArchiveRequest) -> list[int | str]:
+    """The names (L{_name}) that a request's document lists, each once."""
+    names: dict[int | str, None] = {}
+    async for some in _slices(app, await _read_list(request, "paths")):
+        names.update((_name(each), None) for each in some)
+    return list(names)
+
+
+async def _files_of(app: ArchiveApplication, request: ArchiveRequest, job: str) -> list[int]:
+    """
+    The ids that a request about some files of a job lists.  Whether they are the job's is left to the engine.
+
+    @raise errors.InvalidRequest: A path is no id, and none of those that the job was asked for either.
+    """
+    names = await _read_paths(app, request)
+    others = {name for name in names if isinstance(name, str)}
+    if others and not others.issubset((await app.recall.status(job)).others):
+        raise errors.InvalidRequest("A path is none of this stage request's; nothing has changed.")
+    return [name for name in names if isinstance(name, int)]
+
+
+def _wish(given: object) -> tuple[int | str, float | None]:
+    """What an entry of a stage request names, and for how many seconds it is to stay on disk, if it says so."""
+    if not isinstance(given, dict):
+        raise errors.InvalidRequest('Each of the files is an object with a "path".')
+    name = _name(given.get("path"))
+    if "diskLifetime" not in given:
+        return name, None
+    if not isinstance(lifetime := given["diskLifetime"], str):
+        raise errors.InvalidRequest("A diskLifetime is text.")
+    return name, parse_duration(lifetime)
+
+
+def _name(given: object) -> int | str:
+    """What a path names: a file id, or else no file, and is kept as it is but for slashes that are there twice."""
+    if not isinstance(given, str):
+        raise errors.InvalidRequest("A path is text.")
+    if len(given) > LONGEST_PATH:
+        raise errors.InvalidRequest(f"A path has {LONGEST_PATH} characters at the most.")
+    path = _SLASHES.sub("/", given)
+    if path.startswith("/"):
+        try:
+            return parse_file_id(path[1:])
+        except ValueError:
+            pass
+    try:
+        path.encode()
+    except UnicodeEncodeError:  # half a surrogate pair: JSON can say it, and a database cannot keep it
+        raise errors.InvalidRequest("A path is Unicode text.") from None
+    return path
+
+
+def _check_others(others: Collection[str]) -> None:
+    """See that what is kept of a request, and means nothing, is not much."""
+    if len(others) > OTHERS or any(len(path) > LONGEST_OTHER for path in others):
+        raise errors.InvalidRequest(
+            f"Of the paths that name no file (/ID), a request may have {OTHERS}, of {LONGEST_OTHER} characters each."
+        )
+
+
+# What is answered
+
+
+async def _slices(app: ArchiveApplication, items: Sequence[T]) -> AsyncIterator[Sequence[T]]:
+    """Pieces of a long list, between which others have their turn."""
+    for start in range(0, len(items), _SLICE):
+        if start:
+            await give_way(app.clock)
+        yield items[start : start + _SLICE]
+
+
+def _done(request: ArchiveRequest) -> bytes:
+    request.set(b"Content-Length", b"0")
+    return b""
+
+
+def _path(name: int | str) -> str:
+    return f"/{name}" if isinstance(name, int) else name
+
+
+def _entry(file: JobFile) -> dict[str, Any]:
+    """A file of a job.  Its C{state} says all: C{onDisk} beside it would be refused; so would an empty C{error}."""
+    entry: dict[str, Any] = {"path": _path(file.file_id), "state": _STATES[file.state]}
+    if file.started is not None and file.state is not FileState.QUEUED:
+        entry["startedAt"] = int(file.started)
+    if file.ended is not None and file.state.ended:
+        entry["finishedAt"] = int(file.ended)
+    if file.state is FileState.FAILED:
+        entry["error"] = file.reason or "The file could not be recalled."
+    return entry
+
+
+async def _locate(
+    app: ArchiveApplication, names: Sequence[int | str], troubles: list[errors.Unavailable]
+) -> list[dict[str, str]]:
+    """
+    Where files are, some of them asked for at the same time.
+
+    @param troubles: Takes the failures of the storage.
+    """
+    entries = [{"path": _path(name)} for name in names]
+    queue = iter(zip(names, entries, strict=True))
+
+    async def work() -> None:
+        for name, entry in queue:
+            try:
+                entry["locality"] = await _locality(app, name)
+            except errors.Unavailable as error:
+                entry["locality"] = Locality.UNAVAILABLE.value
+                troubles.append(error)
+            except errors.ArchiveError as error:
+                entry["error"] = str(error) or _NO_FILE
+
+    workers = [Deferred.fromCoroutine(work()) for _ in range(min(_AT_ONCE, len(names)))]
+    try:
+        await gatherResults(workers, consumeErrors=True)
+    except FirstError as error:
+        error.subFailure.raiseException()
+    finally:
+        for worker in workers:
+            worker.cancel()
+    return entries
+
+
+async def _locality(app: ArchiveApplication, name: int | str) -> str:
+    if isinstance(name, str):
+        raise errors.NotFound(_NO_FILE)
+    locality: Locality = (await app.backend.status(name)).locality
+    # An empty file needs no tape, and is no error, which NONE is to gfal2.
+    return str((Locality.DISK if locality is Locality.NONE else locality).value)
