@@ -179,6 +179,14 @@ def optional_line(value: str) -> str:
     return line(value) if value else ""
 
 
+def optional_url(value: str) -> str:
+    """The beginning of URLs, without a slash at its end; or none."""
+    text = optional_line(value).rstrip("/")
+    if text and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", text, re.ASCII):
+        raise ValueError(f"{value!r} is no URL; write for example https://archive.example.org")
+    return text
+
+
 def directory(value: str | Path) -> Path:
     """An absolute path without symbolic links; whether it exists is looked at in L{load}."""
     return Path(os.path.realpath(line(str(value))))

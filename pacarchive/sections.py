@@ -26,6 +26,7 @@ from pacarchive.converters import (
     number,
     optional_line,
     optional_size,
+    optional_url,
     percent,
     place,
     places,
@@ -143,6 +144,14 @@ class ServerSettings:
         metadata={"doc": "How long transfers may go on after SIGTERM, in seconds."},
     )
 
+    public_url: str = attrs.field(
+        default="",
+        converter=optional_url,
+        metadata={
+            "doc": "The URL under which clients reach the server, where a proxy makes it another than they ask this server "
+            "for; for clients of the WLCG Tape REST API."
+        },
+    )
     site_name: str = attrs.field(
         default="pacarchive",
         converter=line,

@@ -667,6 +667,14 @@ def test_paths_and_commands_of_the_sideband(write: Callable[[str], str]) -> None
         assert complaint(write(f"[hsm_sideband]\n{key} = {value}\n")).endswith(f"[hsm_sideband] {key}: {words}")
 
 
+def test_the_public_url(write: Callable[[str], str]) -> None:
+    """It begins other URLs."""
+    path = write("[server]\npublic_url = https://archive.example.org/deep/\n")
+    assert load(path, {}, {}).server.public_url == "https://archive.example.org/deep"
+    for text in ("archive.example.org", "ftp://a", "https://", "https://u:p@a", "https://a?b", "https://a b"):
+        assert f"{text!r} is no URL" in complaint(write(f"[server]\npublic_url = {text}\n"))
+
+
 def test_recall_values(write: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The job store lies in systemd's directory for it, or in the working directory, or where it is said to."""
     assert load(None, {}, {}).recall.store == str(tmp_path / "recall.sqlite")

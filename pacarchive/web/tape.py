@@ -91,7 +91,7 @@ def _spelt(*urls: str) -> list[str]:
 
 async def discover(app: ArchiveApplication, request: ArchiveRequest) -> bytes:
     """Say where the API is: at the address that this request came to."""
-    endpoint = {"uri": _uri(request), "version": "v1", "metadata": {}}
+    endpoint = {"uri": _uri(app, request), "version": "v1", "metadata": {}}
     document = {
         "sitename": app.settings.site_name,
         "description": f"pacarchive {__version__}",
@@ -102,7 +102,7 @@ async def discover(app: ArchiveApplication, request: ArchiveRequest) -> bytes:
 
 async def stage(app: ArchiveApplication, request: ArchiveRequest) -> bytes:
     """Make a job of a list of files.  What is on disk already, or does not exist, is the job's to tell."""
-    uri = _uri(request)  # before there is a job that nobody would hear of
+    uri = _uri(app, request)  # before there is a job that nobody would hear of
     files = await _read_list(request, "files")
     if not files:
         raise errors.InvalidRequest("A stage request names one file at least.")
@@ -200,12 +200,14 @@ async def options(app: ArchiveApplication, request: ArchiveRequest, job: str = "
 # What is asked for
 
 
-def _uri(request: ArchiveRequest) -> str:
+def _uri(app: ArchiveApplication, request: ArchiveRequest) -> str:
     """
     The URI of the API, as the caller reaches this server.
 
-    Of the header fields only C{Host} is believed, as the caller wrote it; those that a proxy may add, anyone may add.
+    If the settings do not tell: of the header fields only C{Host} is believed, as the caller wrote it; those that a proxy may add, anyone may add.
     """
+    if app.settings.public_url:
+        return f"{app.settings.public_url}{BASE}"
     hosts = request.field("host")
     if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
         raise errors.InvalidRequest("The request must name a Host, which the URI of this API is made of.")

@@ -281,6 +281,15 @@ def test_the_site_name() -> None:
         assert read(server.ask("GET", WELL_KNOWN))["sitename"] == "Pražský archiv"
 
 
+def test_the_public_url() -> None:
+    """Behind a proxy the operator knows better, and no Host is needed."""
+    with serving(TapeServer(public_url="https://archive.example.org")) as server:
+        (endpoint,) = read(server.ask("GET", WELL_KNOWN))["endpoints"]
+        assert endpoint["uri"] == "https://archive.example.org/api/v1"
+        answer = server.ask("POST", "/api/v1/stage", JSON, body=b'{"files": [{"path": "/12345"}]}')
+        assert answer.field("Location") == f"https://archive.example.org/api/v1/stage/{read(answer)['requestId']}"
+
+
 def test_what_gfal2_sends(server: TapeServer) -> None:
     """A whole conversation of Debian 12's, with its odd fields, on one connection."""
     fields = (
