@@ -148,8 +148,8 @@ class ServerSettings:
         default="",
         converter=optional_url,
         metadata={
-            "doc": "The URL under which clients reach the server, where a proxy makes it another than they ask this server "
-            "for; for clients of the WLCG Tape REST API."
+            "doc": "The URL under which clients reach the server, where a proxy makes it another than they ask this "
+            "server for; for clients of the WLCG Tape REST API."
         },
     )
     site_name: str = attrs.field(

@@ -10,7 +10,7 @@ import attrs
 from pacarchive.interfaces import IArchiveBackend, IRecaller
 from pacarchive.recall.forecast import Rates
 from pacarchive.recall.schedule import Demand, FairQueue, Flow, Turn
-from pacarchive.recall.store import Cursor, Store
+from pacarchive.recall.store import Cursor, OutcomeUnknown, Store
 from pacarchive.recall.store import Turn as WriteTurn
 from pacarchive.recall.work import Handed
 from pacarchive.sections import RecallSettings
@@ -74,6 +74,7 @@ class Desk:
     @ivar readings: Cartridges that are being read.
     @ivar demands: What waits, by cartridge and flow.
     @ivar on_change: Is called after each change of the store.
+    @ivar on_doubt: Is called when a change may have been made or not, so that what is known here may be wrong.
     """
 
     clock: Any
@@ -83,6 +84,7 @@ class Desk:
     settings: RecallSettings
     term: int
     on_change: Callable[[], None]
+    on_doubt: Callable[[], None]
     active: dict[int, Active] = attrs.field(factory=dict)
     readings: dict[str, Reading] = attrs.field(factory=dict)
     demands: dict[tuple[str, Flow], Demand] = attrs.field(factory=dict)
@@ -107,7 +109,11 @@ class Desk:
             turn.require(self.term)
             return change(turn)
 
-        result = await self.store.write(fenced)
+        try:
+            result = await self.store.write(fenced)
+        except OutcomeUnknown:
+            self.on_doubt()
+            raise
         self.on_change()
         return result
 

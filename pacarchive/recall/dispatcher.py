@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from twisted.logger import Logger
@@ -56,9 +57,10 @@ class Dispatcher:
     ) -> None:
         assert lease.term is not None, "it was just taken"
         self.term = lease.term
-        self._lease = lease
+        self._lose = partial(lease.lose, self.term)
         recaller = IRecaller(backend) if IRecaller.providedBy(backend) else None
-        self._desk = Desk(reactor, store, backend, recaller, settings, self.term, on_change)
+        # When in doubt, the term ends, and the next begins with what the store says.
+        self._desk = Desk(reactor, store, backend, recaller, settings, self.term, on_change, self._lose)
         self._lanes: list[Lane] = []
         self._handing: Handing | None = None
         self._hand: Lane | None = None
@@ -73,11 +75,11 @@ class Dispatcher:
             self._lane("telling what is to be expected", upkeep.publish, PUBLISH)
             self._lane("looking again", upkeep.recheck, RECHECK)
         self._lane("doing what is due", upkeep.by_the_clock, 1.0)
-        self._taking_over = Lane(reactor, "taking over", self._take_over, 1.0, lease.lose)
+        self._taking_over = Lane(reactor, "taking over", self._take_over, 1.0, self._lose)
         self._begun = False
 
     def _lane(self, name: str, step: Step, interval: float) -> Lane:
-        lane = Lane(self._desk.clock, name, step, interval, self._lease.lose)
+        lane = Lane(self._desk.clock, name, step, interval, self._lose)
         self._lanes.append(lane)
         return lane
 

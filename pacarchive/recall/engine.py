@@ -47,6 +47,9 @@ _REMEMBER = 5.0
 _SOON = 0.5
 """Seconds within which what was read or removed is noted."""
 
+_NOTE_AGAIN = 10.0
+"""Seconds after which that is tried again where the store did not answer."""
+
 _TOGETHER = 2000
 """Files that are submitted in one transaction, at least one job's."""
 
@@ -97,6 +100,7 @@ class RecallEngine(Service):
         self._dispatcher: Dispatcher | None = None
         self._beat = LoopingCall(lambda: Deferred.fromCoroutine(self._renew()))
         self._beat.clock = reactor
+        self._beating: Deferred[LoopingCall] | None = None
         self._opening: Shared[None] | None = None
         self._running = False
         self._pending: list[tuple[Submission, Deferred[str]]] = []
@@ -144,7 +148,8 @@ class RecallEngine(Service):
         if not self._running:
             raise StoreUnavailable("The server is about to stop.")
         await self._store.start()
-        self._beat.start(HEARTBEAT)
+        if self._running:
+            self._beating = self._beat.start(HEARTBEAT)
 
     async def _stop(self) -> None:
         self._running = False
@@ -154,6 +159,8 @@ class RecallEngine(Service):
             self._noting = None
         if self._beat.running:
             self._beat.stop()
+        if self._beating is not None:
+            await self._beating  # a renewal may be under way, and may just become the dispatcher
         if self._opening is not None:
             with suppress(errors.Unavailable):
                 await self._open()
@@ -168,17 +175,19 @@ class RecallEngine(Service):
     async def _renew(self) -> None:
         try:
             await self._lease.renew()
+            await self._take_office()
         except StoreUnavailable as error:
-            self.obstacle = str(error)
-            return  # it was logged; whoever is the dispatcher cannot do anything either
+            self.obstacle = str(error)  # it was logged; whoever is the dispatcher cannot do anything either
         except Exception:  # noqa: BLE001  (the heart goes on beating)
             _log.failure("recalls: unexpected")
-            return
-        self.obstacle = ""
-        term = self._lease.term
-        if self._dispatcher is not None and self._dispatcher.term != term:
+        else:
+            self.obstacle = ""
+
+    async def _take_office(self) -> None:
+        """Be the dispatcher, or not, as the lease says."""
+        if self._dispatcher is not None and self._dispatcher.term != self._lease.term:
             await self._end_dispatcher()
-        if self._dispatcher is None and term is not None and self._running:
+        if self._dispatcher is None and self._lease.term is not None and self._running:
             self._dispatcher = Dispatcher(
                 self._reactor, self._store, self._backend, self._settings, self._lease, self._watch.poke
             )
@@ -309,6 +318,7 @@ class RecallEngine(Service):
         @raise errors.InvalidRequest: A file is none of the job's; nothing has changed then.
         """
         await self._write(lambda turn: jobs.cancel(turn, job, file_ids))
+        self._wanted.clear()
 
     async def delete(self, job: str) -> None:
         """
@@ -317,6 +327,7 @@ class RecallEngine(Service):
         @raise errors.NotFound: There is no such job.
         """
         self._released(await self._write(lambda turn: jobs.delete(turn, job)))
+        self._wanted.clear()
 
     # Looking
 
@@ -471,6 +482,8 @@ class RecallEngine(Service):
         except StoreUnavailable:
             self._read |= {from_key(key) for key in read}
             self._removed |= {from_key(key) for key in removed}
+            if self._running and self._noting is None:
+                self._noting = self._reactor.callLater(_NOTE_AGAIN, self._note_now)
 
     def _released(self, file_ids: Sequence[int]) -> None:
         if self._recaller is not None and file_ids:

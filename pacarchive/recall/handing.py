@@ -198,6 +198,7 @@ class Handing:
         for file, flow in handed:
             desk.served(reading.medium, flow, file.size)
             desk.queue.charge(flow, desk.rates.cost(file.size))
+            desk.end(file.key)  # its recall may have ended unnoticed: the file was removed, and written again
             desk.active[file.key] = Active(file, GRACE, desk.now, settled=False)
             reading.left += 1
             reading.left_size += file.size
@@ -214,4 +215,4 @@ class Handing:
             for key in keys:
                 if (active := self._desk.active.get(key)) is not None:
                     active.settled = True
-        await self._progress.take(said)
+        await self._progress.take(request.hex, said)

@@ -14,7 +14,7 @@ import attrs
 from pacarchive import errors
 from pacarchive.recall.schema import from_key, to_key
 from pacarchive.recall.store import Cursor, Row, Turn
-from pacarchive.recall.tables import RecallState, cut, give_up
+from pacarchive.recall.tables import RecallState, cut, end_wishes, give_up, live_wishes
 from pacarchive.recall.words import LIVE, FilesPage, FileState, JobFile, JobRequest, JobSummary, Pin, Priority
 
 _SUMMARY = "number, job, owner, priority, created, deadline, started, ended, files, remaining"
@@ -51,7 +51,8 @@ def _submit(turn: Turn, submission: Submission) -> str:
         if (known := turn.row("SELECT job FROM jobs WHERE single = ?", single)) is not None:
             return str(known[0])
     job = uuid4().hex
-    keys = [to_key(file_id) for file_id in request.file_ids]
+    file_ids = list(dict.fromkeys(request.file_ids))  # one that is there twice would fail all jobs that are made now
+    keys = [to_key(file_id) for file_id in file_ids]
     number = turn.execute(
         "INSERT INTO jobs (job, owner, priority, created, deadline, pin, until_read, single, files, remaining, others,"
         " ended) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -59,7 +60,7 @@ def _submit(turn: Turn, submission: Submission) -> str:
         *(int(single is not None), single, len(keys), len(keys), json.dumps(list(request.others))),
         None if keys else turn.now,
     ).lastrowid
-    pins = [request.pins.get(file_id, submission.pin) for file_id in request.file_ids]
+    pins = [request.pins.get(file_id, submission.pin) for file_id in file_ids]
     turn.many(
         "INSERT INTO wishes (job, file, state, seq, pin) VALUES (?, ?, ?, ?, ?)",
         [(number, key, FileState.QUEUED, turn.seq, pin) for key, pin in zip(keys, pins, strict=True)],
@@ -82,13 +83,16 @@ def _join(turn: Turn, number: int, keys: Sequence[int], priority: Priority) -> N
     if asked_for:
         wanted_again = [key for key, state in asked_for.items() if state == RecallState.CANCELLING]
         turn.execute_among("UPDATE recalls SET state = ? WHERE file IN (*)", wanted_again, RecallState.STARTED)
+        # The storage system is not to give it up any more, so those who gave it up have nothing to wait for.
+        given_up = [(job, key) for job, key, state in live_wishes(turn, wanted_again) if state is FileState.CANCELLING]
+        end_wishes(turn, given_up, FileState.CANCELLED)
         turn.execute_among(
             "UPDATE wishes SET state = ?, started = ? WHERE job = ? AND file IN (*)",
             asked_for,
             *(FileState.STARTED, turn.now, number),
         )
         turn.execute("UPDATE jobs SET started = ? WHERE number = ?", turn.now, number)
-    if priority > Priority.NORMAL:
+    if priority > Priority.LOW:
         # They are looked at anew, for a better place in the queue.
         turn.execute_among(
             "UPDATE recalls SET state = ?, priority = ? WHERE state IN (?, ?) AND priority < ? AND file IN (*)",
@@ -334,6 +338,8 @@ def cancel(turn: Turn, job: str, file_ids: Collection[int] | None) -> None:
         if not state.ended and state is not FileState.CANCELLING
     ]
     give_up(turn, wanted, FileState.CANCELLED)
+    if wanted:  # whoever wants the file again must not become part of what is being given up
+        turn.execute("UPDATE jobs SET single = NULL WHERE number = ?", number)
 
 
 def delete(turn: Turn, job: str) -> list[int]:
@@ -363,8 +369,9 @@ def release(turn: Turn, job: str, file_ids: Collection[int] | None) -> list[int]
     number = number_of(turn, job)
     keys = [key for key, _ in _wishes(turn, number, file_ids)]
     turn.execute_among("UPDATE wishes SET pin = 0 WHERE job = ? AND file IN (*)", keys, number)
-    ended = turn.execute_among("DELETE FROM pins WHERE job = ? AND file IN (*)", keys, number)
-    return unpinned(turn, keys) if ended else []
+    pinned = [row[0] for row in turn.among("SELECT file FROM pins WHERE job = ? AND file IN (*)", keys, number)]
+    turn.execute_among("DELETE FROM pins WHERE job = ? AND file IN (*)", pinned, number)
+    return unpinned(turn, pinned)
 
 
 def unpin(turn: Turn, file_id: int) -> int:

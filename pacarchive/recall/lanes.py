@@ -15,6 +15,9 @@ from pacarchive.recall.store import LeaseLost
 LONGEST_PAUSE = 30.0
 """Seconds between two tries of what fails."""
 
+_DOUBLINGS = 20
+"""How often a pause is doubled at the most: it has reached the longest by then, and is no number too large."""
+
 _log = Logger()
 
 Step = Callable[[], Awaitable[bool]]
@@ -96,7 +99,7 @@ class Lane:
     def _pause(self, words: str) -> float:
         self._failures += 1
         self.trouble = words
-        pause: float = min(LONGEST_PAUSE, self._interval * 2**self._failures)
+        pause: float = min(LONGEST_PAUSE, self._interval * 2 ** min(self._failures, _DOUBLINGS))
         return pause
 
     def _done(self, pause: float | None) -> None:

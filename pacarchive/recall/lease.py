@@ -53,7 +53,8 @@ class Lease:
         now = self._clock.seconds()
         if seen != self._seen:
             self._seen, self._since = seen, now
-        if not seen[0] or now - self._since >= SILENCE:
+        # What has its own name, this process has let go of.
+        if seen[0] in ("", self._name) or now - self._since >= SILENCE:
             self.term = await self._store.write(lambda turn: _take(turn, seen, self._name))
             if self.term is not None:
                 whose = f", after {seen[0]}" if seen[0] else ""
@@ -64,12 +65,12 @@ class Lease:
             lambda turn: turn.execute("UPDATE turn SET beat = beat + 1 WHERE term = ?", term).rowcount
         )
         if not kept:
-            self.lose()
+            self.lose(term)
 
-    def lose(self) -> None:
-        """It was found out that somebody else is the dispatcher."""
-        if self.term is not None:
-            _log.warn("recalls: another process is the dispatcher now")
+    def lose(self, term: int) -> None:
+        """It was found out that somebody else is the dispatcher; or this process is to begin a new term."""
+        if self.term == term:
+            _log.warn("recalls: this process is not the dispatcher any more")
             self.term = None
 
     async def end(self) -> None:

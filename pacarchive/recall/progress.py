@@ -33,6 +33,7 @@ _log = Logger()
 class _Verdicts:
     """What becomes of some recalls, by key: the sizes of those that have come, the reasons of those that have not."""
 
+    judged: dict[int, Active] = attrs.field(factory=dict)
     come: dict[int, int] = attrs.field(factory=dict)
     failed: dict[int, str] = attrs.field(factory=dict)
     resting: dict[int, tuple[float, str]] = attrs.field(factory=dict)
@@ -48,9 +49,10 @@ class _Verdicts:
         return [*self.come, *self.failed, *self.resting]
 
     def note(self, turn: Turn) -> None:
-        work.complete(turn, self.come)
-        work.fail_all(turn, self.failed)
-        work.rest(turn, self.resting)
+        current = work.current(turn, {key: self.judged[key].handed.request for key in self.ended})
+        work.complete(turn, {key: size for key, size in self.come.items() if key in current})
+        work.fail_all(turn, {key: reason for key, reason in self.failed.items() if key in current})
+        work.rest(turn, {key: until for key, until in self.resting.items() if key in current})
         work.heard(turn, self.heard)
 
 
@@ -72,36 +74,42 @@ class Progress:
         """Ask how all of them stand."""
         for request, keys in self._by_request(key for key, each in self._desk.active.items() if each.settled).items():
             said = await self._recaller.poll(UUID(request), [from_key(key) for key in keys])
-            await self.take(said)
+            await self.take(request, said)
         return False
 
     async def cancel(self) -> bool:
         """Have given up what nobody wants any more."""
         desk = self._desk
         unwanted = await desk.read(work.cancelling)
-        agreed: set[int] = set()
-        for request, keys in self._by_request(key for key in unwanted if key in desk.active).items():
+        agreed: dict[int, str] = {}
+        settled = [key for key in unwanted if (active := desk.active.get(key)) is not None and active.settled]
+        for request, keys in self._by_request(settled).items():
             some = await self._recaller.cancel(UUID(request), [from_key(key) for key in keys])
-            agreed |= {to_key(file_id) for file_id in some}
+            agreed |= dict.fromkeys(map(to_key, some), request)
         if agreed:
-            await desk.write(lambda turn: work.given_up(turn, agreed))
-            for key in agreed:
-                desk.end(key)
+            await desk.write(lambda turn: work.given_up(turn, work.current(turn, agreed)))
+            for key, request in agreed.items():
+                if (active := desk.active.get(key)) is not None and active.handed.request == request:
+                    desk.end(key)
         return False
 
-    async def take(self, said: Mapping[int, RecallProgress]) -> None:
-        """Draw the conclusions from what the storage system says, by id."""
+    async def take(self, request: str, said: Mapping[int, RecallProgress]) -> None:
+        """Draw the conclusions from what the storage system says of a request, by id."""
         desk = self._desk
         verdicts = _Verdicts()
         for file_id, progress in said.items():
-            if (active := desk.active.get(to_key(file_id))) is not None:  # else it was given up meanwhile
+            active = desk.active.get(to_key(file_id))
+            if active is not None and active.handed.request == request:  # else it was given up meanwhile
+                verdicts.judged[active.handed.key] = active
                 self._judge(active, progress, verdicts)
         for request, keys in self._by_request(verdicts.silent).items():
             await self._recaller.cancel(UUID(request), [from_key(key) for key in keys])
         if verdicts.empty:
             return
         await desk.write(verdicts.note)
-        ended = [active for key in verdicts.ended if (active := desk.end(key)) is not None]
+        ended = [active for key in verdicts.ended if (active := verdicts.judged[key]) is desk.active.get(key)]
+        for active in ended:
+            desk.end(active.handed.key)
         self._learn([active for active in ended if active.handed.key in verdicts.come], desk.now)
         if ended:
             self._ended()

@@ -72,7 +72,7 @@ LONGEST_TEXT = 250
 """Characters of any text; what is longer is cut."""
 
 TABLES = """
-CREATE TABLE turn (
+CREATE TABLE IF NOT EXISTS turn (
     one INTEGER NOT NULL PRIMARY KEY,
     seq BIGINT NOT NULL,
     holder {text} NOT NULL,
@@ -83,9 +83,9 @@ CREATE TABLE turn (
     learned {long} NOT NULL
 ) {plain};
 
-INSERT INTO turn VALUES (1, 1, '', 0, 0, '', '', '');
+{ignore} INTO turn VALUES (1, 1, '', 0, 0, '', '', '');
 
-CREATE TABLE jobs (
+CREATE TABLE IF NOT EXISTS jobs (
     number {number},
     job {text} NOT NULL UNIQUE,
     owner {text} NOT NULL,
@@ -101,11 +101,11 @@ CREATE TABLE jobs (
     remaining BIGINT NOT NULL,
     others {long} NOT NULL
 ) {plain};
-CREATE INDEX jobs_by_owner ON jobs (owner, number);
-CREATE INDEX jobs_by_end ON jobs (ended);
-CREATE INDEX jobs_by_deadline ON jobs (deadline);
+CREATE INDEX IF NOT EXISTS jobs_by_owner ON jobs (owner, number);
+CREATE INDEX IF NOT EXISTS jobs_by_end ON jobs (ended);
+CREATE INDEX IF NOT EXISTS jobs_by_deadline ON jobs (deadline);
 
-CREATE TABLE wishes (
+CREATE TABLE IF NOT EXISTS wishes (
     job BIGINT NOT NULL,
     file BIGINT NOT NULL,
     state INTEGER NOT NULL,
@@ -117,9 +117,9 @@ CREATE TABLE wishes (
     reason {text},
     PRIMARY KEY (job, file)
 ) {clustered};
-CREATE INDEX wishes_by_file ON wishes (file);
+CREATE INDEX IF NOT EXISTS wishes_by_file ON wishes (file);
 
-CREATE TABLE recalls (
+CREATE TABLE IF NOT EXISTS recalls (
     file BIGINT NOT NULL PRIMARY KEY,
     state INTEGER NOT NULL,
     owner {text} NOT NULL,
@@ -135,9 +135,9 @@ CREATE TABLE recalls (
     resting {real} NOT NULL,
     reason {text} NOT NULL
 ) {plain};
-CREATE INDEX recalls_in_order ON recalls (state, medium, position, file);
+CREATE INDEX IF NOT EXISTS recalls_in_order ON recalls (state, medium, position, file);
 
-CREATE TABLE pins (
+CREATE TABLE IF NOT EXISTS pins (
     file BIGINT NOT NULL,
     job BIGINT NOT NULL,
     size BIGINT NOT NULL,
@@ -145,10 +145,10 @@ CREATE TABLE pins (
     until_read INTEGER NOT NULL,
     PRIMARY KEY (file, job)
 ) {clustered};
-CREATE INDEX pins_by_end ON pins (expires);
-CREATE INDEX pins_by_job ON pins (job);
+CREATE INDEX IF NOT EXISTS pins_by_end ON pins (expires);
+CREATE INDEX IF NOT EXISTS pins_by_job ON pins (job);
 
-CREATE TABLE media (
+CREATE TABLE IF NOT EXISTS media (
     medium {text} NOT NULL PRIMARY KEY,
     files BIGINT NOT NULL,
     begins {real} NOT NULL,
@@ -159,7 +159,10 @@ CREATE TABLE media (
 """
 
 STEPS: Sequence[str] = (TABLES,)
-"""What makes each version of the tables out of the one before."""
+"""
+What makes each version of the tables out of the one before.  MariaDB makes each statement durable by itself, so each
+can be repeated: the last time may have ended between two.
+"""
 
 
 def statements(step: str) -> list[str]:

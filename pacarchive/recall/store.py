@@ -9,6 +9,7 @@ the very transaction that depends on it.  Reads go on beside them, each on a sna
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -34,6 +35,9 @@ READERS = 2
 AT_ONCE = 500
 """The most parameters of one C{IN (...)}."""
 
+_TRIES, _PAUSE = 100, 0.02
+"""How often a new file is tried to be prepared, while others do so; and seconds between two tries."""
+
 _LOST = frozenset({CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST, 1927, 4031})
 """The last two: MariaDB's ER_CONNECTION_KILLED, and its idle_transaction_timeout."""
 
@@ -42,6 +46,10 @@ _log = Logger()
 
 class StoreUnavailable(errors.BackendUnavailable):
     """The job store does not answer, or answers with errors."""
+
+
+class OutcomeUnknown(StoreUnavailable):
+    """The store failed while it made a change durable: nobody knows whether it has."""
 
 
 class LeaseLost(Exception):
@@ -196,6 +204,7 @@ class Store:
 
         @param change: Is called in a thread.
         @raise StoreUnavailable: It cannot be done now.
+        @raise OutcomeUnknown: It may have been done, or not.
         """
 
         def run(transaction: Any) -> T:
@@ -241,7 +250,8 @@ class Store:
                 return await finished(_interact(pool, run))
         except (sqlite3.Error, pymysql.Error) as error:
             _log.error("job store: {error}", error=error)
-            raise StoreUnavailable("The list of recalls does not answer.") from error
+            kind = OutcomeUnknown if completed and pool is self._writer else StoreUnavailable
+            raise kind("The list of recalls does not answer.") from error
 
     def _open(self, name: str, size: int) -> adbapi.ConnectionPool:
         threads = self._make_pool(self._reactor, name, size)
@@ -275,7 +285,9 @@ class Store:
             password=self._settings.password.encode(),
             database=unquote(url.path.strip("/")),
             charset="utf8mb4",
-            init_command=f"SET SESSION innodb_lock_wait_timeout = {max(1, round(self._settings.timeout))}",
+            # A read is a snapshot, whatever the server's default.
+            init_command=f"SET SESSION innodb_lock_wait_timeout = {max(1, round(self._settings.timeout))},"
+            " SESSION tx_isolation = 'REPEATABLE-READ'",
         )
 
     def _prepare(self, transaction: Any) -> None:
@@ -285,6 +297,7 @@ class Store:
             cursor.execute("SELECT GET_LOCK('pacarchive-recall', 60)")
             try:
                 _migrate(cursor, "information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'version'")
+                cursor.execute("COMMIT")  # whoever has the lock next is to see it
             finally:
                 cursor.execute("SELECT RELEASE_LOCK('pacarchive-recall')")
         else:
@@ -304,8 +317,22 @@ def _interact(pool: adbapi.ConnectionPool, run: Callable[[Any], T]) -> Deferred[
 
 
 def _prepare_sqlite(connection: sqlite3.Connection) -> None:
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "cache_size = -32768", "wal_autocheckpoint = 4000"):
+    _write_ahead(connection)
+    for pragma in ("synchronous = FULL", "cache_size = -32768", "wal_autocheckpoint = 4000"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Have a log; all processes do so when they start, and it is the one thing that SQLite does not wait for."""
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or not tries_left:
+                raise
+            time.sleep(_PAUSE)
+        else:
+            return
 
 
 def _migrate(cursor: Cursor, version_table: str) -> None:

@@ -81,16 +81,13 @@ def give_up(turn: Turn, wishes: Sequence[tuple[int, int]], state: FileState, rea
     End wishes, and the recalls that nobody else has a wish for.
 
     @param wishes: Job numbers and file keys, of wishes that have not ended.
-    @param state: What becomes of them.  L{FileState.CANCELLED} only comes true at once where the storage system has
-        not been asked; else it is L{FileState.CANCELLING} until that agrees.
+    @param state: What becomes of them, but for those that were given up before.  L{FileState.CANCELLED} only comes
+        true at once where the storage system has not been asked; else it is L{FileState.CANCELLING} until that agrees.
     """
     mine = set(wishes)
     keys = {key for _, key in wishes}
-    others = {
-        key
-        for job, key, stands in live_wishes(turn, keys)
-        if (job, key) not in mine and stands is not FileState.CANCELLING
-    }
+    live = live_wishes(turn, keys)
+    others = {key for job, key, stands in live if (job, key) not in mine and stands is not FileState.CANCELLING}
     alone = keys - others
     standing = {key: stands for key, stands in turn.among("SELECT file, state FROM recalls WHERE file IN (*)", alone)}  # noqa: C416
     asked_for = {key for key, stands in standing.items() if stands not in NOT_ASKED_FOR}
@@ -102,5 +99,9 @@ def give_up(turn: Turn, wishes: Sequence[tuple[int, int]], state: FileState, rea
             [(FileState.CANCELLING, turn.seq, job, key) for job, key in waiting],
         )
         wishes = [(job, key) for job, key in wishes if key not in asked_for]
+    else:
+        before = {(job, key) for job, key, stands in live if stands is FileState.CANCELLING} & mine
+        end_wishes(turn, sorted(before), FileState.CANCELLED)
+        wishes = [each for each in wishes if each not in before]
     end_wishes(turn, wishes, state, reason)
     turn.execute_among("DELETE FROM recalls WHERE file IN (*)", standing.keys() - asked_for)

@@ -113,12 +113,11 @@ class Watch:
         try:
             seq, left = await self._store.read(lambda cursor: _read(cursor, None if force else self._seq, watched))
         except StoreUnavailable:
-            return  # it was logged; they wait on
-        if seq == self._seq and not force and not self._changes:
+            self._seq = -1  # it was logged; they wait on, and next time all is looked at
             return
         self._seq = seq
         for key in watched:
-            if key not in left:
+            if left is not None and key not in left:
                 for each in list(self._files.get(key, ())):
                     _fire(each, True)
         for each, after in list(self._changes.items()):
@@ -127,7 +126,7 @@ class Watch:
 
     def _looked(self, result: None) -> None:
         self._looking = None
-        if not self.stopped and (self._changes or self._files):
+        if not self.stopped and self._next is None and (self._changes or self._files):
             self._next = self._clock.callLater(0 if self._again else LOOK, self._due)
 
     def _due(self) -> None:
@@ -135,11 +134,12 @@ class Watch:
         self._look()
 
 
-def _read(cursor: Cursor, seen: int | None, watched: Sequence[int]) -> tuple[int, set[int]]:
+def _read(cursor: Cursor, seen: int | None, watched: Sequence[int]) -> tuple[int, set[int] | None]:
+    """The number of the last change; and which of some files are recalled, unless nothing has changed since."""
     row = cursor.row("SELECT seq FROM turn")
     assert row is not None, "the schema has put it there"
     if row[0] == seen:
-        return row[0], set()
+        return row[0], None
     return row[0], {found[0] for found in cursor.among("SELECT file FROM recalls WHERE file IN (*)", watched)}
 
 

@@ -6,7 +6,7 @@ the dispatcher.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import attrs
 
@@ -19,6 +19,9 @@ from pacarchive.recall.words import LIVE, FileState
 
 _SOME = 500
 """How much is cleared away in one transaction."""
+
+_OLD = "ended <= ? AND NOT EXISTS (SELECT 1 FROM pins WHERE pins.job = jobs.number)"
+"""Which jobs can be forgotten: a pin is kept for as long as was promised, and is its job's."""
 
 
 @attrs.frozen
@@ -222,6 +225,14 @@ def rest(turn: Turn, until: dict[int, tuple[float, str]]) -> None:
     )
 
 
+def current(turn: Turn, requests: Mapping[int, str]) -> frozenset[int]:
+    """Which recalls still are those that the storage system knows by these names: its answers may come late."""
+    rows = turn.among(
+        "SELECT file, request FROM recalls WHERE state >= ? AND file IN (*)", requests, RecallState.STARTED
+    )
+    return frozenset(key for key, request in rows if requests[key] == request)
+
+
 def given_up(turn: Turn, keys: Iterable[int]) -> None:
     """The storage system has given recalls up; what somebody wants all the same is tried again."""
     keys = set(keys)
@@ -269,7 +280,7 @@ def due(cursor: Cursor, now: float, age: float) -> frozenset[str]:
         "wake": ("SELECT 1 FROM recalls WHERE state = ? AND resting <= ? LIMIT 1", (RecallState.RESTING, now)),
         "overdue": ("SELECT 1 FROM jobs WHERE deadline <= ? AND ended IS NULL LIMIT 1", (now,)),
         "expire": ("SELECT 1 FROM pins WHERE expires <= ? LIMIT 1", (now,)),
-        "forget": ("SELECT 1 FROM jobs WHERE ended <= ? LIMIT 1", (now - age,)),
+        "forget": (f"SELECT 1 FROM jobs WHERE {_OLD} LIMIT 1", (now - age,)),  # noqa: S608
     }
     return frozenset(name for name, (text, arguments) in questions.items() if cursor.row(text, *arguments) is not None)
 
@@ -306,10 +317,9 @@ def pinned_bytes(cursor: Cursor) -> int:
 
 def forget_old(turn: Turn, age: float) -> int:
     """Forget jobs that ended long ago.  @return: How many."""
-    rows = turn.rows("SELECT number, files FROM jobs WHERE ended <= ? ORDER BY ended LIMIT 20", turn.now - age)
+    rows = turn.rows(f"SELECT number FROM jobs WHERE {_OLD} ORDER BY ended LIMIT 20", turn.now - age)  # noqa: S608
     numbers = [row[0] for row in rows]
     turn.execute_among("DELETE FROM wishes WHERE job IN (*)", numbers)
-    turn.execute_among("DELETE FROM pins WHERE job IN (*)", numbers)
     turn.execute_among("DELETE FROM jobs WHERE number IN (*)", numbers)
     return len(numbers)
 

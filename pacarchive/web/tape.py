@@ -204,7 +204,8 @@ def _uri(app: ArchiveApplication, request: ArchiveRequest) -> str:
     """
     The URI of the API, as the caller reaches this server.
 
-    If the settings do not tell: of the header fields only C{Host} is believed, as the caller wrote it; those that a proxy may add, anyone may add.
+    If the settings do not tell: of the header fields only C{Host} is believed, as the caller wrote it; those that a
+    proxy may add, anyone may add.
     """
     if app.settings.public_url:
         return f"{app.settings.public_url}{BASE}"

@@ -63,6 +63,7 @@ class Site:
         *options: str,
         server: Mapping[str, object] | None = None,
         hpss: Mapping[str, object] | None = None,
+        recall: Mapping[str, object] | None = None,
         **more: Any,
     ) -> Service:
         """
@@ -70,6 +71,7 @@ class Site:
 
         @param server: Further settings of C{[server]}.
         @param hpss: Of C{[hpss]}; also other ones than those for the login.
+        @param recall: Of C{[recall]}.
         @param more: As for L{Service}.
         """
         archive = self.archive
@@ -77,6 +79,7 @@ class Site:
         sections: dict[str, dict[str, object]] = {
             "server": {"move_roots": f"{PREFIX}\n {INCOMING}\n {SCRATCH}", **(server or {})},
             "hpss": login | dict(hpss or {}),
+            "recall": dict(recall or {}),
         }
         # What comes later on the command line counts, so the prefix is not that of the harness.
         service = self._serve(

@@ -1,0 +1,32 @@
+"""The drawings of C{docs/recall.md}: what may become of wishes and recalls."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+DOCUMENT = Path(__file__).parents[2] / "docs/recall.md"
+
+BEGINNING, GONE = "(asked for)", "(gone)"
+
+_BLOCK = re.compile(r"^```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_ARROW = re.compile(r" [├└]─► (\S+) +\S")
+
+Arrow = tuple[str, str]
+
+
+def drawn() -> tuple[frozenset[Arrow], frozenset[Arrow]]:
+    """The arrows of wishes, and those of recalls."""
+    wishes, recalls = _BLOCK.findall(DOCUMENT.read_text())
+    return _arrows(wishes), _arrows(recalls)
+
+
+def _arrows(block: str) -> frozenset[Arrow]:
+    found, state = [], ""
+    for line in block.splitlines():
+        if (arrow := _ARROW.match(line)) is not None:
+            found.append((state, arrow[1]))
+        elif not line.startswith(" "):
+            state = line
+    assert len(set(found)) == len(found), "an arrow is drawn twice"
+    return frozenset(found)
