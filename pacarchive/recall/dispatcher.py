@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from twisted.internet import defer
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from pacarchive.interfaces import IArchiveBackend, IRecaller
@@ -26,9 +28,13 @@ from pacarchive.recall.schedule import Demand
 from pacarchive.recall.store import Cursor, Store
 from pacarchive.recall.upkeep import PUBLISH, RECHECK, Upkeep
 from pacarchive.sections import RecallSettings
+from pacarchive.shared import all_of
 
 _INHERITED_GRACE = 60.0
 """Seconds for which the storage system may not know of what another dispatcher asked it for: not all can tell."""
+
+_PATIENCE = 5.0
+"""Seconds that the storage system has to answer at the end."""
 
 _log = Logger()
 
@@ -67,7 +73,7 @@ class Dispatcher:
         self._look_up = self._lane("looking files up", LookUp(self._desk, self._poke_handing).step, 0.5)
         upkeep = Upkeep(self._desk, self._release, self._obstacle)
         if recaller is not None:
-            progress = Progress(self._desk, recaller, self._poke_handing)
+            self._progress = progress = Progress(self._desk, recaller, self._poke_handing)
             self._handing = Handing(self._desk, recaller, progress)
             self._hand = self._lane("asking for files", self._handing.step, 0.5)
             self._lane("asking how recalls stand", progress.poll, settings.poll_interval)
@@ -89,8 +95,18 @@ class Dispatcher:
 
     async def stop(self) -> None:
         """End; what the storage system was asked for goes on without us."""
-        for lane in (self._taking_over, *self._lanes):
-            await lane.stop()
+        ending = Deferred.fromCoroutine(self._end()).addTimeout(_PATIENCE, self._desk.clock)
+        try:
+            await ending
+        except defer.TimeoutError:
+            _log.warn("recalls: the storage system has not answered; calls of it are left behind")
+
+    async def _end(self) -> None:
+        await self._taking_over.stop()  # first: it begins the others
+        await all_of(lane.stop() for lane in self._lanes)
+        if self._handing is not None:
+            await self._handing.stop()
+            await self._progress.stop()
 
     def poke(self) -> None:
         """Somebody of this process has changed the store."""

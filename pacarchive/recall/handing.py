@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 from pacarchive.interfaces import IRecaller
 from pacarchive.recall import schedule, work
 from pacarchive.recall.desk import BEGINNING, Active, Desk, Reading
+from pacarchive.recall.lanes import Errands
 from pacarchive.recall.progress import Progress
 from pacarchive.recall.schedule import Flow, Want
 from pacarchive.recall.schema import from_key
@@ -35,10 +36,16 @@ class Handing:
         self._desk = desk
         self._recaller = recaller
         self._progress = progress
+        self._asks = Errands()
         self.full = ""
+
+    async def stop(self) -> None:
+        """End, when the lane has."""
+        await self._asks.stop()
 
     async def step(self) -> bool:
         """Ask for what can be asked for now."""
+        self._asks.check()
         await self._end_readings()
         self._choose()
         grants = self._grants()
@@ -116,7 +123,7 @@ class Handing:
 
     def _wants(self, reading: Reading) -> bool:
         """Whether a cartridge should be handed more: before the storage system has run out of its files."""
-        if reading.finished or reading.over:
+        if reading.finished or reading.over or self._asks.is_under_way(reading.medium):
             return False
         return 2 * reading.left <= self._most and 2 * reading.ahead <= self._longest
 
@@ -205,7 +212,7 @@ class Handing:
             if not finished:
                 reading.after = (file.position, file.key)
         if handed:
-            await self._ask(request, [file.key for file, _ in handed])
+            self._asks.begin(reading.medium, self._ask(request, [file.key for file, _ in handed]))
 
     async def _ask(self, request: UUID, keys: list[int]) -> None:
         """Ask the storage system; where it does not answer, what it made of that is found out by polling."""

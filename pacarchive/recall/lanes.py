@@ -1,13 +1,17 @@
-"""Work that is done over and over: one lane for each kind, so that none waits for another."""
+"""Work that is done over and over: one lane for each kind, so that none waits for another.
+
+What may take long, as the storage system does not answer, is an errand of a lane: that goes on meanwhile.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from pacarchive import errors
 from pacarchive.recall.store import LeaseLost
@@ -110,3 +114,50 @@ class Lane:
         elif self._running and pause is not None:
             poked = self._poked and not self._failures
             self._next = self._clock.callLater(0.0 if poked else pause, self._begin)
+
+
+class Errands:
+    """
+    What a lane has begun and does not wait for: one of each name at a time.
+
+    A failure is kept for the lane, whose next step is to L{check} for one: so it is logged, and the lane pauses.
+    """
+
+    def __init__(self) -> None:
+        self._under_way: dict[str, Deferred[None]] = {}
+        self._failure: Failure | None = None
+        self._idle: Deferred[None] | None = None
+
+    def is_under_way(self, name: str) -> bool:
+        """Whether one of this name has not ended."""
+        return name in self._under_way
+
+    def begin(self, name: str, errand: Coroutine[Any, Any, None]) -> None:
+        """Begin one; none of its name may be under way."""
+        assert name not in self._under_way, name
+        self._under_way[name] = begun = Deferred.fromCoroutine(errand)
+        begun.addBoth(self._ended, name)
+
+    def check(self) -> None:
+        """
+        See whether one has failed since the last time.
+
+        @raise Exception: What the first of them failed with.
+        """
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            failure.raiseException()
+
+    async def stop(self) -> None:
+        """Wait for the end of all; how they ended is nobody's concern any more."""
+        if self._under_way:
+            self._idle = Deferred()
+            await self._idle
+
+    def _ended(self, result: Failure | None, name: str) -> None:
+        del self._under_way[name]
+        if self._failure is None:
+            self._failure = result
+        if self._idle is not None and not self._under_way:
+            idle, self._idle = self._idle, None
+            idle.callback(None)

@@ -13,6 +13,7 @@ from pacarchive.interfaces import IRecaller
 from pacarchive.model import RecallProgress, RecallState
 from pacarchive.recall import work
 from pacarchive.recall.desk import Active, Desk, Reading
+from pacarchive.recall.lanes import Errands
 from pacarchive.recall.schema import from_key, to_key
 from pacarchive.recall.store import Turn
 
@@ -69,29 +70,48 @@ class Progress:
         self._desk = desk
         self._recaller = recaller
         self._ended = ended
+        self._polls = Errands()
+        self._cancels = Errands()
+
+    async def stop(self) -> None:
+        """End, when the lanes have."""
+        await self._polls.stop()
+        await self._cancels.stop()
 
     async def poll(self) -> bool:
         """Ask how all of them stand."""
-        for request, keys in self._by_request(key for key, each in self._desk.active.items() if each.settled).items():
-            said = await self._recaller.poll(UUID(request), [from_key(key) for key in keys])
-            await self.take(request, said)
+        self._polls.check()
+        settled = self._by_request(key for key, each in self._desk.active.items() if each.settled)
+        for request, keys in settled.items():
+            if not self._polls.is_under_way(request):
+                self._polls.begin(request, self._poll(request, keys))
         return False
+
+    async def _poll(self, request: str, keys: Sequence[int]) -> None:
+        await self.take(request, await self._recaller.poll(UUID(request), [from_key(key) for key in keys]))
 
     async def cancel(self) -> bool:
         """Have given up what nobody wants any more."""
         desk = self._desk
+        self._cancels.check()
         unwanted = await desk.read(work.cancelling)
-        agreed: dict[int, str] = {}
         settled = [key for key in unwanted if (active := desk.active.get(key)) is not None and active.settled]
         for request, keys in self._by_request(settled).items():
-            some = await self._recaller.cancel(UUID(request), [from_key(key) for key in keys])
-            agreed |= dict.fromkeys(map(to_key, some), request)
-        if agreed:
-            await desk.write(lambda turn: work.given_up(turn, work.current(turn, agreed)))
-            for key, request in agreed.items():
-                if (active := desk.active.get(key)) is not None and active.handed.request == request:
-                    desk.end(key)
+            if not self._cancels.is_under_way(request):
+                self._cancels.begin(request, self._cancel(request, keys))
         return False
+
+    async def _cancel(self, request: str, keys: Sequence[int]) -> None:
+        desk = self._desk
+        some = await self._recaller.cancel(UUID(request), [from_key(key) for key in keys])
+        if not some:
+            return
+        agreed = dict.fromkeys(map(to_key, some), request)
+        await desk.write(lambda turn: work.given_up(turn, work.current(turn, agreed)))
+        for key in agreed:
+            if (active := desk.active.get(key)) is not None and active.handed.request == request:
+                desk.end(key)
+        self._ended()
 
     async def take(self, request: str, said: Mapping[int, RecallProgress]) -> None:
         """Draw the conclusions from what the storage system says of a request, by id."""
