@@ -24,6 +24,11 @@ class Shared(Generic[T]):
         Deferred.fromCoroutine(work).addBoth(self._ended)
 
     @property
+    def ended(self) -> bool:
+        """Whether there is a result."""
+        return self._result is not None
+
+    @property
     def failed(self) -> bool:
         """Whether it has ended in vain."""
         return self._result is not None and isinstance(self._result[0], Failure)

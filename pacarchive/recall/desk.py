@@ -32,6 +32,7 @@ class Reading(Turn):
     @ivar finished: Nothing that may be handed waits behind L{after}.
     @ivar counted: When it was last counted what waits for it.
     @ivar fed: When it was last handed something.
+    @ivar asking: Requests for its files that the storage system has not answered.
     @ivar learned: When its reading was last learned from; C{None} before its first file has come.
     @ivar come: Files and bytes that have come since.
     @ivar stalled: Something else than the drive held it up since.
@@ -43,6 +44,7 @@ class Reading(Turn):
     finished: bool = False
     counted: float = 0.0
     fed: float = 0.0
+    asking: int = 0
     learned: float | None = None
     come: tuple[int, int] = (0, 0)
     stalled: bool = False

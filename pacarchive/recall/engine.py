@@ -26,7 +26,7 @@ from pacarchive.recall import jobs, work
 from pacarchive.recall.dispatcher import Dispatcher
 from pacarchive.recall.jobs import Submission
 from pacarchive.recall.lease import HEARTBEAT, Lease
-from pacarchive.recall.planning import asked_for, job_estimate, make_plan, rates_of
+from pacarchive.recall.planning import asked_before, asked_for, job_estimate, make_plan, rates_of
 from pacarchive.recall.releasing import release_all
 from pacarchive.recall.schema import from_key, to_key
 from pacarchive.recall.store import Cursor, MakePool, Store, StoreSettings, StoreUnavailable, Turn
@@ -40,9 +40,6 @@ T = TypeVar("T")
 
 SIGN_OF_LIFE = 15.0
 """Seconds after which a follower hears that nothing has changed."""
-
-_REMEMBER = 5.0
-"""Seconds for which a wish for a single file is not repeated in the store."""
 
 _SOON = 0.5
 """Seconds within which what was read or removed is noted."""
@@ -105,7 +102,7 @@ class RecallEngine(Service):
         self._running = False
         self._pending: list[tuple[Submission, Deferred[str]]] = []
         self._submitting = False
-        self._wanted: dict[tuple[int, str], tuple[float, Shared[Asked]]] = {}
+        self._wanted: dict[tuple[int, str], Shared[Asked]] = {}
         self._read: set[int] = set()
         self._removed: set[int] = set()
         self._noting: Any = None
@@ -251,22 +248,26 @@ class RecallEngine(Service):
 
         @raise errors.BackendUnavailable: The store does not answer.
         """
-        now = self._reactor.seconds()
-        known = self._wanted.get((file_id, owner))
-        if known is None or known[0] <= now or known[1].failed:
-            for each in [each for each, (until, _) in self._wanted.items() if until <= now]:
-                del self._wanted[each]
-            known = now + _REMEMBER, Shared(self._want(file_id, owner))
-            self._wanted[file_id, owner] = known
-        return await known[1].result()
+        wish = file_id, owner
+        if (asking := self._wanted.get(wish)) is None:
+            asking = Shared(self._want(file_id, owner))
+            if not asking.ended:
+                self._wanted[wish] = asking
+        return await asking.result()
 
     async def _want(self, file_id: int, owner: str) -> Asked:
-        request = JobRequest(owner=owner, file_ids=[file_id])
-        job = await self._submit(
-            Submission(request=request, pin=self._settings.pin, deadline=self._settings.deadline, single=file_id)
-        )
-        now = self._reactor.seconds()
-        return await self._look(lambda cursor: asked_for(cursor, job, file_id, now))
+        try:
+            now = self._reactor.seconds()
+            asked = await self._look(lambda cursor: asked_before(cursor, file_id, owner, now))
+            if asked is not None:
+                return asked
+            request = JobRequest(owner=owner, file_ids=[file_id])
+            job = await self._submit(
+                Submission(request=request, pin=self._settings.pin, deadline=self._settings.deadline, single=file_id)
+            )
+            return await self._look(lambda cursor: asked_for(cursor, job, file_id, now))
+        finally:
+            self._wanted.pop((file_id, owner), None)
 
     async def _submit(self, submission: Submission) -> str:
         """Submit together what comes at the same time: a transaction costs the same for one as for many."""
@@ -318,7 +319,6 @@ class RecallEngine(Service):
         @raise errors.InvalidRequest: A file is none of the job's; nothing has changed then.
         """
         await self._write(lambda turn: jobs.cancel(turn, job, file_ids))
-        self._wanted.clear()
 
     async def delete(self, job: str) -> None:
         """
@@ -327,7 +327,6 @@ class RecallEngine(Service):
         @raise errors.NotFound: There is no such job.
         """
         self._released(await self._write(lambda turn: jobs.delete(turn, job)))
-        self._wanted.clear()
 
     # Looking
 

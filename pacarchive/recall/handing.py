@@ -18,6 +18,9 @@ from pacarchive.shared import all_of
 GRACE = 10.0
 """Seconds for which the storage system may not know of what it was just asked for."""
 
+_ANSWERED = 5.0
+"""Seconds that the storage system has to answer for some files before it is asked for others of the same cartridge."""
+
 _RECOUNT = 60.0
 """Seconds after which is counted again what waits for a cartridge that is being read."""
 
@@ -123,7 +126,9 @@ class Handing:
 
     def _wants(self, reading: Reading) -> bool:
         """Whether a cartridge should be handed more: before the storage system has run out of its files."""
-        if reading.finished or reading.over or self._asks.is_under_way(reading.medium):
+        if reading.finished or reading.over:
+            return False
+        if reading.asking and self._desk.now - reading.fed < _ANSWERED:
             return False
         return 2 * reading.left <= self._most and 2 * reading.ahead <= self._longest
 
@@ -196,8 +201,6 @@ class Handing:
                 lambda sizes: schedule.share(room, sizes, most, held),
             )
         )
-        if handed:
-            reading.fed = desk.now
         if finished:
             # Those that came behind its back are read on another pass, without another mount.
             reading.finished = not handed and reading.after == BEGINNING
@@ -212,13 +215,18 @@ class Handing:
             if not finished:
                 reading.after = (file.position, file.key)
         if handed:
-            self._asks.begin(reading.medium, self._ask(request, [file.key for file, _ in handed]))
+            reading.fed = desk.now
+            self._asks.begin(
+                f"{reading.medium} {request}", self._ask(reading, request, [file.key for file, _ in handed])
+            )
 
-    async def _ask(self, request: UUID, keys: list[int]) -> None:
+    async def _ask(self, reading: Reading, request: UUID, keys: list[int]) -> None:
         """Ask the storage system; where it does not answer, what it made of that is found out by polling."""
+        reading.asking += 1
         try:
             said = await self._recaller.recall(request, [from_key(key) for key in keys])
         finally:
+            reading.asking -= 1
             for key in keys:
                 if (active := self._desk.active.get(key)) is not None:
                     active.settled = True

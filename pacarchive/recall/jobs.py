@@ -47,9 +47,9 @@ def submit_all(turn: Turn, submissions: Iterable[Submission]) -> list[str]:
 def _submit(turn: Turn, submission: Submission) -> str:
     request, single = submission.request, None
     if submission.single is not None:
-        single = cut(f"{submission.single} {request.owner}")
-        if (known := turn.row("SELECT job FROM jobs WHERE single = ?", single)) is not None:
-            return str(known[0])
+        single = _single(submission.single, request.owner)
+        if (known := single_job(turn, submission.single, request.owner)) is not None:
+            return known
     job = uuid4().hex
     file_ids = list(dict.fromkeys(request.file_ids))  # one that is there twice would fail all jobs that are made now
     keys = [to_key(file_id) for file_id in file_ids]
@@ -74,6 +74,16 @@ def _submit(turn: Turn, submission: Submission) -> str:
     )
     _join(turn, number, keys, request.priority)
     return job
+
+
+def _single(file_id: int, owner: str) -> str:
+    return cut(f"{file_id} {owner}")
+
+
+def single_job(cursor: Cursor, file_id: int, owner: str) -> str | None:
+    """The job that an owner's wishes for one file are part of, as long as it has not ended."""
+    row = cursor.row("SELECT job FROM jobs WHERE single = ?", _single(file_id, owner))
+    return None if row is None else str(row[0])
 
 
 def _join(turn: Turn, number: int, keys: Sequence[int], priority: Priority) -> None:
@@ -408,12 +418,18 @@ def pins(cursor: Cursor, owner: str | None, after: tuple[int, str] | None, limit
 
 
 def last_failure(cursor: Cursor, file_id: int) -> str | None:
-    """Why the last wish for a file failed, if it did."""
+    """Why the last wish for a file failed, if it did; or the last try, if there is to be another."""
     row = cursor.row(
-        "SELECT state, reason FROM wishes WHERE file = ? ORDER BY job DESC LIMIT 1",
+        "SELECT w.state, w.reason, r.state, r.reason FROM wishes w LEFT JOIN recalls r ON r.file = w.file"
+        " WHERE w.file = ? ORDER BY w.job DESC LIMIT 1",
         to_key(file_id),
     )
-    return str(row[1]) if row is not None and row[0] == FileState.FAILED else None
+    if row is None:
+        return None
+    state, reason, recall, last = row
+    if state == FileState.FAILED:
+        return str(reason)
+    return str(last) or None if state < LIVE and recall == RecallState.RESTING else None
 
 
 def queue_ahead(cursor: Cursor) -> tuple[list[tuple[str, int, float]], str]:

@@ -23,9 +23,9 @@ AT_ONCE = 500
 _SIDE_BY_SIDE = 16
 """Files whose status is asked for at the same time."""
 
-_PATIENCE = 60.0
-"""Seconds after which a file is queued even though nobody can tell where it is: the storage system may know better when
-it is asked for it."""
+_PATIENCE = 10.0
+"""Seconds after which a file is queued although nobody can tell on which cartridge it is, as long as the archive has
+it: the storage system may know better when it is asked for it."""
 
 _NOWHERE = TapeLocation(medium="", position=0, size=0)
 _ON_DISK = frozenset({Locality.DISK, Locality.DISK_AND_TAPE, Locality.NONE})
@@ -119,14 +119,15 @@ class LookUp:
     async def _find(self, new: Sequence[New]) -> list[tuple[New, Found]]:
         desk = self._desk
         ids = {from_key(each.key): each for each in new}
-        try:
-            locations = await desk.recaller.locate(list(ids)) if desk.recaller is not None else {}
-            found = await find(desk.backend, locations, list(ids))
-        except errors.BackendUnavailable:
-            overdue = [each for each in new if each.since + _PATIENCE <= desk.now]
-            if desk.recaller is None or not overdue:
-                raise
-            return [(each, Found(None, _NOWHERE)) for each in overdue]
+        locations: Mapping[int, TapeLocation | None] = {}
+        if desk.recaller is not None:
+            try:
+                locations = await desk.recaller.locate(list(ids))
+            except errors.BackendUnavailable:
+                ids = {file_id: each for file_id, each in ids.items() if each.since + _PATIENCE <= desk.now}
+                if not ids:
+                    raise
+        found = await find(desk.backend, locations, list(ids))
         return [(ids[file_id], each) for file_id, each in found.items()]
 
 

@@ -72,6 +72,12 @@ def asked_for(cursor: Cursor, job: str, file_id: int, now: float) -> Asked:
     return Asked(job=job, retry_after=min(_LATEST, max(_SOONEST, math.ceil(seconds))))
 
 
+def asked_before(cursor: Cursor, file_id: int, owner: str, now: float) -> Asked | None:
+    """The answer to a wish for one file that the same owner has had before, and that has not ended."""
+    job = jobs.single_job(cursor, file_id, owner)
+    return None if job is None else asked_for(cursor, job, file_id, now)
+
+
 async def make_plan(
     backend: IArchiveBackend,
     recaller: IRecaller | None,

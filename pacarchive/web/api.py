@@ -283,6 +283,7 @@ class ArchiveApplication:
         status = await self.backend.status(file_id)
         if not (_is_offline(status) and IRecaller.providedBy(self.backend)):
             return _json(request, staged)
+        failure = await self.recall.reason(file_id)
         asked = await self.recall.want(file_id, self.owner_of(request))
         if self.compatibility is Compatibility.PACIFICA:
             # The predecessor's clients take 200 for an answer only, and look at HEAD afterwards.
@@ -298,15 +299,15 @@ class ArchiveApplication:
         request.set(b"Location", jobs.url_of(asked.job))
         request.set(b"Link", _monitor(asked))
         request.set(b"Retry-After", str(asked.retry_after))
-        return _json(
-            request,
-            {
-                "message": "File is being staged",
-                "file": str(file_id),
-                "job": jobs.url_of(asked.job),
-                "retry_after": asked.retry_after,
-            },
-        )
+        document: dict[str, Any] = {
+            "message": "File is being staged",
+            "file": str(file_id),
+            "job": jobs.url_of(asked.job),
+            "retry_after": asked.retry_after,
+        }
+        if failure:
+            document["reason"] = failure
+        return _json(request, document)
 
     async def _resident(self, file_id: int) -> bool:
         """

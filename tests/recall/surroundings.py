@@ -286,13 +286,14 @@ class Tapes(MemoryArchive):
 
     async def _call(self, name: str, effect: Callable[[], T]) -> T:
         self.calls[name] += 1
-        if self.delay:
-            await deferLater(self._time, self.delay / 2)
+        delay = self.delay
+        if delay:
+            await deferLater(self._time, delay / 2)
         if self.down:
             raise errors.BackendUnavailable(self.down)
         result = effect()
-        if self.delay:
-            await deferLater(self._time, self.delay / 2)
+        if delay:
+            await deferLater(self._time, delay / 2)
         if self.deaf:
             raise errors.BackendUnavailable(self.deaf)
         return result
@@ -367,10 +368,11 @@ class Tapes(MemoryArchive):
             agreed = set()
             for file_id in file_ids:
                 each = self.files.get(file_id)
-                if each is None or each.request is None or self.agrees:
+                if each is None or each.request != request:
                     agreed.add(file_id)
-                    if each is not None:
-                        each.request = None
+                elif self.agrees:
+                    agreed.add(file_id)
+                    each.request = None
                 else:
                     each.given_up = True
             return frozenset(agreed)

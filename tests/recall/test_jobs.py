@@ -799,9 +799,9 @@ class TestTroubles:
         self, around: Surroundings, engine: RecallEngine, write: int, trouble: str
     ) -> None:
         # Also when the dispatcher cannot know what has become of its change: it must not lose what it asked for.
+        around.time.trouble = ["", *[""] * write, trouble]
         job = submit(engine, 1, 2, 99)
-        around.time.trouble = [""] * write + [trouble]
-        for _ in range(60):
+        for _ in range(120):  # it may take a minute until it is sure that nobody else had asked
             around.spend(1)
             around.tapes.come()
         assert around.time.trouble == []
@@ -842,8 +842,7 @@ class TestTroubles:
         first = submit(engine, 1)
         around.spend(1)
         around.tapes.delay = 6
-        done(engine.cancel(first))
-        around.spend(2)  # it is asked to give it up, and takes its time
+        done(engine.cancel(first))  # it is asked to give it up, and takes its time
         around.tapes.delay = 0
         around.tapes.come()
         around.spend(1.5)
@@ -855,6 +854,36 @@ class TestTroubles:
         assert recalls(engine) == {1: RecallState.STARTED}
         assert state(engine, second) is STARTED
         assert around.tapes.files[1].reads == 2
+        assert around.tapes.twice == []
+        around.tapes.come()
+        around.spend(3)
+        assert state(engine, second) is COMPLETED
+
+    @pytest.mark.parametrize("waits", [True, False])
+    def test_a_verdict_that_comes_too_late(self, around: Surroundings, engine: RecallEngine, waits: bool) -> None:
+        # The file was removed and written again meanwhile; the new recall waits, or is under way.
+        submit(engine, 1)
+        around.tapes.delay = 6
+        around.spend(1)
+        around.tapes.files[1].sentence = RecallProgress(Said.FAILED, "the tape is torn")
+        around.spend(3.5)
+        around.tapes.delay = 0
+        if waits:
+            around.tapes.down = "So that it is not looked up."
+        del around.tapes.files[1]
+        engine.was_removed(1)
+        around.spend(1)
+        around.tapes.add(1)
+        second = submit(engine, 1)
+        assert recalls(engine) == {1: RecallState.NEW if waits else RecallState.STARTED}
+        around.spend(4)
+        assert not state(engine, second).ended, "that was said of the file that was removed"
+        around.tapes.down = ""
+        for _ in range(20):
+            around.spend(2)
+            around.tapes.come()
+        assert state(engine, second) is COMPLETED
+        assert around.tapes.files[1].reads == 1
 
 
 class TestLife:
