@@ -859,13 +859,17 @@ class TestTroubles:
         around.spend(3)
         assert state(engine, second) is COMPLETED
 
+    @pytest.mark.parametrize("said", [Said.FAILED, Said.UNKNOWN, Said.RESIDENT])
     @pytest.mark.parametrize("waits", [True, False])
-    def test_a_verdict_that_comes_too_late(self, around: Surroundings, engine: RecallEngine, waits: bool) -> None:
+    def test_a_verdict_that_comes_too_late(
+        self, around: Surroundings, engine: RecallEngine, waits: bool, said: Said
+    ) -> None:
         # The file was removed and written again meanwhile; the new recall waits, or is under way.
         submit(engine, 1)
         around.tapes.delay = 6
         around.spend(1)
-        around.tapes.files[1].sentence = RecallProgress(Said.FAILED, "the tape is torn")
+        around.tapes.files[1].on_disk = said is Said.RESIDENT
+        around.tapes.files[1].sentence = RecallProgress(said, "the tape is torn")
         around.spend(3.5)
         around.tapes.delay = 0
         if waits:
@@ -878,6 +882,8 @@ class TestTroubles:
         assert recalls(engine) == {1: RecallState.NEW if waits else RecallState.STARTED}
         around.spend(4)
         assert not state(engine, second).ended, "that was said of the file that was removed"
+        expected = (RecallState.NEW, RecallState.QUEUED) if waits else (RecallState.STARTED,)
+        assert recalls(engine)[1] in expected
         around.tapes.down = ""
         for _ in range(20):
             around.spend(2)

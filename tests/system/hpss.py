@@ -71,7 +71,7 @@ class Site:
 
         @param server: Further settings of C{[server]}.
         @param hpss: Of C{[hpss]}; also other ones than those for the login.
-        @param recall: Of C{[recall]}.
+        @param recall: Of C{[recall]}; what is quick in there is the default.
         @param more: As for L{Service}.
         """
         archive = self.archive
@@ -79,7 +79,7 @@ class Site:
         sections: dict[str, dict[str, object]] = {
             "server": {"move_roots": f"{PREFIX}\n {INCOMING}\n {SCRATCH}", **(server or {})},
             "hpss": login | dict(hpss or {}),
-            "recall": dict(recall or {}),
+            "recall": {"batch_delay": 0, "poll_interval": 0.2, **(recall or {})},
         }
         # What comes later on the command line counts, so the prefix is not that of the harness.
         service = self._serve(

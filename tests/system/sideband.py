@@ -148,6 +148,7 @@ class Site:
         *options: str,
         hsm: Mapping[str, object] | None = None,
         server: Mapping[str, object] | None = None,
+        recall: Mapping[str, object] | None = None,
         tcp: bool = False,
         waits: bool = True,
         environment: Mapping[str, str] | None = None,
@@ -158,6 +159,7 @@ class Site:
 
         @param hsm: Settings of C{[hsm_sideband]}, beside those for the database and the stage command.
         @param server: Of C{[server]}.
+        @param recall: Of C{[recall]}; what is quick in there is the default.
         @param tcp: Whether it uses the database's port instead of its socket.
         @param waits: Whether it waits when it reads files on tape; else it reads what is no longer there.
         @param more: As for L{Service}.
@@ -165,6 +167,7 @@ class Site:
         sections: dict[str, dict[str, object]] = {
             "server": {"move_roots": f"{self.prefix}\n {self.incoming}", **(server or {})},
             "hsm_sideband": {**self.settings(tcp=tcp), "remember": 0, **(hsm or {})},
+            "recall": {"batch_delay": 0, "poll_interval": 0.2, **(recall or {})},
         }
         path = os.pathsep.join(filter(None, [str(self._sam / "mount"), os.environ.get("PYTHONPATH", "")]))
         service = self._serve(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from system.harness import WANT_DIGEST, at_once, content, read_to_the_end, repr_digest, status_of
+from system.harness import WANT_DIGEST, at_once, content, read_to_the_end, repr_digest, status_of, until
 from system.hpss import DUAL, INCOMING, PREFIX, SCRATCH, TAPE_ONLY, path_of
 
 if TYPE_CHECKING:
@@ -315,7 +315,7 @@ def test_reading_from_tape(site: Site) -> None:
         assert answer.status == 503
         assert int(answer.fields["retry-after"]) > 0
         assert "on tape" in json.loads(answer.body)["message"]
-    assert len(site.archive.requests()) == 1
+    until(site.archive.requests, "it is asked for")
     for _ in range(3):
         assert service.ask("GET", 1).status == 503
         assert _media(service.ask("HEAD", 1))[:2] == ("tape", "TAPE")
@@ -338,12 +338,15 @@ def test_a_stage_that_fails(site: Site) -> None:
     site.archive.clock.freeze()
     (cartridge,) = site.archive.cartridges()
     assert service.ask("POST", 1).status == 202
+    until(site.archive.requests, "it is asked for")
     site.archive.lose_cartridge(cartridge.name)
     site.archive.clock.advance(3600)
     assert site.archive.requests(unfinished=True) == []
     assert service.ask("GET", 1).status == 503
+    until(lambda: "lost it" in json.loads(service.ask("GET", 1).body)["message"], "it is noticed")
     site.archive.restore_cartridge(cartridge.name)
     assert service.ask("GET", 1).status == 503
+    until(lambda: len(site.archive.requests()) > 1, "it is asked for again")
     site.wait_until_staged(1)
     assert service.ask("GET", 1).body == b"data"
 
@@ -356,6 +359,7 @@ def test_as_cartd_does(site: Site) -> None:
     site.archive.clock.freeze()
     answer = service.ask("POST", 1)
     assert (answer.status, json.loads(answer.body)["message"]) == (200, "File was staged")
+    until(site.archive.requests, "it is asked for")
     media = []
     for _ in range(100):
         media.append(_media(service.ask("HEAD", 1))[0])

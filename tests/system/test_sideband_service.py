@@ -288,12 +288,16 @@ def test_a_file_that_goes_to_tape_again(sam: Site) -> None:
     assert service.ask("PUT", 300, b"data").status == 201
     sam.to_tape(300)
     for number, read in enumerate([True, False, True], 1):
-        assert service.ask("POST", 300).status == 202
+        answer = service.ask("POST", 300)
+        assert answer.status == 202
+        job = json.loads(answer.body)["job"]
         until(lambda: len(sam.runs) == number, "the command is run")  # noqa: B023
         if read:
             until(lambda: service.ask("GET", 300).status == 200, "it is back")
         else:
             until(lambda: _locality(service, 300) != "TAPE", "it is back")
+        # Whoever asks before that is part of the recall that there was.
+        until(lambda: json.loads(service.ask("GET", job).body)["state"] == "ended", "its recall has ended")  # noqa: B023
         sam.release(300)
 
 
@@ -305,10 +309,10 @@ def test_a_stage_command_that_fails(sam: Site) -> None:
     sam.to_tape(300)
     sam.set_stage(trouble=3)
     assert service.ask("POST", 300).status == 202
-    until(lambda: service.ask("POST", 300).status == 503, "it has failed")
-    for method in ("POST", "GET"):
+    until(lambda: "reason" in json.loads(service.ask("POST", 300).body), "it has failed")
+    for method, status, member in (("POST", 202, "reason"), ("GET", 503, "message")):
         answer = service.ask(method, 300)
-        assert (answer.status, "The stage command ended with 3." in json.loads(answer.body)["message"]) == (503, True)
+        assert (answer.status, "The stage command ended with 3." in json.loads(answer.body)[member]) == (status, True)
     assert len(sam.runs) == 1
     assert media(service.ask("HEAD", 300))[1] == "TAPE"
     assert service.ask("GET", 301).body == b"data"
