@@ -9,6 +9,7 @@ import attrs
 
 from pacarchive.interfaces import IArchiveBackend, IRecaller
 from pacarchive.recall.forecast import Rates
+from pacarchive.recall.promises import Promises
 from pacarchive.recall.schedule import Demand, FairQueue, Flow, Turn
 from pacarchive.recall.store import Cursor, OutcomeUnknown, Store
 from pacarchive.recall.store import Turn as WriteTurn
@@ -58,6 +59,7 @@ class Active:
     @ivar unknown_since: Since when the storage system has said that it does not know of it.
     @ivar grace: Seconds for which that is not taken for the truth.
     @ivar settled: The storage system was asked, and has answered.
+    @ivar flow: Whose it is; C{None} where another dispatcher knew.
     """
 
     handed: Handed
@@ -65,6 +67,7 @@ class Active:
     heard: float
     unknown_since: float | None = None
     settled: bool = True
+    flow: Flow | None = None
 
 
 @attrs.define
@@ -92,6 +95,7 @@ class Desk:
     demands: dict[tuple[str, Flow], Demand] = attrs.field(factory=dict)
     queue: FairQueue = attrs.field(factory=FairQueue)
     rates: Rates = attrs.field(factory=Rates)
+    promises: Promises = attrs.field(factory=Promises)
 
     @property
     def now(self) -> float:

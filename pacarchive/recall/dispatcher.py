@@ -139,6 +139,7 @@ class Dispatcher:
         kept = json.loads(learned) if learned else {}
         desk.rates.load(kept.get("rates", {}))
         desk.queue.load(kept.get("queue", {}))
+        desk.promises.load(kept.get("promises", {}))
         if handed or demands:
             _log.info(
                 "recalls: taken over with {handed} under way, {waiting} waiting",

@@ -26,7 +26,7 @@ from pacarchive.recall import jobs, work
 from pacarchive.recall.dispatcher import Dispatcher
 from pacarchive.recall.jobs import Submission
 from pacarchive.recall.lease import HEARTBEAT, Lease
-from pacarchive.recall.planning import asked_before, asked_for, job_estimate, make_plan, rates_of
+from pacarchive.recall.planning import Learned, asked_before, asked_for, job_estimate, make_plan
 from pacarchive.recall.releasing import release_all
 from pacarchive.recall.schema import from_key, to_key
 from pacarchive.recall.store import Cursor, MakePool, Store, StoreSettings, StoreUnavailable, Turn
@@ -346,7 +346,9 @@ class RecallEngine(Service):
             estimate = None
             if summary.left:
                 waiting = jobs.waiting(cursor, number)
-                estimate = job_estimate(waiting, rates_of(learned), obstacle, self._settings.drives, now)
+                estimate = job_estimate(
+                    summary, waiting, Learned.from_text(learned), obstacle, self._settings.drives, now
+                )
             elapsed = 0.0 if summary.started is None else (summary.ended or now) - summary.started
             return JobStatus(
                 summary=summary,

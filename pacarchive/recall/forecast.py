@@ -8,8 +8,11 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import attrs
+
+Flow = TypeVar("Flow")
 
 _MOUNT = 90.0
 _FILE = 8.0
@@ -210,6 +213,26 @@ def forecast(queue: Sequence[Load], running: Sequence[Load], drives: int, rates:
 def _span(load: Load, begin: float, rates: Rates) -> Span:
     ready = begin if load.mounted else begin + rates.mount_seconds
     return Span(begin=begin, ready=ready, end=ready + rates.reading_time(load.files, load.size))
+
+
+def shared_ends(work: Mapping[Flow, float], weights: Mapping[Flow, float], drives: int) -> dict[Flow, float]:
+    """
+    When each of those who share the drives fairly has all that is his: whoever wants less is done before, and leaves
+    the drives to the others.
+
+    @param work: Drive-seconds by flow.
+    @param weights: How large their shares are beside each other.
+    @return: Seconds from now.
+    """
+    ends: dict[Flow, float] = {}
+    now = served = 0.0
+    left = sum(weights[flow] for flow in work)
+    for flow in sorted(work, key=lambda flow: work[flow] / weights[flow]):
+        each = work[flow] / weights[flow]
+        now += (each - served) * left / max(1, drives)
+        ends[flow], served = now, each
+        left -= weights[flow]
+    return ends
 
 
 def position_share(position: int, lowest: int, highest: int) -> float:

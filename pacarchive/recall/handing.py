@@ -209,7 +209,7 @@ class Handing:
             desk.served(reading.medium, flow, file.size)
             desk.queue.charge(flow, desk.rates.cost(file.size))
             desk.end(file.key)  # its recall may have ended unnoticed: the file was removed, and written again
-            desk.active[file.key] = Active(file, GRACE, desk.now, settled=False)
+            desk.active[file.key] = Active(file, GRACE, desk.now, settled=False, flow=flow)
             reading.left += 1
             reading.left_size += file.size
             if not finished:

@@ -432,6 +432,14 @@ def last_failure(cursor: Cursor, file_id: int) -> str | None:
     return str(last) or None if state < LIVE and recall == RecallState.RESTING else None
 
 
+def new_jobs(cursor: Cursor, after: int, limit: int) -> list[int]:
+    """Numbers of jobs that have not ended, the oldest first."""
+    rows = cursor.rows(
+        "SELECT number FROM jobs WHERE number > ? AND ended IS NULL ORDER BY number LIMIT ?", after, limit
+    )
+    return [row[0] for row in rows]
+
+
 def queue_ahead(cursor: Cursor) -> tuple[list[tuple[str, int, float]], str]:
     """The cartridges that are waited for, with how many files and until when; and what was learned of the drives."""
     rows = [(medium, files, ends) for medium, files, ends in cursor.rows("SELECT medium, files, ends FROM media")]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
+
+import attrs
 
 from pacarchive.interfaces import IArchiveBackend, IRecaller
 from pacarchive.model import TapeLocation
@@ -13,8 +15,9 @@ from pacarchive.recall import jobs
 from pacarchive.recall.forecast import Load, Rates, basis, forecast, position_share
 from pacarchive.recall.jobs import Waiting
 from pacarchive.recall.lookup import find
+from pacarchive.recall.promises import Promises
 from pacarchive.recall.store import Cursor
-from pacarchive.recall.words import Asked, Estimate, Plan
+from pacarchive.recall.words import Asked, Estimate, JobSummary, Plan
 
 T = TypeVar("T")
 Look = Callable[[Callable[[Cursor], T]], Awaitable[T]]
@@ -25,16 +28,42 @@ _SOONEST, _LATEST = 1, 3600
 _UNKNOWN = 60.0
 """What a file takes of which nothing is known yet, in seconds."""
 
+_SLIGHT = 0.1
+"""What is stretched by less than about a tenth needs no words."""
+
 _TOGETHER = 500
 """Files that are looked up together."""
 
 
-def rates_of(learned: str) -> Rates:
-    """The rates among what the dispatcher has learned."""
-    rates = Rates()
-    if learned and isinstance(kept := json.loads(learned), dict) and isinstance(kept.get("rates"), dict):
-        rates.load(kept["rates"])
-    return rates
+@attrs.frozen
+class Learned:
+    """
+    What the dispatcher has learned.
+
+    @ivar stretch: How many times as long jobs take as is forecast.
+    @ivar ends: When those who share the drives fairly have all that they wait for, by owner and priority.
+    """
+
+    rates: Rates
+    stretch: float
+    ends: Mapping[tuple[str, int], float]
+
+    @classmethod
+    def from_text(cls, text: str) -> Learned:
+        """What is in the store; nothing where that makes no sense."""
+        rates, promises, ends = Rates(), Promises(), []
+        if text and isinstance(kept := json.loads(text), dict):
+            rates.load(kept.get("rates", {}))
+            promises.load(kept.get("promises", {}))
+            ends = kept.get("ends", [])
+        return cls(rates, promises.stretch, {(owner, priority): end for owner, priority, end in ends})
+
+    def basis(self, files: int, media: int, drives: int) -> str:
+        """For a person: what an estimate was worked out from."""
+        words = basis(files, media, drives, self.rates)
+        if abs(math.log(self.stretch)) < _SLIGHT:
+            return words
+        return f"{words}; times {self.stretch:.1f}, as jobs have lately taken so much of what was forecast"
 
 
 def _when(waiting: Waiting, now: float) -> float | None:
@@ -45,7 +74,20 @@ def _when(waiting: Waiting, now: float) -> float | None:
     return max(0.0, waiting.begins + part * (waiting.ends - waiting.begins) - now)
 
 
-def job_estimate(waiting: Sequence[Waiting], rates: Rates, obstacle: str, drives: int, now: float) -> Estimate | None:
+def time_left(waiting: Sequence[Waiting], now: float) -> float | None:
+    """
+    Seconds until the last file of a job has come, by the forecast alone.
+
+    @return: C{None} where nobody can tell: not all of it was looked up, or forecast.
+    """
+    times = [_when(each, now) for each in waiting]
+    known = [time for time in times if time is not None]
+    return max(known, default=0.0) if len(known) == len(times) else None
+
+
+def job_estimate(
+    job: JobSummary, waiting: Sequence[Waiting], learned: Learned, obstacle: str, drives: int, now: float
+) -> Estimate | None:
     """
     When the last file of a job will be there.
 
@@ -53,12 +95,14 @@ def job_estimate(waiting: Sequence[Waiting], rates: Rates, obstacle: str, drives
     """
     if obstacle or not waiting:
         return None
-    times = [_when(each, now) for each in waiting]
-    known = [time for time in times if time is not None]
-    if len(known) < len(times):
+    seconds = time_left(waiting, now)
+    if seconds is None:
         return None
+    # A cartridge is not read to its end for all who wait for it, where others had less than they.
+    if (end := learned.ends.get((job.owner, job.priority))) is not None:
+        seconds = min(seconds, max(0.0, end - now))
     files = sum(each.files for each in waiting)
-    return Estimate(seconds=max(known), basis=basis(files, len(waiting), drives, rates))
+    return Estimate(seconds=seconds * learned.stretch, basis=learned.basis(files, len(waiting), drives))
 
 
 def asked_for(cursor: Cursor, job: str, file_id: int, now: float) -> Asked:
@@ -69,6 +113,8 @@ def asked_for(cursor: Cursor, job: str, file_id: int, now: float) -> Asked:
     seconds = _when(waiting, now)
     if seconds is None:
         seconds = _UNKNOWN
+    else:
+        seconds *= Learned.from_text(jobs.circumstances(cursor)[2]).stretch
     return Asked(job=job, retry_after=min(_LATEST, max(_SOONEST, math.ceil(seconds))))
 
 
@@ -115,8 +161,9 @@ async def make_plan(
             size=0,
             estimate=Estimate(seconds=0, basis="nothing has to be recalled"),
         )
-    ahead, learned = await look(jobs.queue_ahead)
-    rates = rates_of(learned)
+    ahead, text = await look(jobs.queue_ahead)
+    learned = Learned.from_text(text)
+    rates = learned.rates
     loads: dict[str, tuple[int, int]] = {}
     for place in places:
         files, size = loads.get(place.medium, (0, 0))
@@ -140,5 +187,5 @@ async def make_plan(
         recalls=len(places),
         media=len(loads),
         size=sum(place.size for place in places),
-        estimate=Estimate(seconds=seconds, basis=basis(len(places), len(loads), drives, rates)),
+        estimate=Estimate(seconds=seconds * learned.stretch, basis=learned.basis(len(places), len(loads), drives)),
     )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import heapq
 import json
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 
-from pacarchive.recall import schedule, work
+from pacarchive.recall import jobs, schedule, work
 from pacarchive.recall.desk import Desk
-from pacarchive.recall.forecast import Load, forecast
+from pacarchive.recall.forecast import Load, forecast, shared_ends
 from pacarchive.recall.lookup import find
+from pacarchive.recall.planning import time_left
+from pacarchive.recall.schedule import Flow, weight
 from pacarchive.recall.schema import from_key, to_key
-from pacarchive.recall.store import Turn
+from pacarchive.recall.store import Cursor, Turn
 from pacarchive.recall.work import Outlook
 
 PUBLISH = 5.0
@@ -21,6 +25,12 @@ RECHECK = 10.0
 
 _RECHECKED = 200
 """Files of one such look."""
+
+_PROMISES = 50
+"""Jobs that are forecast at a time, to learn from it."""
+
+_MOST_FLOWS = 1000
+"""Flows whose end is told; the others are not told apart."""
 
 _MOST_MEDIA = 5000
 """Cartridges that a forecast names."""
@@ -42,6 +52,7 @@ class Upkeep:
         self._release = release
         self._obstacle = obstacle
         self._rechecked = -(1 << 63)
+        self._promised = 0
         self._published: tuple[Sequence[Outlook], str, str] | None = None
 
     async def by_the_clock(self) -> bool:
@@ -85,15 +96,64 @@ class Upkeep:
 
     async def publish(self) -> bool:
         """Let those who ask know what is to be expected."""
-        outlooks = self._outlooks()
+        outlooks, now = self._outlooks(), self._desk.now
         obstacle = self._obstacle()
-        learned = json.dumps({"rates": self._desk.rates.dump(), "queue": self._desk.queue.dump()})
+        await self._hold_to_promises()
+        learned = json.dumps(
+            {
+                "rates": self._desk.rates.dump(),
+                "queue": self._desk.queue.dump(),
+                "promises": self._desk.promises.dump(),
+                "ends": [[*flow, round(now + end)] for flow, end in self._shared_ends().items()],
+            }
+        )
         published = (outlooks, obstacle, learned)
         if published != self._published:
             complete = await self._desk.read(lambda cursor: work.with_extents(cursor, outlooks))
             await self._desk.write(lambda turn: work.publish(turn, complete, obstacle, learned))
             self._published = published
+        await self._promise()
         return False
+
+    async def _hold_to_promises(self) -> None:
+        """Learn from the jobs that have ended how good the forecasts were."""
+        promises = self._desk.promises
+        for job, ended in (await self._desk.read(lambda cursor: work.outcomes(cursor, promises.open))).items():
+            if ended is None:
+                promises.forget(job)
+            else:
+                promises.keep(job, ended)
+
+    async def _promise(self) -> None:
+        """Note what is forecast for new jobs."""
+        desk, now = self._desk, self._desk.now
+
+        def look(cursor: Cursor) -> list[tuple[int, float | None]]:
+            numbers = jobs.new_jobs(cursor, self._promised, _PROMISES)
+            return [(number, time_left(jobs.waiting(cursor, number), now)) for number in numbers]
+
+        for number, seconds in await desk.read(look):
+            if seconds is None:
+                break  # it was not looked up yet; next time
+            self._promised = number
+            desk.promises.make(number, now, seconds)
+
+    def _shared_ends(self) -> dict[Flow, float]:
+        """When each flow has all that it waits for, in seconds."""
+        desk = self._desk
+        rates = desk.rates
+        crowd = Counter(medium for medium, _ in desk.demands)
+        work: dict[Flow, float] = defaultdict(float)
+        for (medium, flow), demand in desk.demands.items():
+            mount = 0.0 if medium in desk.readings else rates.mount_seconds / crowd[medium]
+            work[flow] += mount + rates.reading_time(demand.files, demand.size)
+        for active in desk.active.values():
+            if active.flow is not None:
+                work[active.flow] += rates.cost(active.handed.size)
+        largest = heapq.nlargest(_MOST_FLOWS, work, key=work.__getitem__)
+        return shared_ends(
+            {flow: work[flow] for flow in largest}, {flow: weight(flow) for flow in largest}, desk.settings.drives
+        )
 
     def _outlooks(self) -> list[Outlook]:
         desk, now = self._desk, self._desk.now

@@ -6,6 +6,7 @@ the dispatcher.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import attrs
@@ -94,12 +95,16 @@ def with_extents(cursor: Cursor, outlooks: Iterable[Outlook]) -> list[Outlook]:
     """Complete outlooks with the lowest and the highest position that waits, or is being read."""
     extents = []
     for outlook in outlooks:
-        row = cursor.row(
-            "SELECT MIN(position), MAX(position) FROM recalls WHERE state IN (?, ?) AND medium = ?",
-            *(RecallState.QUEUED, RecallState.STARTED, outlook.medium),
-        )
-        lowest, highest = row if row is not None and row[0] is not None else (0, 0)
-        extents.append(attrs.evolve(outlook, lowest=lowest, highest=highest))
+        found: list[int] = []
+        for state in (RecallState.QUEUED, RecallState.STARTED):
+            for end in ("MIN", "MAX"):  # each by itself is the end of an index
+                row = cursor.row(
+                    f"SELECT {end}(position) FROM recalls WHERE state = ? AND medium = ?",  # noqa: S608
+                    *(state, outlook.medium),
+                )
+                if row is not None and row[0] is not None:
+                    found.append(row[0])
+        extents.append(attrs.evolve(outlook, lowest=min(found, default=0), highest=max(found, default=0)))
     return extents
 
 
@@ -122,12 +127,17 @@ def hand(
     @return: The files, each with its flow; and whether there was none left beyond those that were looked at.
     """
     position, key = after
-    theirs = " OR ".join(["(owner = ? AND priority = ?)"] * len(flows))
+    owners: defaultdict[int, list[str]] = defaultdict(list)
+    for owner, priority in flows:
+        owners[priority].append(owner)
+    # By priority, as SQLite takes no more than 1000 conditions, and there may be more owners.
+    theirs = " OR ".join(f"(priority = ? AND owner IN ({', '.join('?' * len(some))}))" for some in owners.values())
+    parameters = [each for priority, some in owners.items() for each in (priority, *some)]
     rows = turn.rows(
         "SELECT file, position, COALESCE(size, 0), attempts, owner, priority FROM recalls WHERE state = ?"  # noqa: S608
         " AND medium = ? AND (position > ? OR (position = ? AND file > ?))"
         f" AND ({theirs}) ORDER BY position, file LIMIT ?",
-        *(RecallState.QUEUED, medium, position, position, key, *(part for flow in flows for part in flow), most),
+        *(RecallState.QUEUED, medium, position, position, key, *parameters, most),
     )
     whole = len(rows) < most
     taken = rows[: admit([row[2] for row in rows])]
@@ -343,6 +353,16 @@ class Outlook:
     ends: float
     lowest: int = 0
     highest: int = 0
+
+
+def outcomes(cursor: Cursor, numbers: Iterable[int]) -> dict[int, float | None]:
+    """Which of some jobs have ended, and when; C{None}: not with all of their files there, or it was forgotten."""
+    numbers = list(numbers)
+    rows = {row[0]: row[1] for row in cursor.among("SELECT number, ended FROM jobs WHERE number IN (*)", numbers)}
+    ended = [number for number in numbers if number not in rows or rows[number] is not None]
+    query = "SELECT DISTINCT job FROM wishes WHERE state <> ? AND job IN (*)"
+    otherwise = {row[0] for row in cursor.among(query, ended, FileState.COMPLETED)}
+    return {number: None if number in otherwise else rows.get(number) for number in ended}
 
 
 def publish(turn: Turn, outlooks: Iterable[Outlook], obstacle: str, learned: str) -> None:

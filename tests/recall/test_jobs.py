@@ -11,7 +11,7 @@ from pacarchive import errors
 from pacarchive.model import RecallProgress
 from pacarchive.model import RecallState as Said
 from pacarchive.recall.engine import RecallEngine
-from pacarchive.recall.jobs import circumstances
+from pacarchive.recall.jobs import Submission, circumstances, submit_all
 from pacarchive.recall.lease import SILENCE
 from pacarchive.recall.tables import RecallState
 from pacarchive.recall.words import FileState, JobFile, JobRequest, Priority
@@ -164,6 +164,26 @@ class TestSubmitting:
         around.spend(1)
         assert state(engine, job) is COMPLETED
         assert pinned(engine) == []
+
+    def test_more_owners_than_a_statement_may_have_conditions(self, around: Surroundings, engine: RecallEngine) -> None:
+        # Who asks by GET is known by an address: all nodes of a cluster may want files of one cartridge.
+        many = range(1000, 2100)
+        around.tapes.add(*many)
+        around.tapes.add(20, medium="V0")
+        submit(engine, 20)  # the only drive is busy until all of them wait
+        around.spend(1)
+        submissions = [
+            Submission(request=JobRequest(owner=f"node{each}", file_ids=[each]), pin=0, deadline=1000) for each in many
+        ]
+        done(engine._store.write(lambda turn: submit_all(turn, submissions)))
+        around.spend(5)
+        around.tapes.prompt = True
+        around.tapes.come()
+        with logged() as log:
+            around.spend(60)
+        assert log == []
+        assert recalls(engine) == {}
+        assert [around.tapes.files[each].reads for each in many] == [1] * 1100
 
 
 class TestPriority:

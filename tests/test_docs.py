@@ -1,0 +1,111 @@
+"""What holds for every page of the manual and for the README: what they show is run, and their links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from system.pages import MANUAL, README, ROOT, RUN, SHELLS, blocks, commands, shell_blocks
+
+PAGES = [README, *sorted(MANUAL.glob("*.md"))]
+LANGUAGES = {*SHELLS, "ini", "json", "nginx", "python", "sql", "text", "{toctree}"}
+
+_FENCED = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
+
+
+def unfenced(page: Path) -> str:
+    """The page without what stands between fences."""
+    return _FENCED.sub("", page.read_text())
+
+
+def anchors(page: Path) -> set[str]:
+    """The names by which its headings can be linked to."""
+    return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in _HEADING.findall(unfenced(page))}
+
+
+@pytest.fixture(params=PAGES, ids=lambda page: page.name)
+def page(request: pytest.FixtureRequest) -> Path:
+    found: Path = request.param
+    return found
+
+
+def test_commands_are_run_or_excused(page: Path) -> None:
+    """A block of commands is among those that tests/system runs, or says why it is not."""
+    run = RUN.get(page.name, [])
+    for block in shell_blocks(page):
+        assert run is None or block.heading in run, (
+            f"{block.name} shows commands that no test runs: add the page to RUN in tests/system/pages.py and a test "
+            "that runs it, or put <!-- not run: REASON --> before the block"
+        )
+        assert list(commands(block)), f"{block.name} is empty"
+
+
+def test_blocks_have_languages(page: Path) -> None:
+    """So that no commands hide in a block without one."""
+    for block in blocks(page):
+        assert block.language in LANGUAGES, f"{block.name}: {block.language!r}"
+
+
+def test_excuses_are_for_blocks(page: Path) -> None:
+    """None is left over from a block that is gone."""
+    excused = [block for block in blocks(page) if block.reason is not None]
+    assert page.read_text().count("<!-- not run:") == len(excused)
+    assert all(block.language in SHELLS for block in excused)
+
+
+def test_pages_that_are_run_exist() -> None:
+    """And have the chapters."""
+    for name, headings in RUN.items():
+        (page,) = [each for each in PAGES if each.name == name]
+        found = {block.heading for block in shell_blocks(page)}
+        assert found
+        assert set(headings or ()) <= found
+
+
+def test_links_lead_somewhere(page: Path) -> None:
+    """Links within the project: to files that are there, and headings that they have."""
+    for link in _LINK.findall(unfenced(page)):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.is_relative_to(ROOT), link
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_the_readme_names_every_page() -> None:
+    """But for the index itself."""
+    linked = set(_LINK.findall(unfenced(README)))
+    missing = [page.name for page in MANUAL.glob("*.md") if f"docs/{page.name}" not in linked]
+    assert missing == ["index.md"], "the README links to every page but the index"
+
+
+# How pages are read
+
+
+def test_reading_a_page(tmp_path: Path) -> None:
+    """Commands, answers, quotes that stay open, excuses and chapters."""
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# One\n\n"
+        "```console\n$ one 'a\nb' \\\n  c\nanswer\n\nmore\n$ two # it's\n```\n\n"
+        "* item\n\n  ```sh\n  # a comment\n\n  three\n  ```\n\n"
+        "## Two\n\n<!-- not run: a reason -->\n```sh\nfour\n```\n\n```sh\nfive\n```\n"
+        "```text\n# no heading\n```\n"
+    )
+    shown = [
+        (block.line, block.heading, block.reason, [(each.text, each.answer) for each in commands(block)])
+        for block in blocks(page)
+        if block.language in SHELLS
+    ]
+    assert shown == [
+        (3, "One", None, [("one 'a\nb' \\\n  c", "answer\n\nmore"), ("two # it's", "")]),
+        (15, "One", None, [("three", None)]),
+        (24, "Two", "a reason", [("four", None)]),
+        (28, "Two", None, [("five", None)]),
+    ]
+    assert [block.line for block in shell_blocks(page, "Two")] == [28]
