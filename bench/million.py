@@ -249,8 +249,7 @@ def measure(folder: Path, jobs: int, files: int, linger: float) -> Outcome:
                 told = json.loads(line)
                 acknowledged[told["job"]] = told["number"]
     finally:
-        first.kill()
-        first.wait()
+        _end(first)
     outcome.files = len(acknowledged) * files
     outcome.damage = inspect(store, acknowledged, files)
     begun = time.time()
@@ -260,8 +259,7 @@ def measure(folder: Path, jobs: int, files: int, linger: float) -> Outcome:
         outcome.answered = json.loads(second.stdout.readline())["answered"] - begun
         outcome.dispatching = json.loads(second.stdout.readline())["dispatching"] - begun
     finally:
-        second.kill()
-        second.wait()
+        _end(second)
     return outcome
 
 
@@ -274,6 +272,13 @@ def _start(store: Path, log: Path, *arguments: str) -> subprocess.Popen[str]:
             text=True,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         )
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
 
 
 def inspect(store: Path, acknowledged: Mapping[str, int], files: int) -> list[str]:

@@ -154,7 +154,7 @@ def stream(share: float, seed: int) -> Iterator[Figure]:
     files = greedy | others
     jobs = [Arrival("a", 0, list(greedy)), *jobs]
     library = Library(files, drives=DRIVES)
-    with Simulation(lambda reactor: SimulatedTapes(reactor, library), drives=DRIVES, outstanding=50) as simulation:
+    with Simulation(lambda reactor: SimulatedTapes(reactor, library), drives=DRIVES) as simulation:
 
         async def run(job: Arrival) -> float:
             return took((await ended(simulation, await submit(simulation, job))).summary)
@@ -202,8 +202,7 @@ def faults(share: float, seed: int) -> Iterator[Figure]:
                 await simulation.reactor.sleep(max(0.0, part * 12_000 * share - simulation.elapsed))
                 tapes[0].lose_state()
 
-        losing = lose()
-        statuses = simulation.do(_both(all_of(run(*each) for each in enumerate(jobs)), losing))
+        statuses = simulation.do(_both(all_of(run(*each) for each in enumerate(jobs)), lose()))
         left = simulation.do(simulation.engine.pins(limit=1))
     yield Figure("jobs", len(jobs))
     yield Figure(
@@ -213,7 +212,25 @@ def faults(share: float, seed: int) -> Iterator[Figure]:
     yield Figure("files given up", sum(each.counts[FileState.CANCELLED] for each in statuses))
     yield Figure("requests, of files", tapes[0].requested / len(files))
     yield Figure("longest until a cancelled job has ended, s", max(confirmed, default=0.0), at_most=5)
+    yield Figure("the same where all its requests were lost on the way, s", _cancel_what_was_lost(seed), at_most=5)
     assert left, "they are pinned for a day"
+
+
+def _cancel_what_was_lost(seed: int) -> float:
+    """Give a job up that the storage system does not know of.  @return: Seconds until it has ended."""
+    library = Library(make_files(200, MEDIA, seed=seed), drives=DRIVES, drop=1.0)
+    with Simulation(lambda reactor: SimulatedTapes(reactor, library), drives=DRIVES) as simulation:
+
+        async def run() -> float:
+            name = await submit(simulation, Arrival("a", 0, list(library.files)))
+            while not (await simulation.engine.status(name)).counts[FileState.STARTED]:
+                await simulation.reactor.sleep(0.1)
+            asked = simulation.elapsed
+            await simulation.engine.cancel(name)
+            await ended(simulation, name, 0.1)
+            return simulation.elapsed - asked
+
+        return simulation.do(run())
 
 
 async def _until_started(simulation: Simulation, name: str) -> None:
@@ -289,12 +306,13 @@ def estimate(share: float, seed: int) -> Iterator[Figure]:
         ("busy", 2400.0, 30_000.0, 25),
         ("more than the drives can do", 1500.0, 20_000.0, None),
     ):
-        yield from _estimates(
+        yield from estimates(
             name, arrivals(random.Random(seed), "abcdef", range(5, 151), gap, until * share, 1), seed, bar
         )
 
 
-def _estimates(name: str, jobs: Sequence[Arrival], seed: int, bar: float | None) -> Iterator[Figure]:
+def estimates(name: str, jobs: Sequence[Arrival], seed: int, bar: float | None) -> Iterator[Figure]:
+    """How good the estimates of some jobs are; of all but the first third, where they do not come at once."""
     files = make_files(sum(len(job.file_ids) for job in jobs), MEDIA, seed=seed)
     library = Library(files, drives=DRIVES, jitter=0.1, seed=seed)
     with Simulation(lambda reactor: SimulatedTapes(reactor, library), drives=DRIVES) as simulation:
