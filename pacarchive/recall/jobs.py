@@ -400,7 +400,7 @@ def pins(cursor: Cursor, owner: str | None, after: tuple[int, str] | None, limit
     conditions, arguments = ["1 = 1"], []
     if after is not None:
         row = cursor.row("SELECT number FROM jobs WHERE job = ?", after[1])
-        key, number = to_key(after[0]), row[0] if row else _LAST
+        key, number = to_key(after[0]), row[0] if row else 0
         conditions.append("(p.file > ? OR (p.file = ? AND p.job > ?))")
         arguments += [key, key, number]
     if owner is not None:

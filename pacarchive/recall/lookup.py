@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import attrs
+from twisted.logger import Logger
 
 from pacarchive import errors
 from pacarchive.interfaces import IArchiveBackend
@@ -27,6 +28,10 @@ _PATIENCE = 10.0
 """Seconds after which a file is queued although nobody can tell on which cartridge it is, as long as the archive has
 it: the storage system may know better when it is asked for it."""
 
+ABSENT = "No file has this id."
+
+_log = Logger()
+
 _NOWHERE = TapeLocation(medium="", position=0, size=0)
 _ON_DISK = frozenset({Locality.DISK, Locality.DISK_AND_TAPE, Locality.NONE})
 
@@ -36,12 +41,14 @@ class Found:
     """
     What was found out about a file.
 
-    @ivar status: What the archive says of it; C{None}: there is no such file.
+    @ivar status: What the archive says of it; C{None}: there is no such file, or nothing can be said of it.
     @ivar location: Where it has to be recalled from, if it has to.
+    @ivar words: Why it cannot be recalled; empty where it can, or need not.
     """
 
     status: FileStatus | None
     location: TapeLocation | None
+    words: str = ""
 
     @property
     def on_disk(self) -> bool:
@@ -70,10 +77,17 @@ async def _status(backend: IArchiveBackend, file_id: int) -> Found:
     try:
         status = await backend.status(file_id)
     except errors.NotFound:
-        return Found(None, None)
+        return Found(None, None, ABSENT)
+    except errors.Unavailable:
+        raise
+    except Exception as error:  # noqa: BLE001  (of all others something can be said)
+        if not isinstance(error, errors.ArchiveError):
+            _log.failure("recalls: file {file_id}: unexpected", file_id=file_id)
+        words = str(error) if isinstance(error, errors.ArchiveError) else "Its state cannot be read."
+        return Found(None, None, words)
     if status.locality in (Locality.TAPE, Locality.UNAVAILABLE):
         return Found(status, attrs.evolve(_NOWHERE, size=status.size))
-    return Found(status, None)
+    return Found(status, None, "" if status.locality in _ON_DISK else "The bytes of the file are lost.")
 
 
 class LookUp:
@@ -101,12 +115,10 @@ class LookUp:
             if found.location is not None:
                 location = found.location
                 located.append(Located(each.key, location.medium, location.position, location.size))
-            elif found.status is None:
-                failed[each.key] = "No file has this id."
-            elif found.on_disk:
-                on_disk[each.key] = found.status.size
+            elif found.status is None or found.words:
+                failed[each.key] = found.words
             else:
-                failed[each.key] = "The bytes of the file are lost."
+                on_disk[each.key] = found.status.size
         await desk.write(lambda turn: _note(turn, located, on_disk, failed))
         flows = {each.key: ((each.owner, each.priority), each.since) for each in new}
         for place in located:

@@ -96,6 +96,8 @@ class Progress:
         self._cancels.check()
         unwanted = await desk.read(work.cancelling)
         settled = [key for key in unwanted if (active := desk.active.get(key)) is not None and active.settled]
+        for key in settled:
+            desk.active[key].grace = 0.0  # there is nothing to give up of what it does not know of: the next poll tells
         for request, keys in self._by_request(settled).items():
             if not self._cancels.is_under_way(request):
                 self._cancels.begin(request, self._cancel(request, keys))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pacarchive.recall.schema import LONGEST_TEXT
 from pacarchive.recall.store import Turn
@@ -35,16 +35,25 @@ def cut(text: str) -> str:
     return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
 
 
-def end_wishes(turn: Turn, wishes: Sequence[tuple[int, int]], state: FileState, reason: str = "") -> None:
+def end_wishes(
+    turn: Turn,
+    wishes: Sequence[tuple[int, int]],
+    state: FileState,
+    reason: str = "",
+    sizes: Mapping[int, int] | None = None,
+) -> None:
     """
     End wishes that have not ended.
 
     @param wishes: Job numbers and file keys.
+    @param sizes: The sizes of files, where they are known better than from the recalls.
     """
+    sizes = sizes or {}
     turn.many(
         "UPDATE wishes SET state = ?, ended = ?, reason = ?, seq = ?, "
-        "size = COALESCE(size, (SELECT size FROM recalls WHERE recalls.file = wishes.file)) WHERE job = ? AND file = ?",
-        [(state, turn.now, cut(reason), turn.seq, job, key) for job, key in wishes],
+        "size = COALESCE(?, size, (SELECT size FROM recalls WHERE recalls.file = wishes.file))"
+        " WHERE job = ? AND file = ?",
+        [(state, turn.now, cut(reason), turn.seq, sizes.get(key), job, key) for job, key in wishes],
     )
     count_down(turn, Counter(job for job, _ in wishes))
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pacarchive.recall import jobs, schedule, work
 from pacarchive.recall.desk import Desk
 from pacarchive.recall.forecast import Load, forecast, shared_ends
-from pacarchive.recall.lookup import find
+from pacarchive.recall.lookup import ABSENT, find
 from pacarchive.recall.planning import time_left
 from pacarchive.recall.schedule import Flow, weight
 from pacarchive.recall.schema import from_key, to_key
@@ -83,7 +83,7 @@ class Upkeep:
         gone = {
             to_key(file_id): "No file has this id any more."
             for file_id, each in found.items()
-            if each.status is None and each.location is None
+            if each.words == ABSENT
         }
         if come or gone:
 

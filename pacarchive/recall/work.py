@@ -211,7 +211,7 @@ def complete(turn: Turn, sizes: dict[int, int]) -> None:
         "{ignore} INTO pins (file, job, size, expires, until_read) VALUES (?, ?, ?, ?, ?)",
         [(key, job, sizes[key], turn.now + pin, until_read) for job, key, _, pin, until_read in wanted if pin > 0],
     )
-    end_wishes(turn, [(job, key) for job, key, *_ in wanted], FileState.COMPLETED)
+    end_wishes(turn, [(job, key) for job, key, *_ in wanted], FileState.COMPLETED, sizes=sizes)
     turn.execute_among("DELETE FROM recalls WHERE file IN (*)", sizes)
 
 
