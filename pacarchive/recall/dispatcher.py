@@ -33,8 +33,9 @@ from pacarchive.shared import all_of
 _INHERITED_GRACE = 60.0
 """Seconds for which the storage system may not know of what another dispatcher asked it for: not all can tell."""
 
-_PATIENCE = 5.0
-"""Seconds that the storage system has to answer at the end."""
+_PATIENCE = 2.0
+"""Seconds that the storage system has to answer at the end; its own end may take several more, and all of it C{GRACE}
+of L{pacarchive.workers} at the most."""
 
 _log = Logger()
 
@@ -70,7 +71,8 @@ class Dispatcher:
         self._lanes: list[Lane] = []
         self._handing: Handing | None = None
         self._hand: Lane | None = None
-        self._look_up = self._lane("looking files up", LookUp(self._desk, self._poke_handing).step, 0.5)
+        self._look_ups = LookUp(self._desk, self._poke_handing)
+        self._look_up = self._lane("looking files up", self._look_ups.step, 0.5)
         upkeep = Upkeep(self._desk, self._release, self._obstacle)
         if recaller is not None:
             self._progress = progress = Progress(self._desk, recaller, self._poke_handing)
@@ -104,6 +106,7 @@ class Dispatcher:
     async def _end(self) -> None:
         await self._taking_over.stop()  # first: it begins the others
         await all_of(lane.stop() for lane in self._lanes)
+        await self._look_ups.stop()
         if self._handing is not None:
             await self._handing.stop()
             await self._progress.stop()

@@ -120,7 +120,7 @@ class Errands:
     """
     What a lane has begun and does not wait for: one of each name at a time.
 
-    A failure is kept for the lane, whose next step is to L{check} for one: so it is logged, and the lane pauses.
+    A failure is kept for the lane, whose steps are to L{check} for one: so it is logged, and the lane pauses.
     """
 
     def __init__(self) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import attrs
+from twisted.internet import defer
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from pacarchive import errors
@@ -12,11 +14,12 @@ from pacarchive.interfaces import IArchiveBackend
 from pacarchive.model import FileStatus, Locality, TapeLocation
 from pacarchive.recall import work
 from pacarchive.recall.desk import Desk
+from pacarchive.recall.lanes import Errands
 from pacarchive.recall.schedule import Demand
 from pacarchive.recall.schema import from_key
-from pacarchive.recall.store import Turn
+from pacarchive.recall.store import StoreUnavailable, Turn
 from pacarchive.recall.work import Located, New
-from pacarchive.shared import all_of
+from pacarchive.shared import Shared, all_of
 
 AT_ONCE = 500
 """Files that are looked up together."""
@@ -27,6 +30,9 @@ _SIDE_BY_SIDE = 16
 _PATIENCE = 10.0
 """Seconds after which a file is queued although nobody can tell on which cartridge it is, as long as the archive has
 it: the storage system may know better when it is asked for it."""
+
+_LATE = 10.0
+"""Seconds that files may take that are looked up together; then each is looked up by itself."""
 
 ABSENT = "No file has this id."
 
@@ -94,6 +100,9 @@ class LookUp:
     """
     The lane that looks recalls up.
 
+    It does so for many together.  Where that fails, or takes too long, one of them may be the reason: each is looked up
+    by itself then, and none waits for another.
+
     @param desk: What is shared.
     @param queued: Is called when some wait for a turn now.
     """
@@ -101,17 +110,56 @@ class LookUp:
     def __init__(self, desk: Desk, queued: Callable[[], None]) -> None:
         self._desk = desk
         self._queued = queued
+        self._errands = Errands()
+        self._apart: set[int] = set()  # keys of those that are being looked up by themselves
+
+    async def stop(self) -> None:
+        """End, when the lane has."""
+        await self._errands.stop()
 
     async def step(self) -> bool:
         """Look some up; says whether there may be more."""
         desk = self._desk
-        new = await desk.read(lambda cursor: work.new_recalls(cursor, AT_ONCE))
-        if not new:
-            return False
+        new = await desk.read(lambda cursor: work.new_recalls(cursor, AT_ONCE + len(self._apart)))
+        some = [each for each in new if each.key not in self._apart][:AT_ONCE]
+        if len(self._apart) >= AT_ONCE:
+            some = []  # it is not one file that is the reason
+        if len(some) > 1:
+            try:
+                together = Shared(self._look_up(some))
+                await Deferred.fromCoroutine(together.result()).addTimeout(_LATE, desk.clock)
+            except StoreUnavailable:
+                raise
+            except errors.BackendUnavailable:
+                self._set_apart(some)
+                raise
+            except defer.TimeoutError:
+                self._set_apart(some)
+        else:
+            self._set_apart(some)
+        self._errands.check()
+        return len(some) == AT_ONCE
+
+    def _set_apart(self, some: Sequence[New]) -> None:
+        for each in some:
+            self._apart.add(each.key)
+            self._errands.begin(str(each.key), self._by_itself(each))
+
+    async def _by_itself(self, each: New) -> None:
+        try:
+            await self._look_up([each])
+        finally:
+            self._apart.discard(each.key)
+
+    async def _look_up(self, new: Sequence[New]) -> None:
+        desk, begun = self._desk, self._desk.now
+        found_out = await self._find(new)
+        if len(new) > 1 and desk.now - begun >= _LATE:
+            return  # they were set apart, and who knows what has become of them since
         located: list[Located] = []
         on_disk: dict[int, int] = {}
         failed: dict[int, str] = {}
-        for each, found in await self._find(new):
+        for each, found in found_out:
             if found.location is not None:
                 location = found.location
                 located.append(Located(each.key, location.medium, location.position, location.size))
@@ -126,7 +174,6 @@ class LookUp:
             desk.wait_for(Demand(medium=place.medium, flow=flow, files=1, size=place.size, since=since))
         if located:
             self._queued()
-        return len(new) == AT_ONCE
 
     async def _find(self, new: Sequence[New]) -> list[tuple[New, Found]]:
         desk = self._desk

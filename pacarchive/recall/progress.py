@@ -80,11 +80,11 @@ class Progress:
 
     async def poll(self) -> bool:
         """Ask how all of them stand."""
-        self._polls.check()
         settled = self._by_request(key for key, each in self._desk.active.items() if each.settled)
         for request, keys in settled.items():
             if not self._polls.is_under_way(request):
                 self._polls.begin(request, self._poll(request, keys))
+        self._polls.check()  # last: were every other step without failure, the lane would never pause for longer
         return False
 
     async def _poll(self, request: str, keys: Sequence[int]) -> None:
@@ -93,7 +93,6 @@ class Progress:
     async def cancel(self) -> bool:
         """Have given up what nobody wants any more."""
         desk = self._desk
-        self._cancels.check()
         unwanted = await desk.read(work.cancelling)
         settled = [key for key in unwanted if (active := desk.active.get(key)) is not None and active.settled]
         for key in settled:
@@ -101,6 +100,7 @@ class Progress:
         for request, keys in self._by_request(settled).items():
             if not self._cancels.is_under_way(request):
                 self._cancels.begin(request, self._cancel(request, keys))
+        self._cancels.check()  # last, as above
         return False
 
     async def _cancel(self, request: str, keys: Sequence[int]) -> None:

@@ -839,6 +839,25 @@ class TestTroubles:
         around.spend(40)
         assert state(engine, job) is COMPLETED
 
+    @pytest.mark.parametrize("delay", [0, 1])
+    def test_the_storage_system_is_away_while_it_recalls(
+        self, around: Surroundings, engine: RecallEngine, delay: float
+    ) -> None:
+        job = submit(engine, 1)
+        around.spend(2)
+        around.tapes.down, around.tapes.delay = "The robot is on strike.", delay
+        around.spend(10)
+        around.tapes.calls.clear()
+        for _ in range(60):
+            around.spend(5)
+            assert done(engine._look(circumstances))[1] == "The robot is on strike.", "that is said all the time"
+        assert around.tapes.calls["poll"] <= 15, "it is asked less and less often"
+        around.tapes.down, around.tapes.delay = "", 0
+        around.tapes.come()
+        around.spend(40)
+        assert state(engine, job) is COMPLETED
+        assert around.tapes.files[1].reads == 1
+
     def test_a_file_that_is_removed_and_written_again(self, around: Surroundings, engine: RecallEngine) -> None:
         # Its old recall must not count any more, or the only drive is taken to be busy for ever.
         around.tapes.add(20, medium="V0")

@@ -226,6 +226,7 @@ async def test_what_can_never_be_staged(site: Site, attributes: int, error: int,
         await site.release(backend, 1)
         set_state(site.file(1), attributes, 0, error)
         await backend.recall(REQUEST, [1])
+        await until_asked(site, 1)  # what is wrong with the file can be seen before
 
         async def has_failed() -> bool:
             return await states(backend, 1) == {RecallState.FAILED}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import http.client
+import json
 import os
 import random
 import re
@@ -185,6 +186,11 @@ class Service:
     def assert_clean(self) -> None:
         """Nothing that happened was unforeseen."""
         assert not (found := _UNCLEAN.search(self.log)), self.log[max(0, found.start() - 2000) :][:6000]
+
+    def jobs(self) -> list[Any]:
+        """All jobs, of whoever made them: no file is staged that is in none."""
+        found: list[Any] = json.loads(self.ask("GET", "/jobs").body)["jobs"]
+        return found
 
     def visible(self) -> dict[str, Path]:
         """Every file of the archive by its path below the prefix, without those of the archive itself."""

@@ -442,8 +442,7 @@ def test_a_full_disk_level_and_a_stage(site: Site) -> None:
         site.archive.clock.advance(3600)
         assert _checked(service.ask("GET", 1)) == 503
     site.archive.set("disk_capacity", 1 << 40)
-    asked = len(site.archive.requests())
     assert service.ask("POST", 1).status == 202
-    until(lambda: len(site.archive.requests()) > asked, "it is asked for again")
+    until(lambda: site.archive.requests(unfinished=True), "it is asked for again")
     site.wait_until_staged(1)
     assert service.ask("GET", 1).body == bytes(MIB)

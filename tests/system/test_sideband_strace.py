@@ -17,7 +17,7 @@ from system.sideband import media
 from system.trace import read_trace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from system.harness import Service
@@ -79,6 +79,10 @@ def _before_marker(touches: list[tuple[str, str]]) -> list[str]:
     return [line for _, line in touches[: [path for path, _ in touches].index("")]]
 
 
+def _all_are_asked_for(sam: Site, file_ids: Iterable[int]) -> bool:
+    return set(sam.asked_for) == {str(sam.path_of(file_id)) for file_id in file_ids}
+
+
 def test_nothing_on_tape_is_opened(sam: Site, traced: Callable[[], Service], tmp_path: Path) -> None:
     """HEAD, PROPFIND and POST of such files, and health; a GET of another file shows in the same trace."""
     before = sam.start()
@@ -96,9 +100,9 @@ def test_nothing_on_tape_is_opened(sam: Site, traced: Callable[[], Service], tmp
                 assert client.ask("PROPFIND", file_id, fields={"Depth": "0"}).status == 207
                 assert client.ask("POST", file_id).status == 202
             assert json.loads(client.ask("GET", "/health").body)["degraded"] is False
+        until(lambda: _all_are_asked_for(sam, ids), "all are asked for")
         assert client.ask("GET", MARKER).status == 404
         assert client.ask("GET", 77).body == content(77, 100_000)
-    until(lambda: set(sam.asked_for) == {str(sam.path_of(file_id)) for file_id in ids}, "all are asked for")
     service.stop()
     touches = _touches(sam, tmp_path / "trace")
     assert _before_marker(touches) == []
@@ -124,6 +128,7 @@ def test_nothing_is_opened_without_the_database(sam: Site, traced: Callable[[], 
             assert client.ask("PROPFIND", file_id, fields={"Depth": "0"}).status == 207
             assert client.ask("POST", file_id).status == 202
         assert json.loads(client.ask("GET", "/health").body)["degraded"] is True
+        until(lambda: _all_are_asked_for(sam, ids), "all are asked for")
         assert client.ask("GET", MARKER).status == 404
         assert client.ask("GET", 77).body == content(77, 1000)
     service.stop()
@@ -180,6 +185,7 @@ def test_ten_thousand_files_on_tape(sam: Site, traced: Callable[[], Service], tm
         assert client.ask("GET", MARKER).status == 404
         assert client.ask("PUT", 77, b"data").status == 201
         assert client.ask("GET", 77).body == b"data"
+    assert service.jobs() == []
     service.stop()
     assert (sam.runs, sam.waits) == ([], [])
     touches = _touches(sam, tmp_path / "trace")
