@@ -5,6 +5,7 @@ What is plain data or pure functions of it:
   words.py        the nouns: jobs, their files, pins, plans
   schedule.py     which cartridge is next, for whom, and how many files fit
   forecast.py     how long it takes: rates that are learned, and what they say of the queue
+  promises.py     how good forecasts have been
 
 The store, and what is done to it inside transactions:
 

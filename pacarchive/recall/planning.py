@@ -12,7 +12,7 @@ import attrs
 from pacarchive.interfaces import IArchiveBackend, IRecaller
 from pacarchive.model import TapeLocation
 from pacarchive.recall import jobs
-from pacarchive.recall.forecast import Load, Rates, basis, forecast, position_share
+from pacarchive.recall.forecast import Load, Rates, Span, basis, forecast, position_share
 from pacarchive.recall.jobs import Waiting
 from pacarchive.recall.lookup import find
 from pacarchive.recall.promises import Promises
@@ -71,7 +71,7 @@ def _when(waiting: Waiting, now: float) -> float | None:
     if waiting.begins is None or waiting.ends is None or waiting.lowest is None or waiting.highest is None:
         return None
     part = position_share(waiting.furthest, waiting.lowest, waiting.highest)
-    return max(0.0, waiting.begins + part * (waiting.ends - waiting.begins) - now)
+    return max(0.0, Span(begin=waiting.begins, ready=waiting.begins, end=waiting.ends).at(part) - now)
 
 
 def time_left(waiting: Sequence[Waiting], now: float) -> float | None:

@@ -229,12 +229,6 @@ def next_medium(
     return min(ready, key=lambda claim: claim.key).demand if ready else None
 
 
-def next_time(demands: Iterable[Demand], busy: Collection[str], now: float, batch_delay: float) -> float | None:
-    """When L{next_medium} will have one: C{now} if it has, C{None} if nothing waits."""
-    oldest = min((each.since for each in demands if each.files > 0 and each.medium not in busy), default=None)
-    return None if oldest is None else max(now, oldest + batch_delay)
-
-
 def handing(
     turns: Iterable[Turn],
     demands: Collection[Demand],

@@ -81,9 +81,7 @@ class Upkeep:
         found = await find(desk.backend, await desk.recaller.locate(ids), ids)
         come = {to_key(file_id): each.status.size for file_id, each in found.items() if each.on_disk and each.status}
         gone = {
-            to_key(file_id): "No file has this id any more."
-            for file_id, each in found.items()
-            if each.words == ABSENT
+            to_key(file_id): "No file has this id any more." for file_id, each in found.items() if each.words == ABSENT
         }
         if come or gone:
 

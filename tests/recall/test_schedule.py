@@ -23,7 +23,6 @@ from pacarchive.recall.schedule import (
     handing,
     in_order,
     next_medium,
-    next_time,
     rooms,
     share,
     weight,
@@ -188,7 +187,7 @@ class TestFairQueue:
 
 
 class TestNext:
-    """L{next_medium}, L{next_time}, L{in_order}."""
+    """L{next_medium}, L{in_order}."""
 
     @given(demand_lists(), charges, st.sets(media), times)
     def test_is_the_first_of_all(
@@ -204,28 +203,11 @@ class TestNext:
         ready = [
             each for each in demands if each.files and each.medium not in busy and oldest[each.medium] + DELAY <= now
         ]
-        then = next_time(demands, busy, now, DELAY)
         if chosen is None:
             assert not ready
-            assert then is None or then > now
         else:
             assert chosen in ready
             assert (queue.tag(chosen.flow), chosen.since) == min((queue.tag(each.flow), each.since) for each in ready)
-            assert then == now
-
-    @given(demand_lists(), charges, st.sets(media), times)
-    def test_is_there_when_it_is_time(
-        self, demands: list[Demand], charged: list[tuple[Flow, float]], busy: set[str], now: float
-    ) -> None:
-        """What L{next_time} says is true, and no sooner."""
-        queue = _queue(charged)
-        then = next_time(demands, busy, now, DELAY)
-        if then is None:
-            assert next_medium(demands, queue, busy, 1e9, DELAY) is None
-        else:
-            assert next_medium(demands, queue, busy, then, DELAY) is not None
-            if then > now:
-                assert next_medium(demands, queue, busy, then - 0.5, DELAY) is None
 
     @given(demand_lists(), charges, st.sets(media))
     def test_order(self, demands: list[Demand], charged: list[tuple[Flow, float]], busy: set[str]) -> None:
