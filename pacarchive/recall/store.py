@@ -235,7 +235,12 @@ class Store:
 
         def run(transaction: Any) -> T:
             nonlocal completed
-            result = interaction(transaction)
+            try:
+                result = interaction(transaction)
+            except BaseException:
+                # adbapi leaves that to whoever forgets the failure last, and SQLite keeps its files open until then.
+                transaction.close()
+                raise
             completed = True  # what is left is the commit, of which nobody knows whether it was done when it fails
             return result
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -277,13 +278,16 @@ class TestTrouble:
             pages = done(store.write(lambda turn: turn.row("PRAGMA page_count")))
             assert pages is not None
             done(store.write(lambda turn: turn.rows(f"PRAGMA max_page_count = {pages[0] + 5}")))
-            with logged() as log, pytest.raises(StoreUnavailable):
+            with logged() as log, pytest.raises(StoreUnavailable) as failure:
                 submit(store, *range(10000))
             assert log == ["database or disk is full"]
             assert count_of(store) == 0
             submit(store, 1)
         finally:
             done(store.stop())
+        assert failure.value.__cause__ is not None, "it is still there, with all that it holds"
+        held = [os.readlink(entry.path) for entry in os.scandir("/proc/self/fd") if os.path.lexists(entry.path)]
+        assert not [path for path in held if path.startswith(str(tmp_path))]
 
     def test_somebody_holds_it_for_too_long(self, tmp_path: Path, time: VirtualReactor) -> None:
         settings = StoreSettings(address=str(tmp_path / "recall.sqlite"), archive=ARCHIVE, timeout=0.01)

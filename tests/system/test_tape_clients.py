@@ -294,11 +294,14 @@ class TestOnTape:
     """HPSS, with files on tape."""
 
     @pytest.fixture
-    def endpoint(self, site: Site, tmp_path: Path) -> Endpoint:
-        """A service with the files 1 to 3 on tape, 4 on disk and tape, and 5 on disk; HPSS does nothing yet."""
+    def endpoint(self, request: pytest.FixtureRequest, site: Site, tmp_path: Path) -> Endpoint:
+        """
+        A service with the files 1 to 3 on tape, 4 on disk and tape, and 5 on disk; HPSS does nothing yet.  The
+        parameter is settings of the section C{[recall]}.
+        """
         from system.hpss import path_of  # only now: it builds the simulator
 
-        service = site.start()
+        service = site.start(recall=getattr(request, "param", {}))
         site.archive.clock.freeze()
         for file_id in range(1, 6):
             site.put(file_id, DATA)
@@ -337,11 +340,19 @@ class TestOnTape:
         assert endpoint.library("release", urls, token) == [None] * 2
         assert endpoint.pins() == []
 
-    def test_abort(self, endpoint: Endpoint, site: Site) -> None:
-        """What was given up does not come; the other file does."""
+    @pytest.mark.parametrize(
+        ("endpoint", "asked_for", "locality"),
+        [({"batch_delay": 10}, 0, "NEARLINE"), ({}, 2, "ONLINE_AND_NEARLINE")],
+        indirect=["endpoint"],
+        ids=["waiting", "asked for"],
+    )
+    def test_abort(self, endpoint: Endpoint, site: Site, asked_for: int, locality: str) -> None:
+        """What was given up in time does not come; what HPSS was asked for does, and is not pinned; the other is."""
         urls = endpoint.urls(1, 2)
         _, token = endpoint.library("bring_online", urls, 3600, 3600)
+        until(lambda: len(site.archive.requests()) >= asked_for, "HPSS is asked")
         assert endpoint.library("abort_bring_online", urls[:1], token) == [None]
+        assert len(site.archive.requests()) == asked_for
         site.archive.clock.set_scale(HURRY)
 
         def settled() -> list[str | None] | None:
@@ -349,7 +360,7 @@ class TestOnTape:
             return found if found[1] is None and "CANCELLED" in str(found[0]) else None
 
         until(settled, "one has come and one was given up", 60)
-        assert endpoint.locality(1) == "NEARLINE"
+        assert endpoint.locality(1) == locality
         assert endpoint.pins() == [2]
 
     def test_xrdhttp(self, endpoint: Endpoint, site: Site) -> None:
