@@ -6,8 +6,6 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from pacarchive.config import CONFIG_VARIABLE, describe, load
-
 if TYPE_CHECKING:
     import argparse
 
@@ -19,10 +17,13 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="print the settings in force",
         description="Prints the settings in force as a settings file, with explanations; secrets are masked.",
     )
-    parser.add_argument("-c", "--config", metavar="FILE", help=f"the settings file (default: ${CONFIG_VARIABLE})")
-    parser.set_defaults(run=_run)
+    parser.add_argument("-c", "--config", metavar="FILE", help="the settings file (default: $ARCHIVEINTERFACE_CONFIG)")
+    parser.set_defaults(run="pacarchive.cli.show_config:run")
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
+    """Run it."""
+    from pacarchive.config import describe, load  # loads Twisted's plugins, which takes time
+
     sys.stdout.write(describe(load(arguments.config, os.environ, {}, create_default=False)))
     return 0

@@ -1,49 +1,33 @@
-"""C{pacarchive digest}: give files of an adopted tree the digests that they lack, and check those that they have."""
+"""C{pacarchive admin digest}: give an adopted tree the digests that it lacks, and check those that it has."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import time
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from pacarchive import errors
 from pacarchive.backends.commit import compute_digests
 from pacarchive.backends.posix import tree_of
 from pacarchive.backends.tree import HIDDEN, FileTree
-from pacarchive.config import CONFIG_VARIABLE, ConfigError, load
+from pacarchive.config import ConfigError, load
 from pacarchive.digests import PRIMARY
 from pacarchive.ids import parse_file_id, path_to_id
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
 
 _REPORT_EVERY = 5.0
 
 
-def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command."""
-    parser = subparsers.add_parser(
-        "digest",
-        help="store missing digests, or verify stored ones",
-        description=(
-            "Reads every file of a posix archive that has no stored digest, and stores one. A file that its predecessor"
-            " wrote has none: what is stored is the digest of the bytes as they are now. Can be interrupted and run"
-            " again, and beside a running server. Exit code: 0; 1 when a file is damaged or cannot be read; 2 for"
-            " settings that cannot be used."
-        ),
-    )
-    parser.add_argument("-c", "--config", metavar="FILE", help=f"the settings file (default: ${CONFIG_VARIABLE})")
-    parser.add_argument("--prefix", metavar="DIRECTORY", help="the archive's prefix, in place of the settings file's")
-    parser.add_argument(
-        "--verify", action="store_true", help="also read the files that have a digest, and name those that differ"
-    )
-    parser.set_defaults(run=_run)
-
-
-def _run(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
+    """Run it."""
     overrides = {("server", "prefix"): arguments.prefix} if arguments.prefix else {}
     settings = load(arguments.config, os.environ, overrides, create_default=False)
     if settings.server.type != "posix":
-        raise ConfigError("digest", f"this works on archives of type posix, not {settings.server.type}")
+        raise ConfigError("admin digest", f"this works on archives of type posix, not {settings.server.type}")
     tree = tree_of(settings.backend)
     tree.open_root()
     try:

@@ -1,4 +1,4 @@
-"""C{pacarchive digest}, on trees as the predecessor left them."""
+"""C{pacarchive admin digest}, on trees as the predecessor left them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_missing_digests_are_stored(archive: tuple[Path, Path, list[str]], capsy
     """Every file of an id gets the digest of its bytes, keeps its mode and mtime, and nothing else is touched."""
     prefix, settings, names = archive
     before = {name: (prefix / name).stat() for name in names}
-    assert main(["digest", "-c", str(settings)]) == 0
+    assert main(["admin", "digest", "-c", str(settings)]) == 0
     for name in names:
         path = prefix / name
         assert os.getxattr(path, SHA256) == hashlib.sha256(path.read_bytes()).digest()
@@ -46,19 +46,19 @@ def test_missing_digests_are_stored(archive: tuple[Path, Path, list[str]], capsy
 def test_a_second_run_reads_nothing(archive: tuple[Path, Path, list[str]], capsys: pytest.CaptureFixture[str]) -> None:
     """What has a digest is not read again, so that an interrupted run can be resumed."""
     _, settings, _ = archive
-    assert main(["digest", "-c", str(settings)]) == 0
+    assert main(["admin", "digest", "-c", str(settings)]) == 0
     capsys.readouterr()
-    assert main(["digest", "-c", str(settings)]) == 0
+    assert main(["admin", "digest", "-c", str(settings)]) == 0
     assert "0 digests stored" in capsys.readouterr().out
 
 
 def test_a_damaged_file_is_named(archive: tuple[Path, Path, list[str]], capsys: pytest.CaptureFixture[str]) -> None:
     """With --verify, bytes that are no longer those of the digest give exit code 1 and the file's id."""
     prefix, settings, names = archive
-    assert main(["digest", "-c", str(settings)]) == 0
+    assert main(["admin", "digest", "-c", str(settings)]) == 0
     (prefix / names[1]).chmod(0o644)
     (prefix / names[1]).write_bytes(b"rot" * 1000)
-    assert main(["digest", "-c", str(settings), "--verify"]) == 1
+    assert main(["admin", "digest", "-c", str(settings), "--verify"]) == 1
     captured = capsys.readouterr()
     assert "file 1234: is damaged" in captured.err
     assert "2 verified, 1 bad" in captured.out
@@ -68,5 +68,5 @@ def test_other_backends_are_refused(tmp_path: Path, capsys: pytest.CaptureFixtur
     """One line and exit code 2 where there is no tree of files."""
     settings = tmp_path / "settings.ini"
     settings.write_text(f"[server]\ntype = memory\nprefix = {tmp_path}\n")
-    assert main(["digest", "-c", str(settings)]) == 2
+    assert main(["admin", "digest", "-c", str(settings)]) == 2
     assert "archives of type posix" in capsys.readouterr().err

@@ -1,0 +1,34 @@
+"""What the command's exit codes say; C{docs/command.md} has them for users."""
+
+from __future__ import annotations
+
+OK = 0
+"""All of it was done."""
+
+FAILED = 1
+"""Something that was asked for was not done, or of several things not all: words on stderr say which."""
+
+USAGE = 2
+"""A command line, or settings, that mean nothing; nothing was done."""
+
+UNAVAILABLE = 3
+"""The archive was not reached, or is not able to just now: the same command may succeed later."""
+
+OFFLINE = 4
+"""A file is on tape, and it was not asked to wait for it."""
+
+DIFFERENT = 5
+"""Bytes are not those that they should be."""
+
+INTERRUPTED = 130
+"""Ctrl-C; what shells expect of it."""
+
+TEXT = """exit codes:
+  0    all done
+  1    something was not done; stderr says what
+  2    a command line or settings that mean nothing
+  3    the archive cannot be reached, or not just now: try again
+  4    a file is on tape: add --wait
+  5    bytes differ from what they should be
+  130  interrupted
+"""

@@ -1,0 +1,351 @@
+"""The client: one object, one archive, one pool of connections."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from urllib.parse import urlsplit
+
+from treq.client import HTTPClient
+from twisted.internet.interfaces import IReactorThreads
+from twisted.web.iweb import IBodyProducer
+
+from pacarchive.client._threads import NoThreads, Threads
+from pacarchive.client.connection import Connections
+from pacarchive.client.documents import check_id, read_status
+from pacarchive.client.download import Download
+from pacarchive.client.errors import ConnectionFailed, NotFound, ProtocolError, ServerUnavailable
+from pacarchive.client.jobs import Jobs
+from pacarchive.client.refusals import refusal, refused
+from pacarchive.client.retry import Tries
+from pacarchive.client.sinks import make_sink
+from pacarchive.client.upload import Upload, Way, Wish, chosen
+from pacarchive.client.wire import Wire
+from pacarchive.client.words import (
+    USUAL,
+    Changes,
+    Fetched,
+    Job,
+    JobResult,
+    Located,
+    OnJobProgress,
+    OnProgress,
+    Plan,
+    RetryPolicy,
+    Status,
+    Stored,
+)
+from pacarchive.digests import PRIMARY
+from pacarchive.model import Health
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IConsumer
+
+CONNECT_TIMEOUT = 30.0
+"""For how many seconds to wait for a connection, at the most."""
+
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
+_WANT_DIGESTS = {"Want-Repr-Digest": "sha-256=10, sha-512=5, md5=3, sha=2, adler=1"}
+
+Source: TypeAlias = "str | os.PathLike[str] | bytes | AsyncIterator[bytes] | IBodyProducer"
+"""What is put: a path, bytes, or something that makes them.  The last two can be read once only, so that a connection
+that is lost on the way is an error instead of another try."""
+
+Destination: TypeAlias = "str | os.PathLike[str] | Callable[[bytes], Awaitable[object] | None] | IConsumer"
+"""Where a file goes: a path, a function (whose awaitable is waited for before it is called again), or a consumer."""
+
+Priority: TypeAlias = Literal["low", "normal", "high"]
+
+
+class ArchiveClient:
+    """
+    An archive, seen from outside.
+
+    Every call is a coroutine; run it with C{Deferred.fromCoroutine}, or C{await} it in another.  Cancelling it gives up
+    what is under way.  Every call fails with a L{ClientError<pacarchive.client.errors.ClientError>}, whose C{advice}
+    says what to do; local files with C{OSError}.
+
+    @param reactor: Where time, connections and threads come from.
+    @param url: The archive's, C{http} or C{https}, without anything after the host and port but a path that a proxy
+        serves it under.
+    @param token: A bearer token; it is sent to this URL's host only, and never logged.
+    @param ca: The file (PEM) with the certificates of the authorities to trust, instead of the system's.
+    @param connections: How many requests are under way at the same time; more wait.
+    @param progress_timeout: For how many seconds no byte may move.  There are no limits on whole transfers.
+    @param retry: When to try again.
+    @param treq: What makes requests, in the place of treq with a pool of this client's own; for tests.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        url: str,
+        *,
+        token: str | None = None,
+        ca: str | os.PathLike[str] | None = None,
+        connections: int = 8,
+        progress_timeout: float = 60.0,
+        retry: RetryPolicy = USUAL,
+        treq: Any = None,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"an archive's URL begins with http:// or https:// and a host, not {url!r}")
+        if parts.query or parts.fragment or parts.username is not None or parts.password is not None:
+            raise ValueError("an archive's URL has no query, fragment, user or password")
+        if token is not None and not _TOKEN.fullmatch(token):
+            raise ValueError("a bearer token is letters, digits and -._~+/=")  # the token itself goes nowhere
+        if connections < 1 or progress_timeout <= 0:
+            raise ValueError("a client has one connection and some patience at least")
+        self._reactor = reactor
+        self._policy = retry
+        self._connections: Connections | None = None
+        own = treq is None
+        if own:
+            timeout = min(CONNECT_TIMEOUT, progress_timeout)
+            secure = parts.scheme == "https"
+            self._connections = Connections(reactor, connections, secure=secure, ca=ca, timeout=timeout)
+            treq = HTTPClient(self._connections.agent)
+        self._wire = Wire(
+            treq,
+            reactor,
+            url.rstrip("/"),
+            token=token,
+            connections=connections,
+            progress_timeout=progress_timeout,
+            streams=isinstance(treq, HTTPClient),
+        )
+        self._threads = Threads(reactor) if IReactorThreads.providedBy(reactor) else NoThreads()
+        self._jobs = Jobs(self._wire, retry)
+        self._way = Way(
+            wire=self._wire,
+            threads=self._threads,
+            policy=retry,
+            trailers=own,
+            status=self.status,
+            delete=lambda file_id, etag: self.delete(file_id, if_match=etag),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections and end all threads.  What is under way fails."""
+        self._wire.close()
+        if self._connections is not None:
+            await self._connections.close()
+        self._threads.stop()
+
+    async def put(
+        self,
+        file_id: int,
+        source: Source,
+        *,
+        mtime: float | None = None,
+        size: int | None = None,
+        digests: Collection[str] = ("sha256",),
+        hash_first: bool | None = None,
+        if_absent: bool = False,
+        if_match: str | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Stored:
+        """
+        Store a file.
+
+        @param mtime: Its time of modification; the file's own for a path, else now.
+        @param size: How many bytes will come, where the source does not tell and it is known.
+        @param digests: Which to compute and have the archive check, beside C{sha256}.
+        @param hash_first: Whether to read a file twice, so that its digest goes before it and the archive refuses
+            anything else.  Without it, what was changed on the way is found by the archive's answer, and is visible up
+            to then.  If this is not said, files of up to 64 MiB are.
+        @param if_absent: Fail with L{PreconditionFailed} where the id is taken.
+        @param if_match: Replace just the version of this entity tag.
+        @raise ValueError: An argument cannot be meant.
+        """
+        check_id(file_id)
+        if not isinstance(source, bytes | str | os.PathLike) and not (
+            IBodyProducer.providedBy(source) or hasattr(source, "__aiter__")
+        ):
+            kind = type(source).__name__
+            raise TypeError(f"a source is a path, bytes, an asynchronous iterator or an IBodyProducer, and not {kind}")
+        wish = Wish(
+            file_id=file_id,
+            source=source,
+            mtime=mtime,
+            size=size,
+            algorithms=chosen(digests),
+            hash_first=hash_first,
+            if_absent=if_absent,
+            if_match=if_match,
+            on_progress=on_progress,
+        )
+        return await Upload(self._way, wish).run()
+
+    async def get(
+        self,
+        file_id: int,
+        destination: Destination,
+        *,
+        wait: float | None = None,
+        parallel: int = 4,
+        verify: bool = True,
+        on_progress: OnProgress | None = None,
+    ) -> Fetched:
+        """
+        Read a file.
+
+        A path gets the file whole and checked, or stays as it was.  A function or consumer gets the bytes in order, as
+        they come; whether they were right is known when this returns.
+
+        @param wait: For how many seconds to wait for a file on tape; without it, that fails with L{Offline} at once.
+        @param parallel: How many connections a large file is read over, where one alone is slow; to a path only.
+        @param verify: Compare with the archive's digest.
+        """
+        check_id(file_id)
+        if parallel < 1:
+            raise ValueError("a file is read over one connection at least")
+        sink = await make_sink(self._threads, destination, [PRIMARY] if verify else [])
+        try:
+            download = Download(
+                wire=self._wire,
+                policy=self._policy,
+                file_id=file_id,
+                sink=sink,
+                wait=wait,
+                connections=parallel,
+                verify=verify,
+                on_progress=on_progress,
+                status=self.status,
+            )
+            return await download.run()
+        finally:
+            await sink.close()
+
+    async def status(self, file_id: int) -> Status:
+        """Ask about a file; never recalls it."""
+        path = f"/{check_id(file_id)}"
+        tries = Tries(self._reactor, self._policy)
+        while True:
+            try:
+                async with self._wire.exchange("HEAD", path, _WANT_DIGESTS) as answer:
+                    if answer.status == 404:  # without words: HEAD has no body
+                        raise NotFound(f"There is no file {file_id}.", status=404)
+                    if answer.status not in (200, 204):
+                        raise await refused(answer)
+                    return read_status(file_id, answer)
+            except (ConnectionFailed, ServerUnavailable) as error:
+                await tries.after(error)
+
+    async def move(self, file_id: int, source: str, *, if_absent: bool = False, if_match: str | None = None) -> None:
+        """
+        Have the archive take a file that lies in its storage already.
+
+        @param source: Its path, as the archive sees it.
+        """
+        body = json.dumps({"path": source}).encode("ascii")
+        fields = {"Content-Type": "application/json", **_conditions(if_absent, if_match)}
+        await self._change("PATCH", check_id(file_id), fields, body)
+
+    async def delete(self, file_id: int, *, if_match: str | None = None) -> None:
+        """Remove a file; with C{if_match}, just the version of this entity tag."""
+        await self._change("DELETE", check_id(file_id), _conditions(if_absent=False, if_match=if_match), None)
+
+    async def _change(self, method: str, file_id: int, fields: Mapping[str, str], body: bytes | None) -> None:
+        """Do what must not be done twice."""
+        tries = Tries(self._reactor, self._policy, safe=False)
+        done = False
+        while not done:
+            try:
+                async with self._wire.exchange(method, f"/{file_id}", fields, body) as answer:
+                    if answer.status != 200:
+                        raise await refused(answer)
+                    done = True
+            except ConnectionFailed as error:
+                await tries.after(error)
+
+    async def stage(
+        self,
+        ids: Iterable[int],
+        *,
+        pin: float | None = None,
+        deadline: float | None = None,
+        priority: Priority = "normal",
+    ) -> Job:
+        """
+        Bring files to disk, one or thousands.
+
+        @param pin: For how many seconds each is to stay there.
+        @param deadline: Seconds after which what has not come has failed.
+        """
+        return await self._jobs.stage(ids, pin=pin, deadline=deadline, priority=priority)
+
+    async def plan(self, ids: Iterable[int]) -> Plan:
+        """Say what L{stage} would mean; nothing is asked for."""
+        return await self._jobs.plan(ids)
+
+    async def job(self, job: Job | str) -> Job:
+        """How a job stands now."""
+        return await self._jobs.job(job)
+
+    async def changes(self, job: Job | str, since: str = "") -> Changes:
+        """
+        How a job stands now, and its files that have changed.
+
+        @param since: The C{cursor} of an earlier answer; empty for all files.
+        """
+        return await self._jobs.changes(job, since)
+
+    async def wait_for(self, job: Job | str, on_progress: OnJobProgress | None = None) -> JobResult:
+        """Wait until the last file of a job has ended, however long that takes."""
+        return await self._jobs.wait_for(job, on_progress)
+
+    async def cancel(self, job: Job | str, ids: Iterable[int] | None = None) -> Job:
+        """Give files of a job up, or all of them."""
+        return await self._jobs.cancel(job, ids)
+
+    async def release(self, job: Job | str, ids: Iterable[int] | None = None) -> Job:
+        """End the pins of files of a job, or of all of them: they need not stay on disk."""
+        return await self._jobs.release(job, ids)
+
+    async def archiveinfo(self, ids: Iterable[int]) -> Sequence[Located]:
+        """Where files are, in the order in which they are asked about; nothing is recalled."""
+        return await self._jobs.archiveinfo(ids)
+
+    async def health(self) -> Health:
+        """Whether requests can be expected to succeed; also where the answer is no."""
+        tries = Tries(self._reactor, self._policy)
+        while True:
+            try:
+                async with self._wire.exchange("GET", "/health") as answer:
+                    text = await answer.text()
+                    if answer.status in (200, 503) and (health := _health(text)) is not None:
+                        return health
+                    if answer.status == 200:
+                        raise ProtocolError("What came back does not tell of an archive's health.", status=200)
+                    raise refusal(answer, text)
+            except ConnectionFailed as error:
+                await tries.after(error)
+
+
+def _conditions(if_absent: bool, if_match: str | None) -> dict[str, str]:
+    fields = {"If-None-Match": "*"} if if_absent else {}
+    if if_match is not None:
+        fields["If-Match"] = if_match
+    return fields
+
+
+def _health(text: bytes) -> Health | None:
+    try:
+        document = json.loads(text)
+        return Health(bool(document["ready"]), str(document["message"]), bool(document["degraded"]))
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,302 @@
+"""Connections: how they are made, and what this client has to see of them that Twisted's HTTP client does not show.
+
+Twisted's agent asks an endpoint for each connection.  Here the endpoint puts a L{Connection} between the socket and
+Twisted's protocol, with nothing but public interfaces of both, for these reasons:
+
+ - Trailer fields.  C{twisted.web} ends a chunked body with an empty chunk and no trailer.  It has the connection
+   registered as the consumer of the body, so the connection knows the body, and writes the trailer fields of one that
+   has some into the last chunk.
+ - An answer that comes before the body is over, such as a refusal, is read, and the body is given up.
+ - Whether bytes move that were written long ago (C{tcp(7)}, C{TCP_INFO}), so that a slow network is not taken for a
+   dead one.
+ - Large answers are read in large pieces.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import struct
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from twisted.internet import tcp
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.interfaces import ISSLTransport, IStreamClientEndpoint
+from twisted.internet.ssl import Certificate, trustRootFromCertificates
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IAgentEndpointFactory
+from zope.interface import implementer
+
+from pacarchive.client.pump import FilePiece
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IProtocolFactory
+    from twisted.web.client import URI
+
+READ_SIZE = 64 << 10
+"""How much a connection reads at once."""
+
+LARGE_READ_SIZE = 1 << 20
+"""The same while a large answer comes."""
+
+IDLE = 20.0
+"""For how many seconds a connection is kept that nobody uses: for less than servers do, so that it is this side that
+closes it.  A request that meets the server's closing may be lost."""
+
+_LAST_CHUNK = b"0\r\n\r\n"
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+_BYTES_ACKED = struct.Struct("120xQ")  # of struct tcp_info, linux/tcp.h
+
+
+class IWatchedBody(Protocol):
+    """
+    What a connection wants of a body.
+
+    @ivar trailers: The trailer fields once the last byte was written, each line with its end; C{None} before.
+    @ivar connection: The connection that sends it; set by that.
+    """
+
+    trailers: bytes | None
+    connection: Connection | None
+
+    def answered(self) -> None:
+        """The answer comes, although not everything was sent."""
+
+
+class Connection(ProtocolWrapper):
+    """One connection, seen by Twisted's HTTP client as its transport."""
+
+    transport: Any
+    wrappedProtocol: Any
+    _body: IWatchedBody | None = None
+    _trailed = False
+
+    @property
+    def acknowledged(self) -> int:
+        """How many bytes the other side's machine has taken so far; 0 where that cannot be told."""
+        try:
+            handle = self.getHandle()
+            info = socket.socket.getsockopt(handle, socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED.size)
+            return int(_BYTES_ACKED.unpack(info)[0])
+        except (AttributeError, OSError, TypeError, struct.error):
+            return 0
+
+    @property
+    def secure(self) -> bool:
+        """Whether it goes through TLS."""
+        return ISSLTransport.providedBy(self)
+
+    @property
+    def takes_files(self) -> bool:
+        """Whether a L{FilePiece} can be written to it."""
+        return isinstance(self.transport, tcp.Connection) and not self.secure
+
+    # The body of a request
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        if hasattr(producer, "trailers"):
+            self._body = producer
+            self._trailed = False
+            self._body.connection = self
+        super().registerProducer(producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        body, self._body = self._body, None
+        super().unregisterProducer()
+        if body is not None and body.trailers and not self._trailed:
+            # The body was not ended the way that was foreseen.  The archive must not take it for whole without them.
+            self.transport.abortConnection()
+
+    def write(self, data: bytes | FilePiece) -> None:
+        if isinstance(data, FilePiece):
+            data.begin(self.transport.fileno())
+        else:
+            super().write(data)
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        pieces: Sequence[bytes] = list(data)
+        body = self._body
+        if body is not None and body.trailers and sum(map(len, pieces)) == len(_LAST_CHUNK):
+            assert b"".join(pieces) == _LAST_CHUNK
+            self._trailed = True
+            pieces = [_LAST_CHUNK[:-2], body.trailers, _LAST_CHUNK[-2:]]
+        super().writeSequence(pieces)
+
+    # The answer
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._body is not None:
+            self._body.answered()
+        elif len(data) >= READ_SIZE and not self.secure:
+            self.transport.bufferSize = LARGE_READ_SIZE
+        super().dataReceived(data)
+        if self.wrappedProtocol is not None and self.wrappedProtocol.state == "QUIESCENT":
+            # It is the mark above which the transport holds senders back, too.
+            self.transport.__dict__.pop("bufferSize", None)
+
+    def pauseProducing(self) -> None:
+        """
+        Read no more for now.  Not while a body is being sent: nobody would take the answer before the end of that, and
+        the connection would stand still.
+        """
+        if self._body is None:
+            self.transport.pauseProducing()
+
+    def loseConnection(self) -> None:
+        if self.wrappedProtocol is None or self.wrappedProtocol.state in ("QUIESCENT", "ABORTING"):
+            super().loseConnection()
+        else:
+            # In the middle of something: nothing that is still to be sent or read is of use.
+            self.transport.abortConnection()
+
+    stopProducing = loseConnection
+
+
+class _Factory(WrappingFactory[Connection]):
+    """Makes connections, and has those that are open counted."""
+
+    protocol = Connection
+    noisy = False
+
+    def __init__(self, factory: IProtocolFactory, census: Census) -> None:
+        super().__init__(factory)
+        self._census = census
+
+    def registerProtocol(self, p: Connection) -> None:
+        super().registerProtocol(p)
+        self._census.add(p)
+
+    def unregisterProtocol(self, p: Connection) -> None:
+        super().unregisterProtocol(p)
+        self._census.discard(p)
+
+
+class Census:
+    """The connections that are open."""
+
+    def __init__(self) -> None:
+        self._open: set[Connection] = set()
+        self._waiting: list[Deferred[None]] = []
+
+    def add(self, connection: Connection) -> None:
+        """One more."""
+        self._open.add(connection)
+
+    def discard(self, connection: Connection) -> None:
+        """One less."""
+        self._open.discard(connection)
+        if not self._open:
+            waiting, self._waiting = self._waiting, []
+            for each in waiting:
+                each.callback(None)
+
+    async def close(self) -> None:
+        """Cut those that are left, and wait until they are gone."""
+        for connection in list(self._open):
+            connection.transport.abortConnection()
+        if self._open:
+            self._waiting.append(gone := Deferred[None]())
+            await gone
+
+
+@implementer(IStreamClientEndpoint)
+class _Endpoint:
+    """An endpoint whose connections are L{Connection}s, which stand behind the protocol that the caller asked for."""
+
+    def __init__(self, endpoint: IStreamClientEndpoint, census: Census) -> None:
+        self._endpoint = endpoint
+        self._census = census
+
+    def connect(self, factory: IProtocolFactory) -> Deferred[Any]:
+        connected: Deferred[Any] = self._endpoint.connect(_Factory(factory, self._census))
+        return connected.addCallback(lambda connection: connection.wrappedProtocol)
+
+
+@implementer(IAgentEndpointFactory)
+class _Endpoints:
+    """
+    Makes the endpoint for a URL, one for all URLs of a host: it is asked for each request, and to make one takes time.
+    """
+
+    def __init__(self, reactor: Any, policy: BrowserLikePolicyForHTTPS | None, timeout: float, census: Census) -> None:
+        self._census = census
+        self._reactor = reactor
+        self._policy = policy
+        self._timeout = timeout
+        self._made: dict[tuple[bytes, bytes, int], IStreamClientEndpoint] = {}
+
+    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
+        key = (uri.scheme, uri.host, uri.port)
+        if key not in self._made:
+            self._made[key] = self._make(uri)
+        return self._made[key]
+
+    def _make(self, uri: URI) -> IStreamClientEndpoint:
+        endpoint: IStreamClientEndpoint = HostnameEndpoint(self._reactor, uri.host, uri.port, self._timeout)
+        if uri.scheme == b"https":
+            assert self._policy is not None
+            endpoint = wrapClientTLS(self._policy.creatorForNetloc(uri.host, uri.port), endpoint)
+        return _Endpoint(endpoint, self._census)
+
+
+@implementer(IAgent)
+class _IdentityAgent:
+    """
+    Asks for answers as they are.
+
+    treq offers to decompress them.  Parts of a file, and its digest, are those of the file itself.
+    """
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+
+    def request(self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: Any = None) -> Any:  # noqa: N803
+        headers = Headers() if headers is None else headers.copy()
+        headers.setRawHeaders(b"Accept-Encoding", [b"identity"])
+        return self._agent.request(method, uri, headers, bodyProducer)
+
+
+class Connections:
+    """
+    All connections of a client.
+
+    @param count: How many are kept for later.
+    @param secure: Whether TLS is needed at all.
+    @param ca: The file with the certificates to trust; C{None} for the system's.
+    @param timeout: For how many seconds to wait for one.
+    @ivar agent: Makes requests over them.
+    @raise ValueError: There is no certificate in the file.
+    @raise OSError: The file cannot be read.
+    """
+
+    def __init__(
+        self, reactor: Any, count: int, *, secure: bool, ca: str | os.PathLike[str] | None, timeout: float
+    ) -> None:
+        policy = None
+        if secure:
+            policy = BrowserLikePolicyForHTTPS() if ca is None else BrowserLikePolicyForHTTPS(_trusted(ca))
+        self._census = Census()
+        self._pool = HTTPConnectionPool(reactor, persistent=True)
+        self._pool.maxPersistentPerHost = count
+        self._pool.cachedConnectionTimeout = cast("int", IDLE)
+        self._pool.retryAutomatically = False  # what may be repeated is decided elsewhere
+        endpoints = _Endpoints(reactor, policy, timeout, self._census)
+        self.agent = _IdentityAgent(Agent.usingEndpointFactory(reactor, endpoints, self._pool))
+
+    async def close(self) -> None:
+        """Close all of them, and wait until they are gone."""
+        await self._pool.closeCachedConnections()
+        await self._census.close()
+
+
+def _trusted(ca: str | os.PathLike[str]) -> Any:
+    found = _CERTIFICATE.findall(Path(ca).read_bytes())
+    if not found:
+        raise ValueError(f"{os.fspath(ca)}: there is no certificate (PEM) in it")
+    return trustRootFromCertificates([Certificate.loadPEM(each) for each in found])

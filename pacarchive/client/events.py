@@ -1,0 +1,55 @@
+"""Server-Sent Events: an answer that tells of things as they happen (WHATWG HTML, section 9.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import attrs
+
+
+@attrs.frozen
+class Event:
+    """
+    One event.
+
+    @ivar kind: What it is about.
+    @ivar identifier: What to say to go on after it.
+    """
+
+    kind: str
+    data: str
+    identifier: str
+
+
+class EventParser:
+    """Makes events of pieces of text, wherever they are cut."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._kind = ""
+        self._identifier = ""
+        self._data: list[str] = []
+
+    def feed(self, data: bytes) -> Iterator[Event]:
+        """Take the next bytes; gives the events that end in them."""
+        # A line may end in CR LF; the archive ends none in CR alone.
+        *lines, self._rest = (self._rest + data).split(b"\n") if b"\n" in data else (self._rest + data,)
+        for line in lines:
+            event = self._line(line.rstrip(b"\r").decode("utf-8", "replace"))
+            if event is not None:
+                yield event
+
+    def _line(self, line: str) -> Event | None:
+        if not line:
+            data, kind = self._data, self._kind or "message"
+            self._data, self._kind = [], ""
+            return Event(kind, "\n".join(data), self._identifier) if data else None
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if name == "data":
+            self._data.append(value)
+        elif name == "event":
+            self._kind = value
+        elif name == "id":
+            self._identifier = value
+        return None

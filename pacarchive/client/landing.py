@@ -1,0 +1,144 @@
+"""Where a file lands: under no name while it is incomplete, whole and synced under its own after that.
+
+All of it blocks, and is called in threads.
+
+The file is unnamed (C{O_TMPFILE}) until it is published, so that whatever ends the process leaves nothing behind.  A
+name that is taken cannot be linked to, so the file is linked under a hidden name first and renamed; where the file
+system has no unnamed files, it has that hidden name from the start.  Such a name is locked while its process lives.
+The next download to the same destination removes those that are not.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+import stat
+from collections.abc import Sequence
+from contextlib import suppress
+
+from pacarchive.digests import Hasher
+
+_NO_UNNAMED = (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL)
+_READ = 4 << 20
+_VECTORS = 512  # fewer than IOV_MAX
+
+
+class Landing:
+    """
+    A file that is being written.
+
+    @param path: Where it will be.
+    @raise OSError: It cannot be there.
+    """
+
+    def __init__(self, path: str) -> None:
+        path = os.path.realpath(path)  # of a symbolic link, what it names is replaced
+        directory, self._name = os.path.split(path)
+        if not self._name or os.path.isdir(path):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        with suppress(FileNotFoundError):
+            if not stat.S_ISREG(os.lstat(path).st_mode):
+                # A rename would put a file in the place of a device.
+                raise FileExistsError(errno.EEXIST, "exists and is not a regular file", path)
+        digest = hashlib.sha256(os.fsencode(self._name)).hexdigest()[:16]
+        self._prefix = f".pacarchive-get-{digest}-"
+        self._hidden: str | None = None
+        self._file = -1
+        self._directory = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self._sweep()
+            self._file = self._make(directory)
+        except BaseException:
+            self.close()
+            raise
+
+    def _make(self, directory: str) -> int:
+        try:
+            return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            if error.errno not in _NO_UNNAMED:
+                raise
+        while True:
+            name = self._new_name()
+            descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=self._directory)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_nlink:
+                self._hidden = name
+                return descriptor
+            os.close(descriptor)  # another process found it before it was locked
+
+    def _new_name(self) -> str:
+        return f"{self._prefix}{secrets.token_hex(8)}"
+
+    def _sweep(self) -> None:
+        """Remove what earlier processes left."""
+        for name in os.listdir(self._directory):
+            if not name.startswith(self._prefix):
+                continue
+            with suppress(OSError):
+                descriptor = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._directory)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.unlink(name, dir_fd=self._directory)
+                finally:
+                    os.close(descriptor)
+
+    def write(self, pieces: Sequence[bytes], offset: int) -> None:
+        """Write all of the pieces, one behind the other."""
+        for start in range(0, len(pieces), _VECTORS):
+            some: list[bytes | memoryview] = list(pieces[start : start + _VECTORS])
+            while some:
+                written = os.pwritev(self._file, some, offset)
+                offset += written
+                while some and written >= len(some[0]):
+                    written -= len(some.pop(0))
+                if written:
+                    some[0] = memoryview(some[0])[written:]
+
+    def hash(self, hasher: Hasher, start: int, end: int) -> None:
+        """Hash a part of what was written."""
+        while start < end:
+            block = os.pread(self._file, min(_READ, end - start), start)
+            if not block:
+                raise OSError(errno.EIO, "the file is shorter than what was written to it")
+            hasher.update(block)
+            # Of pages that are to be written this only says that it may begin, so that less is left for the end.
+            os.posix_fadvise(self._file, start, len(block), os.POSIX_FADV_DONTNEED)
+            start += len(block)
+
+    def clear(self) -> None:
+        """Begin with nothing again."""
+        os.ftruncate(self._file, 0)
+
+    def publish(self) -> None:
+        """Bring the file to stable storage, and give it its name."""
+        os.fsync(self._file)
+        if self._hidden is None:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            name = self._new_name()
+            # Without both descriptors Python calls link(2), which does not follow what /proc has.
+            os.link(
+                f"/proc/self/fd/{self._file}",
+                name,
+                src_dir_fd=self._directory,
+                dst_dir_fd=self._directory,
+                follow_symlinks=True,
+            )
+            self._hidden = name
+        os.rename(self._hidden, self._name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+        self._hidden = None
+        os.fsync(self._directory)
+
+    def close(self) -> None:
+        """Be done with it; what was not published is gone."""
+        if self._hidden is not None:
+            with suppress(OSError):
+                os.unlink(self._hidden, dir_fd=self._directory)
+            self._hidden = None
+        for descriptor in (self._file, self._directory):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._file = self._directory = -1

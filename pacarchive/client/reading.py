@@ -1,0 +1,187 @@
+"""The body of an answer as it comes, the watch over whether anything comes, and the names of what can go wrong then."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from OpenSSL import SSL
+from service_identity import VerificationError
+from twisted.internet import error as failures
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.web._newclient import RequestNotSent
+from twisted.web.client import (
+    RequestGenerationFailed,
+    RequestTransmissionFailed,
+    ResponseDone,
+    ResponseFailed,
+    ResponseNeverReceived,
+)
+
+from pacarchive.client.errors import CertificateRefused, ClientClosed, ConnectionFailed, Stalled
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
+    from pacarchive.client.bodies import Body
+
+HIGH_WATER = 2 << 20
+"""How much of it may wait before the connection is held back."""
+
+
+class Watch:
+    """
+    Ends a wait in which nothing moves.
+
+    @param seconds: For how long nothing may.
+    """
+
+    def __init__(self, clock: IReactorTime, seconds: float) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._last = clock.seconds()
+        self._waiting: Deferred[Any] | None = None
+        self._body: Body | None = None
+        self._acknowledged = 0
+        self.stalled = False
+
+    def touch(self, more: float = 0.0) -> None:
+        """
+        Something has moved.
+
+        @param more: For how much longer than else it is right that nothing does now.
+        """
+        self._last = self._clock.seconds() + more
+
+    async def over(self, waiting: Deferred[Any], body: Body | None = None) -> Any:
+        """
+        Wait for a Deferred, and cancel it when nothing moves.
+
+        @param body: What is sent meanwhile.
+        @raise Stalled: Nothing moved.
+        """
+        self.touch()
+        self._waiting, self._body, self._acknowledged = waiting, body, 0
+        self._alarm = self._clock.callLater(self._seconds, self._look)
+        try:
+            return await waiting
+        except BaseException as error:
+            if self.stalled:
+                raise Stalled(f"For {self._seconds:g} s no byte moved.", uncertain=True) from error
+            raise
+        finally:
+            self._waiting = self._body = None
+            if self._alarm.active():
+                self._alarm.cancel()
+
+    def _look(self) -> None:
+        if self._body is not None and (now := self._body.acknowledged) != self._acknowledged:
+            self._acknowledged = now
+            self.touch(self._body.allowance)
+        left = self._last + self._seconds - self._clock.seconds()
+        if left > 0:
+            self._alarm = self._clock.callLater(left, self._look)
+        elif self._waiting is not None:
+            self.stalled = True
+            self._waiting.cancel()
+
+
+class Reader(Protocol):
+    """The body of an answer as it comes; the connection is held back while nobody reads."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._ended: BaseException | None = None
+        self._waiting: Deferred[None] | None = None
+        self._wanted = 0
+        self._paused = False
+
+    def dataReceived(self, data: bytes) -> None:
+        self._pieces.append(data)
+        self._size += len(data)
+        if self._waiting is not None:
+            self.touch()
+            if self._size >= self._wanted:
+                self._wake()
+        elif self._size >= HIGH_WATER and not self._paused and self.transport is not None:
+            self._paused = True
+            self.transport.pauseProducing()  # type: ignore[attr-defined]
+
+    def touch(self) -> None:
+        """Something has come; whoever waits takes the place of this."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._ended = reason.value
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            waiting.callback(None)
+
+    async def read(self, want: int, watch: Watch) -> list[bytes]:
+        """
+        Take what has come.
+
+        @param want: Wait for so much, unless the body ends before.
+        @return: Nothing at the end.
+        @raise ConnectionFailed: The connection was lost; what came before that was given out.
+        """
+        if self._size < want and self._ended is None:
+            if self._paused and self.transport is not None:
+                self._paused = False
+                self.transport.resumeProducing()  # type: ignore[attr-defined]
+            self._wanted, self._waiting = want, Deferred()
+            self.touch = watch.touch  # type: ignore[method-assign]
+            try:
+                await watch.over(self._waiting)
+            except Stalled:
+                if not self._pieces:
+                    raise
+            finally:
+                self._waiting = None
+        if not self._pieces and self._ended is not None and not isinstance(self._ended, ResponseDone):
+            raise named(self._ended)
+        pieces, self._pieces, self._size = self._pieces, [], 0
+        if self._paused and self.transport is not None:
+            self._paused = False
+            self.transport.resumeProducing()  # type: ignore[attr-defined]
+        return pieces
+
+    def abandon(self) -> None:
+        """Want no more; what is not over yet is cut."""
+        if self._ended is None and self.transport is not None:
+            self.transport.loseConnection()
+
+
+def named(error: BaseException, closed: bool = False) -> BaseException:
+    """The words for what Twisted says."""
+    if closed:
+        return ClientClosed("The client was closed.")
+    if isinstance(error, RequestGenerationFailed):
+        reason = error.reasons[0].value
+        return error if reason is None else reason
+    reasons = [reason.value for reason in getattr(error, "reasons", ()) if isinstance(reason, Failure) and reason.value]
+    if cancelled := [reason for reason in reasons if isinstance(reason, CancelledError)]:
+        return cancelled[0]
+    for reason in reasons:
+        if isinstance(reason, SSL.Error | VerificationError):
+            return CertificateRefused(f"TLS with the archive failed: {_words(reason)}")
+    if isinstance(error, RequestNotSent):
+        return ConnectionFailed("The connection was lost before anything was sent.")
+    if isinstance(error, RequestTransmissionFailed | ResponseNeverReceived | ResponseFailed):
+        unread = [reason for reason in reasons if not isinstance(reason, failures.ConnectionClosed)]
+        words = f"The answer cannot be understood: {_words(unread[0])}" if unread else "The connection was lost."
+        return ConnectionFailed(words, uncertain=True)
+    if isinstance(error, failures.ConnectError | failures.DNSLookupError):
+        return ConnectionFailed(f"The archive cannot be reached: {_words(error)}")
+    return ConnectionFailed(f"The exchange with the archive failed: {_words(error)}", uncertain=True)
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, SSL.Error):
+        found = [str(each[-1]) for each in (error.args[0] if error.args else ()) if each]
+        return ", ".join(found) or "it was broken off"
+    return str(error).rstrip(".") or type(error).__name__

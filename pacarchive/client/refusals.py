@@ -1,0 +1,107 @@
+"""Answers that say no: which failure each is."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from pacarchive.client.errors import (
+    AlreadyExists,
+    ClientError,
+    ConnectionFailed,
+    DigestMismatch,
+    InvalidRequest,
+    NoSpace,
+    NotFound,
+    NotPermitted,
+    Offline,
+    PreconditionFailed,
+    ProtocolError,
+    ServerError,
+    ServerUnavailable,
+    TooLarge,
+    Unauthorised,
+)
+from pacarchive.client.fields import parse_monitor, parse_retry_after
+
+if TYPE_CHECKING:
+    from pacarchive.client.wire import Answer
+
+RETRY_AFTER = 10.0
+"""What is assumed where an archive that is not available does not say."""
+
+_KINDS: dict[int, type[ClientError]] = {
+    400: InvalidRequest,
+    401: Unauthorised,
+    403: NotPermitted,
+    404: NotFound,
+    409: AlreadyExists,
+    411: InvalidRequest,
+    412: PreconditionFailed,
+    413: TooLarge,
+    415: InvalidRequest,
+    507: NoSpace,
+}
+
+# In the predecessor's mode, what went wrong is not in the status, but in the one line of the reason.
+_REASONS: tuple[tuple[str, type[ClientError]], ...] = (
+    ("[Errno 2]", NotFound),
+    ("No such file", NotFound),
+    ("[Errno 13]", AlreadyExists),
+    ("digest of the body is", DigestMismatch),
+    ("[Errno 28]", NoSpace),
+)
+
+_CUT = ("The body ended before it was complete.", "The connection was lost.")
+
+
+async def refused(answer: Answer) -> ClientError:
+    """
+    The failure that an answer means.
+
+    @param answer: Its body is read.
+    @raise ConnectionFailed: It breaks off.
+    """
+    return refusal(answer, await answer.text())
+
+
+def refusal(answer: Answer, text: bytes) -> ClientError:
+    """As L{refused}, of an answer whose body has been read."""
+    status = answer.status
+    message, reason = _words(text, f"The archive answered {status}.")
+    if status == 503:
+        seconds = parse_retry_after(answer.field("Retry-After"), RETRY_AFTER)
+        if (job := parse_monitor(answer.field("Link"))) is not None:
+            return Offline(message, job=job, retry_after=seconds, reason=reason, status=status)
+        return ServerUnavailable(message, retry_after=seconds, reason=reason, status=status)
+    if status in (502, 504):
+        return ServerUnavailable(
+            f"A proxy before the archive answered {status}.", retry_after=RETRY_AFTER, reason=reason, status=status
+        )
+    if status in (400, 500):
+        if any(words in (message, reason) for words in _CUT):
+            # What the archive got was cut off, although this side lost no connection: a proxy did.
+            return ConnectionFailed(message, reason=reason, status=status)
+        for words, kind in _REASONS:
+            if words in reason:
+                # The message of the predecessor's 500 is the same for everything.
+                return kind(message if status == 400 else reason, reason=reason, status=status)
+    if status >= 500:
+        return _KINDS.get(status, ServerError)(f"{message} ({reason})", reason=reason, status=status)
+    if status >= 400:
+        return _KINDS.get(status, InvalidRequest)(message, reason=reason, status=status)
+    return ProtocolError(f"The archive answered {status}, which is no answer to this.", reason=reason, status=status)
+
+
+def _words(text: bytes, otherwise: str) -> tuple[str, str]:
+    """The message and the reason in the document of an error."""
+    try:
+        document: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        return otherwise, otherwise
+    if not isinstance(document, dict):
+        return otherwise, otherwise
+    message = document.get("message") or document.get("detail")
+    message = message if isinstance(message, str) else otherwise
+    reason = document.get("traceback")
+    return message, reason if isinstance(reason, str) else message

@@ -1,0 +1,256 @@
+"""One request and its answer: sent with the token, watched for progress, read as it comes, and its failures named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from http.cookiejar import CookieJar
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import attrs
+from hyperlink import EncodedURL
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
+from twisted.web.http_headers import Headers
+
+from pacarchive import __version__
+from pacarchive.client.bodies import Body
+from pacarchive.client.errors import (
+    ClientClosed,
+    ClientError,
+    ConnectionFailed,
+    ProtocolError,
+    TooLarge,
+)
+from pacarchive.client.fields import field
+from pacarchive.client.reading import Reader, Watch, named
+from pacarchive.client.sources import one
+
+if TYPE_CHECKING:
+    from twisted.web.iweb import IResponse
+
+BLOCK = 1 << 20
+"""How much of an answer is gathered before it is worth handing on."""
+
+DOCUMENT_LIMIT = 256 << 20
+"""The largest document that is read."""
+
+_USER_AGENT = f"pacarchive/{__version__}"
+
+
+@attrs.define
+class Answer:
+    """
+    An answer, whose body is still to be read.
+
+    @ivar status: Its status.
+    """
+
+    status: int
+    headers: Headers
+    _response: IResponse
+    _watch: Watch
+    _reader: Reader | None = None
+
+    @property
+    def length(self) -> int | None:
+        """How many bytes the body has; C{None} where the answer does not say."""
+        length = self._response.length
+        return length if isinstance(length, int) else None
+
+    def field(self, name: str) -> str:
+        """A header field; empty where there is none."""
+        return field(self.headers, name)
+
+    async def read(self, want: int = BLOCK) -> list[bytes]:
+        """
+        Take the next bytes of the body.
+
+        @return: Pieces; none at the end.
+        @raise ConnectionFailed: It broke off; what came before was given out.
+        """
+        if self._reader is None:
+            self._reader = Reader()
+            self._response.deliverBody(self._reader)
+        return await self._reader.read(want, self._watch)
+
+    async def text(self) -> bytes:
+        """
+        Read all of the body.
+
+        @raise TooLarge: It is larger than any document is.
+        """
+        found: list[bytes] = []
+        size = 0
+        while pieces := await self.read():
+            found += pieces
+            size += sum(map(len, pieces))
+            if size > DOCUMENT_LIMIT:
+                raise TooLarge("The archive's answer is too large to be read.", status=self.status)
+        return b"".join(found)
+
+    async def document(self) -> Any:
+        """
+        Read the body as JSON.
+
+        @raise ProtocolError: It is none.
+        """
+        text = await self.text()
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            raise ProtocolError("What came back is no JSON document.", status=self.status) from None
+
+    def abandon(self) -> None:
+        """Read no more."""
+        if self._reader is None:
+            self._reader = Reader()
+            self._response.deliverBody(self._reader)
+        self._reader.abandon()
+
+
+class _Url(EncodedURL):
+    """
+    A URL that is what goes out.
+
+    treq takes a URL apart and encodes it anew for each request, which takes as long as to send a small file.
+    """
+
+    _ready: str
+
+    @classmethod
+    def of(cls, base: EncodedURL, text: str) -> _Url:
+        """
+        @param base: Whose host and port it has.
+        @param text: All of it, as it goes out.
+        """
+        url = cls(base.scheme, base.host, (), (), "", base.port)
+        url._ready = text
+        return url
+
+    def to_uri(self) -> EncodedURL:
+        return self
+
+    def to_text(self, with_password: bool = False) -> str:
+        return self._ready
+
+
+class Wire:
+    """
+    The way to one archive.
+
+    @param treq: What makes requests.
+    @param clock: The time.
+    @param url: The archive's URL, without a slash at the end.
+    @param token: Goes with each request.
+    @param connections: How many exchanges there are at a time.
+    @param progress_timeout: For how long nothing may move.
+    @param streams: Whether treq takes bodies that are produced as the network wants them; else it gets bytes.
+    @ivar plain: Whether what is sent can be changed on the way: there is no TLS.
+    """
+
+    def __init__(
+        self,
+        treq: Any,
+        clock: Any,
+        url: str,
+        *,
+        token: str | None,
+        connections: int,
+        progress_timeout: float,
+        streams: bool,
+    ) -> None:
+        self._treq = treq
+        self.clock = clock
+        self._url = url
+        self._parsed = EncodedURL.from_text(url)
+        self._fields = {"User-Agent": _USER_AGENT}
+        if token is not None:
+            self._fields["Authorization"] = f"Bearer {token}"
+        self._no_cookies = CookieJar()
+        self._turns = DeferredSemaphore(connections)
+        self._timeout = progress_timeout
+        self._under_way: set[Deferred[Any]] = set()
+        self._closed = False
+        self.plain = urlsplit(url).scheme != "https"
+        self.streams = streams
+
+    @asynccontextmanager
+    async def exchange(
+        self,
+        method: str,
+        path: str,
+        fields: Mapping[str, str] | None = None,
+        body: Body | bytes | None = None,
+        *,
+        patience: float = 0.0,
+        lasting: bool = False,
+    ) -> AsyncIterator[Answer]:
+        """
+        Send a request; gives the answer when its head has come.  At the end of the block, what has not been read of it
+        is dropped.
+
+        @param patience: For how many seconds more than else the archive may say nothing.
+        @param lasting: Whether this takes for ever, and nobody's turn.
+        @raise ConnectionFailed: There is no answer.
+        """
+        if self._closed:
+            raise ClientClosed("The client is closed.")
+        if lasting:
+            async with self._answered(method, path, fields, body, patience) as answer:
+                yield answer
+            return
+        await self._turns.acquire()
+        try:
+            async with self._answered(method, path, fields, body, patience) as answer:
+                yield answer
+        finally:
+            self._turns.release()
+
+    @asynccontextmanager
+    async def _answered(
+        self, method: str, path: str, fields: Mapping[str, str] | None, body: Body | bytes | None, patience: float
+    ) -> AsyncIterator[Answer]:
+        headers = Headers({name: [value] for name, value in {**self._fields, **(fields or {})}.items()})
+        if isinstance(body, bytes) and body and self.streams:
+            # What treq makes of bytes would look at another reactor's time.
+            body = Body(one(body), len(body), hasher=None, trailing=False)
+        watch = Watch(self.clock, self._timeout + patience)
+        asked: Deferred[IResponse] = self._treq.request(
+            method,
+            _Url.of(self._parsed, self._url + path),
+            headers=headers,
+            data=body,
+            allow_redirects=False,  # the token is for this host only
+            unbuffered=True,
+            cookies=self._no_cookies,
+            reactor=self.clock,
+        )
+        self._under_way.add(asked)
+        sent = None if body is None or isinstance(body, bytes) else body
+        try:
+            response = await watch.over(asked, sent)
+        except (ClientError, CancelledError):
+            raise
+        except Exception as error:
+            raise named(error, self._closed) from error
+        finally:
+            self._under_way.discard(asked)
+        answer = Answer(response.code, response.headers, response, Watch(self.clock, self._timeout))
+        try:
+            yield answer
+        except BaseException:
+            answer.abandon()
+            raise
+        if answer._reader is None:
+            with suppress(ConnectionFailed, TooLarge):
+                await answer.text()  # so that the connection can be used again
+        else:
+            answer.abandon()
+
+    def close(self) -> None:
+        """Fail what is under way."""
+        self._closed = True
+        for asked in list(self._under_way):
+            asked.cancel()

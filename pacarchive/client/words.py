@@ -1,0 +1,289 @@
+"""The nouns of the client: what its calls return.
+
+Everything is plain data.  Times are float seconds since the epoch, sizes bytes, digests raw bytes by algorithm.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+import attrs
+
+from pacarchive.digests import Digests
+from pacarchive.model import Locality
+
+
+@attrs.frozen
+class Progress:
+    """
+    How far a transfer is.
+
+    @ivar done: Bytes that have been moved; falls back where a transfer has to begin anew.
+    @ivar total: Bytes in all, once they are known.
+    """
+
+    done: int
+    total: int | None
+
+
+OnProgress: TypeAlias = Callable[[Progress], object]
+"""Called in the reactor's thread, now and then, and at the end; must not block."""
+
+
+@attrs.frozen(kw_only=True)
+class Stored:
+    """
+    A file that is complete, checked, and in the archive.
+
+    @ivar etag: The entity tag of this version, for C{if_match}; quotes included.
+    @ivar digests: The digests that were asked for, and C{sha256}.
+    @ivar durable: Whether the archive had it on stable storage before it answered.
+    """
+
+    file_id: int
+    size: int
+    etag: str
+    digests: Digests
+    durable: bool = True
+
+
+@attrs.frozen(kw_only=True)
+class Fetched:
+    """
+    A file that has been read.
+
+    @ivar etag: The entity tag of the version that it is.
+    @ivar digests: What was computed of the bytes that came.
+    @ivar verified: Whether they were compared with the archive's.
+    @ivar resumed: How often it went on after the connection was lost.
+    """
+
+    file_id: int
+    size: int
+    etag: str
+    digests: Digests
+    verified: bool
+    resumed: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Status:
+    """
+    What the archive tells of a file without reading it.
+
+    @ivar path: Where it is in the storage system; for people.
+    @ivar bytes_per_level: Bytes on each storage level, the fastest first.
+    @ivar media: The predecessor's word: where it would be read from (C{disk}, C{tape}, C{error}).
+    """
+
+    file_id: int
+    size: int
+    mtime: float
+    ctime: float
+    etag: str
+    digests: Digests
+    locality: Locality
+    media: str
+    path: str
+    bytes_per_level: Sequence[int]
+
+
+@attrs.frozen(kw_only=True)
+class Located:
+    """
+    Where a file is, in the words of the WLCG Tape REST API.
+
+    @ivar locality: C{None} where the archive cannot tell.
+    @ivar error: Why it cannot, e.g. as there is no such file.
+    """
+
+    file_id: int
+    locality: Locality | None
+    error: str | None
+
+
+class JobState(enum.Enum):
+    """How a job stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    ENDED = "ended"
+    DELETED = "deleted"
+    """Somebody had the archive forget it."""
+
+
+class WishState(enum.Enum):
+    """How a file of a job stands."""
+
+    QUEUED = "queued"
+    STARTED = "started"
+    CANCELLING = "cancelling"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen."""
+        return self in (WishState.COMPLETED, WishState.FAILED, WishState.CANCELLED)
+
+
+@attrs.frozen(kw_only=True)
+class Estimate:
+    """
+    @ivar seconds: From now.
+    @ivar basis: For a person: what it was worked out from.
+    """
+
+    seconds: float
+    basis: str
+
+
+@attrs.frozen(kw_only=True)
+class Job:
+    """
+    A recall of many files, and how it stands.
+
+    More files than the archive takes in one job become several of its jobs, told and handled as one.
+
+    @ivar id: What to name it by; the ids of the archive's jobs, with commas between them.
+    @ivar files: How many.
+    @ivar left: How many of them have not ended.
+    @ivar counts: Files by state; all states are there.
+    @ivar bytes_total: Bytes of all its files, as far as they are known.
+    @ivar bytes_done: Bytes of those that have come.
+    @ivar rate: Bytes a second so far.
+    @ivar estimate: When the last will be there; C{None} where it has ended, or nobody can tell.
+    @ivar cursor: What to give to C{changes} to hear of later changes only.
+    """
+
+    id: str
+    state: JobState
+    owner: str
+    priority: str
+    created: float
+    started: float | None
+    ended: float | None
+    deadline: float
+    files: int
+    left: int
+    counts: Mapping[WishState, int]
+    bytes_total: int
+    bytes_done: int
+    rate: float
+    estimate: Estimate | None
+    cursor: str
+
+
+@attrs.frozen(kw_only=True)
+class JobFile:
+    """
+    A file of a job.
+
+    @ivar size: Bytes, where they are known.
+    @ivar attempts: How often the storage system was asked for it.
+    @ivar reason: For a person: why it stands so.
+    @ivar pinned: Until when it is to stay on disk; C{None} where it is not pinned.
+    """
+
+    file_id: int
+    state: WishState
+    size: int | None
+    started: float | None
+    ended: float | None
+    deadline: float
+    attempts: int
+    reason: str
+    pinned: float | None
+
+
+OnJobProgress: TypeAlias = Callable[[Job, Sequence[JobFile]], object]
+"""Called with a job and those of its files that have changed since the last call."""
+
+
+@attrs.frozen(kw_only=True)
+class Changes:
+    """
+    A job, and what has changed of it.
+
+    @ivar cursor: What to give the next time.
+    """
+
+    job: Job
+    files: Sequence[JobFile]
+    cursor: str
+
+
+@attrs.frozen(kw_only=True)
+class JobResult:
+    """
+    A job that has ended.
+
+    @ivar files: All its files, by id.
+    """
+
+    job: Job
+    files: Mapping[int, JobFile]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every file is on disk."""
+        return all(each.state is WishState.COMPLETED for each in self.files.values())
+
+    def of(self, state: WishState) -> list[JobFile]:
+        """The files that ended so."""
+        return [each for each in self.files.values() if each.state is state]
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """
+    What a job would mean, before anything moves.
+
+    @ivar message: All of it in one sentence, for a person.
+    @ivar files: How many were asked about.
+    @ivar on_disk: How many of them need no recall.
+    @ivar missing: Ids that have no file.
+    @ivar recalls: How many must be recalled.
+    @ivar cartridges: From how many cartridges.
+    @ivar bytes: How much room they need on disk.
+    """
+
+    message: str
+    files: int
+    on_disk: int
+    missing: Sequence[int]
+    recalls: int
+    cartridges: int
+    bytes: int
+    estimate: Estimate
+
+
+@attrs.frozen(kw_only=True)
+class RetryPolicy:
+    """
+    When to try again what is safe to try again.
+
+    Between two tries are C{first * 2**n} seconds, C{longest} at the most, of which a random part of up to C{jitter} is
+    left out; the archive's C{Retry-After} is waited for where it is longer, up to C{longest_asked}.
+
+    @ivar attempts: How many tries in a row may come nowhere, the first included.  One that moved bytes of a file starts
+        the count again: a L{get<ArchiveClient.get>} goes on where it was.
+    @ivar restarts: How often a put may begin anew after bytes had moved: a PUT always begins at its first byte.
+    """
+
+    attempts: int = 6
+    restarts: int = 32
+    first: float = 0.25
+    longest: float = 15.0
+    longest_asked: float = 120.0
+    jitter: float = 0.5
+
+
+USUAL = RetryPolicy()
+"""What a client does that is not told otherwise."""
+
+NEVER = RetryPolicy(attempts=1, restarts=0)
+"""Everything is tried once."""

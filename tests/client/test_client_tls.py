@@ -1,0 +1,171 @@
+"""TLS, tokens, and other hosts: real connections on the loopback interface."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytest_twisted  # type: ignore[import-untyped]
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from twisted.internet import ssl
+from twisted.web.server import Site
+
+from pacarchive.client import ArchiveClient, CertificateRefused, ProtocolError, RetryPolicy
+from pacarchive.client.testing import FakeArchive
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+# Twisted gives pyOpenSSL what that wants in another form now.
+pytestmark = pytest.mark.filterwarnings("ignore:Passing pyOpenSSL (X509|PKey) objects:DeprecationWarning")
+
+QUICK = RetryPolicy(attempts=3, first=0.01)
+
+
+def asynchronous(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """A test that is a coroutine of Twisted's."""
+    decorated: Callable[..., None] = pytest_twisted.ensureDeferred(test)
+    return decorated
+
+
+class Noting(FakeArchive):
+    """Keeps the tokens that came."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens: list[str | None] = []
+
+    def render(self, request: Any) -> bytes:
+        self.tokens.append(request.getHeader("Authorization"))
+        return super().render(request)
+
+
+def certificate(directory: Path, name: str = "127.0.0.1") -> tuple[Path, ssl.PrivateCertificate]:
+    """A certificate that is its own authority."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(name))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    text = made.public_bytes(serialization.Encoding.PEM)
+    path = directory / f"{name}.pem"
+    path.write_bytes(b"Some words before.\n" + text + b"and after.\n")
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return path, ssl.PrivateCertificate.loadPEM(private + text)
+
+
+@asynccontextmanager
+async def served(archive: FakeArchive, own: ssl.PrivateCertificate | None = None) -> AsyncIterator[str]:
+    """Serve an archive.  Gives its URL."""
+    from twisted.internet import reactor
+
+    site, there = Site(archive, timeout=None), "127.0.0.1"
+    listener: Any = reactor
+    if own is None:
+        port, scheme = listener.listenTCP(0, site, interface=there), "http"
+    else:
+        port, scheme = listener.listenSSL(0, site, own.options(), interface=there), "https"
+    try:
+        yield f"{scheme}://{there}:{port.getHost().port}"
+    finally:
+        await port.stopListening()
+
+
+def client(url: str, **more: Any) -> ArchiveClient:
+    """A client in this process."""
+    from twisted.internet import reactor
+
+    return ArchiveClient(reactor, url, retry=QUICK, **more)
+
+
+@asynchronous
+async def test_an_archive_with_a_private_authority_is_trusted_when_told(tmp_path: Path) -> None:
+    """Small and large files pass, and the token arrives."""
+    ca, own = certificate(tmp_path)
+    archive = Noting()
+    data = bytes(range(256)) * 20_000
+    async with served(archive, own) as url, client(url, ca=ca, token="abc.DEF-1") as archived:
+        (tmp_path / "source").write_bytes(data)
+        await archived.put(1, tmp_path / "source")
+        await archived.get(1, tmp_path / "target")
+        assert (tmp_path / "target").read_bytes() == data
+    assert set(archive.tokens) == {"Bearer abc.DEF-1"}
+
+
+@asynchronous
+async def test_a_certificate_that_is_not_trusted_is_refused(tmp_path: Path) -> None:
+    """At once, with advice; nothing of the request arrives, the token least of all."""
+    _, own = certificate(tmp_path)
+    (tmp_path / "other").mkdir()
+    other, _ = certificate(tmp_path / "other")
+    archive = Noting()
+    async with served(archive, own) as url:
+        for options in ({}, {"ca": other}):
+            async with client(url, token="secret", **options) as archived:
+                with pytest.raises(CertificateRefused) as caught:
+                    await archived.put(1, b"data")
+            assert "ca" in caught.value.advice
+            assert "secret" not in str(caught.value)
+    assert not archive.requests
+
+
+def test_a_file_without_certificates_is_no_authority(tmp_path: Path) -> None:
+    """It is refused when the client is made."""
+    (tmp_path / "ca.pem").write_text("nothing")
+    with pytest.raises(ValueError, match="no certificate"):
+        client("https://archive.example.org", ca=tmp_path / "ca.pem")
+    with pytest.raises(FileNotFoundError):
+        client("https://archive.example.org", ca=tmp_path / "none.pem")
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@asynchronous
+async def test_no_redirect_is_followed(status: int) -> None:
+    """The token is for one host."""
+    archive, elsewhere = Noting(), Noting()
+    async with served(archive) as url, served(elsewhere) as other, client(url, token="abc") as archived:
+        archive.answer_with(status, Location=f"{other}/1")
+        with pytest.raises(ProtocolError):
+            await archived.status(1)
+    assert archive.tokens == ["Bearer abc"]
+    assert not elsewhere.requests
+
+
+@asynchronous
+async def test_many_requests_share_few_connections() -> None:
+    """As many as the client was made with."""
+    archive = Noting()
+    seen: set[int] = set()
+    real = archive.render
+
+    def render(request: Any) -> bytes:
+        seen.add(request.getClientAddress().port)
+        return real(request)
+
+    archive.render = render  # type: ignore[method-assign]
+    from twisted.internet.defer import Deferred, gatherResults
+
+    async with served(archive) as url, client(url, connections=3) as archived:
+        await gatherResults([Deferred.fromCoroutine(archived.put(each, b"%d" % each)) for each in range(60)])
+    assert len(archive.files) == 60
+    assert len(seen) == 3
