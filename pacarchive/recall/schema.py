@@ -103,7 +103,7 @@ CREATE TABLE IF NOT EXISTS jobs (
 ) {plain};
 CREATE INDEX IF NOT EXISTS jobs_by_owner ON jobs (owner, number);
 CREATE INDEX IF NOT EXISTS jobs_by_end ON jobs (ended);
-CREATE INDEX IF NOT EXISTS jobs_by_deadline ON jobs (deadline);
+CREATE INDEX IF NOT EXISTS jobs_by_deadline ON jobs (ended, deadline);
 
 CREATE TABLE IF NOT EXISTS wishes (
     job BIGINT NOT NULL,

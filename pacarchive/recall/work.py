@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import accumulate
 
 import attrs
 
@@ -20,6 +21,9 @@ from pacarchive.recall.words import LIVE, FileState
 
 _SOME = 500
 """How much is cleared away in one transaction."""
+
+_FORGOTTEN = 20_000
+"""How many files of jobs that are forgotten are cleared away in one transaction, unless a single job has more."""
 
 _OLD = "ended <= ? AND NOT EXISTS (SELECT 1 FROM pins WHERE pins.job = jobs.number)"
 """Which jobs can be forgotten: a pin is kept for as long as was promised, and is its job's."""
@@ -326,9 +330,11 @@ def pinned_bytes(cursor: Cursor) -> int:
 
 
 def forget_old(turn: Turn, age: float) -> int:
-    """Forget jobs that ended long ago.  @return: How many."""
-    rows = turn.rows(f"SELECT number FROM jobs WHERE {_OLD} ORDER BY ended LIMIT 20", turn.now - age)  # noqa: S608
-    numbers = [row[0] for row in rows]
+    """Forget some of the jobs that ended long ago.  @return: How many."""
+    rows = turn.rows(f"SELECT number, files FROM jobs WHERE {_OLD} ORDER BY ended LIMIT 20", turn.now - age)  # noqa: S608
+    # Everybody else who writes waits for this.
+    files = accumulate(row[1] for row in rows)
+    numbers = [row[0] for row, so_far in zip(rows, files, strict=True) if so_far <= max(_FORGOTTEN, rows[0][1])]
     turn.execute_among("DELETE FROM wishes WHERE job IN (*)", numbers)
     turn.execute_among("DELETE FROM jobs WHERE number IN (*)", numbers)
     return len(numbers)

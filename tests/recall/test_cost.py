@@ -86,6 +86,7 @@ DEEDS: dict[str, Callable[[Turn], object]] = {
     "the next of a cartridge": lambda turn: work.next_size(turn, "V1", (0, 0)),
     "how a job stands": lambda turn: (jobs.summary(turn, 1), jobs.tally(turn, 1), jobs.waiting(turn, 1)),
     "what a file waits for": lambda turn: jobs.waiting_for_file(turn, 5),
+    "what is due by the clock": lambda turn: work.due(turn, 1e9, 3600),
     "jobs that are new": lambda turn: jobs.new_jobs(turn, 3, 10),
 }
 
@@ -97,3 +98,30 @@ def test_no_cost_grows_with_the_queue(
     """With ten times as many files waiting, it is no more than half as much again."""
     few, many = (cost(store, do) for store in stores)
     assert many <= 1.5 * few + 10 * _UNIT
+
+
+def test_jobs_that_ended_long_before_their_deadline_cost_nothing() -> None:
+    """What is overdue is looked for every second; jobs that have ended are kept for days beyond their deadlines."""
+    found = []
+    for ended in (10, 1000):
+        with closing(filled(FEW)) as store:
+            turn = Turn(store.cursor(), SQLITE, 1e9)
+            for first in range(ended):
+                submit(turn, 1_000_000 + first, 1)
+            store.execute("UPDATE jobs SET ended = 1e9 - 2, deadline = 1e9 - 1 WHERE files = 1")
+            found.append(cost(store, lambda turn: work.due(turn, 1e9, 1e6)))
+    assert found[1] <= 1.5 * found[0] + 10 * _UNIT
+
+
+def test_forgetting_is_done_in_parts() -> None:
+    """A few large jobs are not forgotten in one transaction, for which all would wait; one by itself is."""
+    with closing(filled(FEW)) as store:
+        turn = Turn(store.cursor(), SQLITE, 1e9)
+        store.execute("DELETE FROM wishes")
+        store.execute("UPDATE jobs SET ended = 1, files = 9000")
+        assert work.forget_old(turn, 3600) == 2
+        store.execute("UPDATE jobs SET files = 90000")
+        assert work.forget_old(turn, 3600) == 1
+        store.execute("UPDATE jobs SET files = 1")
+        assert work.forget_old(turn, 3600) == FEW // 100 - 3
+        assert work.forget_old(turn, 3600) == 0
