@@ -59,6 +59,39 @@ def translating(doing: str) -> Iterator[None]:
                 raise errors.BackendUnavailable("The storage failed.", reason=reason) from error
 
 
+def sweep(temporaries: int, *, dry_run: bool = False) -> Iterator[tuple[str, os.stat_result]]:
+    """
+    Remove temporaries whose writer is gone, as L{FileTree.sweep} says.  What is no file of this user's is none of them,
+    and stays.
+
+    @param temporaries: A descriptor of their directory.
+    @param dry_run: Only find them.
+    @return: Their names, and what the file system told of them.
+    """
+    for name in os.listdir(temporaries):
+        try:
+            descriptor = os.open(name, READ_FLAGS, dir_fd=temporaries)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            if error.errno not in (errno.ELOOP, errno.EACCES, errno.ENXIO):
+                raise
+            continue  # a link, another user's, or a socket
+        try:
+            state = os.fstat(descriptor)
+            if not stat.S_ISREG(state.st_mode):
+                continue
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            state = os.fstat(descriptor)
+            if not dry_run:
+                os.unlink(name, dir_fd=temporaries)
+        except (BlockingIOError, FileNotFoundError):
+            continue  # its writer lives, or has just finished
+        finally:
+            release(descriptor)
+        yield name, state
+
+
 def _no_file() -> errors.NotFound:
     return errors.NotFound("No file has this id.", reason="Can't open posix file: not a regular file")
 
@@ -123,21 +156,7 @@ class FileTree:
 
         @return: How many.
         """
-        swept = 0
-        for name in os.listdir(self.temporaries):
-            try:
-                descriptor = os.open(name, READ_FLAGS, dir_fd=self.temporaries)
-            except FileNotFoundError:
-                continue
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.unlink(name, dir_fd=self.temporaries)
-                swept += 1
-            except (BlockingIOError, FileNotFoundError):
-                continue  # its writer lives, or has just finished
-            finally:
-                release(descriptor)
-        return swept
+        return sum(1 for _ in sweep(self.temporaries))
 
     def open_stored(self, file_id: int) -> tuple[int, os.stat_result, FileStatus]:
         """

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -205,7 +206,7 @@ def test_there_and_back(layout: str, precede: Precede, serve: Callable[..., Serv
     more[100] = content("moved, too", 100)
     move(service, 100, more[100])
     for _ in range(2):
-        digested = pacarchive(directory, "digest", "-c", "settings.ini", "--prefix", "archive", "--verify")
+        digested = pacarchive(directory, "admin", "digest", "-c", "settings.ini", "--prefix", "archive", "--verify")
         assert (digested.returncode, digested.stderr) == (0, "")
     assert f"{len(files) + len(more)} verified, 0 bad" in digested.stdout
     now = state(directory / "archive")
@@ -229,7 +230,7 @@ def test_there_and_back(layout: str, precede: Precede, serve: Callable[..., Serv
 
     service = serve(settings=settings)
     assert_served(service, files)
-    verified = pacarchive(directory, "digest", "-c", "settings.ini", "--prefix", "archive", "--verify")
+    verified = pacarchive(directory, "admin", "digest", "-c", "settings.ini", "--prefix", "archive", "--verify")
     assert (verified.returncode, verified.stderr) == (0, "")
 
 
@@ -246,7 +247,7 @@ def test_replaced_in_place(precede: Precede, serve: Callable[..., Service], dire
         put(predecessor, {12345: b"the new"})
     service = serve(settings=settings)
     assert service.ask("GET", 12345).status == 500
-    verify = ("digest", "-c", "settings.ini", "--prefix", "archive", "--verify")
+    verify = ("admin", "digest", "-c", "settings.ini", "--prefix", "archive", "--verify")
     verified = pacarchive(directory, *verify)
     assert verified.returncode == 1
     assert "file 12345: is damaged" in verified.stderr
@@ -277,6 +278,65 @@ def test_names_that_are_no_ids(precede: Precede, serve: Callable[..., Service], 
         assert (service.prefix / name).read_text() == name
     assert service.ask("PATCH", 11, json.dumps({"path": str(service.prefix / "abc")}), JSON).status == 200
     assert service.ask("GET", 11).body == b"abc"
+
+
+@pytest.mark.parametrize("layout", ["false", "true"], ids=["flat", "id2filename"])
+def test_the_command_to_delete(installed: Path, directory: Path, layout: str) -> None:
+    """pacarchive's of the predecessor's name ends as the predecessor's, and leaves the same files."""
+    names = ["1", "300", "12345", "70000"] if layout == "false" else ["file.1", "2c/12c", "39/3039", "70/11/11170"]
+    (directory / "settings.ini").write_text(f"[posix]\nuse_id2filename = {layout}\n")
+    environment = {**os.environ, "ARCHIVEINTERFACE_CONFIG": str(directory / "settings.ini")}
+    ours = (sys.executable, "-c", "import sys; from pacarchive.cli.admin.predecessor import main; sys.exit(main())")
+    for number, arguments in enumerate(
+        [
+            ["delete", "1", "12345"],
+            ["-t", "posix", "delete", "12345"],
+            ["-c", "settings.ini", "--type", "posix", "delete", "12345", "99", "1"],
+            ["delete", "300", "300", "1"],
+            ["delete"],
+            ["-t", "nonsense", "delete", "1"],
+        ]
+    ):
+        outcomes = []
+        for who, command in (("theirs", (installed / "bin/pacifica-archiveinterface-cmd",)), ("ours", ours)):
+            prefix = directory / f"{who}-{number}"
+            for name in names:
+                (prefix / name).parent.mkdir(parents=True, exist_ok=True)
+                (prefix / name).write_text(name)
+                (prefix / name).chmod(0o444)
+            done = subprocess.run(
+                [*command, "--prefix", prefix, *arguments], cwd=directory, env=environment, stdin=subprocess.DEVNULL,
+                capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            outcomes.append((done.returncode, done.stdout, sorted(state(prefix)), bool(done.stderr)))
+        assert outcomes[0] == outcomes[1], arguments
+
+
+def test_the_report_on_its_tree(precede: Precede, directory: Path) -> None:
+    """What the predecessor has finished needs no attention; what it was writing when it was killed does."""
+    settings = "[posix]\nuse_id2filename = true\n[server]\ncompatibility = pacifica\n"
+    report = ("admin", "adopt", "-c", "settings.ini", "--prefix", "archive", "--json")
+    files = {file_id: content(file_id, size) for file_id, size in {0: 0, 7: 1, 12345: 1 << 20, 2**64 - 1: 30}.items()}
+    with precede(settings) as predecessor:
+        put(predecessor, files)
+        assert predecessor.ask("GET", 0xABCDEF).status == 500  # makes directories
+        done = pacarchive(directory, *report)
+        assert done.returncode == 0, done.stdout
+        summary = json.loads(done.stdout.splitlines()[-1])["summary"]
+        assert (summary["files"], summary["id2filename"], summary["bytes"]) == (4, 4, (1 << 20) + 31)
+        assert summary["findings"]["empty_directory"] == 1
+        with socket.create_connection((HOST, predecessor.port)) as connection:
+            connection.sendall(b"PUT /300 HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" + bytes(500_000))
+            half = directory / "archive/2c/12c"
+            until(lambda: half.exists() and half.stat().st_size > 100_000, "it is being written")
+            predecessor.process.kill()
+            predecessor.process.wait()
+    done = pacarchive(directory, *report)
+    assert done.returncode == 1
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    (attention,) = [each for each in found if each.get("needs_attention")]
+    assert (attention["finding"], attention["path"]) == ("unfinished", "2c/12c")
+    assert not (directory / "archive/.pacarchive").exists()
 
 
 def test_the_option_for_the_settings(precede: Precede, serve: Callable[..., Service], directory: Path) -> None:

@@ -17,11 +17,11 @@ from twisted.logger import Logger
 from pacarchive import errors
 from pacarchive.backends.hpss import client
 from pacarchive.backends.hpss.checksums import OTHERS_KEY, STANDARD_KEYS, added, from_attributes, to_attributes
-from pacarchive.backends.hpss.client import Attributes, HpssError, Kind
+from pacarchive.backends.hpss.client import Attributes, HpssError, Kind, Stat
 from pacarchive.backends.hpss.locks import IdLocks
 from pacarchive.backends.hpss.residency import locality_of
 from pacarchive.backends.hpss.session import Session
-from pacarchive.backends.hpss.temporaries import is_left_over, starting_time, this_writer
+from pacarchive.backends.hpss.temporaries import Writer, is_left_over, starting_time, this_writer
 from pacarchive.backends.hpss.words import translating
 from pacarchive.digests import PRIMARY, Digests
 from pacarchive.ids import id_to_path
@@ -264,19 +264,28 @@ class HpssTree:
                 self._left_over[path] = identity
             _log.warn("HPSS: {path} cannot be removed yet: {error}", path=path, error=error)
 
-    def _sweep(self) -> None:
-        """Remove what writers left that are no more."""
+    def abandoned(self, me: Writer) -> Iterator[tuple[str, Stat]]:
+        """
+        The temporaries of writers that are no more: their paths, and what HPSS knows of them.
+
+        @param me: The process that asks.
+        """
         for name in self.session.call(client.listdir, self.temporaries):
             path = posixpath.join(self.temporaries, name)
             try:
-                age = time.time() - self.session.call(client.lstat, path).ctime
+                found = self.session.call(client.lstat, path)
             except HpssError as error:
                 if error.errno != errno.ENOENT:
                     raise
                 continue  # another process sweeps as well
-            if is_left_over(name, age, self._writer, starting_time):
-                _log.info("HPSS: removing {path}, whose writer is gone", path=path)
-                self.drop(path)
+            if is_left_over(name, time.time() - found.ctime, me, starting_time):
+                yield path, found
+
+    def _sweep(self) -> None:
+        """Remove what writers left that are no more."""
+        for path, _ in self.abandoned(self._writer):
+            _log.info("HPSS: removing {path}, whose writer is gone", path=path)
+            self.drop(path)
 
 
 @contextmanager

@@ -3,97 +3,261 @@
 from __future__ import annotations
 
 import os
+import queue
 import sys
-import time
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, TypeAlias
+
+import attrs
 
 from pacarchive import errors
-from pacarchive.backends.commit import compute_digests
-from pacarchive.backends.posix import tree_of
-from pacarchive.backends.tree import HIDDEN, FileTree
-from pacarchive.config import ConfigError, load
-from pacarchive.digests import PRIMARY
-from pacarchive.ids import parse_file_id, path_to_id
+from pacarchive.cli import exits
+from pacarchive.cli.admin.archive import opened, settings_of, tree_of, user_name
+from pacarchive.cli.admin.layout import layout_of
+from pacarchive.cli.admin.printing import print_json, shown
+from pacarchive.cli.admin.progress import Display, Meter, display_of
+from pacarchive.cli.admin.walk import files_of
+from pacarchive.config import ConfigError
+from pacarchive.digests import PRIMARY, Hasher
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
 
-_REPORT_EVERY = 5.0
+    from pacarchive.backends.tree import FileTree
+    from pacarchive.model import FileStatus
+
+_BLOCK = 1 << 20
+_MOST_JOBS = 4
+_WAITING = 256
+_PATIENCE = 0.1
+
+_Bad: TypeAlias = tuple[int | None, str, errors.ArchiveError]
+"""A file's id and path, and what is wrong with it."""
+
+_REFUSALS = {
+    "hpss": "reading a file of an HPSS archive may recall it from tape",
+    "hsmsideband": "reading a file of an Oracle HSM archive may recall it, even one whose beginning is on disk",
+}
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run it."""
-    overrides = {("server", "prefix"): arguments.prefix} if arguments.prefix else {}
-    settings = load(arguments.config, os.environ, overrides, create_default=False)
+    settings = settings_of(arguments)
     if settings.server.type != "posix":
-        raise ConfigError("admin digest", f"this works on archives of type posix, not {settings.server.type}")
-    tree = tree_of(settings.backend)
-    tree.open_root()
-    try:
-        return _visit(tree, verify=arguments.verify)
-    finally:
-        tree.close_root()
+        why = _REFUSALS.get(settings.server.type)
+        words = f"this works on archives of type posix, not {settings.server.type}"
+        if why:
+            words += f": {why}; there, the service stores the digest of a file when somebody reads it whole"
+        raise ConfigError("admin digest", words)
+    tree = tree_of(settings)
+    assert tree is not None, "a posix archive has one"
+    jobs = arguments.jobs or min(_MOST_JOBS, len(os.sched_getaffinity(0)))
+    with opened(tree):
+        if not arguments.verify and os.fstatvfs(tree.root).f_flag & os.ST_RDONLY:
+            raise ConfigError(str(tree.prefix), "is on a file system that is mounted read-only: nothing can be stored")
+        return _Pass(tree, verify=arguments.verify, as_json=arguments.json).run(jobs)
 
 
-def _visit(tree: FileTree, *, verify: bool) -> int:
-    counts = dict.fromkeys(("files", "bytes", "stored", "verified", "bad"), 0)
-    report_at = time.monotonic() + _REPORT_EVERY
-    for file_id in file_ids(tree):
+@attrs.define
+class _Counts:
+    files: int = 0
+    bytes: int = 0
+    stored: int = 0
+    verified: int = 0
+    bad: int = 0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.files} files, {self.bytes >> 20} MiB read: {self.stored} digests stored,"
+            f" {self.verified} verified, {self.bad} bad"
+        )
+
+
+class _Pass:
+    """Once through the tree."""
+
+    def __init__(self, tree: FileTree, *, verify: bool, as_json: bool) -> None:
+        self._tree = tree
+        self._layout = layout_of(tree)
+        self._verify = verify
+        self._as_json = as_json
+        self._meter = Meter()
+        self._counts = _Counts()
+        self._counting = threading.Lock()
+        self._ids: queue.Queue[int | None] = queue.Queue(_WAITING)
+        self._bad: queue.SimpleQueue[_Bad | BaseException] = queue.SimpleQueue()
+        self._ends: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._stopped = threading.Event()
+
+    def run(self, jobs: int) -> int:
+        threads = [threading.Thread(target=self._work, name=f"digest-{number}", daemon=True) for number in range(jobs)]
+        display = display_of(self._meter, "verifying" if self._verify else "digests", reads=True)
+        words, code = "", exits.OK
         try:
-            _visit_file(tree, file_id, counts, verify=verify)
-        except errors.ArchiveError as error:
-            if not isinstance(error, errors.NotFound):  # removed meanwhile
-                counts["bad"] += 1
-                sys.stderr.write(f"pacarchive: file {file_id}: {error.reason}\n")
-        if time.monotonic() > report_at:
-            report_at += _REPORT_EVERY
-            sys.stderr.write(f"{_spoken(counts)}, at file {file_id}\n")
-    sys.stdout.write(f"{_spoken(counts)}\n")
-    return 1 if counts["bad"] else 0
-
-
-def _visit_file(tree: FileTree, file_id: int, counts: dict[str, int], *, verify: bool) -> None:
-    descriptor, _, status = tree.open_stored(file_id)
-    try:
-        counts["files"] += 1
-        stored = status.digests.get(PRIMARY)
-        if stored is not None and not verify:
-            return
-        try:
-            computed = compute_digests(descriptor, [PRIMARY])
-        except OSError as error:
-            raise errors.BackendUnavailable("", reason=f"cannot be read: {error.strerror}") from error
-        counts["bytes"] += status.size
-        if stored is None:
-            tree.remember(descriptor, status, computed)
-            counts["stored"] += 1
-        elif stored == computed[PRIMARY]:
-            counts["verified"] += 1
-        else:
-            raise errors.DigestMismatch(f"is damaged: its sha256 is {computed[PRIMARY].hex()}, stored {stored.hex()}")
-    finally:
-        os.close(descriptor)
-
-
-def _spoken(counts: dict[str, int]) -> str:
-    return (
-        f"{counts['files']} files, {counts['bytes'] >> 20} MiB read: {counts['stored']} digests stored,"
-        f" {counts['verified']} verified, {counts['bad']} bad"
-    )
-
-
-def file_ids(tree: FileTree) -> Iterator[int]:
-    """All ids that have a file, in no order.  Names that are no id's are passed over."""
-    for directory, below, names in os.walk(tree.prefix):
-        if directory == str(tree.prefix) and HIDDEN in below:
-            below.remove(HIDDEN)
-        for name in names:
-            path = os.path.relpath(os.path.join(directory, name), tree.prefix)
-            for convert, text in ((parse_file_id, path), (path_to_id, f"/{path}")):
+            with display:
                 try:
-                    file_id = convert(text)
-                except ValueError:
-                    continue
-                if tree.name_of(file_id) == path:
-                    yield file_id
+                    self._count(display)
+                    for thread in threads:
+                        thread.start()
+                    self._hand_out(display, threads)
+                finally:
+                    self._stopped.set()
+                    for thread in threads:
+                        if thread.ident is not None:
+                            thread.join()
+                    self._report_bad(display)
+        except KeyboardInterrupt:
+            words, code = "interrupted; run it again to go on from here", exits.INTERRUPTED
+        except errors.NoSpace as error:
+            words, code = f"stopped, as the archive has no room for digests: {error.reason}", exits.FAILED
+        if words:
+            sys.stderr.write(f"pacarchive: {words}\n")
+        if self._as_json:
+            print_json({"summary": {**attrs.asdict(self._counts), "complete": not words}})
+        else:
+            sys.stdout.write(f"{self._counts}\n")
+        return code or (exits.FAILED if self._counts.bad else exits.OK)
+
+    def _count(self, display: Display) -> None:
+        """So that a bar can tell how much is left; a file that is added or removed meanwhile makes no difference."""
+        if not display.counts:
+            return
+        files = total = 0
+        for _, name in files_of(self._tree.root, self._layout, lambda path, error: None):
+            try:
+                total += name.stat().st_size
+            except FileNotFoundError:
+                continue
+            files += 1
+            display.counting(files)
+        self._meter.total_files, self._meter.total_bytes = files, total
+
+    def _hand_out(self, display: Display, threads: list[threading.Thread]) -> None:
+        for file_id, _ in files_of(self._tree.root, self._layout, self._cannot_list):
+            self._put(file_id, display)
+            self._report_bad(display)
+            display.show(f"{self._counts}, at file {file_id}")
+        for _ in threads:
+            self._put(None, display)
+        for _ in threads:
+            self._wait_for_one(display)
+        self._report_bad(display)
+
+    def _wait_for_one(self, display: Display) -> None:
+        # Not by join(): Python 3.11 takes a thread for ended when Ctrl-C comes meanwhile.
+        while True:
+            try:
+                self._ends.get(timeout=_PATIENCE)
+            except queue.Empty:
+                self._report_bad(display)
+                display.show(str(self._counts))
+            else:
+                return
+
+    def _put(self, file_id: int | None, display: Display) -> None:
+        while True:
+            try:
+                self._ids.put(file_id, timeout=_PATIENCE)
+            except queue.Full:
+                self._report_bad(display)
+                display.show(str(self._counts))
+            else:
+                return
+
+    def _cannot_list(self, path: str, error: OSError) -> None:
+        words = f"its directory cannot be read: {error.strerror}"
+        self._bad.put((None, path or ".", errors.BackendUnavailable(words)))
+
+    def _report_bad(self, display: Display) -> None:
+        while not self._bad.empty():
+            bad = self._bad.get()
+            if isinstance(bad, BaseException):
+                raise bad
+            file_id, path, error = bad
+            self._counts.bad += 1
+            if self._as_json:
+                told = {"kind": type(error).__name__, "message": error.reason}
+                named = {} if file_id is None else {"file": str(file_id)}
+                print_json({**named, "path": path, "error": told})
+            else:
+                where = f"directory {shown(path)}" if file_id is None else f"file {file_id}"
+                display.say(f"pacarchive: {where}: {error.reason}")
+
+    # In threads.
+
+    def _work(self) -> None:
+        try:
+            self._visit_all()
+        finally:
+            self._ends.put(None)
+
+    def _visit_all(self) -> None:
+        buffer = memoryview(bytearray(_BLOCK))
+        while not self._stopped.is_set():
+            try:
+                file_id = self._ids.get(timeout=_PATIENCE)
+            except queue.Empty:
+                continue
+            if file_id is None:
+                return
+            try:
+                self._visit(file_id, buffer)
+            except errors.NotFound:
+                pass  # removed meanwhile
+            except errors.NoSpace as error:
+                self._bad.put(error)
+            except errors.ArchiveError as error:
+                self._bad.put((file_id, self._layout.name_of(file_id), error))
+            except Exception as error:  # noqa: BLE001  (raised again in the main thread)
+                self._bad.put(error)
+            self._meter.add(files=1)
+
+    def _visit(self, file_id: int, buffer: memoryview) -> None:
+        descriptor, state, status = self._tree.open_stored(file_id)
+        try:
+            self._note(files=1)
+            stored = status.digests.get(PRIMARY)
+            if stored is not None and not self._verify:
+                self._meter.add(passed=status.size)
+                return
+            if stored is None and state.st_uid != (me := os.geteuid()) and me != 0:
+                raise errors.NotPermitted(f"belongs to {user_name(state.st_uid)}: its digest cannot be stored")
+            computed = self._computed(descriptor, buffer)
+            if computed is None:
+                return
+            if stored is None:
+                self._tree.remember(descriptor, status, {PRIMARY: computed})
+                self._note(stored=1)
+            elif stored == computed:
+                self._note(verified=1)
+            elif self._is_current(file_id, status):
+                raise errors.DigestMismatch(f"is damaged: its sha256 is {computed.hex()}, stored {stored.hex()}")
+        finally:
+            os.close(descriptor)
+
+    def _computed(self, descriptor: int, buffer: memoryview) -> bytes | None:
+        """The digest; C{None} when there is no time to read on."""
+        hasher, offset = Hasher([PRIMARY]), 0
+        while True:
+            try:
+                count = os.preadv(descriptor, [buffer], offset)
+            except OSError as error:
+                raise errors.BackendUnavailable("", reason=f"cannot be read: {error.strerror}") from error
+            if not count:
+                return hasher.digests()[PRIMARY]
+            hasher.update(buffer[:count])
+            offset += count
+            self._note(bytes=count)
+            self._meter.add(read=count, passed=count)
+            if self._stopped.is_set():
+                return None
+
+    def _is_current(self, file_id: int, status: FileStatus) -> bool:
+        """Whether the version that was read is still the one that counts: else nothing can be said of it."""
+        current = self._tree.published(file_id)
+        return current is not None and current.generation == status.generation
+
+    def _note(self, **counts: int) -> None:
+        with self._counting:
+            for name, count in counts.items():
+                setattr(self._counts, name, getattr(self._counts, name) + count)

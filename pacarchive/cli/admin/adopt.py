@@ -1,0 +1,155 @@
+"""C{pacarchive admin adopt}: what is to be known of a predecessor's tree before, or after, it is taken over."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import attrs
+
+from pacarchive.cli import exits
+from pacarchive.cli.admin.archive import root_of, settings_of, tree_of
+from pacarchive.cli.admin.findings import KINDS, Finding
+from pacarchive.cli.admin.layout import SPREAD, layout_of
+from pacarchive.cli.admin.printing import print_json, shown, spoken_size
+from pacarchive.cli.admin.progress import Display, Meter, display_of
+from pacarchive.cli.admin.survey import Survey
+from pacarchive.cli.admin.walk import walk
+from pacarchive.config import ConfigError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from pacarchive.cli.admin.layout import Layout
+    from pacarchive.cli.admin.survey import Totals
+    from pacarchive.config import Settings
+
+_WIDTH = 80
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run it."""
+    settings = settings_of(arguments)
+    tree = tree_of(settings)
+    if tree is None:
+        words = f"this looks at trees of files (posix, hsmsideband); an archive of type {settings.server.type} is none"
+        raise ConfigError("admin adopt", words)
+    report = _Report(examples=arguments.examples, as_json=arguments.json)
+    meter = Meter()
+    with root_of(tree) as root:
+        survey = Survey(root, layout := layout_of(tree), report.add)
+        with display_of(meter, "looking", reads=False) as display:
+            _count(root, meter, display)
+            for path in survey.run():
+                meter.add(files=1)
+                display.show(f"{meter.files} names, {report.attention} findings that need attention, at {shown(path)}")
+    if arguments.json:
+        print_json({"summary": _summary(settings, layout, survey.totals, report)})
+    else:
+        sys.stdout.write(_text(settings, layout, survey.totals, report))
+    return exits.FAILED if report.attention else exits.OK
+
+
+def _count(root: int, meter: Meter, display: Display) -> None:
+    if display.counts:
+        count = 0
+        for _ in walk(root, lambda name: True, lambda path, error: None):
+            count += 1
+            display.counting(count)
+        meter.total_files = count
+
+
+@attrs.define
+class _Report:
+    """
+    What was found, in numbers and examples: of a tree of any size.
+
+    @ivar examples: How many of each kind to keep.
+    @ivar as_json: Print each at once.
+    @ivar attention: How many need attention.
+    """
+
+    examples: int
+    as_json: bool
+    attention: int = 0
+    counts: dict[str, int] = attrs.field(factory=dict)
+    kept: dict[str, list[Finding]] = attrs.field(factory=dict)
+
+    def add(self, finding: Finding) -> None:
+        """One more."""
+        self.counts[finding.kind] = self.counts.get(finding.kind, 0) + 1
+        needs_attention = KINDS[finding.kind].needs_attention
+        self.attention += needs_attention
+        if self.as_json:
+            print_json({"finding": finding.kind, "needs_attention": needs_attention, **_place(finding)})
+            return
+        kept = self.kept.setdefault(finding.kind, [])
+        if len(kept) < self.examples:
+            kept.append(finding)
+
+
+def _place(finding: Finding) -> dict[str, str]:
+    return {name: value for name, value in (("path", finding.path), ("detail", finding.detail)) if value}
+
+
+def _summary(settings: Settings, layout: Layout, totals: Totals, report: _Report) -> dict[str, object]:
+    return {
+        "type": settings.server.type,
+        "prefix": str(settings.server.prefix),
+        "use_id2filename": layout is SPREAD,
+        **attrs.asdict(totals),
+        "findings": report.counts,
+        "needs_attention": report.attention,
+    }
+
+
+def _text(settings: Settings, layout: Layout, totals: Totals, report: _Report) -> str:
+    size, names = (
+        spoken_size(totals.bytes),
+        f"{totals.flat} flat (12345), {totals.id2filename} by id2filename (39/3039)",
+    )
+    lines = [
+        f"{settings.server.type} archive {shown(str(settings.server.prefix))}",
+        f"  {totals.files} files, {size} ({totals.bytes} bytes); {totals.directories} directories",
+        f"  {totals.digested} have a digest",
+        f"  names: {names}: {_verdict(layout, totals)}",
+        f"  room: {spoken_size(totals.free_bytes)}{_inodes(totals)}",
+    ]
+    for heading, wanted in (("Needs attention", True), ("Good to know", False)):
+        some = [kind for kind, what in KINDS.items() if what.needs_attention is wanted and kind in report.counts]
+        if some:
+            lines += ["", f"{heading}:"]
+            for kind in some:
+                lines += _finding_lines(kind, report)
+    lines += ["", f"{report.attention} findings need attention." if report.attention else "Nothing needs attention."]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _finding_lines(kind: str, report: _Report) -> list[str]:
+    from textwrap import wrap
+
+    count, what, kept = report.counts[kind], KINDS[kind], report.kept[kind]
+    concerns_files = any(each.path for each in kept)
+    lines = ["", f"  {what.title}: {count}" if concerns_files else f"  {what.title}"]
+    lines += wrap(what.advice, _WIDTH, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False)
+    for each in kept:
+        words = [shown(word) for word in (each.path, each.detail) if word]
+        if words:
+            lines.append(f"      {': '.join(words)}")
+    if len(kept) < count:
+        lines.append(f"      and {count - len(kept)} more")
+    return lines
+
+
+def _verdict(layout: Layout, totals: Totals) -> str:
+    mine, other = (totals.id2filename, totals.flat) if layout is SPREAD else (totals.flat, totals.id2filename)
+    said = f"use_id2filename = {'true' if layout is SPREAD else 'false'}"
+    if not other:
+        return f"{said} fits" if mine else f"{said}; no name tells whether that fits"
+    if not mine:
+        return f"{said} DOES NOT FIT"
+    return f"{said} fits {mine} of {mine + other}"
+
+
+def _inodes(totals: Totals) -> str:
+    return f", {totals.free_inodes} more files" if totals.free_inodes >= 0 else ""

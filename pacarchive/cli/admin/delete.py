@@ -1,0 +1,124 @@
+"""C{pacarchive admin delete}: remove files by their ids, by the backend's own rules."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from pacarchive import errors
+from pacarchive.cli import exits
+from pacarchive.cli.admin.archive import settings_of
+from pacarchive.cli.admin.printing import print_json
+from pacarchive.cli.admin.running import Interruption, NotStarted, with_backend
+from pacarchive.config import ConfigError
+from pacarchive.ids import parse_file_id
+from pacarchive.model import WriteConditions
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Sequence
+
+    from pacarchive.interfaces import IArchiveBackend
+
+    Tell = Callable[[int, errors.ArchiveError | None], None]
+
+_SHOWN = 5
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run it."""
+    ids = _ids(arguments.ids)
+    settings = settings_of(arguments)
+    if not (arguments.yes or _agrees(ids, f"{settings.server.type} archive {settings.server.prefix}")):
+        return exits.USAGE
+    outcomes: dict[int, errors.ArchiveError | None] = {}
+
+    def tell(file_id: int, error: errors.ArchiveError | None) -> None:
+        outcomes[file_id] = error
+        if arguments.json:
+            print_json(_as_json(file_id, error))
+        elif error is not None:
+            sys.stderr.write(f"pacarchive: file {file_id}: {_words(error)}\n")
+
+    code = exits.FAILED
+    try:
+        with_backend(settings, lambda backend, interruption: _remove_all(backend, ids, tell, interruption))
+        if all(error is None for error in outcomes.values()):
+            code = exits.OK
+        elif any(isinstance(error, errors.Unavailable) for error in outcomes.values()):
+            code = exits.UNAVAILABLE
+    except NotStarted as error:
+        sys.stderr.write(f"pacarchive: {error}\n")
+        return exits.UNAVAILABLE
+    except KeyboardInterrupt:
+        code = exits.INTERRUPTED
+    _summarise(ids, outcomes, as_json=arguments.json)
+    return code
+
+
+def _ids(texts: Sequence[str]) -> list[int]:
+    ids = []
+    for text in texts:
+        try:
+            ids.append(parse_file_id(text))
+        except ValueError as error:
+            raise ConfigError(f"{text!r}", "is no file id, a plain number below 2^64; removed nothing") from error
+    return list(dict.fromkeys(ids))
+
+
+async def _remove_all(backend: IArchiveBackend, ids: Sequence[int], tell: Tell, interruption: Interruption) -> None:
+    for file_id in ids:
+        if interruption.came:
+            return
+        try:
+            await backend.remove(file_id, WriteConditions())
+        except errors.ArchiveError as error:
+            tell(file_id, error)
+        else:
+            tell(file_id, None)
+
+
+def _agrees(ids: Sequence[int], where: str) -> bool:
+    """Whether whoever sits at the terminal wants it."""
+    shown = ", ".join(map(str, ids[:_SHOWN]))
+    more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
+    files = f"{len(ids)} files" if len(ids) > 1 else "1 file"
+    if not sys.stdin.isatty():
+        sys.stderr.write("pacarchive: nobody can be asked here: add --yes to remove the files; removed nothing\n")
+        return False
+    sys.stderr.write(f"Remove {files} ({shown}{more}) from the {where}, for good? [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() in ("y", "yes"):
+        return True
+    sys.stderr.write("pacarchive: removed nothing\n")
+    return False
+
+
+def _words(error: errors.ArchiveError) -> str:
+    if isinstance(error, errors.NotFound):
+        return "there is none"
+    return f"not removed: {error.reason}"
+
+
+def _as_json(file_id: int, error: errors.ArchiveError | None) -> dict[str, object]:
+    if error is None:
+        return {"file": str(file_id), "removed": True}
+    told = {"kind": type(error).__name__, "message": error.reason}
+    return {"file": str(file_id), "removed": False, "error": told}
+
+
+def _summarise(ids: Sequence[int], outcomes: dict[int, errors.ArchiveError | None], *, as_json: bool) -> None:
+    counts = {
+        "removed": sum(error is None for error in outcomes.values()),
+        "absent": sum(isinstance(error, errors.NotFound) for error in outcomes.values()),
+    }
+    counts["failed"] = len(outcomes) - sum(counts.values())
+    counts["left"] = len(ids) - len(outcomes)
+    if as_json:
+        print_json({"summary": counts})
+        return
+    told = [f"{counts[key]} {words}" for key, words in _COUNTED.items() if counts[key] or key == "removed"]
+    sys.stdout.write(", ".join(told) + "\n")
+
+
+_COUNTED = {"removed": "removed", "absent": "had no file", "failed": "not removed", "left": "not tried: interrupted"}

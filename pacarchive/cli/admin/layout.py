@@ -1,0 +1,71 @@
+"""The two ways in which names stand for ids: C{12345} (flat), or C{39/3039} (id2filename).  Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import attrs
+
+from pacarchive.ids import MAX_FILE_ID, id_to_path, parse_file_id, path_to_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pacarchive.backends.tree import FileTree
+
+_DIRECTORY = re.compile(r"[0-9a-f]{2}(?:/[0-9a-f]{2}){0,6}\Z", re.ASCII)
+_LOOSE_HEX = re.compile(r"(?:.*/)?(?:file\.)?([0-9a-f]{1,40})\Z", re.ASCII | re.IGNORECASE | re.DOTALL)
+
+
+@attrs.frozen
+class Layout:
+    """
+    How names stand for ids.
+
+    @ivar name: What people call it.
+    @ivar name_of: The path of an id, relative to the prefix.
+    @ivar has_directories: Whether files are in directories.
+    """
+
+    name: str
+    name_of: Callable[[int], str]
+    has_directories: bool
+
+    def id_of(self, path: str) -> int | None:
+        """The id that a relative path stands for, if it stands for one: only one path does for each."""
+        try:
+            file_id = path_to_id(f"/{path}") if self.has_directories else parse_file_id(path)
+        except ValueError:
+            return None
+        return file_id if file_id <= MAX_FILE_ID else None
+
+    def leads_to_files(self, directory: str) -> bool:
+        """Whether there are ids whose files are below a directory, given as a relative path."""
+        return self.has_directories and _DIRECTORY.match(directory) is not None
+
+
+FLAT = Layout("flat", str, has_directories=False)
+SPREAD = Layout("id2filename", lambda file_id: id_to_path(file_id)[1:], has_directories=True)
+
+
+def layout_of(tree: FileTree) -> Layout:
+    """The layout that a tree's settings say."""
+    return FLAT if tree.name_of(256) == FLAT.name_of(256) else SPREAD
+
+
+def loose_id(path: str, layout: Layout) -> int | None:
+    """
+    The id that the predecessor may have meant by a name that stands for none: C{007}, C{1_0}, C{39/0003039}.
+
+    @return: C{None} where it reads like no number.
+    """
+    if layout.has_directories:
+        match = _LOOSE_HEX.match(path)
+        value = int(match[1], 16) if match is not None else -1
+    else:
+        try:
+            value = int(path) if len(path) <= 40 else -1
+        except ValueError:
+            return None
+    return value if 0 <= value <= MAX_FILE_ID else None

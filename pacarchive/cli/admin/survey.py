@@ -1,0 +1,322 @@
+"""A look at every name of an archive's tree, and at the place it is in.  Changes nothing, and reads no file's data."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import attrs
+
+from pacarchive.backends.fixity import FixityStore
+from pacarchive.backends.syscalls import open_beneath
+from pacarchive.backends.tree import DIRECTORY_FLAGS, HIDDEN, LOOK_FLAGS
+from pacarchive.cli.admin.archive import user_name
+from pacarchive.cli.admin.findings import Finding
+from pacarchive.cli.admin.layout import FLAT, SPREAD, Layout, loose_id
+from pacarchive.cli.admin.printing import spoken_age, spoken_size
+from pacarchive.cli.admin.walk import Name, walk
+from pacarchive.digests import PRIMARY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
+_SPECIAL_BITS = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
+_RECENT = 3600.0
+_PREDECESSORS_BLOCK = 64 << 10
+"""Its server copies a body in pieces of so many bytes, so a body that was cut short may have ended after some."""
+
+_MOST_ALIASES = 100_000
+"""Odd spellings that are kept in mind, to find two of one id."""
+
+_LEAST_SHARE = 0.01
+_EMPTY_DIGEST = hashlib.sha256().digest()
+_NO_UNNAMED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL})
+
+
+@attrs.define
+class Totals:
+    """
+    What there is.
+
+    @ivar files: Regular files.
+    @ivar bytes: Their bytes.
+    @ivar flat: Those with a name of the flat layout.
+    @ivar id2filename: Those with a name of the other.
+    @ivar directories: Directories, without the archive's own.
+    @ivar digested: Files of ids that have a stored digest.
+    @ivar free_bytes: Room for this user.
+    @ivar free_inodes: Files for which there is room; -1 where the file system knows no limit.
+    """
+
+    files: int = 0
+    bytes: int = 0
+    flat: int = 0
+    id2filename: int = 0
+    directories: int = 0
+    digested: int = 0
+    free_bytes: int = 0
+    free_inodes: int = -1
+
+
+class Survey:
+    """
+    Goes once through a tree.
+
+    @param root: A descriptor of the prefix.
+    @param layout: The one of the settings.
+    @param found: Called with each finding.
+    @ivar totals: What was counted so far.
+    """
+
+    def __init__(self, root: int, layout: Layout, found: Callable[[Finding], None]) -> None:
+        self._root = root
+        self._layout = layout
+        self._other = FLAT if layout is SPREAD else SPREAD
+        self._found = found
+        self._device = os.fstat(root).st_dev
+        self._me = os.geteuid()
+        self._aliases: set[int] = set()
+        self._sidecars: FixityStore | None = None
+        self._now = time.time()
+        self._missing = 0
+        self.totals = Totals()
+
+    def run(self) -> Iterator[str]:
+        """
+        Look at everything.
+
+        @return: The paths, as it comes to them.
+        """
+        self._look_at_place()
+        with self._with_sidecars():
+            for name in walk(self._root, self._is_here, self._unreadable):
+                with suppress(FileNotFoundError):  # removed meanwhile
+                    self._look_at(name)
+                yield name.path
+        self._look_at_room()
+
+    # The place.
+
+    def _look_at_place(self) -> None:
+        if self._me == 0:
+            self._find("root")
+        if os.fstatvfs(self._root).f_flag & os.ST_RDONLY:
+            self._find("read_only")
+        elif not self._has_unnamed_files():
+            self._find("no_unnamed_files")
+        if not _has_attributes(self._root):
+            self._find("no_attributes")
+        try:
+            state = os.stat(HIDDEN, dir_fd=self._root, follow_symlinks=False)
+        except FileNotFoundError:
+            return
+        if not stat.S_ISDIR(state.st_mode):
+            self._find("hidden", HIDDEN, "it is no directory")
+        elif state.st_uid != self._me:
+            self._find("hidden", HIDDEN, f"it belongs to {user_name(state.st_uid)}")
+        elif state.st_dev != self._device:
+            self._find("other_file_system", HIDDEN)
+        else:
+            self._look_at_temporaries()
+
+    def _look_at_temporaries(self) -> None:
+        path = f"{HIDDEN}/tmp"  # noqa: S108  (below the prefix)
+        with suppress(OSError):
+            directory = open_beneath(self._root, path, DIRECTORY_FLAGS | os.O_NOFOLLOW)
+            try:
+                for name in os.listdir(directory):
+                    self._find("left_over", f"{path}/{name}")
+            finally:
+                os.close(directory)
+
+    def _has_unnamed_files(self) -> bool:
+        """An unnamed file is made for that, and is gone with its descriptor."""
+        try:
+            os.close(os.open(".", os.O_RDWR | os.O_CLOEXEC | os.O_TMPFILE, 0o600, dir_fd=self._root))
+        except OSError as error:
+            return error.errno not in _NO_UNNAMED
+        return True
+
+    def _with_sidecars(self) -> _Sidecars:
+        sidecars = _Sidecars(self._root)
+        self._sidecars = sidecars.store
+        return sidecars
+
+    def _look_at_room(self) -> None:
+        space = os.fstatvfs(self._root)
+        totals = self.totals
+        totals.free_bytes = space.f_bavail * space.f_frsize
+        totals.free_inodes = space.f_favail if space.f_files else -1
+        if totals.free_bytes < space.f_blocks * space.f_frsize * _LEAST_SHARE:
+            self._find("full", detail=f"{spoken_size(totals.free_bytes)} left")
+        elif totals.free_bytes < (needed := self._missing * space.f_frsize):
+            self._find("full", detail=f"{spoken_size(totals.free_bytes)} left; digests may take {spoken_size(needed)}")
+        if space.f_files and space.f_favail < space.f_files * _LEAST_SHARE:
+            self._find("full", detail=f"room for {space.f_favail} more files (inodes) left")
+
+    # Names.
+
+    def _is_here(self, directory: Name) -> bool:
+        with suppress(FileNotFoundError):
+            return directory.stat().st_dev == self._device
+        return False
+
+    def _unreadable(self, path: str, error: OSError) -> None:
+        self._find("unreadable_directory", path or ".", error.strerror or str(error))
+
+    def _look_at(self, name: Name) -> None:
+        state = name.stat()
+        if stat.S_ISREG(state.st_mode):
+            self._look_at_file(name, state)
+        elif stat.S_ISDIR(state.st_mode):
+            self.totals.directories += 1
+            if state.st_dev != self._device:
+                self._find("other_file_system", name.path)
+            elif _is_empty(name):
+                self._find("empty_directory", name.path)
+        elif stat.S_ISLNK(state.st_mode):
+            self._find("symlink", name.path, f"to {os.readlink(name.entry.name, dir_fd=name.directory)}")
+        else:
+            self._find("special", name.path, stat.filemode(state.st_mode))
+
+    def _look_at_file(self, name: Name, state: os.stat_result) -> None:
+        totals = self.totals
+        totals.files += 1
+        totals.bytes += state.st_size
+        file_id = self._layout.id_of(name.path)
+        other_id = self._other.id_of(name.path) if file_id is None else None
+        totals.flat += (file_id if self._layout is FLAT else other_id) is not None
+        totals.id2filename += (file_id if self._layout is SPREAD else other_id) is not None
+        if file_id is None:
+            self._look_at_odd_name(name.path, other_id)
+        else:
+            self._look_at_digest(name, state, file_id)
+        if file_id is not None or other_id is not None:
+            self._look_at_mode(name, state)
+        if state.st_nlink > 1:
+            self._find("hard_link", name.path, f"{state.st_nlink} names")
+
+    def _look_at_odd_name(self, path: str, other_id: int | None) -> None:
+        file_id = loose_id(path, self._layout) if other_id is None else other_id
+        if file_id is not None:
+            with suppress(OSError):
+                os.close(open_beneath(self._root, usual := self._layout.name_of(file_id), LOOK_FLAGS))
+                self._find("same_id", path, f"{file_id}, as {usual}")
+                return
+            if file_id in self._aliases:
+                self._find("same_id", path, f"{file_id}, as another name here")
+                return
+            if len(self._aliases) < _MOST_ALIASES:
+                self._aliases.add(file_id)
+        if other_id is not None:
+            self._find("layout", path, f"{self._other.name} for {other_id}")
+        else:
+            self._find("no_id", path)
+
+    # Files.
+
+    def _look_at_mode(self, name: Name, state: os.stat_result) -> None:
+        mode = stat.S_IMODE(state.st_mode)
+        if mode & _WRITABLE:
+            self._find("unfinished", name.path, self._unfinished_words(state, mode))
+        elif not state.st_size:
+            self._find("empty", name.path)
+        if mode & _SPECIAL_BITS:
+            self._find("special_bits", name.path, f"mode {mode:04o}")
+        elif mode != 0o444 and not mode & _WRITABLE:
+            self._find("mode", name.path, f"mode {mode:04o}")
+        if self._me == 0:
+            return
+        if not os.access(name.entry.name, os.R_OK, dir_fd=name.directory, effective_ids=True, follow_symlinks=False):
+            self._find("unreadable", name.path, f"mode {mode:04o}, of {user_name(state.st_uid)}")
+        elif state.st_uid != self._me:
+            self._find("owner", name.path, user_name(state.st_uid))
+
+    def _unfinished_words(self, state: os.stat_result, mode: int) -> str:
+        words = [f"mode {mode:04o}", spoken_size(state.st_size)]
+        if mode & stat.S_IWOTH:
+            words.append("everybody may write")
+        if state.st_size and not state.st_size % _PREDECESSORS_BLOCK:
+            words.append("whole blocks, as if cut short")
+        if (age := self._now - max(state.st_mtime, state.st_ctime)) < _RECENT:
+            words.append(f"changed {spoken_age(age)} ago: perhaps it is being written")
+        return ", ".join(words)
+
+    def _look_at_digest(self, name: Name, state: os.stat_result, file_id: int) -> None:
+        try:
+            digest = self._digest_of(name)
+        except PermissionError:
+            return  # told of by the mode
+        if digest is None:
+            self._missing += 1
+            self._find("no_digest", name.path)
+            return
+        self.totals.digested += 1
+        if len(digest) != len(_EMPTY_DIGEST):
+            self._find("stale_digest", name.path, f"a digest of {len(digest)} bytes")
+        elif (digest == _EMPTY_DIGEST) != (not state.st_size):
+            self._find("stale_digest", name.path, f"a digest of other bytes than these {state.st_size}")
+        elif state.st_mode & _WRITABLE:
+            self._find("stale_digest", name.path, "perhaps: it can be written to, which no file is that has one")
+
+    def _digest_of(self, name: Name) -> bytes | None:
+        # Not opened: where files may be on tape, that is nobody's wish.
+        place = f"/proc/self/fd/{name.directory}/{name.entry.name}"
+        try:
+            return os.getxattr(place, f"user.pacarchive.{PRIMARY}", follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in (errno.ENODATA, errno.ENOTSUP, errno.ENOSYS, errno.EPERM):
+                raise
+        if self._sidecars is None:
+            return None
+        descriptor = os.open(name.entry.name, LOOK_FLAGS, dir_fd=name.directory)
+        try:
+            return self._sidecars.load(descriptor, path_only=True).get(PRIMARY)
+        finally:
+            os.close(descriptor)
+
+    def _find(self, kind: str, path: str = "", detail: str = "") -> None:
+        self._found(Finding(kind, path, detail))
+
+
+class _Sidecars:
+    """The digests in files of their own, while it is open; a context manager."""
+
+    def __init__(self, root: int) -> None:
+        self._descriptor = -1
+        self.store: FixityStore | None = None
+        with suppress(OSError):  # there are none, or none that this user may see
+            self._descriptor = open_beneath(root, f"{HIDDEN}/digests", DIRECTORY_FLAGS | os.O_NOFOLLOW)
+            self.store = FixityStore(self._descriptor, lambda descriptor: None)
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
+
+def _has_attributes(descriptor: int) -> bool:
+    try:
+        os.getxattr(descriptor, f"user.pacarchive.{PRIMARY}")
+    except OSError as error:
+        return error.errno not in (errno.ENOTSUP, errno.ENOSYS)
+    return True
+
+
+def _is_empty(name: Name) -> bool:
+    try:
+        descriptor = os.open(name.entry.name, DIRECTORY_FLAGS | os.O_NOFOLLOW, dir_fd=name.directory)
+    except PermissionError:
+        return False  # told of when it is entered
+    try:
+        with os.scandir(descriptor) as entries:
+            return next(entries, None) is None
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,160 @@
+"""C{pacarchive admin sweep}: remove unfinished files whose writer is gone, as every start of the service does."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import attrs
+
+from pacarchive.backends.syscalls import open_beneath
+from pacarchive.backends.tree import DIRECTORY_FLAGS, HIDDEN, FileTree, sweep
+from pacarchive.cli import exits
+from pacarchive.cli.admin.archive import require_own, root_of, settings_of, tree_of
+from pacarchive.cli.admin.printing import print_json, shown, spoken_age
+from pacarchive.config import ConfigError, Settings
+from pacarchive.errors import BackendUnavailable
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from pacarchive.backends.hpss.session import Session
+
+TEMPORARIES = f"{HIDDEN}/tmp"  # noqa: S108  (below the prefix)
+
+
+@attrs.frozen
+class Abandoned:
+    """
+    An unfinished file whose writer is gone.
+
+    @ivar age: Seconds since it was last changed.
+    @ivar removed: Whether it is gone now, if it was to be.
+    """
+
+    path: str
+    size: int
+    age: float
+    removed: bool
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run it."""
+    settings = settings_of(arguments)
+    if (tree := tree_of(settings)) is not None:
+        found = _of_tree(tree, dry_run=arguments.dry_run)
+    elif settings.server.type == "hpss":
+        found = _of_hpss(settings, dry_run=arguments.dry_run)
+    else:
+        raise ConfigError("admin sweep", f"what an archive of type {settings.server.type} leaves is not known here")
+    count = size = failed = 0
+    try:
+        for each in found:
+            count += 1
+            size += each.size
+            failed += not (each.removed or arguments.dry_run)
+            _tell(each, as_json=arguments.json, dry_run=arguments.dry_run)
+    except BackendUnavailable as error:
+        sys.stderr.write(f"pacarchive: {error}\n")
+        return exits.UNAVAILABLE
+    except OSError as error:
+        name = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(f"pacarchive: {TEMPORARIES}: {name}{error.strerror}\n")
+        failed += 1
+    removed = 0 if arguments.dry_run else count - failed
+    if arguments.json:
+        print_json({"summary": {"found": count, "bytes": size, "removed": removed, "failed": failed}})
+    else:
+        sys.stdout.write(f"{count} left over, {size:,} bytes: {removed} removed, {failed} not removed\n")
+    return exits.FAILED if failed else exits.OK
+
+
+def _tell(each: Abandoned, *, as_json: bool, dry_run: bool) -> None:
+    if as_json:
+        print_json(attrs.asdict(each))
+        return
+    words = "would be removed" if dry_run else "removed" if each.removed else "NOT REMOVED"
+    sys.stdout.write(f"{shown(each.path)}  {each.size:,} bytes, {spoken_age(each.age)} old: {words}\n")
+
+
+def _of_tree(tree: FileTree, *, dry_run: bool) -> Iterator[Abandoned]:
+    with root_of(tree) as root:
+        require_own(tree, root)
+        try:
+            temporaries = open_beneath(root, TEMPORARIES, DIRECTORY_FLAGS | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return  # nothing was ever stored
+        try:
+            for name, state in sweep(temporaries, dry_run=dry_run):
+                yield Abandoned(f"{TEMPORARIES}/{name}", state.st_size, time.time() - state.st_ctime, not dry_run)
+        finally:
+            os.close(temporaries)
+
+
+def _of_hpss(settings: Settings, *, dry_run: bool) -> Iterator[Abandoned]:
+    try:
+        from pacarchive.backends.hpss.loading import load
+
+        load(settings.backend.own.deep_bind)
+    except ImportError as error:
+        raise ConfigError("backend hpss", str(error)) from error
+    return _found_in_hpss(settings, dry_run=dry_run)
+
+
+def _found_in_hpss(settings: Settings, *, dry_run: bool) -> Iterator[Abandoned]:
+    from pacarchive.backends.hpss import client
+    from pacarchive.backends.hpss.client import HpssError
+    from pacarchive.backends.hpss.temporaries import this_writer
+    from pacarchive.backends.hpss.tree import HpssTree
+
+    prefix = str(settings.server.prefix)
+    with _logged_in(settings) as session:
+        tree = HpssTree(session, prefix, ())
+        try:
+            session.call(client.stat, prefix)
+            try:
+                session.call(client.stat, tree.temporaries)
+            except HpssError as error:
+                if error.errno == errno.ENOENT:
+                    return  # nothing was ever stored
+                raise
+            for path, found in tree.abandoned(this_writer()):
+                removed = not dry_run and _remove(session, path)
+                yield Abandoned(path, found.size, time.time() - found.ctime, removed)
+        except HpssError as error:
+            raise BackendUnavailable(f"HPSS: the prefix {prefix} cannot be swept: {error}") from error
+
+
+def _remove(session: Session, path: str) -> bool:
+    from pacarchive.backends.hpss import client
+    from pacarchive.backends.hpss.client import HpssError
+
+    try:
+        session.call(client.unlink, path)
+    except HpssError as error:
+        if error.errno != errno.ENOENT:
+            sys.stderr.write(f"pacarchive: {path}: {error}\n")
+            return False
+    return True
+
+
+@contextmanager
+def _logged_in(settings: Settings) -> Iterator[Session]:
+    from pacarchive.backends.hpss.pool import begin_thread, end_thread
+    from pacarchive.backends.hpss.session import session_of
+
+    session = session_of(settings.backend.own.user, settings.backend.own.auth)
+    session.open()
+    try:
+        begin_thread()
+        try:
+            yield session
+        finally:
+            end_thread()
+    finally:
+        session.close()
