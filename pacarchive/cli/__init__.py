@@ -15,21 +15,55 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from pacarchive import __version__
-from pacarchive.cli import admin, exits, show_config
+from pacarchive.cli import admin, check, completion, exits, remote, show_config
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_COMMANDS = (show_config, admin)
+_COMMANDS = (remote, check, admin, show_config, completion)
+
+_TUTORIAL = """\
+Files go into an archive, and come back out of it, by their ids:
+
+  export PACARCHIVE_URL=http://archive.example.org:8080
+  pacarchive put results.h5 --id 12345       store a file
+  pacarchive stat 12345                      what the archive has, and where: on disk or tape
+  pacarchive get 12345 -o copy.h5            read it
+  pacarchive verify results.h5 --id 12345    is it still the same? Nothing is read from tape
+
+Many files, and files on tape:
+
+  pacarchive put run*.dat --id 500           as 500, 501, ...
+  pacarchive stage 500-599 --wait            bring them from tape to disk
+  pacarchive get 500-599 -o runs/ --wait     both at once
+
+Whatever was cut short can be typed again, and goes on from there.
+"""
+
+_EPILOG = f"""\
+'pacarchive COMMAND --help' has the options of each command, with examples.
+
+environment:
+  PACARCHIVE_URL            the archive's address
+  PACARCHIVE_TOKEN          a bearer token; or --token-file
+  PACARCHIVE_CA             authorities to trust, in PEM
+  ARCHIVEINTERFACE_CONFIG   the server's settings, for admin and config
+  NO_COLOR                  no colours
+
+{exits.TEXT}"""
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
     parser = argparse.ArgumentParser(
-        prog="pacarchive", description="Looks after a pacarchive server's archive.", epilog=exits.TEXT
+        prog="pacarchive",
+        description=_TUTORIAL,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="%(prog)s [-h] [--version] COMMAND ...",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    subparsers = parser.add_subparsers(metavar="command", required=True)
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
     for command in _COMMANDS:
         command.register(subparsers)
     return parser

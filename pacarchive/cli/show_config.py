@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import configparser
+import json
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -18,6 +20,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Prints the settings in force as a settings file, with explanations; secrets are masked.",
     )
     parser.add_argument("-c", "--config", metavar="FILE", help="the settings file (default: $ARCHIVEINTERFACE_CONFIG)")
+    parser.add_argument("--json", action="store_true", help="print them as JSON")
     parser.set_defaults(run="pacarchive.cli.show_config:run")
 
 
@@ -25,5 +28,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Run it."""
     from pacarchive.config import describe, load  # loads Twisted's plugins, which takes time
 
-    sys.stdout.write(describe(load(arguments.config, os.environ, {}, create_default=False)))
+    text = describe(load(arguments.config, os.environ, {}, create_default=False))
+    if arguments.json:
+        parser = configparser.ConfigParser(interpolation=None, default_section="")
+        parser.read_string(text)
+        text = json.dumps({name: dict(parser[name]) for name in parser.sections()}) + "\n"
+    sys.stdout.write(text)
     return 0

@@ -5,104 +5,33 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import pty
 import signal
-import struct
 import subprocess
 import sys
-import termios
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyte
 import pytest
 
 from pacarchive.ids import id_to_path
 from system.harness import PATIENCE, content, until
 from system.pages import MANUAL, Shell, shell_blocks
+from system.terminal import COMMAND, Terminal, run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
 
     from system import sideband
     from system.harness import Service
     from system.hpss import Site
 
-COMMAND = (sys.executable, "-c", "import sys; from pacarchive.cli import main; sys.exit(main())")
 OLD_COMMAND = (sys.executable, "-c", "import sys; from pacarchive.cli.admin.predecessor import main; sys.exit(main())")
-ON_TERMINAL = (*COMMAND[:2], f"import os; os.close(os.open(os.ttyname(0), os.O_RDWR)); {COMMAND[2]}")
-"""The same, for the first process of a session: Ctrl-C is for whoever has opened the terminal."""
 
 PAGE = MANUAL / "admin.md"
 
 NO_UNNAMED_FILES = "import os\nos.O_TMPFILE = 0o100000000\n"
 """For a process that finds no unnamed files, as on NFS: uploads have names then."""
-
-
-def run(
-    directory: Path, *arguments: str, command: Sequence[str] = COMMAND, environment: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """A command without a terminal."""
-    return subprocess.run(
-        [*command, *arguments], cwd=directory, env={**os.environ, **(environment or {})}, stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, check=False, timeout=PATIENCE,
-    )  # fmt: skip
-
-
-class Terminal:
-    """
-    A command on a terminal of 80 columns; a context manager.
-
-    @ivar screens: All that was to be seen, one after the other.
-    """
-
-    def __init__(self, directory: Path, *arguments: str) -> None:
-        self._screen = pyte.Screen(80, 40)
-        self._stream = pyte.ByteStream(self._screen)
-        self.screens: list[list[str]] = []
-        self._terminal, other = pty.openpty()
-        fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
-        self._process = subprocess.Popen(
-            [*ON_TERMINAL, *arguments], cwd=directory, env={**os.environ, "TERM": "xterm", "LC_ALL": "C.UTF-8"},
-            stdin=other, stdout=other, stderr=other, start_new_session=True,
-        )  # fmt: skip
-        os.close(other)
-
-    def type(self, text: str) -> None:
-        """As a person would."""
-        os.write(self._terminal, text.encode())
-
-    def read(self) -> bool:
-        """Take in what was printed.  @return: Whether there may be more."""
-        try:
-            data = os.read(self._terminal, 4096)
-        except OSError:  # EIO: nobody has the other end any more
-            return False
-        self._stream.feed(data)
-        shown = [line.rstrip() for line in self._screen.display if line.strip()]
-        if not self.screens or self.screens[-1] != shown:
-            self.screens.append(shown)
-        return bool(data)
-
-    def shows(self, text: str) -> None:
-        """Wait until some text is on the screen."""
-        while not any(text in line for line in (self.screens or [[]])[-1]):
-            assert self.read(), f"it ended without {text!r}: {self.screens[-3:]}"
-
-    def ends(self) -> int:
-        """Read all there is.  @return: The exit code."""
-        while self.read():
-            pass
-        return self._process.wait(PATIENCE)
-
-    def __enter__(self) -> Terminal:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._terminal)
-        self._process.kill()
-        self._process.wait()
 
 
 def _say_type(directory: Path, name: str) -> None:

@@ -1,0 +1,34 @@
+"""C{pacarchive completion}: what lets a shell complete the command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from pacarchive.cli import exits
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "completion",
+        help="print what lets a shell complete this command",
+        description="Prints a script that lets a shell complete commands, options and names of files.",
+        epilog="examples:\n"
+        "  pacarchive completion bash > ~/.local/share/bash-completion/completions/pacarchive\n"
+        "  pacarchive completion zsh > ~/.zfunc/_pacarchive      with ~/.zfunc in $fpath\n"
+        "  pacarchive completion fish > ~/.config/fish/completions/pacarchive.fish",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("shell", choices=["bash", "zsh", "fish", "tcsh"])
+    parser.set_defaults(run="pacarchive.cli.completion:run")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run it."""
+    import shtab
+
+    from pacarchive.cli import make_parser
+
+    sys.stdout.write(shtab.complete(make_parser(), arguments.shell))
+    return exits.OK

@@ -1,0 +1,251 @@
+"""The commands for users of an archive, by HTTP: what they are called, and what they take."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
+_ROOM = "pacarchive.cli.remote"
+_IDS = "ids, ranges like 12-20, @FILE with a list of these, or - for such a list on stdin"
+_MAP = "a file with a line ID PATH for each; - for stdin"
+_FILES = {
+    "bash": "_shtab_compgen_files",
+    "zsh": "_files",
+    "tcsh": "f",
+    "fish": "(__fish_complete_path (commandline -ct))",
+}
+"""How shells complete a path; what C{shtab.FILE} is, without the time that it takes to import that."""
+
+
+def register(subparsers: Subparsers) -> None:
+    """Add the commands."""
+    _register_put(subparsers)
+    _register_get(subparsers)
+    _register_stat(subparsers)
+    _register_stage(subparsers)
+    _register_job(subparsers)
+    _register_mv(subparsers)
+    _register_rm(subparsers)
+    _register_verify(subparsers)
+    _register_health(subparsers)
+
+
+def _add(
+    subparsers: Subparsers, name: str, run: str, what: str, description: str, examples: Sequence[tuple[str, str]]
+) -> argparse.ArgumentParser:
+    """Add a command that asks a server."""
+    width = max(len(line) for line, _ in examples)
+    shown = "\n".join(f"  {line:{width}}  {words}".rstrip() for line, words in examples)
+    parser = subparsers.add_parser(
+        name,
+        help=what,
+        description=description,
+        epilog=f"examples:\n{shown}\n\nThe server is $PACARCHIVE_URL, or what --url says.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=f"{_ROOM}.{run}")
+    server = parser.add_argument_group("server and output")
+    server.add_argument("--url", metavar="URL", help="the archive's address (default: $PACARCHIVE_URL)")
+    _path(
+        server.add_argument(
+            "--token-file", metavar="FILE", help="a file with the bearer token (default: $PACARCHIVE_TOKEN has it)"
+        )
+    )
+    _path(
+        server.add_argument(
+            "--ca", metavar="FILE", help="authorities to trust, in PEM (default: $PACARCHIVE_CA, else the system's)"
+        )
+    )
+    server.add_argument(
+        "--connections", type=_count, default=8, metavar="N", help="requests at the same time (default: 8)"
+    )
+    server.add_argument("--json", action="store_true", help="results as JSON, an object in each line")
+    server.add_argument("-q", "--quiet", action="store_true", help="no progress, and no words about what went well")
+    return parser
+
+
+def _path(action: argparse.Action) -> None:
+    """Have shells complete it with names of files."""
+    action.complete = _FILES  # type: ignore[attr-defined]
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= (count := int(text)) <= 256:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to 256")
+    return count
+
+
+def _register_put(subparsers: Subparsers) -> None:
+    parser = _add(
+        subparsers,
+        "put",
+        "putting:put",
+        "store files",
+        "Stores files. Each is compared with the archive's digest before it counts as stored, and keeps its time of\n"
+        "modification. What the archive has already is not sent again, so a command that was cut short can be typed\n"
+        "again. A file under the id that is different is never replaced without --replace.",
+        [
+            ("pacarchive put results.h5 --id 12345", ""),
+            ("pacarchive put run*.dat --id 500", "500, 501, ... in that order"),
+            ("pacarchive put --id-file map.txt", "lines of ID PATH"),
+            ("tar c run7 | pacarchive put - --id 77", "what a pipe brings"),
+        ],
+    )
+    _path(parser.add_argument("files", nargs="*", metavar="FILE", help="a file; - for stdin"))
+    parser.add_argument("--id", metavar="N", help="the id of the first file; the others have the next ones")
+    _path(parser.add_argument("--id-file", metavar="MAP", help=_MAP))
+    parser.add_argument("--replace", action="store_true", help="replace what the archive has under the ids")
+
+
+def _register_get(subparsers: Subparsers) -> None:
+    parser = _add(
+        subparsers,
+        "get",
+        "getting:get",
+        "read files",
+        "Reads files. A local file appears under its name when it is complete and its digest was compared with the\n"
+        "archive's; whatever ends the command before that leaves none. A connection that is lost is made again, and\n"
+        "the file goes on where it was.",
+        [
+            ("pacarchive get 12345 -o results.h5", ""),
+            ("pacarchive get 500-599 -o runs/", "as runs/500, runs/501, ..."),
+            ("pacarchive get @ids.txt -o runs/ --wait", "also from tape"),
+            ("pacarchive get 77 -o - | tar t", "into a pipe"),
+        ],
+    )
+    parser.add_argument("ids", nargs="+", metavar="ID", help=_IDS)
+    _path(
+        parser.add_argument(
+            "-o", "--output", metavar="PATH", help="a file, a directory, or - for stdout (default: ./ID)"
+        )
+    )
+    parser.add_argument("-f", "--force", action="store_true", help="replace local files")
+    parser.add_argument("-w", "--wait", action="store_true", help="recall what is on tape, and wait for it")
+    parser.add_argument("--wait-limit", metavar="TIME", help="the same, but no longer than 90s, 15m, 2h or 7d")
+    parser.add_argument(
+        "--no-verify", action="store_true", help="take files of which the archive has no digest, unchecked"
+    )
+
+
+def _register_stat(subparsers: Subparsers) -> None:
+    parser = _add(
+        subparsers,
+        "stat",
+        "looking:stat",
+        "show size, time and where files are",
+        "Shows what the archive knows of files; nothing is recalled. LEVELS are the storage levels, the fastest\n"
+        "first, each with a bar of how much of the file is there.",
+        [
+            ("pacarchive stat 12345", ""),
+            ("pacarchive stat 500-599 --json", "for programs"),
+            ("pacarchive stat 12345 --long", "all there is to tell"),
+        ],
+    )
+    parser.add_argument("ids", nargs="+", metavar="ID", help=_IDS)
+    parser.add_argument("-l", "--long", action="store_true", help="all of it, in several lines")
+
+
+def _register_stage(subparsers: Subparsers) -> None:
+    parser = _add(
+        subparsers,
+        "stage",
+        "staging:stage",
+        "bring files from tape to disk",
+        "Brings files from tape to disk, as one job, which the archive carries out in the order of the tapes. It goes\n"
+        "on without this command.",
+        [
+            ("pacarchive stage 12345 --wait", "wait until it is there"),
+            ("pacarchive stage 500-599 --plan", "what would it mean? Nothing moves"),
+            ("pacarchive stage @ids.txt --pin 7d", "keep them on disk for a week"),
+        ],
+    )
+    parser.add_argument("ids", nargs="+", metavar="ID", help=_IDS)
+    parser.add_argument("-w", "--wait", action="store_true", help="wait until all are there, and show how it goes on")
+    parser.add_argument("--plan", action="store_true", help="only say what it would mean")
+    parser.add_argument("--pin", metavar="TIME", help="keep each on disk for so long: 90s, 15m, 2h, 7d")
+    parser.add_argument("--deadline", metavar="TIME", help="what has not come by then has failed")
+    parser.add_argument("--priority", choices=["low", "normal", "high"], default="normal", help="(default: normal)")
+
+
+def _register_job(subparsers: Subparsers) -> None:
+    parser = _add(
+        subparsers,
+        "job",
+        "staging:job",
+        "look at a job of stage, or end it",
+        "Shows how a job stands that 'pacarchive stage' has made.",
+        [
+            ("pacarchive job 0f3c...", "as stage has printed it"),
+            ("pacarchive job 0f3c... --wait", "to its end"),
+            ("pacarchive job 0f3c... --cancel", ""),
+        ],
+    )
+    parser.add_argument("job", metavar="JOB", help="the job")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("-w", "--wait", action="store_true", help="wait for its end, and show how it goes on")
+    what.add_argument("--cancel", action="store_true", help="give it up; what has come stays")
+    what.add_argument("--release", action="store_true", help="its files need not stay on disk any more")
+
+
+def _register_mv(subparsers: Subparsers) -> None:
+    parser = _add(
+        subparsers,
+        "mv",
+        "changing:move",
+        "have the archive take a file that lies in its storage",
+        "Has the archive take a file that lies in its own storage, without a copy. The path is the server's, and must\n"
+        "be below one of the directories that the server's settings allow.",
+        [("pacarchive mv /srv/archive/incoming/x.dat 12345", "")],
+    )
+    parser.add_argument("path", metavar="PATH", help="where it lies, as the server sees it")
+    parser.add_argument("id", metavar="ID", help="the id that it gets")
+    parser.add_argument("--replace", action="store_true", help="replace what the archive has under the id")
+
+
+def _register_rm(subparsers: Subparsers) -> None:
+    parser = _add(
+        subparsers,
+        "rm",
+        "changing:remove",
+        "remove files",
+        "Removes files from the archive, for good. Asks first; where there is no terminal, --yes is needed.",
+        [("pacarchive rm 12345", ""), ("pacarchive rm 500-599 --yes", "")],
+    )
+    parser.add_argument("ids", nargs="+", metavar="ID", help=_IDS)
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+
+
+def _register_verify(subparsers: Subparsers) -> None:
+    parser = _add(
+        subparsers,
+        "verify",
+        "looking:verify",
+        "compare local files with the archive",
+        "Compares local files with the archive's by size and digest; the archive's are not read, wherever they are.",
+        [
+            ("pacarchive verify results.h5 --id 12345", ""),
+            ("pacarchive verify --id-file map.txt", "what put has stored"),
+            ("pacarchive verify runs/", "files named by their ids, as get makes them"),
+        ],
+    )
+    _path(parser.add_argument("files", nargs="*", metavar="FILE", help="a file, or a directory of files named by ids"))
+    parser.add_argument("--id", metavar="N", help="the id of the first file; the others have the next ones")
+    _path(parser.add_argument("--id-file", metavar="MAP", help=_MAP))
+    parser.add_argument(
+        "--read", action="store_true", help="read files of which the archive has no digest, to compare their bytes"
+    )
+
+
+def _register_health(subparsers: Subparsers) -> None:
+    _add(
+        subparsers,
+        "health",
+        "looking:health",
+        "ask whether the archive is well",
+        "Asks whether requests can be expected to succeed. Exit code: 0 if so, 3 if not.",
+        [("pacarchive health", "")],
+    )

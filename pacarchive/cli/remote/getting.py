@@ -1,0 +1,282 @@
+"""C{pacarchive get}: files out of the archive."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import sys
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+
+from pacarchive.cli.remote.display import Tally
+from pacarchive.cli.remote.hashing import digest_of
+from pacarchive.cli.remote.ids import Misunderstood, parse_ids
+from pacarchive.cli.remote.running import Session, run
+from pacarchive.cli.remote.words import parse_duration, size_words, time_words
+from pacarchive.client import ClientError, Job, JobFile, Locality, NotFound, ServerError, WishState
+from pacarchive.client.download import together
+from pacarchive.digests import PRIMARY
+
+if TYPE_CHECKING:
+    import argparse
+
+_ON_TAPE = frozenset({Locality.TAPE})
+
+_AGAIN = 600.0
+"""For how many seconds to wait for a file that has come from tape, and was removed from disk before it was read."""
+
+
+@attrs.define
+class _Get:
+    """
+    What is got, and how.
+
+    @ivar waits: For how many seconds to wait for tape; 0 for not at all.
+    """
+
+    session: Session
+    tally: Tally
+    output: str
+    into_directory: bool
+    force: bool
+    verify: bool
+    waits: float
+    single: bool
+    size: int = 0
+    got: int = 0
+    there: int = 0
+
+    def _path(self, file_id: int) -> str:
+        return os.path.join(self.output, str(file_id)) if self.into_directory else self.output
+
+    async def file(self, file_id: int) -> None:
+        """Get one file, and tell of it."""
+        path = self._path(file_id)
+        record: dict[str, Any] = {"file": str(file_id), "path": path}
+        progress = self.tally.begin(file_id, str(file_id))
+        begun = self.session.reactor.seconds()
+        try:
+            if path == "-":
+                destination: Any = _to_stdout
+            else:
+                destination = path
+                if not self.force and await deferToThread(os.path.lexists, path):
+                    await self._there(file_id, path, record)
+                    return
+            fetched = await self.session.archive.get(
+                file_id,
+                destination,
+                wait=min(self.waits, _AGAIN) if self.waits else None,
+                verify=self.verify,
+                on_progress=progress,
+            )
+        except (ClientError, OSError) as error:
+            if isinstance(error, BrokenPipeError):
+                raise
+            self.failed(file_id, error, record)
+            return
+        self.tally.end(file_id, fetched.size)
+        self.size += fetched.size
+        self.got += 1
+        took = self.session.reactor.seconds() - begun
+        digest = fetched.digests.get(PRIMARY, b"").hex()
+        checked = f"sha256:{digest[:16]}…" if fetched.verified else "not checked"
+        line = f"{file_id}  {path}  {size_words(fetched.size)}  {checked}  in {time_words(took)}"
+        record |= {"size": fetched.size, "verified": fetched.verified, "resumed": fetched.resumed}
+        if digest:
+            record["sha256"] = digest
+        if path != "-":
+            self.session.result({**record, "already_there": False}, line if self._lists else None)
+
+    async def _there(self, file_id: int, path: str, record: dict[str, Any]) -> None:
+        """
+        See whether a local file is the archive's: then the same command was typed before.
+
+        @raise FileExistsError: It is something else.
+        """
+        status = await self.session.archive.status(file_id)
+        size, digest = await digest_of(path)
+        if size != status.size or status.digests.get(PRIMARY) != digest:
+            raise FileExistsError(errno.EEXIST, "is there already, and is not the archive's; --force replaces it", path)
+        self.tally.end(file_id, size)
+        self.there += 1
+        line = f"{file_id}  {path}  {size_words(size)}  sha256:{digest.hex()[:16]}…  is there already"
+        record |= {"size": size, "verified": True, "sha256": digest.hex(), "already_there": True}
+        self.session.result(record, line if self._lists else None)
+
+    @property
+    def _lists(self) -> bool:
+        """Whether each file is a line: not where they would scroll past a bar that says the same."""
+        return not self.session.quiet and (self.single or not sys.stdout.isatty())
+
+    def failed(self, file_id: int, error: Exception, record: dict[str, Any] | None = None) -> None:
+        """Tell that a file did not come."""
+        self.tally.end(file_id, failed=True)
+        self.session.failed(f"file {file_id}", error, record or {"file": str(file_id), "path": self._path(file_id)})
+
+    async def all(self, ids: Sequence[int]) -> None:
+        """Get files, those that are on tape in the order in which they come."""
+        offline = await self._offline(ids) if self.waits else []
+        on_tape = set(offline)
+        recalled: _Queue = _Queue()
+
+        async def take() -> None:
+            while (file_id := await recalled.get()) is not None:
+                await self.file(file_id)
+
+        async def recall() -> None:
+            try:
+                if offline:
+                    await self._recall(offline, recalled)
+            finally:
+                recalled.close()
+
+        await together(
+            recall(),
+            self.session.each([each for each in ids if each not in on_tape], self.file),
+            *(take() for _ in range(self.session.connections if offline else 0)),
+        )
+
+    async def _offline(self, ids: Sequence[int]) -> list[int]:
+        """Which of them are on tape only."""
+        try:
+            located = await self.session.archive.archiveinfo(ids)
+        except (NotFound, ServerError):
+            return []  # the predecessor has no tape API: its GET waits by itself
+        return [each.file_id for each in located if each.locality in _ON_TAPE]
+
+    async def _recall(self, offline: Sequence[int], recalled: _Queue) -> None:
+        """Have files recalled by one job, and pass on each that has come."""
+        told: set[int] = set()
+        deadline = None if math.isinf(self.waits) else self.waits
+        job = await self.session.archive.stage(offline, deadline=deadline)
+        estimate = "" if job.estimate is None else f", perhaps in {time_words(job.estimate.seconds)}"
+        self.session.note(f"{len(offline):,} of the files are on tape; job {job.id} brings them{estimate}")
+
+        def progress(_: Job, files: Sequence[JobFile]) -> None:
+            for each in files:
+                if each.state.ended and each.file_id not in told:
+                    told.add(each.file_id)
+                    if each.state is WishState.COMPLETED:
+                        recalled.put(each.file_id)
+                    else:
+                        self.failed(each.file_id, ClientError(each.reason or "It did not come from tape."))
+
+        result = await self.session.archive.wait_for(job, progress)
+        progress(result.job, list(result.files.values()))
+
+
+class _Queue:
+    """Files that have come; one that is closed ends for all who wait."""
+
+    def __init__(self) -> None:
+        self._there: deque[int] = deque()
+        self._waiting: deque[Deferred[None]] = deque()
+        self._closed = False
+
+    def put(self, file_id: int) -> None:
+        self._there.append(file_id)
+        if self._waiting:
+            self._waiting.popleft().callback(None)
+
+    def close(self) -> None:
+        self._closed = True
+        while self._waiting:
+            self._waiting.popleft().callback(None)
+
+    async def get(self) -> int | None:
+        """The next; C{None} when there are no more."""
+        while not self._there:
+            if self._closed:
+                return None
+            waiting: Deferred[None] = Deferred()
+            self._waiting.append(waiting)
+            try:
+                await waiting
+            finally:
+                if waiting in self._waiting:
+                    self._waiting.remove(waiting)
+        return self._there.popleft()
+
+
+async def _to_stdout(piece: bytes) -> None:
+    await deferToThread(_write, piece)
+
+
+def _write(piece: bytes) -> None:
+    sys.stdout.buffer.write(piece)
+    sys.stdout.buffer.flush()
+
+
+def get(arguments: argparse.Namespace) -> int:
+    """Run it."""
+
+    output = arguments.output or "."
+
+    async def command(session: Session, wanted: tuple[list[int], bool, float]) -> None:
+        ids, into_directory, waits = wanted
+        tally = Tally(session.reactor, "get", len(ids))
+        get = _Get(
+            session=session,
+            tally=tally,
+            output=output,
+            into_directory=into_directory,
+            force=arguments.force,
+            verify=not arguments.no_verify,
+            waits=waits,
+            single=len(ids) == 1,
+        )
+        begun = session.reactor.seconds()
+        try:
+            with session.showing(tally.display()):
+                await get.all(ids)
+        finally:
+            if len(ids) > 1:
+                _sum_up(session, get, tally, len(ids), session.reactor.seconds() - begun)
+
+    return run(arguments, lambda: _wanted(arguments, output), command)
+
+
+def _wanted(arguments: argparse.Namespace, output: str) -> tuple[list[int], bool, float]:
+    """
+    What is wanted: ids, whether they go into a directory, and for how many seconds to wait for tape.
+
+    @raise Misunderstood: That cannot be.
+    """
+    ids = parse_ids(arguments.ids, sys.stdin)
+    into_directory = output.endswith("/") or os.path.isdir(output)
+    if output == "-" and (arguments.json or len(ids) > 1):
+        raise Misunderstood("one file by itself can go to stdout, without --json")
+    if len(ids) > 1 and not into_directory:
+        raise Misunderstood(f"{len(ids):,} files need a directory to go to: -o {output}/")
+    if output.endswith("/"):
+        os.makedirs(output, exist_ok=True)
+    waits = parse_duration(arguments.wait_limit) if arguments.wait_limit else math.inf if arguments.wait else 0.0
+    return ids, into_directory, waits
+
+
+def _sum_up(session: Session, get: _Get, tally: Tally, wanted: int, took: float) -> None:
+    record = {
+        "got": get.got,
+        "already_there": get.there,
+        "failed": tally.failed,
+        "not_done": wanted - tally.files,
+        "bytes": get.size,
+        "seconds": round(took, 3),
+    }
+    parts = [f"{get.got:,} of {wanted:,} files got, {size_words(get.size)} in {time_words(took)}"]
+    if took > 0 and get.size:
+        parts.append(f"{size_words(get.size / took)}/s")
+    if get.there:
+        parts.append(f"{get.there:,} were there already")
+    if tally.failed:
+        parts.append(f"{tally.failed:,} failed")
+    if tally.files < wanted:
+        parts.append(f"{wanted - tally.files:,} not done; type the same again to go on")
+    session.result({"summary": record}, None if session.quiet else ", ".join(parts))

@@ -1,0 +1,54 @@
+"""Digests of local files, computed in threads that can be told to stop."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+from twisted.internet.defer import CancelledError
+from twisted.internet.threads import deferToThread
+
+from pacarchive.digests import PRIMARY, Hasher
+
+_BLOCK = 1 << 20
+
+
+async def digest_of(path: str) -> tuple[int, bytes]:
+    """
+    Read a file, in one of the reactor's threads.
+
+    @return: Its size, and its SHA-256.
+    @raise OSError: It cannot be read.
+    """
+    unwanted = threading.Event()
+    try:
+        return await deferToThread(_read, path, unwanted)
+    except CancelledError:
+        unwanted.set()  # the reactor waits for its threads at the end
+        raise
+
+
+def _read(path: str, unwanted: threading.Event) -> tuple[int, bytes]:
+    hasher, size, buffer = Hasher([PRIMARY]), 0, bytearray(_BLOCK)
+    view: Any = memoryview(buffer)
+    with open(path, "rb", buffering=0) as file:
+        while (count := file.readinto(view)) and not unwanted.is_set():
+            hasher.update(view[:count])
+            size += count
+    return size, hasher.digests()[PRIMARY]
+
+
+async def sizes_of(paths: list[str]) -> list[int | None]:
+    """Sizes of files; C{None} for one that cannot be looked at."""
+
+    def look() -> list[int | None]:
+        found: list[int | None] = []
+        for path in paths:
+            try:
+                found.append(os.stat(path).st_size)
+            except OSError:
+                found.append(None)
+        return found
+
+    return await deferToThread(look)

@@ -1,0 +1,154 @@
+"""Which files a command is about: ids, ranges of ids, files of ids, and maps of ids to paths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from pacarchive.ids import parse_file_id
+
+MOST = 1_000_000
+"""How many ids one command takes: a slip of the pen in a range is not to run for a year."""
+
+
+class Misunderstood(Exception):
+    """A command line that means nothing; C{str()} is one line for the user."""
+
+
+def parse_ids(texts: Iterable[str], stdin: TextIO) -> list[int]:
+    """
+    Read ids as a user gives them.
+
+    @param texts: Each C{12}, C{12-20}, C{@FILE} or C{-}; a file has any number of the first two, with white space,
+        commas or ends of lines between them, and comments after C{#}.
+    @return: Each id once, in the order in which they were given.
+    @raise Misunderstood: One of them is none of these, or they are too many.
+    """
+    ids: dict[int, None] = {}
+    for text, where in _words(texts, stdin):
+        span = _span(text, where)
+        if len(ids) + len(span) > MOST:
+            raise Misunderstood(f"{where}that is more than {MOST:,} files; give fewer at a time")
+        ids.update(dict.fromkeys(span))
+    if not ids:
+        raise Misunderstood("there are no ids in what was given")
+    return list(ids)
+
+
+def _words(texts: Iterable[str], stdin: TextIO) -> Iterator[tuple[str, str]]:
+    """Each id or range, with the words that say where it stands."""
+    for text in texts:
+        if text != "-" and not text.startswith("@"):
+            yield text, ""
+            continue
+        for number, line in read_lines(text.removeprefix("@") or "-", stdin):
+            for word in line.replace(",", " ").split():
+                yield word, f"{'stdin' if text in ('-', '@') else text[1:]}, line {number}: "
+
+
+def read_lines(path: str, stdin: TextIO) -> Iterator[tuple[int, str]]:
+    """
+    Lines of a file without comments, those with something in them, and their numbers.
+
+    @param path: C{-} for standard input.
+    @raise Misunderstood: It cannot be read.
+    """
+    try:
+        text = stdin.read() if path == "-" else Path(path).read_text("utf-8")
+    except OSError as error:
+        raise Misunderstood(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise Misunderstood(f"{path}: is no text") from None
+    for number, line in enumerate(text.splitlines(), 1):
+        if (line := line.partition("#")[0].strip()) != "":
+            yield number, line
+
+
+def _span(text: str, where: str) -> range:
+    first, dash, last = text.partition("-")
+    try:
+        start = parse_file_id(first)
+        end = parse_file_id(last) if dash else start
+    except ValueError:
+        raise Misunderstood(f"{where}{text!r} is no id; ids are like 12, ranges like 12-20") from None
+    if end < start:
+        raise Misunderstood(f"{where}the range {text} ends before it begins")
+    return range(start, end + 1)
+
+
+def parse_id(text: str) -> int:
+    """
+    @raise Misunderstood: It is no id.
+    """
+    return _span(text, "").start if "-" not in text else _refuse(text)
+
+
+def _refuse(text: str) -> int:
+    raise Misunderstood(f"{text!r} is no id; one is needed here, like 12")
+
+
+def read_map(path: str, stdin: TextIO) -> list[tuple[int, str]]:
+    """
+    Read which files go by which ids: lines of an id, white space, and a path up to the end of the line.
+
+    @param path: C{-} for standard input.
+    @raise Misunderstood: A line is something else, or an id or a path is there twice.
+    """
+    found: dict[int, str] = {}
+    name = "stdin" if path == "-" else path
+    try:
+        text = stdin.read() if path == "-" else Path(path).read_text("utf-8", "surrogateescape")
+    except OSError as error:
+        raise Misunderstood(f"{path}: {error.strerror}") from error
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        first, _, rest = line.lstrip().partition("\t" if "\t" in line else " ")
+        try:
+            file_id = parse_file_id(first)
+        except ValueError:
+            raise Misunderstood(f"{name}, line {number}: {first!r} is no id; a line is: ID PATH") from None
+        if not (file := rest.strip()):
+            raise Misunderstood(f"{name}, line {number}: no path stands behind the id")
+        if file_id in found:
+            raise Misunderstood(f"{name}, line {number}: id {file_id} is there twice")
+        found[file_id] = file
+    if not found:
+        raise Misunderstood(f"{name}: there are no files in it")
+    return list(found.items())
+
+
+def numbered(files: Sequence[str], first: str) -> list[tuple[int, str]]:
+    """
+    Files by consecutive ids.
+
+    @raise Misunderstood: The ids are none.
+    """
+    start = parse_id(first)
+    ids = range(start, start + len(files))
+    _span(str(ids[-1]), "")
+    return list(zip(ids, files, strict=True))
+
+
+def ids_of_directory(directory: str) -> list[tuple[int, str]]:
+    """
+    Files whose names are ids, as C{get -o DIRECTORY} makes them.
+
+    @raise Misunderstood: There are none, or it cannot be read.
+    """
+    found = []
+    try:
+        entries = sorted(Path(directory).iterdir())
+    except OSError as error:
+        raise Misunderstood(f"{directory}: {error.strerror}") from error
+    for entry in entries:
+        try:
+            file_id = parse_file_id(entry.name)
+        except ValueError:
+            continue
+        if entry.is_file():
+            found.append((file_id, str(entry)))
+    if not found:
+        raise Misunderstood(f"{directory}: no file in it has an id for a name")
+    return sorted(found)

@@ -1,0 +1,175 @@
+"""C{pacarchive put}: files into the archive."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from twisted.internet.threads import deferToThread
+
+from pacarchive.cli.remote.display import Tally
+from pacarchive.cli.remote.hashing import digest_of, sizes_of
+from pacarchive.cli.remote.ids import Misunderstood, numbered, read_map
+from pacarchive.cli.remote.running import Session, run
+from pacarchive.cli.remote.words import size_words, time_words
+from pacarchive.client import AlreadyExists, ClientError, NotFound, PreconditionFailed, ServerError, Status
+from pacarchive.digests import PRIMARY
+
+if TYPE_CHECKING:
+    import argparse
+
+_BLOCK = 1 << 20
+
+
+@attrs.define
+class _Totals:
+    stored: int = 0
+    there: int = 0
+    size: int = 0
+
+
+@attrs.frozen
+class _Put:
+    """What is put, and how."""
+
+    session: Session
+    tally: Tally
+    totals: _Totals
+    replace: bool
+    looks: bool
+    single: bool
+
+    async def file(self, wish: tuple[int, str]) -> None:
+        """Put one file, and tell of it."""
+        file_id, path = wish
+        record: dict[str, Any] = {"file": str(file_id), "path": path}
+        progress = self.tally.begin(file_id, os.path.basename(path) or path)
+        begun = self.session.reactor.seconds()
+        try:
+            size, digest, there = await self._store(file_id, path, progress)
+        except (ClientError, OSError) as error:
+            self.tally.end(file_id, failed=True)
+            self.session.failed(f"{path} (id {file_id})", error, record)
+            return
+        self.tally.end(file_id, size)
+        self.totals.there += there
+        self.totals.stored += not there
+        self.totals.size += 0 if there else size
+        took = self.session.reactor.seconds() - begun
+        what = "is there already" if there else f"stored in {time_words(took)}"
+        line = f"{file_id}  {path}  {size_words(size)}  sha256:{digest.hex()[:16]}…  {what}"
+        told = {**record, "size": size, "sha256": digest.hex(), "already_there": there}
+        self.session.result(told, line if self.single or self._lists else None)
+
+    @property
+    def _lists(self) -> bool:
+        """Whether each file is a line: not where they would scroll past a bar that says the same."""
+        return not self.session.quiet and not sys.stdout.isatty()
+
+    async def _store(self, file_id: int, path: str, progress: Any) -> tuple[int, bytes, bool]:
+        """@return: Size, digest, and whether it was there already."""
+        archive = self.session.archive
+        if self.looks and (status := await self._status(file_id)) is not None:
+            return await self._compared(status, path, AlreadyExists("The id has another file already."))
+        try:
+            source = _stdin() if path == "-" else path
+            stored = await archive.put(file_id, source, if_absent=not self.replace, on_progress=progress)
+        except (AlreadyExists, PreconditionFailed) as error:
+            if path == "-" or (status := await self._status(file_id)) is None:
+                raise
+            return await self._compared(status, path, error)
+        return stored.size, stored.digests[PRIMARY], False
+
+    async def _compared(self, status: Status, path: str, error: Exception) -> tuple[int, bytes, bool]:
+        """See whether the archive has just these bytes: then the same command was typed before."""
+        if path != "-" and await _size(path) == status.size and PRIMARY in status.digests:
+            size, digest = await digest_of(path)
+            if digest == status.digests[PRIMARY]:
+                return size, digest, True
+        raise AlreadyExists("The id has another file already.") from error
+
+    async def _status(self, file_id: int) -> Status | None:
+        try:
+            return await self.session.archive.status(file_id)
+        except (NotFound, ServerError):  # the predecessor answers 500 where there is none
+            return None
+
+
+async def _size(path: str) -> int | None:
+    return (await sizes_of([path]))[0]
+
+
+async def _stdin() -> AsyncIterator[bytes]:
+    while block := await deferToThread(sys.stdin.buffer.read, _BLOCK):
+        yield block
+
+
+def put(arguments: argparse.Namespace) -> int:
+    """Run it."""
+
+    async def command(session: Session, wishes: list[tuple[int, str]]) -> None:
+        sizes = await sizes_of([path for _, path in wishes])
+        known = None if any(path == "-" for _, path in wishes) else sum(size or 0 for size in sizes)
+        tally = Tally(session.reactor, "put", len(wishes), known)
+        put = _Put(
+            session=session,
+            tally=tally,
+            totals=_Totals(),
+            replace=arguments.replace,
+            looks=not arguments.replace and not await _keeps_what_it_has(session),
+            single=len(wishes) == 1,
+        )
+        begun = session.reactor.seconds()
+        try:
+            with session.showing(tally.display()):
+                await session.each(wishes, put.file)
+        finally:
+            if len(wishes) > 1:
+                _sum_up(session, put.totals, tally, len(wishes), session.reactor.seconds() - begun)
+
+    return run(arguments, lambda: _wishes(arguments), command)
+
+
+def _wishes(arguments: argparse.Namespace) -> list[tuple[int, str]]:
+    if arguments.id_file is not None:
+        if arguments.files:
+            raise Misunderstood("with --id-file, the files are named in there")
+        return read_map(arguments.id_file, sys.stdin)
+    if not arguments.files:
+        raise Misunderstood("which files? Name them, or give --id-file")
+    if arguments.id is None:
+        raise Misunderstood("under which id? Give --id N (several files get N, N+1, ...), or --id-file")
+    return numbered(arguments.files, arguments.id)
+
+
+async def _keeps_what_it_has(session: Session) -> bool:
+    """Whether the server knows conditions.  The predecessor does not, and would replace a file."""
+    try:
+        await session.archive.health()
+    except (NotFound, ServerError):
+        return False
+    return True
+
+
+def _sum_up(session: Session, totals: _Totals, tally: Tally, wanted: int, took: float) -> None:
+    record = {
+        "stored": totals.stored,
+        "already_there": totals.there,
+        "failed": tally.failed,
+        "not_done": wanted - tally.files,
+        "bytes": totals.size,
+        "seconds": round(took, 3),
+    }
+    parts = [f"{totals.stored:,} of {wanted:,} files stored, {size_words(totals.size)} in {time_words(took)}"]
+    if took > 0 and totals.size:
+        parts.append(f"{size_words(totals.size / took)}/s")
+    if totals.there:
+        parts.append(f"{totals.there:,} were there already")
+    if tally.failed:
+        parts.append(f"{tally.failed:,} failed")
+    if tally.files < wanted:
+        parts.append(f"{wanted - tally.files:,} not done; type the same again to go on")
+    session.result({"summary": record}, None if session.quiet else ", ".join(parts))
