@@ -27,9 +27,9 @@ Files go into an archive, and come back out of it, by their ids:
 
   export PACARCHIVE_URL=http://archive.example.org:8080
   pacarchive put results.h5 --id 12345       store a file
-  pacarchive stat 12345                      what the archive has, and where: on disk or tape
+  pacarchive stat 12345                      what the archive has, and where
   pacarchive get 12345 -o copy.h5            read it
-  pacarchive verify results.h5 --id 12345    is it still the same? Nothing is read from tape
+  pacarchive verify results.h5 --id 12345    are they still the same?
 
 Many files, and files on tape:
 
@@ -63,7 +63,7 @@ def make_parser() -> argparse.ArgumentParser:
         usage="%(prog)s [-h] [--version] COMMAND ...",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    subparsers = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True, title="commands", prog="pacarchive")
     for command in _COMMANDS:
         command.register(subparsers)
     return parser

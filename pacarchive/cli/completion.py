@@ -13,11 +13,11 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = subparsers.add_parser(
         "completion",
         help="print what lets a shell complete this command",
-        description="Prints a script that lets a shell complete commands, options and names of files.",
+        description="Prints a script that lets a shell complete commands, options and files.",
         epilog="examples:\n"
-        "  pacarchive completion bash > ~/.local/share/bash-completion/completions/pacarchive\n"
-        "  pacarchive completion zsh > ~/.zfunc/_pacarchive      with ~/.zfunc in $fpath\n"
-        "  pacarchive completion fish > ~/.config/fish/completions/pacarchive.fish",
+        "  source <(pacarchive completion bash)                   in ~/.bashrc\n"
+        "  pacarchive completion zsh > ~/.zfunc/_pacarchive       with ~/.zfunc in $fpath\n"
+        "  pacarchive completion fish | source                    in config.fish",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("shell", choices=["bash", "zsh", "fish", "tcsh"])

@@ -43,6 +43,7 @@ SHELLS = ("sh", "console")
 
 RUN: dict[str, list[str] | None] = {
     "README.md": ["Use"],
+    "check.md": None,
     "admin.md": None,
     "installation.md": None,
     "migration.md": ["A rehearsal"],

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 _ROOM = "pacarchive.cli.remote"
+_WIDTH = 79
 _IDS = "ids, ranges like 12-20, @FILE with a list of these, or - for such a list on stdin"
 _MAP = "a file with a line ID PATH for each; - for stdin"
 _FILES = {
@@ -43,7 +45,7 @@ def _add(
     parser = subparsers.add_parser(
         name,
         help=what,
-        description=description,
+        description=fill(description, _WIDTH),
         epilog=f"examples:\n{shown}\n\nThe server is $PACARCHIVE_URL, or what --url says.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -63,6 +65,9 @@ def _add(
     server.add_argument(
         "--connections", type=_count, default=8, metavar="N", help="requests at the same time (default: 8)"
     )
+    server.add_argument(
+        "--retry", type=_count, default=5, metavar="N", help="how often to try again in a row what failed (default: 5)"
+    )
     server.add_argument("--json", action="store_true", help="results as JSON, an object in each line")
     server.add_argument("-q", "--quiet", action="store_true", help="no progress, and no words about what went well")
     return parser
@@ -74,8 +79,8 @@ def _path(action: argparse.Action) -> None:
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= (count := int(text)) <= 256:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to 256")
+    if not text.isdecimal() or not 0 <= (count := int(text)) <= 256:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 256")
     return count
 
 
@@ -85,8 +90,8 @@ def _register_put(subparsers: Subparsers) -> None:
         "put",
         "putting:put",
         "store files",
-        "Stores files. Each is compared with the archive's digest before it counts as stored, and keeps its time of\n"
-        "modification. What the archive has already is not sent again, so a command that was cut short can be typed\n"
+        "Stores files. Each is compared with the archive's digest before it counts as stored, and keeps its time of "
+        "modification. What the archive has already is not sent again, so a command that was cut short can be typed "
         "again. A file under the id that is different is never replaced without --replace.",
         [
             ("pacarchive put results.h5 --id 12345", ""),
@@ -107,8 +112,8 @@ def _register_get(subparsers: Subparsers) -> None:
         "get",
         "getting:get",
         "read files",
-        "Reads files. A local file appears under its name when it is complete and its digest was compared with the\n"
-        "archive's; whatever ends the command before that leaves none. A connection that is lost is made again, and\n"
+        "Reads files. A local file appears under its name when it is complete and its digest was compared with the "
+        "archive's; whatever ends the command before that leaves none. A connection that is lost is made again, and "
         "the file goes on where it was.",
         [
             ("pacarchive get 12345 -o results.h5", ""),
@@ -137,7 +142,7 @@ def _register_stat(subparsers: Subparsers) -> None:
         "stat",
         "looking:stat",
         "show size, time and where files are",
-        "Shows what the archive knows of files; nothing is recalled. LEVELS are the storage levels, the fastest\n"
+        "Shows what the archive knows of files; nothing is recalled. LEVELS are the storage levels, the fastest "
         "first, each with a bar of how much of the file is there.",
         [
             ("pacarchive stat 12345", ""),
@@ -155,7 +160,7 @@ def _register_stage(subparsers: Subparsers) -> None:
         "stage",
         "staging:stage",
         "bring files from tape to disk",
-        "Brings files from tape to disk, as one job, which the archive carries out in the order of the tapes. It goes\n"
+        "Brings files from tape to disk, as one job, which the archive carries out in the order of the tapes. It goes "
         "on without this command.",
         [
             ("pacarchive stage 12345 --wait", "wait until it is there"),
@@ -197,7 +202,7 @@ def _register_mv(subparsers: Subparsers) -> None:
         "mv",
         "changing:move",
         "have the archive take a file that lies in its storage",
-        "Has the archive take a file that lies in its own storage, without a copy. The path is the server's, and must\n"
+        "Has the archive take a file that lies in its own storage, without a copy. The path is the server's, and must "
         "be below one of the directories that the server's settings allow.",
         [("pacarchive mv /srv/archive/incoming/x.dat 12345", "")],
     )
@@ -229,7 +234,7 @@ def _register_verify(subparsers: Subparsers) -> None:
         [
             ("pacarchive verify results.h5 --id 12345", ""),
             ("pacarchive verify --id-file map.txt", "what put has stored"),
-            ("pacarchive verify runs/", "files named by their ids, as get makes them"),
+            ("pacarchive verify runs/", "files named by ids, as get makes them"),
         ],
     )
     _path(parser.add_argument("files", nargs="*", metavar="FILE", help="a file, or a directory of files named by ids"))

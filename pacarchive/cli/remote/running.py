@@ -29,7 +29,7 @@ from pacarchive.cli import exits
 from pacarchive.cli.remote.display import Display, is_screen
 from pacarchive.cli.remote.ids import Misunderstood
 from pacarchive.cli.remote.words import advice_of, exit_code_of, failure_words
-from pacarchive.client import ArchiveClient, ClientError, ConnectionFailed
+from pacarchive.client import ArchiveClient, ClientError, ConnectionFailed, RetryPolicy
 from pacarchive.client.download import together
 
 if TYPE_CHECKING:
@@ -239,6 +239,7 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
         "token": token,
         "ca": arguments.ca or os.environ.get("PACARCHIVE_CA") or None,
         "connections": arguments.connections,
+        "retry": RetryPolicy(attempts=arguments.retry + 1),
     }
 
 

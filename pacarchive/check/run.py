@@ -1,0 +1,227 @@
+"""Runs the checks, one after the other, and puts the archive back as it was: however that ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred
+
+from pacarchive.check.ledger import all_of, delete, whose
+from pacarchive.check.predecessor import EXPECTED
+from pacarchive.check.session import Session
+from pacarchive.check.wire import Trouble, Unreachable, Wire
+from pacarchive.check.words import Check, Failed, NotApplicable, Outcome, Result, Summary, Wishes
+
+if TYPE_CHECKING:
+    from pacarchive.check.session import OnProgress
+
+CONNECTIONS = 8
+
+_NO_ANSWER = "an archive that does not answer is of no use"
+_GONE = "The archive cannot be reached any more."
+
+
+class Report(Protocol):
+    """Who is told."""
+
+    def begin(self, session: Session, checks: Sequence[Check]) -> None:
+        """The ids are free, and the first check is about to begin."""
+
+    def start(self, check: Check) -> None:
+        """A check begins."""
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """So far is what is going on."""
+
+    def end(self, result: Result) -> None:
+        """A check has ended."""
+
+    def finish(self, session: Session, summary: Summary) -> None:
+        """All has ended."""
+
+
+@attrs.define
+class Run:
+    """
+    One run.
+
+    @ivar interrupted: Whether it was broken off.
+    """
+
+    reactor: Any
+    url: str
+    wishes: Wishes
+    checks: Sequence[Check]
+    report: Report
+    interrupted: bool = False
+    _current: Deferred[Any] | None = None
+
+    def interrupt(self) -> None:
+        """Begin nothing more, and clean up."""
+        self.interrupted = True
+        if self._current is not None:
+            self._current.cancel()
+
+    def _broken_off(self) -> bool:
+        return self.interrupted
+
+    def wire(self) -> Wire:
+        """
+        Connections to the archive.
+
+        @raise ValueError: The URL is none.
+        @raise OSError: The certificates cannot be read.
+        """
+        wishes = self.wishes
+        return Wire(self.reactor, self.url, token=wishes.token, ca=wishes.ca, connections=CONNECTIONS)
+
+    async def check(self) -> Summary | None:
+        """
+        Run the checks.
+
+        @return: C{None} where it was interrupted before the first.
+        @raise Refused: They must not begin.
+        @raise Trouble: The archive does not answer.
+        """
+        wire = self.wire()
+        session = Session(self.reactor, wire, self.wishes, self.report.progress)
+        try:
+            if not await self._interruptible(session.look):
+                return None
+            self.report.begin(session, self.checks)
+            results: list[Result] = []
+            try:
+                await self._interruptible(lambda: self._all(session, results))
+            finally:
+                left, kept = await self._clean(session)
+            summary = Summary(
+                results=results, speeds=session.speeds, left=left, kept=kept, interrupted=self.interrupted
+            )
+            self.report.finish(session, summary)
+            return summary
+        finally:
+            await wire.close()
+
+    async def _interruptible(self, what: Callable[[], Any]) -> bool:
+        """@return: Whether it came to its end."""
+        if self.interrupted:
+            return False
+        self._current = Deferred.fromCoroutine(what())
+        with suppress(CancelledError):  # nobody else cancels it
+            await self._current
+        self._current = None
+        return not self._broken_off()
+
+    async def _all(self, session: Session, results: list[Result]) -> None:
+        gone = False
+        for check in self.checks:
+            if gone:
+                result = Result(check=check, outcome=Outcome.NOT_APPLICABLE, seconds=0.0, detail=_GONE)
+            else:
+                self.report.start(check)
+                result = self._expected(await self._one(session, check))
+                if self.interrupted:
+                    return  # a request that is given up may look like one that has failed
+                gone = result.outcome is Outcome.FAILED and not await _answers(session.wire)
+            results.append(result)
+            self.report.end(result)
+
+    async def _one(self, session: Session, check: Check) -> Result:
+        began = self.reactor.seconds()
+
+        def result(outcome: Outcome, **more: str) -> Result:
+            return Result(check=check, outcome=outcome, seconds=self.reactor.seconds() - began, **more)
+
+        try:
+            detail = await check.run(session)
+        except CancelledError:
+            raise
+        except NotApplicable as error:
+            return result(Outcome.NOT_APPLICABLE, detail=str(error))
+        except Failed as error:
+            return result(Outcome.FAILED, expected=error.expected, came=error.came, why=error.why)
+        except Trouble as error:
+            return result(Outcome.FAILED, expected="an answer", came=str(error), why=_NO_ANSWER)
+        except Exception as error:  # noqa: BLE001  (an answer that nobody foresaw fails this check, and no other)
+            return result(
+                Outcome.FAILED, expected="an answer that can be understood", came=f"{type(error).__name__}: {error}",
+                why="what came is far from what an archive answers",
+            )  # fmt: skip
+        return result(Outcome.PASSED, detail=detail or "")
+
+    def _expected(self, result: Result) -> Result:
+        reason = EXPECTED.get(result.check.name) if self.wishes.predecessor else None
+        if reason is None:
+            return result
+        if result.outcome is Outcome.FAILED:
+            return attrs.evolve(result, outcome=Outcome.EXPECTED, reason=reason)
+        if result.outcome is Outcome.PASSED:
+            return attrs.evolve(result, outcome=Outcome.UNEXPECTED, reason=reason)
+        return result
+
+    async def _clean(self, session: Session) -> tuple[list[tuple[int, str]], Sequence[int]]:
+        if self.wishes.keep and not self.interrupted:
+            return [], session.ledger.ids
+        left = await session.ledger.clean(lambda done, total: self.report.progress("cleaning up", done, total))
+        return left, []
+
+
+async def _answers(wire: Wire) -> bool:
+    try:
+        await wire.ask("GET", "/")
+    except Unreachable:
+        return False
+    except Trouble:
+        return True
+    return True
+
+
+@attrs.frozen
+class Cleaned:
+    """
+    What a clean-up has done.
+
+    @ivar removed: Ids of test files that are gone.
+    @ivar left: Of test files that are not, and why.
+    @ivar foreign: Ids that are taken by files that nobody knows to be test files.
+    """
+
+    removed: Sequence[int]
+    left: Sequence[tuple[int, str]]
+    foreign: Sequence[int]
+
+
+async def clean_up(wire: Wire, ids: Sequence[int], progress: OnProgress) -> Cleaned:
+    """
+    Remove what earlier checks have left.
+
+    @raise Trouble: The archive does not answer.
+    """
+    removed: list[int] = []
+    left: list[tuple[int, str]] = []
+    foreign: list[int] = []
+    done = 0
+
+    async def clean(file_id: int) -> None:
+        nonlocal done
+        found = await wire.ask("HEAD", file_id)
+        if found.status // 100 == 2:
+            if not await whose(wire, file_id, found):
+                foreign.append(file_id)
+            else:
+                answer = await delete(wire, file_id, found.field("ETag"))
+                if answer.status // 100 == 2:
+                    removed.append(file_id)
+                else:
+                    left.append((file_id, f"DELETE was answered with {answer}"))
+        done += 1
+        progress("looking for test files", done, len(ids))
+
+    try:
+        await all_of(wire.connections, ids, clean)
+    finally:
+        await wire.close()
+    return Cleaned(sorted(removed), sorted(left), sorted(foreign))
