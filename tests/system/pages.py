@@ -14,6 +14,8 @@ What is run are the fenced blocks of a page that begin with C{```sh} or C{```con
 
 A block that is not to be run has a line C{<!-- not run: REASON -->} right before it.  C{tests/test_docs.py} sees to
 it that some test runs every other.
+
+Programs in Python (C{```python}) are run by tests of their own pages; L{programs} gives them.
 """
 
 from __future__ import annotations
@@ -43,13 +45,17 @@ SHELLS = ("sh", "console")
 
 RUN: dict[str, list[str] | None] = {
     "README.md": ["Use"],
-    "check.md": None,
     "admin.md": None,
+    "check.md": None,
+    "command.md": None,
     "installation.md": None,
     "migration.md": ["A rehearsal"],
     "usage.md": None,
 }
 """The pages that tests run, with the headings above what they run; C{None} for the whole page."""
+
+PROGRAMS = {"backends.md": "test_backend_example.py", "client.md": "system/test_docs_client.py"}
+"""The pages with programs in Python, and the tests that run those."""
 
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>.*)$")
 _NOT_RUN = re.compile(r"^ *<!-- not run: (?P<reason>\S.*) -->$")
@@ -136,6 +142,11 @@ def shell_blocks(page: Path, heading: str | None = None) -> list[Block]:
         for block in blocks(page)
         if block.language in SHELLS and block.reason is None and heading in (None, block.heading)
     ]
+
+
+def programs(page: Path) -> list[str]:
+    """The programs in Python that a page shows, in order."""
+    return ["\n".join(block.lines) + "\n" for block in blocks(page) if block.language == "python"]
 
 
 def commands(block: Block) -> Iterator[Command]:

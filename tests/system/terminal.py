@@ -46,7 +46,9 @@ class Terminal:
     A command on a terminal; a context manager.
 
     @param columns: How wide it is.
+    @param redirect: A file for standard output.
     @ivar screens: All that was to be seen, one after the other: the lines that are not empty.
+    @ivar received: All that came.
     @ivar cursor_shown: Whether the cursor is to be seen now.
     """
 
@@ -57,18 +59,22 @@ class Terminal:
         columns: int = 80,
         rows: int = 40,
         environment: Mapping[str, str] | None = None,
+        redirect: str | None = None,
     ) -> None:
         self._screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self._screen)
         self.screens: list[list[str]] = []
+        self.received = b""
         self._terminal, other = pty.openpty()
         fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        output = other if redirect is None else os.open(directory / redirect, os.O_WRONLY | os.O_CREAT, 0o644)
         told = {"TERM": "xterm", "LC_ALL": "C.UTF-8", **(environment or {})}
         self._process = subprocess.Popen(
             [*ON_TERMINAL, *arguments], cwd=directory, env={**os.environ, **told},
-            stdin=other, stdout=other, stderr=other, start_new_session=True,
+            stdin=other, stdout=output, stderr=other, start_new_session=True,
         )  # fmt: skip
-        os.close(other)
+        for each in {other, output}:
+            os.close(each)
 
     @property
     def cursor_shown(self) -> bool:
@@ -88,6 +94,7 @@ class Terminal:
             data = os.read(self._terminal, 4096)
         except OSError:  # EIO: nobody has the other end any more
             return False
+        self.received += data
         self._stream.feed(data)
         shown = [line.rstrip() for line in self._screen.display if line.strip()]
         if not self.screens or self.screens[-1] != shown:

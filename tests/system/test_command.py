@@ -7,9 +7,11 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -19,15 +21,16 @@ from pacarchive.cli import make_parser
 from system.faulty_proxy import FaultyProxy
 from system.harness import HOST, PATIENCE, Service, content, until
 from system.hpss import path_of
+from system.pages import MANUAL, Shell
 from system.terminal import COMMAND, run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     from system.hpss import Site
 
 MIB = 1 << 20
+PAGE = MANUAL / "command.md"
 
 
 @pytest.fixture(scope="module")
@@ -485,6 +488,16 @@ def test_bash_completes(tmp_path: Path) -> None:
     """
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert [line.split() for line in done.stdout.splitlines()] == [["stat", "stage"], ["--id-file"], ["results.h5"]]
+
+
+def test_the_page(serve: Callable[..., Service], tmp_path: Path) -> None:
+    """Its commands, and what it says that they print."""
+    (tmp_path / "home").mkdir()
+    service = serve(settings=f"[recall]\nstore = {tmp_path}/recall.sqlite\n")
+    here = {"127.0.0.1:8080": f"{HOST}:{service.port}"}
+    path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    with Shell(tmp_path / "home", here, path) as shell:
+        assert shell.show(PAGE) > 25
 
 
 def test_config_as_json(service: Service) -> None:

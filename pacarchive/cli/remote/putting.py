@@ -62,12 +62,12 @@ class _Put:
         what = "is there already" if there else f"stored in {time_words(took)}"
         line = f"{file_id}  {path}  {size_words(size)}  sha256:{digest.hex()[:16]}…  {what}"
         told = {**record, "size": size, "sha256": digest.hex(), "already_there": there}
-        self.session.result(told, line if self.single or self._lists else None)
+        self.session.result(told, line if self._lists else None)
 
     @property
     def _lists(self) -> bool:
         """Whether each file is a line: not where they would scroll past a bar that says the same."""
-        return not self.session.quiet and not sys.stdout.isatty()
+        return not self.session.quiet and (self.single or not sys.stdout.isatty())
 
     async def _store(self, file_id: int, path: str, progress: Any) -> tuple[int, bytes, bool]:
         """@return: Size, digest, and whether it was there already."""

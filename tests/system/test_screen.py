@@ -1,0 +1,172 @@
+"""Progress as a person sees it: the command on a real terminal, through a slow network, and the screen read back."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from system.faulty_proxy import FaultyProxy
+from system.harness import HOST, Service, content
+from system.terminal import Terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+MIB = 1 << 20
+MANY = 10_000
+BAR = re.compile("█*░*")
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One for all tests; each has ids of its own."""
+    started = Service(tmp_path_factory.mktemp("archive"), workers=2)
+    yield started
+    started.stop()
+    started.assert_clean()
+
+
+def screens_of(terminal: Terminal) -> tuple[int, list[list[str]], list[str]]:
+    """@return: The exit code, what was to be seen midway, and what is to be seen at the end."""
+    code = terminal.ends()
+    assert terminal.cursor_shown
+    return code, [each for each in terminal.screens[:-1] if each], terminal.screens[-1]
+
+
+def assert_fits(screens: list[list[str]], columns: int, most: int) -> None:
+    """Nothing is wrapped, nothing is left of what was drawn before, and the height is what it should be."""
+    for lines in screens:
+        assert len(lines) <= most, lines
+        for line in lines:
+            assert len(line) <= columns - 4
+            assert line.count("%") <= 1, lines
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_one_file(service: Service, tmp_path: Path, columns: int) -> None:
+    """One line with a bar, the percentage and, where there is room, rate, time and bytes; then what was done."""
+    (tmp_path / "a-file-with-a-name-that-is-rather-long.h5").write_bytes(content("one", 3 * MIB))
+    service.ask("PUT", 100, content("one", 3 * MIB))
+    with FaultyProxy(service.port, trickle=2 * MIB) as proxy:
+        environment = {"PACARCHIVE_URL": proxy.url}
+        with Terminal(tmp_path, "get", "100", "-o", "out", columns=columns, environment=environment) as terminal:
+            code, midway, last = screens_of(terminal)
+    assert code == 0
+    os.unlink(tmp_path / "out")
+    assert_fits(midway, columns, 1)
+    moving = [lines[0] for lines in midway if "█" in lines[0]]
+    assert moving
+    percents = [int(re.findall(r"(\d+)%", line)[0]) for line in moving]
+    assert percents == sorted(percents)
+    assert percents[-1] < 100
+    if columns == 80:
+        assert re.fullmatch(r"100 █+░+ +\d+% +[\d.]+ [KM]iB/s +([\d.]+ m?s left)? +[\d.]+/3\.0 MiB", moving[-1])
+    assert "".join(last).startswith("100  out  3.0 MiB  sha256:")
+    assert "█" not in "".join(last)
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_ten_files(service: Service, tmp_path: Path, columns: int) -> None:
+    """A line for all, and one for each of the five that are shown; at the end, one that says what was done."""
+    names = [f"run-{number}.dat" for number in range(10)]
+    for number, name in enumerate(names):
+        (tmp_path / name).write_bytes(content(number, MIB // 4))
+    with FaultyProxy(service.port, trickle=MIB) as proxy:
+        words = ("put", *names, "--id", str(200 + columns), "--connections", "5")
+        with Terminal(tmp_path, *words, columns=columns, environment={"PACARCHIVE_URL": proxy.url}) as terminal:
+            code, midway, last = screens_of(terminal)
+    assert code == 0
+    assert_fits(midway, columns, 6)
+    busy = [lines for lines in midway if len(lines) == 6]
+    assert busy
+    for lines in busy:
+        assert re.match(r"put █*░+ +\d+% +\d+/10 files", lines[0])
+        assert all(re.match(r"  run-\d\.dat +█*░+ +\d+%", line) for line in lines[1:])
+    assert "".join(last).startswith("10 of 10 files stored, 2.5 MiB in ")
+
+
+def test_ten_thousand_files(service: Service, tmp_path: Path) -> None:
+    """It stays calm: six lines, however many there are; failures are told above, and the end is one line."""
+    (tmp_path / "files").mkdir()
+    with open(tmp_path / "map", "w") as file:
+        for number in range(MANY):
+            (tmp_path / f"files/{number}").write_text(str(number))
+            file.write(f"{1_000_000 + number} files/{number}\n")
+    os.unlink(tmp_path / "files/4000")
+    environment = {"PACARCHIVE_URL": f"http://{HOST}:{service.port}"}
+    with Terminal(tmp_path, "put", "--id-file", "map", environment=environment) as terminal:
+        code, midway, last = screens_of(terminal)
+    assert code == 1
+    failure = "pacarchive: files/4000 (id 1004000): files/4000: No such file or directory"
+    assert last[0] == failure
+    assert last[1].startswith("9,999 of 10,000 files stored, 38.0 KiB in ")
+    assert last[1].endswith("1 failed")
+    assert len(last) == 2
+    drawn = [[line for line in lines if line != failure] for lines in midway]
+    assert_fits(drawn, 80, 6)
+    assert any(re.match(r"put █+░+ +\d+% +[\d,]+/10,000 files +(1 failed)? +\S+ \S+ left", each[0]) for each in drawn)
+    # And none of the ten thousand names has scrolled by.
+    assert all(len(lines) <= 7 for lines in midway)
+
+
+def test_ten_thousand_that_are_looked_at(service: Service, tmp_path: Path) -> None:
+    """A table goes where it is sent, and the bar to the screen; the order is that of the ids."""
+    service.ask("PUT", 300, b"x")
+    (tmp_path / "ids").write_text("\n".join(["300", *map(str, range(5_000_000, 5_000_000 + MANY - 1))]))
+    # A terminal for what is said, and a file for the results.
+    environment = {"PACARCHIVE_URL": f"http://{HOST}:{service.port}"}
+    with Terminal(tmp_path, "stat", "@ids", "--json", environment=environment, redirect="out") as terminal:
+        code, midway, last = screens_of(terminal)
+    assert code == 1
+    assert last == []
+    assert_fits(midway, 80, 6)
+    lines = (tmp_path / "out").read_text().splitlines()
+    assert len(lines) == MANY
+    assert '"file": "300", "size": 1' in lines[0]
+    assert f'"file": "{5_000_000 + MANY - 2}"' in lines[-1]
+
+
+def test_ctrl_c(service: Service, tmp_path: Path) -> None:
+    """What was drawn is taken away, the cursor is there, and it says how far it got."""
+    for number in range(8):
+        (tmp_path / f"f{number}").write_bytes(content(number, MIB))
+    with FaultyProxy(service.port, trickle=MIB // 2) as proxy:
+        words = ("put", *(f"f{number}" for number in range(8)), "--id", "400", "--connections", "2")
+        with Terminal(tmp_path, *words, environment={"PACARCHIVE_URL": proxy.url}) as terminal:
+            terminal.shows("/8 files")
+            terminal.type("\x03")
+            code, _, last = screens_of(terminal)
+    assert code == 130
+    assert last[-1] == "pacarchive: interrupted"
+    assert last[-2].endswith("not done; type the same again to go on")
+    assert not any("█" in line or "░" in line for line in last)
+    assert not service.temporaries()
+
+
+def test_rm_asks(service: Service, tmp_path: Path) -> None:
+    """And takes nothing but yes for a yes."""
+    service.ask("PUT", 500, b"x")
+    environment = {"PACARCHIVE_URL": f"http://{HOST}:{service.port}"}
+    for answer, code, there in (("y", 2, True), ("yes", 0, False)):
+        with Terminal(tmp_path, "rm", "500", environment=environment) as terminal:
+            terminal.shows("Remove file 500 from the archive, for good? Type yes:")
+            terminal.type(f"{answer}\n")
+            assert terminal.ends() == code
+        assert (service.prefix / "500").exists() is there
+
+
+@pytest.mark.parametrize("environment", [{"TERM": "dumb"}, {"NO_COLOR": "1"}])
+def test_terminals_that_can_less(service: Service, tmp_path: Path, environment: dict[str, str]) -> None:
+    """Nothing is drawn where nothing can be drawn again, and no colours where they are not wanted."""
+    service.ask("PUT", 600, content("x", MIB))
+    environment = {**environment, "PACARCHIVE_URL": f"http://{HOST}:{service.port}"}
+    with Terminal(tmp_path, "get", "600", "-o", "out", environment=environment) as terminal:
+        assert terminal.ends() == 0
+        assert terminal.screens[-1][0].startswith("600  out  1.0 MiB")
+    assert b"\x1b[32m" not in terminal.received
+    if environment.get("TERM") == "dumb":
+        assert b"\x1b" not in terminal.received
