@@ -160,7 +160,7 @@ def test_files_that_were_not_finished(tree: Tree) -> None:
     }  # fmt: skip
     out = tree.run()[1]
     assert "2: mode 0644, 128.0 KiB, whole blocks, as if cut short, changed " in out
-    assert "3: mode 0666, 1000 bytes, everybody may write, changed " in out
+    assert "3: mode 0666, 1000 B, everybody may write, changed " in out
 
 
 def test_what_is_no_file(tree: Tree, tmp_path: Path) -> None:

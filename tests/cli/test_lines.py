@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from pacarchive.cli.printing import amount_words, size_words, time_words
 from pacarchive.cli.remote.ids import Misunderstood
 from pacarchive.cli.remote.lines import SHOWN, Amounts, Speed, Transfer, plain, screen
-from pacarchive.cli.remote.words import amount_words, failure_words, parse_duration, size_words, time_words
+from pacarchive.cli.remote.words import failure_words, parse_duration
 from pacarchive.client import ConnectionFailed, Offline
 
 SIZES = st.integers(0, 2**64)
@@ -52,7 +53,7 @@ def test_all_is_told_at_80_columns(found: Amounts, transfers: list[Transfer]) ->
     assert f"{int((found.fraction if found.total > 1 else transfers[0].fraction) * 100)}%" in line
     if found.total > 1:
         assert f"{found.files:,}/{found.total:,} files" in line
-    if found.total <= 10_000 and not found.failed and (found.counts_bytes or found.total == 1):
+    if found.total <= 10_000 and not found.failed and found.counts_bytes:
         assert found.rate_words in line
         assert found.left_words in line
 
@@ -162,4 +163,4 @@ def test_failures_say_what_to_do() -> None:
     offline = Offline("The file is on tape.", job="1" * 32, retry_after=300)
     assert failure_words(offline) == "is on tape; add --wait (the archive thinks of 5:00 min at least)"
     assert "--url" in failure_words(ConnectionFailed("The archive cannot be reached: no."))
-    assert failure_words(FileNotFoundError(2, "No such file", "a\nb")) == "a\N{REPLACEMENT CHARACTER}b: No such file"
+    assert failure_words(FileNotFoundError(2, "No such file", "a\nb")) == "a\\nb: No such file"

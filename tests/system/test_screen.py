@@ -57,6 +57,8 @@ def test_one_file(service: Service, tmp_path: Path, columns: int) -> None:
             code, midway, last = screens_of(terminal)
     assert code == 0
     os.unlink(tmp_path / "out")
+    # The last of them may have the result already, above the bar.
+    midway = [lines for lines in midway if "sha256" not in lines[0]]
     assert_fits(midway, columns, 1)
     moving = [lines[0] for lines in midway if "█" in lines[0]]
     assert moving

@@ -11,10 +11,10 @@ from pacarchive.cli import exits
 from pacarchive.cli.admin.archive import root_of, settings_of, tree_of
 from pacarchive.cli.admin.findings import KINDS, Finding
 from pacarchive.cli.admin.layout import SPREAD, layout_of
-from pacarchive.cli.admin.printing import print_json, shown, spoken_size
 from pacarchive.cli.admin.progress import Display, Meter, display_of
 from pacarchive.cli.admin.survey import Survey
 from pacarchive.cli.admin.walk import walk
+from pacarchive.cli.printing import print_json, printable, size_words
 from pacarchive.config import ConfigError
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
             _count(root, meter, display)
             for path in survey.run():
                 meter.add(files=1)
-                display.show(f"{meter.files} names, {report.attention} findings that need attention, at {shown(path)}")
+                found = f"{report.attention} findings that need attention"
+                display.show(f"{meter.files} names, {found}, at {printable(path)}")
     if arguments.json:
         print_json({"summary": _summary(settings, layout, survey.totals, report)})
     else:
@@ -105,15 +106,15 @@ def _summary(settings: Settings, layout: Layout, totals: Totals, report: _Report
 
 def _text(settings: Settings, layout: Layout, totals: Totals, report: _Report) -> str:
     size, names = (
-        spoken_size(totals.bytes),
+        size_words(totals.bytes),
         f"{totals.flat} flat (12345), {totals.id2filename} by id2filename (39/3039)",
     )
     lines = [
-        f"{settings.server.type} archive {shown(str(settings.server.prefix))}",
+        f"{settings.server.type} archive {printable(str(settings.server.prefix))}",
         f"  {totals.files} files, {size} ({totals.bytes} bytes); {totals.directories} directories",
         f"  {totals.digested} have a digest",
         f"  names: {names}: {_verdict(layout, totals)}",
-        f"  room: {spoken_size(totals.free_bytes)}{_inodes(totals)}",
+        f"  room: {size_words(totals.free_bytes)}{_inodes(totals)}",
     ]
     for heading, wanted in (("Needs attention", True), ("Good to know", False)):
         some = [kind for kind, what in KINDS.items() if what.needs_attention is wanted and kind in report.counts]
@@ -133,7 +134,7 @@ def _finding_lines(kind: str, report: _Report) -> list[str]:
     lines = ["", f"  {what.title}: {count}" if concerns_files else f"  {what.title}"]
     lines += wrap(what.advice, _WIDTH, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False)
     for each in kept:
-        words = [shown(word) for word in (each.path, each.detail) if word]
+        words = [printable(word) for word in (each.path, each.detail) if word]
         if words:
             lines.append(f"      {': '.join(words)}")
     if len(kept) < count:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from pacarchive import errors
 from pacarchive.cli import exits
 from pacarchive.cli.admin.archive import settings_of
-from pacarchive.cli.admin.printing import print_json
 from pacarchive.cli.admin.running import Interruption, NotStarted, with_backend
+from pacarchive.cli.printing import print_json
 from pacarchive.config import ConfigError
 from pacarchive.ids import parse_file_id
 from pacarchive.model import WriteConditions

@@ -14,9 +14,9 @@ from pacarchive import errors
 from pacarchive.cli import exits
 from pacarchive.cli.admin.archive import opened, settings_of, tree_of, user_name
 from pacarchive.cli.admin.layout import layout_of
-from pacarchive.cli.admin.printing import print_json, shown
 from pacarchive.cli.admin.progress import Display, Meter, display_of
 from pacarchive.cli.admin.walk import files_of
+from pacarchive.cli.printing import print_json, printable
 from pacarchive.config import ConfigError
 from pacarchive.digests import PRIMARY, Hasher
 
@@ -180,7 +180,7 @@ class _Pass:
                 named = {} if file_id is None else {"file": str(file_id)}
                 print_json({**named, "path": path, "error": told})
             else:
-                where = f"directory {shown(path)}" if file_id is None else f"file {file_id}"
+                where = f"directory {printable(path)}" if file_id is None else f"file {file_id}"
                 display.say(f"pacarchive: {where}: {error.reason}")
 
     # In threads.

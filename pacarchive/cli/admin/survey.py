@@ -18,8 +18,8 @@ from pacarchive.backends.tree import DIRECTORY_FLAGS, HIDDEN, LOOK_FLAGS
 from pacarchive.cli.admin.archive import user_name
 from pacarchive.cli.admin.findings import Finding
 from pacarchive.cli.admin.layout import FLAT, SPREAD, Layout, loose_id
-from pacarchive.cli.admin.printing import spoken_age, spoken_size
 from pacarchive.cli.admin.walk import Name, walk
+from pacarchive.cli.printing import age_words, size_words
 from pacarchive.digests import PRIMARY
 
 if TYPE_CHECKING:
@@ -154,9 +154,9 @@ class Survey:
         totals.free_bytes = space.f_bavail * space.f_frsize
         totals.free_inodes = space.f_favail if space.f_files else -1
         if totals.free_bytes < space.f_blocks * space.f_frsize * _LEAST_SHARE:
-            self._find("full", detail=f"{spoken_size(totals.free_bytes)} left")
+            self._find("full", detail=f"{size_words(totals.free_bytes)} left")
         elif totals.free_bytes < (needed := self._missing * space.f_frsize):
-            self._find("full", detail=f"{spoken_size(totals.free_bytes)} left; digests may take {spoken_size(needed)}")
+            self._find("full", detail=f"{size_words(totals.free_bytes)} left; digests may take {size_words(needed)}")
         if space.f_files and space.f_favail < space.f_files * _LEAST_SHARE:
             self._find("full", detail=f"room for {space.f_favail} more files (inodes) left")
 
@@ -239,13 +239,13 @@ class Survey:
             self._find("owner", name.path, user_name(state.st_uid))
 
     def _unfinished_words(self, state: os.stat_result, mode: int) -> str:
-        words = [f"mode {mode:04o}", spoken_size(state.st_size)]
+        words = [f"mode {mode:04o}", size_words(state.st_size)]
         if mode & stat.S_IWOTH:
             words.append("everybody may write")
         if state.st_size and not state.st_size % _PREDECESSORS_BLOCK:
             words.append("whole blocks, as if cut short")
         if (age := self._now - max(state.st_mtime, state.st_ctime)) < _RECENT:
-            words.append(f"changed {spoken_age(age)} ago: perhaps it is being written")
+            words.append(f"changed {age_words(age)} ago: perhaps it is being written")
         return ", ".join(words)
 
     def _look_at_digest(self, name: Name, state: os.stat_result, file_id: int) -> None:

@@ -15,7 +15,7 @@ from pacarchive.backends.syscalls import open_beneath
 from pacarchive.backends.tree import DIRECTORY_FLAGS, HIDDEN, FileTree, sweep
 from pacarchive.cli import exits
 from pacarchive.cli.admin.archive import require_own, root_of, settings_of, tree_of
-from pacarchive.cli.admin.printing import print_json, shown, spoken_age
+from pacarchive.cli.printing import age_words, print_json, printable
 from pacarchive.config import ConfigError, Settings
 from pacarchive.errors import BackendUnavailable
 
@@ -79,7 +79,7 @@ def _tell(each: Abandoned, *, as_json: bool, dry_run: bool) -> None:
         print_json(attrs.asdict(each))
         return
     words = "would be removed" if dry_run else "removed" if each.removed else "NOT REMOVED"
-    sys.stdout.write(f"{shown(each.path)}  {each.size:,} bytes, {spoken_age(each.age)} old: {words}\n")
+    sys.stdout.write(f"{printable(each.path)}  {each.size:,} bytes, {age_words(each.age)} old: {words}\n")
 
 
 def _of_tree(tree: FileTree, *, dry_run: bool) -> Iterator[Abandoned]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from pacarchive.cli.printing import printable
 from pacarchive.cli.remote.display import Tally
 from pacarchive.cli.remote.ids import Misunderstood, parse_id, parse_ids
 from pacarchive.cli.remote.running import Session, run
@@ -24,7 +25,7 @@ def move(arguments: argparse.Namespace) -> int:
         except ClientError as error:
             session.failed(f"{arguments.path} (id {file_id})", error, record)
             return
-        session.result(record, None if session.quiet else f"{file_id}  moved from {arguments.path}")
+        session.result(record, None if session.quiet else f"{file_id}  moved from {printable(arguments.path)}")
 
     return run(arguments, lambda: parse_id(arguments.id), command)
 

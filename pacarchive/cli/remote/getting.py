@@ -14,11 +14,13 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
+from pacarchive.cli.printing import time_words
 from pacarchive.cli.remote.display import Tally
 from pacarchive.cli.remote.hashing import digest_of
 from pacarchive.cli.remote.ids import Misunderstood, parse_ids
 from pacarchive.cli.remote.running import Session, run
-from pacarchive.cli.remote.words import parse_duration, size_words, time_words
+from pacarchive.cli.remote.totals import Totals
+from pacarchive.cli.remote.words import parse_duration
 from pacarchive.client import ClientError, Job, JobFile, Locality, NotFound, ServerError, WishState
 from pacarchive.client.download import together
 from pacarchive.digests import PRIMARY
@@ -42,15 +44,12 @@ class _Get:
 
     session: Session
     tally: Tally
+    totals: Totals
     output: str
     into_directory: bool
     force: bool
     verify: bool
     waits: float
-    single: bool
-    size: int = 0
-    got: int = 0
-    there: int = 0
 
     def _path(self, file_id: int) -> str:
         return os.path.join(self.output, str(file_id)) if self.into_directory else self.output
@@ -81,18 +80,16 @@ class _Get:
                 raise
             self.failed(file_id, error, record)
             return
-        self.tally.end(file_id, fetched.size)
-        self.size += fetched.size
-        self.got += 1
-        took = self.session.reactor.seconds() - begun
-        digest = fetched.digests.get(PRIMARY, b"").hex()
-        checked = f"sha256:{digest[:16]}…" if fetched.verified else "not checked"
-        line = f"{file_id}  {path}  {size_words(fetched.size)}  {checked}  in {time_words(took)}"
-        record |= {"size": fetched.size, "verified": fetched.verified, "resumed": fetched.resumed}
-        if digest:
-            record["sha256"] = digest
-        if path != "-":
-            self.session.result({**record, "already_there": False}, line if self._lists else None)
+        if path == "-":
+            self.tally.end(file_id, fetched.size)
+            return
+        took = time_words(self.session.reactor.seconds() - begun)
+        checked = "not checked"
+        record |= {"verified": fetched.verified, "resumed": fetched.resumed}
+        if fetched.verified:
+            record["sha256"] = fetched.digests[PRIMARY].hex()
+            checked = f"sha256:{record['sha256'][:16]}…"
+        self.totals.end(file_id, path, fetched.size, checked, f"in {took}", record, there=False)
 
     async def _there(self, file_id: int, path: str, record: dict[str, Any]) -> None:
         """
@@ -104,16 +101,8 @@ class _Get:
         size, digest = await digest_of(path)
         if size != status.size or status.digests.get(PRIMARY) != digest:
             raise FileExistsError(errno.EEXIST, "is there already, and is not the archive's; --force replaces it", path)
-        self.tally.end(file_id, size)
-        self.there += 1
-        line = f"{file_id}  {path}  {size_words(size)}  sha256:{digest.hex()[:16]}…  is there already"
-        record |= {"size": size, "verified": True, "sha256": digest.hex(), "already_there": True}
-        self.session.result(record, line if self._lists else None)
-
-    @property
-    def _lists(self) -> bool:
-        """Whether each file is a line: not where they would scroll past a bar that says the same."""
-        return not self.session.quiet and (self.single or not sys.stdout.isatty())
+        record |= {"verified": True, "sha256": digest.hex()}
+        self.totals.end(file_id, path, size, f"sha256:{digest.hex()[:16]}…", "is there already", record, there=True)
 
     def failed(self, file_id: int, error: Exception, record: dict[str, Any] | None = None) -> None:
         """Tell that a file did not come."""
@@ -225,20 +214,18 @@ def get(arguments: argparse.Namespace) -> int:
         get = _Get(
             session=session,
             tally=tally,
+            totals=Totals.begin(session, tally, "got", len(ids)),
             output=output,
             into_directory=into_directory,
             force=arguments.force,
             verify=not arguments.no_verify,
             waits=waits,
-            single=len(ids) == 1,
         )
-        begun = session.reactor.seconds()
         try:
             with session.showing(tally.display()):
                 await get.all(ids)
         finally:
-            if len(ids) > 1:
-                _sum_up(session, get, tally, len(ids), session.reactor.seconds() - begun)
+            get.totals.sum_up()
 
     return run(arguments, lambda: _wanted(arguments, output), command)
 
@@ -259,24 +246,3 @@ def _wanted(arguments: argparse.Namespace, output: str) -> tuple[list[int], bool
         os.makedirs(output, exist_ok=True)
     waits = parse_duration(arguments.wait_limit) if arguments.wait_limit else math.inf if arguments.wait else 0.0
     return ids, into_directory, waits
-
-
-def _sum_up(session: Session, get: _Get, tally: Tally, wanted: int, took: float) -> None:
-    record = {
-        "got": get.got,
-        "already_there": get.there,
-        "failed": tally.failed,
-        "not_done": wanted - tally.files,
-        "bytes": get.size,
-        "seconds": round(took, 3),
-    }
-    parts = [f"{get.got:,} of {wanted:,} files got, {size_words(get.size)} in {time_words(took)}"]
-    if took > 0 and get.size:
-        parts.append(f"{size_words(get.size / took)}/s")
-    if get.there:
-        parts.append(f"{get.there:,} were there already")
-    if tally.failed:
-        parts.append(f"{tally.failed:,} failed")
-    if tally.files < wanted:
-        parts.append(f"{wanted - tally.files:,} not done; type the same again to go on")
-    session.result({"summary": record}, None if session.quiet else ", ".join(parts))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import attrs
 from rich.cells import cell_len, set_cell_size
 
-from pacarchive.cli.remote.words import amount_words, printable, size_words, time_words
+from pacarchive.cli.printing import amount_words, printable, size_words, time_words
 
 SHOWN = 5
 """How many transfers are shown by themselves."""
@@ -101,7 +101,7 @@ class Amounts:
     @property
     def rate_part(self) -> tuple[str, int]:
         """With how many cells it may take."""
-        return self.rate_words, 12
+        return self.rate_words, 12 if self.counts_bytes else 15
 
     @property
     def left_part(self) -> tuple[str, int]:
@@ -118,7 +118,7 @@ class Amounts:
         """As a person reads it; empty where it cannot be told."""
         if self.rate is None:
             return ""
-        return f"{size_words(self.rate)}/s" if self.counts_bytes else f"{self.rate:.0f} files/s"
+        return f"{size_words(self.rate)}/s" if self.counts_bytes else f"{self.rate:,.0f} files/s"
 
     @property
     def left_words(self) -> str:
@@ -152,9 +152,9 @@ def fitted(name: str, name_width: int, fraction: float, parts: Sequence[tuple[st
         shown.pop()
     left = room - _tail_width(shown) - 1
     if left < min(name_width, _NAME // 2) + 1 + _LEAST_BAR:
-        return f"{shortened(name, max(1, room - 5))} {percent}"[:room]
+        return set_cell_size(f"{shortened(name, max(1, room - 5))} {percent}", room)
     name_width = min(name_width, left - _LEAST_BAR - 1)
-    tail = "".join(f"  {part:>{cells}}" for part, cells in shown)
+    tail = "".join(f"  {part[:cells]:>{cells}}" for part, cells in shown)
     return f"{shortened(name, name_width)} {bar(fraction, min(_LONGEST_BAR, left - name_width - 1))} {percent}{tail}"
 
 
@@ -176,7 +176,7 @@ def shortened(name: str, width: int) -> str:
 def screen(amounts: Amounts, transfers: Sequence[Transfer], width: int) -> list[str]:
     """All lines: one for all of it, where there are several, and one for each transfer that is shown."""
     if amounts.total == 1:
-        (only,) = transfers or [Transfer("")]
+        only = transfers[0] if transfers else Transfer("")
         parts = (amounts.rate_part, amounts.left_part, amounts.size_part)
         return [fitted(only.name, min(_NAME, cell_len(printable(only.name))), only.fraction, parts, width)]
     lines = [overall(amounts, width)]

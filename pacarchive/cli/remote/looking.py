@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pacarchive.cli import exits
+from pacarchive.cli.printing import printable, size_words, time_words, when_words
 from pacarchive.cli.remote.display import Tally
 from pacarchive.cli.remote.hashing import digest_of, sizes_of
 from pacarchive.cli.remote.ids import Misunderstood, ids_of_directory, numbered, parse_ids, read_map
 from pacarchive.cli.remote.running import Session, run
-from pacarchive.cli.remote.words import printable, size_words, time_words, when_words
 from pacarchive.client import ClientError, NotVerifiable, Status
 from pacarchive.digests import PRIMARY
 
@@ -157,7 +157,7 @@ def verify(arguments: argparse.Namespace) -> int:
             found["same" if same else "different"] += 1
             if same:
                 lists = single or not sys.stdout.isatty()
-                line = f"{file_id}  {path}  {size_words(size)}  {how}"
+                line = f"{file_id}  {printable(path)}  {size_words(size)}  {how}"
                 session.result({**record, "same": True, "size": size}, line if lists and not session.quiet else None)
             elif session.json:
                 session.note_code(exits.DIFFERENT)

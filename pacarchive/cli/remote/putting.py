@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from twisted.internet.threads import deferToThread
 
+from pacarchive.cli.printing import time_words
 from pacarchive.cli.remote.display import Tally
 from pacarchive.cli.remote.hashing import digest_of, sizes_of
 from pacarchive.cli.remote.ids import Misunderstood, numbered, read_map
 from pacarchive.cli.remote.running import Session, run
-from pacarchive.cli.remote.words import size_words, time_words
+from pacarchive.cli.remote.totals import Totals
 from pacarchive.client import AlreadyExists, ClientError, NotFound, PreconditionFailed, ServerError, Status
 from pacarchive.digests import PRIMARY
 
@@ -24,23 +25,15 @@ if TYPE_CHECKING:
 _BLOCK = 1 << 20
 
 
-@attrs.define
-class _Totals:
-    stored: int = 0
-    there: int = 0
-    size: int = 0
-
-
 @attrs.frozen
 class _Put:
     """What is put, and how."""
 
     session: Session
     tally: Tally
-    totals: _Totals
+    totals: Totals
     replace: bool
     looks: bool
-    single: bool
 
     async def file(self, wish: tuple[int, str]) -> None:
         """Put one file, and tell of it."""
@@ -54,20 +47,10 @@ class _Put:
             self.tally.end(file_id, failed=True)
             self.session.failed(f"{path} (id {file_id})", error, record)
             return
-        self.tally.end(file_id, size)
-        self.totals.there += there
-        self.totals.stored += not there
-        self.totals.size += 0 if there else size
         took = self.session.reactor.seconds() - begun
-        what = "is there already" if there else f"stored in {time_words(took)}"
-        line = f"{file_id}  {path}  {size_words(size)}  sha256:{digest.hex()[:16]}…  {what}"
-        told = {**record, "size": size, "sha256": digest.hex(), "already_there": there}
-        self.session.result(told, line if self._lists else None)
-
-    @property
-    def _lists(self) -> bool:
-        """Whether each file is a line: not where they would scroll past a bar that says the same."""
-        return not self.session.quiet and (self.single or not sys.stdout.isatty())
+        how = "is there already" if there else f"stored in {time_words(took)}"
+        record["sha256"] = digest.hex()
+        self.totals.end(file_id, path, size, f"sha256:{digest.hex()[:16]}…", how, record, there=there)
 
     async def _store(self, file_id: int, path: str, progress: Any) -> tuple[int, bytes, bool]:
         """@return: Size, digest, and whether it was there already."""
@@ -117,18 +100,15 @@ def put(arguments: argparse.Namespace) -> int:
         put = _Put(
             session=session,
             tally=tally,
-            totals=_Totals(),
+            totals=Totals.begin(session, tally, "stored", len(wishes)),
             replace=arguments.replace,
             looks=not arguments.replace and not await _keeps_what_it_has(session),
-            single=len(wishes) == 1,
         )
-        begun = session.reactor.seconds()
         try:
             with session.showing(tally.display()):
                 await session.each(wishes, put.file)
         finally:
-            if len(wishes) > 1:
-                _sum_up(session, put.totals, tally, len(wishes), session.reactor.seconds() - begun)
+            put.totals.sum_up()
 
     return run(arguments, lambda: _wishes(arguments), command)
 
@@ -152,24 +132,3 @@ async def _keeps_what_it_has(session: Session) -> bool:
     except (NotFound, ServerError):
         return False
     return True
-
-
-def _sum_up(session: Session, totals: _Totals, tally: Tally, wanted: int, took: float) -> None:
-    record = {
-        "stored": totals.stored,
-        "already_there": totals.there,
-        "failed": tally.failed,
-        "not_done": wanted - tally.files,
-        "bytes": totals.size,
-        "seconds": round(took, 3),
-    }
-    parts = [f"{totals.stored:,} of {wanted:,} files stored, {size_words(totals.size)} in {time_words(took)}"]
-    if took > 0 and totals.size:
-        parts.append(f"{size_words(totals.size / took)}/s")
-    if totals.there:
-        parts.append(f"{totals.there:,} were there already")
-    if tally.failed:
-        parts.append(f"{tally.failed:,} failed")
-    if tally.files < wanted:
-        parts.append(f"{wanted - tally.files:,} not done; type the same again to go on")
-    session.result({"summary": record}, None if session.quiet else ", ".join(parts))

@@ -26,6 +26,7 @@ from twisted.python.failure import Failure
 from zope.interface import provider
 
 from pacarchive.cli import exits
+from pacarchive.cli.printing import printable
 from pacarchive.cli.remote.display import Display, is_screen
 from pacarchive.cli.remote.ids import Misunderstood
 from pacarchive.cli.remote.words import advice_of, exit_code_of, failure_words
@@ -120,7 +121,7 @@ class Session:
             _write(sys.stdout, json.dumps({**record, "error": told}))
         else:
             separator = " " if words.startswith("is ") else ": "
-            self._say(f"pacarchive: {what}{separator}{words}" if what else f"pacarchive: {words}")
+            self._say(f"pacarchive: {printable(what)}{separator}{words}" if what else f"pacarchive: {words}")
 
     @contextmanager
     def showing(self, display: Display) -> Iterator[None]:

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pacarchive.cli import exits
+from pacarchive.cli.printing import printable, size_words, time_words, when_words
 from pacarchive.cli.remote.display import Display
 from pacarchive.cli.remote.ids import parse_ids
 from pacarchive.cli.remote.lines import Amounts, Speed, overall, plain, shortened
 from pacarchive.cli.remote.running import Session, run
-from pacarchive.cli.remote.words import parse_duration, printable, size_words, time_words, when_words
+from pacarchive.cli.remote.words import parse_duration
 from pacarchive.client import Job, JobFile, Plan, WishState
 
 if TYPE_CHECKING:

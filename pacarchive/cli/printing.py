@@ -1,0 +1,71 @@
+"""What the commands print: sizes, times, names that come from a file system, and JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+
+
+def print_json(value: object) -> None:
+    """One line of JSON; names keep their odd bytes, as C{surrogateescape} has them."""
+    sys.stdout.write(f"{json.dumps(value)}\n")
+    sys.stdout.flush()
+
+
+def size_words(size: float) -> str:
+    """A number of bytes, in at most nine characters."""
+    exponent = 0
+    while size >= 1023.95 and exponent < len(_UNITS) - 1:  # what would be shown as 1024.0
+        size /= 1024
+        exponent += 1
+    return f"{size:.0f} B" if exponent == 0 else f"{size:.1f} {_UNITS[exponent]}"
+
+
+def amount_words(size: int, total: int | None) -> str:
+    """How many of how many bytes; in the same unit, so that it is short."""
+    if not total:
+        return size_words(size)
+    number, unit = size_words(total).split()
+    factor = 1024 ** _UNITS.index(unit)
+    done = size_words(size).split()[0] if factor == 1 else f"{size / factor:.1f}"
+    return f"{done}/{number} {unit}"
+
+
+def time_words(seconds: float) -> str:
+    """How long something takes, in at most eight characters."""
+    if seconds < 0.95:
+        return f"{max(0, round(seconds * 1000))} ms"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02} min"
+    if whole < 48 * 3600:
+        return f"{whole // 3600}:{whole % 3600 // 60:02} h"
+    return f"{whole // 86400} days" if whole < 10_000 * 86400 else "very long"
+
+
+def when_words(time: float) -> str:
+    """A time, in UTC."""
+    try:
+        return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (OverflowError, ValueError, OSError):
+        return f"{time:g}"
+
+
+def printable(text: str) -> str:
+    """Text as a person can see it: what is not printable would do things to his terminal."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
+def age_words(seconds: float) -> str:
+    """A length of time, in the unit that fits."""
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} seconds"
