@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from system.hpss import Site
+
 MIB = 1 << 20
 MANY = 10_000
 BAR = re.compile("█*░*")
@@ -172,3 +174,33 @@ def test_terminals_that_can_less(service: Service, tmp_path: Path, environment: 
     assert b"\x1b[32m" not in terminal.received
     if environment.get("TERM") == "dumb":
         assert b"\x1b" not in terminal.received
+
+
+def test_a_recall(site: Site, tmp_path: Path) -> None:
+    """How many files are in which state, and what went wrong; Ctrl-C ends the wait alone, not the job."""
+    service = site.start()
+    for file_id in range(1, 9):
+        service.ask("PUT", file_id, content(file_id, 1000))
+        site.send_to_tape(file_id)
+    site.archive.clock.freeze()
+    environment = {"PACARCHIVE_URL": f"http://{HOST}:{service.port}"}
+    with Terminal(tmp_path, "stage", "1-9", "--wait", environment=environment) as terminal:
+        job = re.findall("job ([0-9a-f]{32});", " ".join(terminal.shows("Ctrl-C leaves it running")))[0]
+        lines = terminal.shows("started    8")
+        bar, *table = lines[-6:]
+        assert re.match(r"stage ░+ +0% +1/9 files +1 failed", bar)
+        assert table == [
+            *("  queued     0", "  started    8", "  completed  0", "  failed     1", "  file 9: No file has this id"),
+        ]
+        terminal.type("\x03")
+        assert terminal.ends() == 130
+        assert terminal.cursor_shown
+        assert "░" not in "".join(terminal.screens[-1])
+    with Terminal(tmp_path, "job", job, "--wait", columns=40, environment=environment) as terminal:
+        lines = terminal.shows("started    8")
+        assert re.match(r"stage ░+ +0% +1/9 files", lines[0])
+        assert all(len(line) <= 36 for line in lines)
+        site.archive.clock.set_scale(1000)
+        assert terminal.ends() == 1
+    said = "".join(terminal.screens[-1])
+    assert said.startswith("pacarchive: file 9: No file has this id8 of 9 files are on disk, 7.8 KiB in ")

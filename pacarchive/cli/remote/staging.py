@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _TROUBLES = 3
 """How many of the last failures stay on the screen."""
 
+_USUAL = (WishState.QUEUED, WishState.STARTED, WishState.COMPLETED, WishState.FAILED)
+"""The states that have a line when no file is in them, too."""
+
 _NAMED = 20
 """How many failed files are named at the end."""
 
@@ -134,13 +137,14 @@ class _Watched:
         )
 
     def _draw(self, width: int) -> Sequence[str]:
-        amounts = self._amounts()
-        line = overall(amounts, width)
-        lines = [line, _counts(self._job), *self._troubles]
-        room = max(1, width - 4)
+        job, room = self._job, max(1, width - 4)
+        cells = len(f"{job.files:,}")
+        lines = [overall(self._amounts(), width)]
+        shown = [state for state in WishState if job.counts[state] or state in _USUAL]
+        lines += [f"  {state.value:10} {job.counts[state]:{cells},}"[:room] for state in shown]
+        lines += [shortened(f"  {trouble}", room).rstrip() for trouble in self._troubles]
         # Always as many, so that nothing jumps.
-        lines += [""] * (2 + min(_TROUBLES, amounts.total) - len(lines))
-        return [lines[0], *(shortened(line, room).rstrip() if len(line) > room else line for line in lines[1:])]
+        return lines + [""] * (1 + len(_USUAL) + min(_TROUBLES, job.files) - len(lines))
 
 
 def _counts(job: Job) -> str:
