@@ -415,6 +415,7 @@ def test_tape(site: Site, tmp_path: Path) -> None:
     process = user.begins("get", "1-4", "-o", "out/", "--wait")
     until(lambda: (tmp_path / "out/4").exists(), "what is on disk comes without waiting")
     until(lambda: len(site.archive.requests(unfinished=True)) == 3, "the others are asked for")
+    assert 3 in [job["files"] for job in service.jobs()]
     site.archive.clock.advance(3600)
     site.archive.clock.set_scale(1000)
     _, stderr = process.communicate(timeout=PATIENCE)
