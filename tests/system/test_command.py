@@ -176,6 +176,21 @@ def test_nothing_is_replaced_unasked(user: User, service: Service) -> None:
     assert (user.directory / "one").read_bytes() == b"two, longer"
 
 
+@pytest.mark.parametrize("path", ["/dev/zero", "pipe", "gone", "folder"])
+def test_what_is_no_file_is_left_alone(user: User, service: Service, path: str) -> None:
+    """Neither read to an end that it does not have, nor replaced."""
+    os.mkfifo(user.directory / "pipe")
+    (user.directory / "gone").symlink_to("nowhere")
+    (user.directory / "folder").mkdir()
+    (user.directory / "folder/1450").mkdir()
+    service.ask("PUT", 1450, b"x")
+    done = user.types("get", "1450", "-o", path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "is there already, and is no file" in done.stderr
+    done = user.types("verify", path if path != "folder" else "folder/1450", "--id", "1450")
+    assert done.returncode in (1, 5)
+
+
 def test_pipes(user: User) -> None:
     """Into the archive, and out of it."""
     text = "line\n" * 100_000

@@ -16,7 +16,7 @@ from twisted.internet.threads import deferToThread
 
 from pacarchive.cli.printing import time_words
 from pacarchive.cli.remote.display import Tally
-from pacarchive.cli.remote.hashing import digest_of
+from pacarchive.cli.remote.hashing import digest_of, sizes_of
 from pacarchive.cli.remote.ids import Misunderstood, parse_ids
 from pacarchive.cli.remote.running import Session, run
 from pacarchive.cli.remote.totals import Totals
@@ -97,10 +97,15 @@ class _Get:
 
         @raise FileExistsError: It is something else.
         """
+        other = FileExistsError(errno.EEXIST, "is there already, and is not the archive's; --force replaces it", path)
+        if not await deferToThread(os.path.isfile, path):
+            raise FileExistsError(errno.EEXIST, "is there already, and is no file", path)
         status = await self.session.archive.status(file_id)
+        if await sizes_of([path]) != [status.size]:
+            raise other
         size, digest = await digest_of(path)
-        if size != status.size or status.digests.get(PRIMARY) != digest:
-            raise FileExistsError(errno.EEXIST, "is there already, and is not the archive's; --force replaces it", path)
+        if status.digests.get(PRIMARY) != digest:
+            raise other
         record |= {"verified": True, "sha256": digest.hex()}
         self.totals.end(file_id, path, size, f"sha256:{digest.hex()[:16]}…", "is there already", record, there=True)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import threading
 from typing import Any
 
@@ -32,11 +34,20 @@ async def digest_of(path: str) -> tuple[int, bytes]:
 def _read(path: str, unwanted: threading.Event) -> tuple[int, bytes]:
     hasher, size, buffer = Hasher([PRIMARY]), 0, bytearray(_BLOCK)
     view: Any = memoryview(buffer)
-    with open(path, "rb", buffering=0) as file:
+    with open(path, "rb", buffering=0, opener=_open) as file:
         while (count := file.readinto(view)) and not unwanted.is_set():
             hasher.update(view[:count])
             size += count
     return size, hasher.digests()[PRIMARY]
+
+
+def _open(path: str, flags: int) -> int:
+    """Open a regular file: a pipe may never begin, and a device never end."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "is no regular file", path)
+    return descriptor
 
 
 async def sizes_of(paths: list[str]) -> list[int | None]:
