@@ -21,6 +21,7 @@ from twisted.logger import (
     LogLevelFilterPredicate,
     formatEvent,
     globalLogBeginner,
+    globalLogPublisher,
 )
 from twisted.python.failure import Failure
 from zope.interface import provider
@@ -30,7 +31,7 @@ from pacarchive.cli.printing import printable
 from pacarchive.cli.remote.display import Display, is_screen
 from pacarchive.cli.remote.ids import Misunderstood
 from pacarchive.cli.remote.words import advice_of, exit_code_of, failure_words
-from pacarchive.client import ArchiveClient, ClientError, ConnectionFailed, RetryPolicy
+from pacarchive.client import ArchiveClient, ClientError, ConnectionFailed, RetryPolicy, retry
 from pacarchive.client.download import together
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SHOW_CURSOR = "\x1b[?25h"
+_TELL_RETRIES = 10.0
 
 
 @attrs.define
@@ -209,7 +211,8 @@ async def _command(
     async with archive:
         session = Session(reactor, archive, arguments.connections, arguments.quiet, arguments.json)
         try:
-            await command(session)
+            with _retries_told(session):
+                await command(session)
         except (ClientError, OSError) as error:
             if isinstance(error, BrokenPipeError):
                 raise
@@ -288,6 +291,25 @@ def _end_at_once(number: int) -> NoReturn:
     if is_screen(sys.stderr):
         os.write(sys.stderr.fileno(), _SHOW_CURSOR.encode())
     os._exit(128 + number)
+
+
+@contextmanager
+def _retries_told(session: Session) -> Iterator[None]:
+    """Say why nothing goes on: what the client logs of that, now and then."""
+    next_time = 0.0
+
+    @provider(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        nonlocal next_time
+        if event.get("log_namespace") == retry.__name__ and session.reactor.seconds() >= next_time:
+            next_time = session.reactor.seconds() + _TELL_RETRIES
+            session.note(printable(f"pacarchive: {str(event['error']).rstrip('.')}; trying again"))
+
+    globalLogPublisher.addObserver(observe)
+    try:
+        yield
+    finally:
+        globalLogPublisher.removeObserver(observe)
 
 
 def _log_to_stderr() -> None:
