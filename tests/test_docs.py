@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from system.pages import MANUAL, README, ROOT, RUN, SHELLS, blocks, commands, shell_blocks
+from system.pages import MANUAL, PROGRAMS, README, ROOT, RUN, SHELLS, blocks, commands, programs, shell_blocks
 
 PAGES = [README, *sorted(MANUAL.glob("*.md"))]
 LANGUAGES = {*SHELLS, "ini", "json", "nginx", "python", "sql", "text", "{toctree}"}
@@ -41,6 +41,13 @@ def test_commands_are_run_or_excused(page: Path) -> None:
             "that runs it, or put <!-- not run: REASON --> before the block"
         )
         assert list(commands(block)), f"{block.name} is empty"
+
+
+def test_programs_are_run(page: Path) -> None:
+    """A page that shows programs in Python has a test that runs them: one that reads this page."""
+    test = PROGRAMS.get(page.name)
+    assert bool(programs(page)) == (test is not None), f"{page.name}: see PROGRAMS in tests/system/pages.py"
+    assert test is None or page.name in (ROOT / "tests" / test).read_text()
 
 
 def test_blocks_have_languages(page: Path) -> None:

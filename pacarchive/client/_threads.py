@@ -28,6 +28,8 @@ class Threads:
         self._reactor = reactor
         self._size = size
         self._pool: ThreadPool | None = None
+        self._calls = 0
+        self._stopped = False
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """
@@ -38,11 +40,23 @@ class Threads:
             self._pool = ThreadPool(0, self._size, "pacarchive-client")
             self._pool.threadFactory = partial(threading.Thread, daemon=True)  # type: ignore[assignment]
             self._pool.start()
-        return await _finished(deferToThreadPool(self._reactor, self._pool, call, *args, **kwargs))
+        self._calls += 1
+        try:
+            return await _finished(deferToThreadPool(self._reactor, self._pool, call, *args, **kwargs))
+        finally:
+            self._calls -= 1
+            self._let_go()
 
     def stop(self) -> None:
-        """Let the threads end when they have nothing to do.  Does not wait for one that hangs in a file system."""
-        if self._pool is not None:
+        """
+        Let the threads end when they have nothing to do: not before what is under way has tidied up, which takes
+        threads.  Does not wait for one that hangs in a file system.
+        """
+        self._stopped = True
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._stopped and not self._calls and self._pool is not None:
             self._pool.adjustPoolsize(0, 0)
             self._pool = None
 

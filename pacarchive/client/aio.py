@@ -76,8 +76,12 @@ def call(coroutine: Coroutine[Deferred[Any], Any, T]) -> asyncio.Future[T]:
 
 async def source(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """What an asynchronous iterator of asyncio's makes, for C{put}."""
-    while (piece := await Deferred.fromFuture(asyncio.ensure_future(_next(pieces)))) is not None:
-        yield piece
+    try:
+        while (piece := await Deferred.fromFuture(asyncio.ensure_future(_next(pieces)))) is not None:
+            yield piece
+    finally:
+        if callable(close := getattr(pieces, "aclose", None)):
+            await Deferred.fromFuture(asyncio.ensure_future(close()))
 
 
 async def _next(pieces: AsyncIterator[bytes]) -> bytes | None:

@@ -189,8 +189,12 @@ class Body:
                 hashed, hashing = hashing, None  # a Deferred that has failed is waited for once
                 await hashed
             source.check()
-            while block := await file.threads.run(source.next, None):
+            block = await file.threads.run(source.next, None)
+            while block:
+                # It is known to be the last before it goes: the archive may answer as soon as it has it.
+                following = await file.threads.run(source.next, None)
                 await self._send(consumer, block)
+                block = following
         finally:
             if hashing is not None:
                 hashing.cancel()

@@ -51,6 +51,9 @@ closes it.  A request that meets the server's closing may be lost."""
 
 _LAST_CHUNK = b"0\r\n\r\n"
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+_INTERIM = re.compile(rb"HTTP/1\.\d 1\d\d")
+_STATUS_LINE = len("HTTP/1.1 200")
+_LONGEST_HEAD = 64 << 10
 _BYTES_ACKED = struct.Struct("120xQ")  # of struct tcp_info, linux/tcp.h
 
 
@@ -76,6 +79,7 @@ class Connection(ProtocolWrapper):
     wrappedProtocol: Any
     _body: IWatchedBody | None = None
     _trailed = False
+    _head = b""
 
     @property
     def acknowledged(self) -> int:
@@ -103,6 +107,7 @@ class Connection(ProtocolWrapper):
         if hasattr(producer, "trailers"):
             self._body = producer
             self._trailed = False
+            self._head = b""
             self._body.connection = self
         super().registerProducer(producer, streaming)
 
@@ -132,13 +137,26 @@ class Connection(ProtocolWrapper):
 
     def dataReceived(self, data: bytes) -> None:
         if self._body is not None:
-            self._body.answered()
+            if self._final(data):
+                self._body.answered()
         elif len(data) >= READ_SIZE and not self.secure:
             self.transport.bufferSize = LARGE_READ_SIZE
         super().dataReceived(data)
         if self.wrappedProtocol is not None and self.wrappedProtocol.state == "QUIESCENT":
             # It is the mark above which the transport holds senders back, too.
             self.transport.__dict__.pop("bufferSize", None)
+
+    def _final(self, data: bytes) -> bool:
+        """Whether an answer begins, as far as can be told: one that is not just interim, such as 100 or 103."""
+        if len(self._head) >= _STATUS_LINE and _INTERIM.match(self._head) is None:
+            return True
+        self._head += data
+        while _INTERIM.match(self._head) is not None:
+            end = self._head.find(b"\r\n\r\n")
+            if end < 0:
+                return len(self._head) > _LONGEST_HEAD
+            self._head = self._head[end + 4 :]
+        return len(self._head) >= _STATUS_LINE
 
     def pauseProducing(self) -> None:
         """

@@ -10,7 +10,7 @@ believed.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -48,6 +48,9 @@ FAST = 128 << 20
 
 LOOK = 0.5
 """After how many seconds it is seen how fast it is."""
+
+SOON = 1.0
+"""For how many seconds at the least a file on tape is not asked for again."""
 
 _CHANGES = 5
 """How many versions to begin with before it is given up."""
@@ -187,7 +190,7 @@ class Download:
         left = self._patient_until - self.wire.clock.seconds()
         if left <= 0:
             raise error
-        await deferLater(self.wire.clock, min(left, error.retry_after))
+        await deferLater(self.wire.clock, min(left, max(SOON, error.retry_after)))
 
     async def _go_on(self, part: _Part) -> None:
         """Read on until the part's end, or that of the connection."""
@@ -202,22 +205,46 @@ class Download:
             fields["Prefer"] = f"wait={int(wait)}"
         async with self.wire.exchange("GET", f"/{self.file_id}", fields, patience=wait) as answer:
             left = self._judge(part, answer)
-            while left and (pieces := await answer.read()):
-                size = sum(map(len, pieces))
-                if size > left:
-                    raise ProtocolError("The archive sends more than was asked for.", status=answer.status)
-                await self.sink.write(part.position, pieces)
-                part.position += size
-                left -= size
-                self._done += size
-                self._tell()
-                self._look()
-            if left:
-                raise ConnectionFailed("The answer ended early.")
-            if answer.status == 416:
-                return
-            if answer.status not in (200, 206):
+            if answer.status not in (200, 206, 416):
                 raise await refused(answer)
+            if answer.status == 200:
+                await self._take_whole(part, answer, left)
+            else:
+                await self._take(part, answer, left)
+
+    async def _take(self, part: _Part, answer: Answer, left: int) -> None:
+        """Read what was asked for."""
+        while left and (pieces := await answer.read()):
+            size = sum(map(len, pieces))
+            if size > left:
+                raise ProtocolError("The archive sends more than was asked for.", status=answer.status)
+            await self._keep(part, pieces, size)
+            left -= size
+        if left:
+            raise ConnectionFailed("The answer ended early.")
+
+    async def _take_whole(self, part: _Part, answer: Answer, left: int) -> None:
+        """Read what was asked for out of the whole file: pass over what is there already, and what others read."""
+        known = part.position
+        while left and (pieces := await answer.read()):
+            size = sum(map(len, pieces))
+            if known or size > left:
+                passed = min(known, size)
+                pieces = _section(pieces, passed, left)
+                known -= passed
+                size = min(size - passed, left)
+            if size:
+                await self._keep(part, pieces, size)
+                left -= size
+        if left:
+            raise ConnectionFailed("The answer ended early.")
+
+    async def _keep(self, part: _Part, pieces: Sequence[bytes], size: int) -> None:
+        await self.sink.write(part.position, pieces)
+        part.position += size
+        self._done += size
+        self._tell()
+        self._look()
 
     def _judge(self, part: _Part, answer: Answer) -> int:
         """
@@ -227,25 +254,18 @@ class Download:
         @raise _Changed: It is of another version.
         """
         if answer.status == 206:
-            found = parse_content_range(answer.field("Content-Range"))
-            if found is None or found.start != part.position or found.end is None:
-                raise ProtocolError("The archive sends another part than was asked for.", status=206)
-            self._learn(answer, found.size)
-            if part.end is None:
-                self._next = found.size
-            expected = found.size if part.end is None else min(part.end, found.size)
-            if found.end != expected:
-                raise ProtocolError("The archive sends another part than was asked for.", status=206)
-            part.end = expected
-            return expected - part.position
+            return self._judge_part(part, answer)
         if answer.status == 200:
-            if part.position or self._etag not in (None, answer.field("ETag")):
-                raise _Changed
             if (size := answer.length) is None:
                 raise ProtocolError("The archive does not say how large the file is.", status=200)
+            if part.position and not self._etag:
+                raise _Changed  # or not: nothing tells
+            first = self._size is None
             self._learn(answer, size)
-            part.end = self._next = size  # ranges are not to be had
-            return size
+            # Ranges are not to be had.  Who goes on has to pass over what is there already.
+            if first or part.end is None:
+                part.end = self._next = size
+            return part.end - part.position
         if answer.status == 416:
             found = parse_content_range(answer.field("Content-Range"))
             if self._etag is not None or found != ContentRange(None, None, 0):
@@ -253,6 +273,20 @@ class Download:
             self._learn(answer, 0)
             part.end = part.position = 0
         return 0
+
+    def _judge_part(self, part: _Part, answer: Answer) -> int:
+        """As L{_judge}, of an answer that says that it is a part."""
+        found = parse_content_range(answer.field("Content-Range"))
+        if found is None or found.start != part.position:
+            raise ProtocolError("The archive sends another part than was asked for.", status=206)
+        self._learn(answer, found.size)
+        if part.end is None:
+            self._next = found.size
+        expected = found.size if part.end is None else min(part.end, found.size)
+        if found.end != expected:
+            raise ProtocolError("The archive sends another part than was asked for.", status=206)
+        part.end = expected
+        return expected - part.position
 
     def _learn(self, answer: Answer, size: int) -> None:
         """Take down which version it is, or see that it is still the same."""
@@ -307,6 +341,17 @@ class Download:
             f"What came of file {self.file_id} is not what the archive has: the SHA-256 is {digest.hex()}, not "
             f"{(now or expected or b'').hex()}."
         )
+
+
+def _section(pieces: Sequence[bytes], start: int, size: int) -> list[bytes]:
+    """So many bytes of pieces that are one behind the other, from a position on."""
+    found = []
+    for piece in pieces:
+        if part := piece[start : start + size]:
+            found.append(part)
+            size -= len(part)
+        start = max(0, start - len(piece))
+    return found
 
 
 async def together(*coroutines: Coroutine[Any, Any, None]) -> None:

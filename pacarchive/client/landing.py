@@ -5,7 +5,8 @@ All of it blocks, and is called in threads.
 The file is unnamed (C{O_TMPFILE}) until it is published, so that whatever ends the process leaves nothing behind.  A
 name that is taken cannot be linked to, so the file is linked under a hidden name first and renamed; where the file
 system has no unnamed files, it has that hidden name from the start.  Such a name is locked while its process lives.
-The next download to the same destination removes those that are not.
+The next download to the same destination removes those that are not; a directory with many files is not looked through
+for each of thousands of downloads, but now and then.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import math
 import os
 import secrets
 import stat
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -24,6 +27,15 @@ from pacarchive.digests import Hasher
 _NO_UNNAMED = (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL)
 _READ = 4 << 20
 _VECTORS = 512  # fewer than IOV_MAX
+_HIDDEN = ".pacarchive-get-"
+
+MANY = 1000
+"""How many names a directory has whose list is good for C{FRESH} seconds."""
+
+FRESH = 10.0
+
+# Of those directories, by device and inode: when they were listed, and the hidden names there.
+_listed: dict[tuple[int, int], tuple[float, list[str]]] = {}
 
 
 class Landing:
@@ -44,7 +56,7 @@ class Landing:
                 # A rename would put a file in the place of a device.
                 raise FileExistsError(errno.EEXIST, "exists and is not a regular file", path)
         digest = hashlib.sha256(os.fsencode(self._name)).hexdigest()[:16]
-        self._prefix = f".pacarchive-get-{digest}-"
+        self._prefix = f"{_HIDDEN}{digest}-"
         self._hidden: str | None = None
         self._file = -1
         self._directory = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -75,7 +87,7 @@ class Landing:
 
     def _sweep(self) -> None:
         """Remove what earlier processes left."""
-        for name in os.listdir(self._directory):
+        for name in self._hidden_names():
             if not name.startswith(self._prefix):
                 continue
             with suppress(OSError):
@@ -85,6 +97,20 @@ class Landing:
                     os.unlink(name, dir_fd=self._directory)
                 finally:
                     os.close(descriptor)
+
+    def _hidden_names(self) -> list[str]:
+        found = os.fstat(self._directory)
+        key, now = (found.st_dev, found.st_ino), time.monotonic()
+        when, names = _listed.get(key, (-math.inf, []))
+        if now - when < FRESH:
+            return names
+        for each in [each for each, (when, _) in list(_listed.items()) if now - when >= FRESH]:
+            _listed.pop(each, None)
+        entries = os.listdir(self._directory)
+        names = [name for name in entries if name.startswith(_HIDDEN)]
+        if len(entries) >= MANY:
+            _listed[key] = now, names
+        return names
 
     def write(self, pieces: Sequence[bytes], offset: int) -> None:
         """Write all of the pieces, one behind the other."""

@@ -115,7 +115,7 @@ class FilePiece:
 
     async def _send(self) -> None:
         try:
-            sent = await self._threads.run(_send, self._socket, self._file, self._offset, self._end)
+            sent = await self._threads.run(self._send_burst, min(self._end, self._offset + BURST))
         except ConnectionError:
             return  # the connection says it
         except (OSError, SourceChanged) as error:
@@ -133,24 +133,23 @@ class FilePiece:
         elif not self._held:
             self._reactor.addWriter(self)
 
+    def _send_burst(self, end: int) -> int:
+        """
+        Send as much as there is room for; in a thread.
 
-def _send(socket: int, file: int, offset: int, end: int) -> int:
-    """
-    Send as much as there is room for, up to a burst.
-
-    @raise SourceChanged: There is no more in the file.
-    """
-    end = min(end, offset + BURST)
-    position = offset
-    try:
-        while position < end:
-            sent = os.sendfile(socket, file, position, end - position)
+        @return: How much that was.
+        @raise SourceChanged: There is no more in the file.
+        """
+        position = self._offset
+        while position < end and not self._held:
+            try:
+                sent = os.sendfile(self._socket, self._file, position, end - position)
+            except BlockingIOError:
+                break
             if not sent:
                 raise SourceChanged("The file was cut short while it was sent.")
             position += sent
-    except BlockingIOError:
-        pass
-    return position - offset
+        return position - self._offset
 
 
 def _ring(result: Any, waiting: Deferred[None]) -> Any:

@@ -62,7 +62,7 @@ class Watch:
         @raise Stalled: Nothing moved.
         """
         self.touch()
-        self._waiting, self._body, self._acknowledged = waiting, body, 0
+        self._waiting, self._body, self._acknowledged, self.stalled = waiting, body, 0, False
         self._alarm = self._clock.callLater(self._seconds, self._look)
         try:
             return await waiting

@@ -62,7 +62,7 @@ async def refused(answer: Answer) -> ClientError:
     @param answer: Its body is read.
     @raise ConnectionFailed: It breaks off.
     """
-    return refusal(answer, await answer.text())
+    return refusal(answer, await answer.words())
 
 
 def refusal(answer: Answer, text: bytes) -> ClientError:

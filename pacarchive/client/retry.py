@@ -53,7 +53,7 @@ class Tries:
             self._in_vain += 1
             if self._in_vain >= policy.attempts:
                 raise error
-        delay = min(policy.longest, policy.first * 2**self._in_vain)
+        delay = min(policy.longest, policy.first * 2.0 ** min(self._in_vain, 64))
         delay *= 1 - policy.jitter * random.random()  # noqa: S311  (so that clients come back one by one)
         if isinstance(error, ServerUnavailable):
             delay = max(delay, min(error.retry_after, policy.longest_asked))

@@ -6,7 +6,7 @@ import os
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IConsumer, IPushProducer
 from zope.interface import implementer
 
@@ -121,10 +121,17 @@ class FileSink:
         await self._threads.run(self._landing.publish)
 
     async def close(self) -> None:
+        cancelled = False
         if self._busy and self._hashing is not None:
             self._hashing.cancel()
-            await self._settled()
+        while self._busy:
+            try:
+                await self._settled()
+            except CancelledError:
+                cancelled = True  # its thread works with the descriptor, whoever wants no more
         await self._threads.run(self._landing.close)
+        if cancelled:
+            raise CancelledError
 
 
 def _ring(result: None, over: Deferred[None]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import AsyncIterator, Collection
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -120,11 +122,15 @@ class OpenSource:
     """
 
     def __init__(self, path: str) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # A pipe would keep the thread until somebody writes to it, and a device may never end.
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             self._state = self._look()
-            if os.path.isdir(path):
-                raise IsADirectoryError(21, "is a directory", path)
+            mode = os.fstat(self._descriptor).st_mode
+            if stat.S_ISDIR(mode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+            if not stat.S_ISREG(mode):
+                raise OSError(errno.EINVAL, "is not a regular file", path)
         except BaseException:
             self.close()
             raise
@@ -210,13 +216,18 @@ class OpenSource:
 
 async def of_iterator(threads: Threads, source: AsyncIterator[bytes], hasher: Hasher) -> AsyncIterator[bytes]:
     """What somebody else makes."""
-    async for piece in source:
-        if len(piece) >= WORTH_A_THREAD:
-            await threads.run(hasher.update, piece)
-        else:
-            hasher.update(piece)
-        if piece:
-            yield piece
+    try:
+        async for piece in source:
+            if len(piece) >= WORTH_A_THREAD:
+                await threads.run(hasher.update, piece)
+            else:
+                hasher.update(piece)
+            if piece:
+                yield piece
+    finally:
+        # A generator that is left in the middle has things to close, too, and Twisted has nothing that would do it.
+        if callable(close := getattr(source, "aclose", None)):
+            await close()
 
 
 class _Taken:

@@ -152,14 +152,14 @@ class Upload:
                 return await self._try()
             except (AlreadyExists, PreconditionFailed) as error:
                 # It may be the try before this one, whose answer was lost, that took the id.
-                if uncertain and (stored := await self._there_already()):
+                if uncertain and (stored := await self._there_already(error)):
                     return stored
                 raise error from None
             except (ConnectionFailed, ServerUnavailable) as error:
                 load: _Load | None = self._load
                 if isinstance(error, ConnectionFailed) and error.uncertain:
                     uncertain = True
-                    if load is not None and load.known and (stored := await self._there_already()):
+                    if load is not None and load.known and (stored := await self._there_already(error)):
                         return stored
                 if self._once and load is not None and load.moved:
                     raise
@@ -280,8 +280,12 @@ class Upload:
         durable = answer.field("X-Pacarchive-Durability") != "relaxed"
         return Stored(file_id=self._wish.file_id, size=size, etag=etag, digests=digests, durable=durable)
 
-    async def _there_already(self) -> Stored | None:
-        """Whether the archive has just these bytes under the id."""
+    async def _there_already(self, trouble: ClientError) -> Stored | None:
+        """
+        Whether the archive has just these bytes under the id.
+
+        @param trouble: What is the matter where the archive does not say.
+        """
         load = self._load
         if load is None or load.known is None:
             return None
@@ -289,6 +293,8 @@ class Upload:
             status = await self._way.status(self._wish.file_id)
         except (NotFound, ServerError):  # the predecessor answers 500 where there is none
             return None
+        except (ConnectionFailed, ServerUnavailable):
+            raise trouble from None
         return self._as_stored(status, load)
 
     def _as_stored(self, status: Status, load: _Load) -> Stored | None:

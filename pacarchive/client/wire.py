@@ -21,7 +21,6 @@ from pacarchive.client.errors import (
     ClientError,
     ConnectionFailed,
     ProtocolError,
-    TooLarge,
 )
 from pacarchive.client.fields import field
 from pacarchive.client.reading import Reader, Watch, named
@@ -35,6 +34,9 @@ BLOCK = 1 << 20
 
 DOCUMENT_LIMIT = 256 << 20
 """The largest document that is read."""
+
+UNWANTED_LIMIT = 1 << 20
+"""How much of an answer that nobody wants is read, for the connection to be used again."""
 
 _USER_AGENT = f"pacarchive/{__version__}"
 
@@ -79,7 +81,7 @@ class Answer:
         """
         Read all of the body.
 
-        @raise TooLarge: It is larger than any document is.
+        @raise ProtocolError: It is larger than any document is.
         """
         found: list[bytes] = []
         size = 0
@@ -87,7 +89,14 @@ class Answer:
             found += pieces
             size += sum(map(len, pieces))
             if size > DOCUMENT_LIMIT:
-                raise TooLarge("The archive's answer is too large to be read.", status=self.status)
+                raise ProtocolError("The answer is larger than any of an archive's.", status=self.status)
+        return b"".join(found)
+
+    async def words(self) -> bytes:
+        """Read the body of a refusal, as far as that can be words."""
+        found: list[bytes] = []
+        while sum(map(len, found)) < UNWANTED_LIMIT and (pieces := await self.read()):
+            found += pieces
         return b"".join(found)
 
     async def document(self) -> Any:
@@ -101,6 +110,15 @@ class Answer:
             return json.loads(text)
         except (ValueError, RecursionError):
             raise ProtocolError("What came back is no JSON document.", status=self.status) from None
+
+    async def drop(self) -> None:
+        """Read the rest, for the connection to be used again; unless it is long, or breaks off."""
+        left = UNWANTED_LIMIT
+        if self.length is None or self.length <= left:
+            with suppress(ConnectionFailed):
+                while left > 0 and (pieces := await self.read()):
+                    left -= sum(map(len, pieces))
+        self.abandon()
 
     def abandon(self) -> None:
         """Read no more."""
@@ -203,6 +221,8 @@ class Wire:
             return
         await self._turns.acquire()
         try:
+            if self._closed:  # while this waited
+                raise ClientClosed("The client was closed.")
             async with self._answered(method, path, fields, body, patience) as answer:
                 yield answer
         finally:
@@ -231,7 +251,11 @@ class Wire:
         sent = None if body is None or isinstance(body, bytes) else body
         try:
             response = await watch.over(asked, sent)
-        except (ClientError, CancelledError):
+        except ClientError:
+            raise
+        except CancelledError:
+            if self._closed:
+                raise ClientClosed("The client was closed.") from None
             raise
         except Exception as error:
             raise named(error, self._closed) from error
@@ -244,8 +268,7 @@ class Wire:
             answer.abandon()
             raise
         if answer._reader is None:
-            with suppress(ConnectionFailed, TooLarge):
-                await answer.text()  # so that the connection can be used again
+            await answer.drop()
         else:
             answer.abandon()
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 BEGIN = """
 import asyncio
-from pacarchive.client import NotFound, aio
+from pacarchive.client import NotFound, SourceChanged, aio
 from pacarchive.client.testing import FakeArchive
 
 archive = FakeArchive()
@@ -28,6 +28,15 @@ async def pieces():
     for number in range(5):
         await asyncio.sleep(0)
         yield b"%d" % number * 1000
+
+async def endless():
+    try:
+        while True:
+            yield bytes(1000)
+            await asyncio.sleep(0.01)
+    finally:
+        await asyncio.sleep(0)
+        print("closed")
 
 async def main():
     port = serve()
@@ -49,6 +58,10 @@ async def main():
         except NotFound as error:
             print(error.advice)
         async with asyncio.timeout(5):
+            try:
+                await aio.call(client.put(3, aio.source(endless()), size=5500))
+            except SourceChanged:
+                print("changed")
             waiting = aio.call(client.get(2, "target2", wait=60))
             archive.to_tape(2)
             await asyncio.sleep(0.2)
@@ -102,7 +115,7 @@ def run(code: str, directory: Path) -> str:
 
 def test_a_program_on_asyncio_uses_the_client(tmp_path: Path) -> None:
     """Many calls at once, iterators and functions of asyncio's, and cancelling."""
-    assert run(USE, tmp_path).splitlines()[-1] == "cancelled"
+    assert run(USE, tmp_path).splitlines()[-3:] == ["closed", "changed", "cancelled"]
     assert (tmp_path / "target").read_bytes() == b"19"
     assert not (tmp_path / "target2").exists()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,6 +118,18 @@ def test_a_source_that_fails_is_the_callers_own_trouble(client: ArchiveClient, t
         result_of(client.put(1, tmp_path / "none"))
     with pytest.raises(IsADirectoryError):
         result_of(client.put(1, tmp_path))
+
+
+@pytest.mark.parametrize("hash_first", [True, False])
+def test_a_pipe_or_device_is_no_source(
+    archive: FakeArchive, client: ArchiveClient, tmp_path: Path, hash_first: bool
+) -> None:
+    """Nothing would tell its end, or that it is the same when it is read again."""
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path / "fifo", Path("/dev/zero")):
+        with pytest.raises(OSError, match="not a regular file"):
+            result_of(client.put(1, path, hash_first=hash_first))
+    assert not archive.requests
 
 
 def test_conditions_are_kept(archive: FakeArchive, client: ArchiveClient) -> None:
@@ -289,6 +300,23 @@ def test_a_file_on_tape_is_told_or_waited_for(archive: FakeArchive, client: Arch
     errors: list[Any] = []
     failed.addErrback(lambda failure: errors.append(failure.value))
     assert isinstance(errors[0], Offline)
+
+
+def test_a_file_on_tape_is_not_asked_for_all_the_time(archive: FakeArchive, client: ArchiveClient) -> None:
+    """Even where the archive says that it might be."""
+    archive.add(1, DATA)
+    link = f'</jobs/{"0" * 32}>; rel="monitor"'
+    for _ in range(3):
+        archive.answer_with(503, Retry_After="0", Link=link)
+    got: list[bytes] = []
+    waiting = Deferred.fromCoroutine(client.get(1, got.append, wait=60))
+    for asked in (1, 2, 3):
+        assert len(archive.requests) == asked
+        archive.clock.advance(0.9)
+        assert len(archive.requests) == asked
+        archive.clock.advance(0.1)
+    assert waiting.called
+    assert b"".join(got) == DATA
 
 
 # refusals and tries
@@ -494,12 +522,3 @@ def test_a_closed_client_says_so(client: ArchiveClient) -> None:
     result_of(client.close())
     with pytest.raises(ClientError, match="closed"):
         result_of(client.status(1))
-
-
-def test_the_manual_shows_what_works() -> None:
-    """Its example of a test."""
-    text = (Path(__file__).parents[2] / "docs" / "client.md").read_text()
-    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    for block in blocks:
-        compile(block, "docs/client.md", "exec")
-    exec(blocks[-1], {})

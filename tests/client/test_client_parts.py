@@ -44,6 +44,18 @@ def test_the_client_needs_nothing_of_the_server() -> None:
     modules = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     ours = {name for name in modules if name.startswith("pacarchive.") and not name.startswith("pacarchive.client")}
     assert ours <= {"pacarchive.digests", "pacarchive.errors", "pacarchive.ids", "pacarchive.model"}
+    assert not {name for name in modules if name.split(".")[0] in ("sqlalchemy", "sqlite3", "cffi_backend")}
+
+
+def test_the_client_leaves_the_choice_of_the_reactor_to_the_program() -> None:
+    """To import it, and to make a client with a reactor, does not install one."""
+    code = (
+        "import sys, pacarchive.client, pacarchive.client.aio, pacarchive.client.testing\n"
+        "pacarchive.client.ArchiveClient(pacarchive.client.testing.Clock(), 'https://archive.example.org')\n"
+        "print('twisted.internet.reactor' in sys.modules)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert ended.stdout == "False\n"
 
 
 # header fields
@@ -170,6 +182,11 @@ def test_pauses_grow_to_a_limit() -> None:
     assert pauses(RetryPolicy(attempts=9, first=1, longest=10, jitter=0), 6) == [2, 4, 8, 10, 10, 10]
 
 
+def test_there_may_be_any_number_of_tries() -> None:
+    """Pauses stay what they are."""
+    assert set(pauses(RetryPolicy(attempts=2000, first=1.5, longest=1, jitter=0), 1100)) == {1}
+
+
 def test_pauses_of_two_clients_differ() -> None:
     """So that they do not come back at the same moment."""
     policy = RetryPolicy(attempts=99, first=8, longest=64, jitter=0.5)
@@ -253,6 +270,34 @@ def test_what_another_process_left_is_removed_and_what_it_uses_is_not(tmp_path: 
         assert len(os.listdir(tmp_path)) == (2 if unnamed else 3)
     first.publish()
     first.close()
+
+
+def test_thousands_of_files_in_one_directory_are_listed_now_and_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not for each of them; what was left there is removed all the same."""
+    for number in range(1000):
+        (tmp_path / str(number)).touch()
+    target, lists, real, now = str(tmp_path / "target"), 0, os.listdir, [1e6]
+
+    def count(path: int) -> list[str]:
+        nonlocal lists
+        lists += 1
+        return real(path)
+
+    monkeypatch.setattr(os, "listdir", count)
+    monkeypatch.setattr("pacarchive.client.landing.time.monotonic", lambda: now[0])
+    landing = Landing(target)
+    left = tmp_path / landing._new_name()
+    landing.close()
+    for _ in range(2):
+        left.touch()
+        for number in range(20):
+            Landing(str(tmp_path / f"other-{number}")).close()
+        now[0] += 10
+        Landing(target).close()
+        assert not left.exists()
+    assert lists == 3
 
 
 def test_a_name_as_long_as_names_can_be_is_no_trouble(tmp_path: Path, unnamed: bool) -> None:

@@ -481,6 +481,100 @@ def test_a_get_that_is_ended_leaves_nothing_under_the_name(
     assert os.listdir(directory) == ["target"]
 
 
+PUTTER = """
+import sys
+from twisted.internet.defer import Deferred
+from twisted.internet.task import react
+from pacarchive.client import ArchiveClient
+
+async def put(reactor):
+    async with ArchiveClient(reactor, sys.argv[1]) as archive:
+        await archive.put(int(sys.argv[2]), sys.argv[3], hash_first=bool(int(sys.argv[4])))
+
+react(lambda reactor: Deferred.fromCoroutine(put(reactor)))
+"""
+
+
+@pytest.mark.parametrize("hash_first", [True, False])
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_a_put_that_is_ended_leaves_nothing_in_the_archive(
+    service: Service, tmp_path: Path, end: signal.Signals, hash_first: bool
+) -> None:
+    """Neither kill -9 nor Ctrl-C: no file, and no temporary one; and what was there before stays."""
+    large_file(tmp_path / "source", 64 * MIB)
+    service.ask("PUT", 163, b"before")
+    with FaultyProxy(service.port, trickle=4 * MIB) as proxy:
+        for file_id in (163, 164):
+            arguments = [sys.executable, "-c", PUTTER, proxy.url, str(file_id), str(tmp_path / "source")]
+            begun = proxy.moved["up"]
+            process = subprocess.Popen([*arguments, str(int(hash_first))], stderr=subprocess.DEVNULL)
+            try:
+                until(lambda begun=begun: proxy.moved["up"] > begun + MIB, "the archive has some of it")  # type: ignore[misc]
+                assert process.poll() is None
+                process.send_signal(end)
+                process.wait(30)
+            finally:
+                process.kill()
+                process.wait()
+            until(lambda: not service.temporaries(), "the archive has tidied up")
+    assert service.ask("GET", 163).body == b"before"
+    assert service.ask("HEAD", 164).status == 404
+
+
+SIZES = (96 * MIB, 512 * MIB)
+MOST, FLAT = 150 * MIB, 16 * MIB
+
+MEASURED = """
+import os, sys
+from twisted.internet.defer import Deferred
+from twisted.internet.task import react
+from pacarchive.client import ArchiveClient
+
+url, what, file_id, path, size = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4], int(sys.argv[5])
+
+async def pieces():
+    piece = os.urandom(1 << 20)
+    for _ in range(size >> 20):
+        yield piece
+
+async def main(reactor):
+    async with ArchiveClient(reactor, url) as archive:
+        calls = {
+            "put a path": lambda: archive.put(file_id, path),
+            "put a path, hashed first": lambda: archive.put(file_id, path, hash_first=True),
+            "put an iterator": lambda: archive.put(file_id, pieces()),
+            "get a path": lambda: archive.get(file_id, path),
+            "get a function": lambda: archive.get(file_id, lambda piece: None),
+        }
+        assert (await calls[what]()).size == size
+
+react(lambda reactor: Deferred.fromCoroutine(main(reactor)))
+"""
+
+REPORT = """
+with open("/proc/self/status") as status:
+    print(*(line.split()[1] for line in status if line.startswith("VmHWM:")))
+"""
+
+
+@pytest.mark.timeout(600)
+def test_memory_does_not_depend_on_sizes(service: Service, tmp_path: Path) -> None:
+    """Nor is it much, for any kind of source and destination: the peak of a process is small, and always the same."""
+    code = f"import atexit\natexit.register(lambda: exec({REPORT!r}))\n{MEASURED}"
+    url = f"http://{HOST}:{service.port}"
+    peaks: dict[str, list[int]] = {}
+    for number, size in enumerate(SIZES):
+        large_file(tmp_path / "source", size)
+        for what in ("put a path", "put a path, hashed first", "get a path", "get a function", "put an iterator"):
+            path = tmp_path / ("source" if what.startswith("put") else "target")
+            arguments = [sys.executable, "-c", code, url, what, str(166 + number), str(path), str(size)]
+            ended = subprocess.run(arguments, check=True, capture_output=True, text=True, timeout=300)
+            peaks.setdefault(what, []).append(int(ended.stdout) * 1024)
+    for what, (small, large) in peaks.items():
+        assert large <= MOST, (what, peaks)
+        assert large - small <= FLAT, (what, peaks)
+
+
 @asynchronous
 async def test_a_get_that_is_cancelled_leaves_nothing(service: Service, tmp_path: Path) -> None:
     """And its connection is not used for anything else."""
