@@ -209,6 +209,27 @@ def test_pipes(user: User) -> None:
         assert process.wait(PATIENCE) == 1
 
 
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize("words", [("put", "-", "--id", "1550"), ("get", "1551", "-o", "-")])
+def test_a_pipe_that_stands_still_can_be_left(user: User, service: Service, words: tuple[str, ...]) -> None:
+    """Whoever is at the other end and neither writes nor reads."""
+    service.ask("PUT", 1551, content("pipe", MIB))
+    with FaultyProxy(service.port) as proxy:
+        process = attrs.evolve(user, url=proxy.url).begins(*words, stdin=subprocess.PIPE)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        if words[0] == "put":
+            process.stdin.write(content("pipe", MIB))
+            process.stdin.flush()
+            until(lambda: proxy.moved["up"] > MIB, "all that there is was sent")
+        else:
+            process.stdout.read(10)  # there is more than goes into a pipe
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == 130
+        assert process.communicate()[1] == b"pacarchive: interrupted\n"
+    until(lambda: not service.temporaries(), "nothing is left")
+
+
 def test_mv_and_rm(user: User, service: Service) -> None:
     """A file in the archive's own storage gets an id; others are refused; C{rm} wants to be sure."""
     (service.prefix / "incoming").write_bytes(b"moved")

@@ -18,6 +18,7 @@ from pacarchive.cli.printing import time_words
 from pacarchive.cli.remote.display import Tally
 from pacarchive.cli.remote.hashing import digest_of, sizes_of
 from pacarchive.cli.remote.ids import Misunderstood, parse_ids
+from pacarchive.cli.remote.pipes import Stdout
 from pacarchive.cli.remote.running import Session, run
 from pacarchive.cli.remote.totals import Totals
 from pacarchive.cli.remote.words import parse_duration
@@ -62,7 +63,7 @@ class _Get:
         begun = self.session.reactor.seconds()
         try:
             if path == "-":
-                destination: Any = _to_stdout
+                destination: Any = Stdout(self.session.reactor).write
             else:
                 destination = path
                 if not self.force and await deferToThread(os.path.lexists, path):
@@ -197,15 +198,6 @@ class _Queue:
                 if waiting in self._waiting:
                     self._waiting.remove(waiting)
         return self._there.popleft()
-
-
-async def _to_stdout(piece: bytes) -> None:
-    await deferToThread(_write, piece)
-
-
-def _write(piece: bytes) -> None:
-    sys.stdout.buffer.write(piece)
-    sys.stdout.buffer.flush()
 
 
 def get(arguments: argparse.Namespace) -> int:

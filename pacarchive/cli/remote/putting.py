@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import attrs
-from twisted.internet.threads import deferToThread
 
 from pacarchive.cli.printing import time_words
 from pacarchive.cli.remote.display import Tally
 from pacarchive.cli.remote.hashing import digest_of, sizes_of
 from pacarchive.cli.remote.ids import Misunderstood, numbered, read_map
+from pacarchive.cli.remote.pipes import read_stdin
 from pacarchive.cli.remote.running import Session, run
 from pacarchive.cli.remote.totals import Totals
 from pacarchive.client import AlreadyExists, ClientError, NotFound, PreconditionFailed, ServerError, Status
@@ -21,8 +20,6 @@ from pacarchive.digests import PRIMARY
 
 if TYPE_CHECKING:
     import argparse
-
-_BLOCK = 1 << 20
 
 
 @attrs.frozen
@@ -58,7 +55,7 @@ class _Put:
         if self.looks and (status := await self._status(file_id)) is not None:
             return await self._compared(status, path, AlreadyExists("The id has another file already."))
         try:
-            source = _stdin() if path == "-" else path
+            source = read_stdin(self.session.reactor) if path == "-" else path
             stored = await archive.put(file_id, source, if_absent=not self.replace, on_progress=progress)
         except (AlreadyExists, PreconditionFailed) as error:
             if path == "-" or (status := await self._status(file_id)) is None:
@@ -83,11 +80,6 @@ class _Put:
 
 async def _size(path: str) -> int | None:
     return (await sizes_of([path]))[0]
-
-
-async def _stdin() -> AsyncIterator[bytes]:
-    while block := await deferToThread(sys.stdin.buffer.read, _BLOCK):
-        yield block
 
 
 def put(arguments: argparse.Namespace) -> int:
