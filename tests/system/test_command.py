@@ -286,6 +286,7 @@ def test_stage_over_posix(user: User) -> None:
         (("put", "f", "--id-file", "m"), 2, "the files are named in there"),
         (("get", "1-2", "-o", "x"), 2, "2 files need a directory"),
         (("get", "1", "--wait-limit", "soon"), 2, "is no duration"),
+        (("get", "1", "-o", "/proc/none/"), 1, "/proc/none/: No such file or directory"),
         (("verify", "f"), 2, "which files?"),
         (("job", "x"), 2, ""),
         (("put", "none", "--id", "1", "--replace"), 1, "none (id 1): none: No such file or directory"),

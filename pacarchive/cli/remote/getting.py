@@ -6,12 +6,11 @@ import errno
 import math
 import os
 import sys
-from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import DeferredQueue
 from twisted.internet.threads import deferToThread
 
 from pacarchive.cli.printing import time_words
@@ -119,7 +118,8 @@ class _Get:
         """Get files, those that are on tape in the order in which they come."""
         offline = await self._offline(ids) if self.waits else []
         on_tape = set(offline)
-        recalled: _Queue = _Queue()
+        takers = self.session.connections if offline else 0
+        recalled: DeferredQueue[int | None] = DeferredQueue()
 
         async def take() -> None:
             while (file_id := await recalled.get()) is not None:
@@ -130,12 +130,13 @@ class _Get:
                 if offline:
                     await self._recall(offline, recalled)
             finally:
-                recalled.close()
+                for _ in range(takers):
+                    recalled.put(None)
 
         await together(
             recall(),
             self.session.each([each for each in ids if each not in on_tape], self.file),
-            *(take() for _ in range(self.session.connections if offline else 0)),
+            *(take() for _ in range(takers)),
         )
 
     async def _offline(self, ids: Sequence[int]) -> list[int]:
@@ -146,7 +147,7 @@ class _Get:
             return []  # the predecessor has no tape API: its GET waits by itself
         return [each.file_id for each in located if each.locality in _ON_TAPE]
 
-    async def _recall(self, offline: Sequence[int], recalled: _Queue) -> None:
+    async def _recall(self, offline: Sequence[int], recalled: DeferredQueue[int | None]) -> None:
         """Have files recalled by one job, and pass on each that has come."""
         told: set[int] = set()
         deadline = None if math.isinf(self.waits) else self.waits
@@ -165,39 +166,6 @@ class _Get:
 
         result = await self.session.archive.wait_for(job, progress)
         progress(result.job, list(result.files.values()))
-
-
-class _Queue:
-    """Files that have come; one that is closed ends for all who wait."""
-
-    def __init__(self) -> None:
-        self._there: deque[int] = deque()
-        self._waiting: deque[Deferred[None]] = deque()
-        self._closed = False
-
-    def put(self, file_id: int) -> None:
-        self._there.append(file_id)
-        if self._waiting:
-            self._waiting.popleft().callback(None)
-
-    def close(self) -> None:
-        self._closed = True
-        while self._waiting:
-            self._waiting.popleft().callback(None)
-
-    async def get(self) -> int | None:
-        """The next; C{None} when there are no more."""
-        while not self._there:
-            if self._closed:
-                return None
-            waiting: Deferred[None] = Deferred()
-            self._waiting.append(waiting)
-            try:
-                await waiting
-            finally:
-                if waiting in self._waiting:
-                    self._waiting.remove(waiting)
-        return self._there.popleft()
 
 
 def get(arguments: argparse.Namespace) -> int:

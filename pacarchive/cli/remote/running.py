@@ -188,9 +188,12 @@ def run(
     try:
         wanted = prepare()
         options = _options(arguments)
-    except (Misunderstood, ValueError) as error:
+    except Misunderstood as error:
         _write(sys.stderr, f"pacarchive: {error}")
         return exits.USAGE
+    except OSError as error:
+        _write(sys.stderr, f"pacarchive: {failure_words(error)}")
+        return exits.FAILED
     _log_to_stderr()
     return _react(lambda reactor: _command(reactor, arguments, options, lambda session: command(session, wanted)))
 
