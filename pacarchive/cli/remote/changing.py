@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from pacarchive.cli.printing import printable
 from pacarchive.cli.remote.display import Tally
 from pacarchive.cli.remote.ids import Misunderstood, parse_id, parse_ids
-from pacarchive.cli.remote.running import Session, run
+from pacarchive.cli.remote.running import run
+from pacarchive.cli.remote.session import Session
 from pacarchive.client import ClientError
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from pacarchive.cli.remote.display import Tally
 from pacarchive.cli.remote.hashing import digest_of, sizes_of
 from pacarchive.cli.remote.ids import Misunderstood, parse_ids
 from pacarchive.cli.remote.pipes import Stdout
-from pacarchive.cli.remote.running import Session, run
+from pacarchive.cli.remote.running import run
+from pacarchive.cli.remote.session import Session
 from pacarchive.cli.remote.totals import Totals
 from pacarchive.cli.remote.words import parse_duration
 from pacarchive.client import ClientError, Job, JobFile, Locality, NotFound, ServerError, WishState

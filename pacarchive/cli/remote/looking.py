@@ -12,7 +12,8 @@ from pacarchive.cli.printing import printable, size_words, time_words, when_word
 from pacarchive.cli.remote.display import Tally
 from pacarchive.cli.remote.hashing import digest_of, sizes_of
 from pacarchive.cli.remote.ids import Misunderstood, ids_of_directory, numbered, parse_ids, read_map
-from pacarchive.cli.remote.running import Session, run
+from pacarchive.cli.remote.running import run
+from pacarchive.cli.remote.session import Session
 from pacarchive.client import ClientError, NotVerifiable, Status
 from pacarchive.digests import PRIMARY
 

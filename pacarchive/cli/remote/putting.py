@@ -13,7 +13,8 @@ from pacarchive.cli.remote.display import Tally
 from pacarchive.cli.remote.hashing import digest_of, sizes_of
 from pacarchive.cli.remote.ids import Misunderstood, numbered, read_map
 from pacarchive.cli.remote.pipes import read_stdin
-from pacarchive.cli.remote.running import Session, run
+from pacarchive.cli.remote.running import run
+from pacarchive.cli.remote.session import Session
 from pacarchive.cli.remote.totals import Totals
 from pacarchive.client import AlreadyExists, ClientError, NotFound, PreconditionFailed, ServerError, Status
 from pacarchive.digests import PRIMARY

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import (
     FilteringLogObserver,
@@ -28,11 +26,11 @@ from zope.interface import provider
 
 from pacarchive.cli import exits
 from pacarchive.cli.printing import printable
-from pacarchive.cli.remote.display import Display, is_screen
+from pacarchive.cli.remote.display import is_screen
 from pacarchive.cli.remote.ids import Misunderstood
-from pacarchive.cli.remote.words import advice_of, exit_code_of, failure_words
-from pacarchive.client import ArchiveClient, ClientError, ConnectionFailed, RetryPolicy, retry
-from pacarchive.client.download import together
+from pacarchive.cli.remote.session import Session, write
+from pacarchive.cli.remote.words import failure_words
+from pacarchive.client import ArchiveClient, ClientError, RetryPolicy, retry
 
 if TYPE_CHECKING:
     import argparse
@@ -43,133 +41,6 @@ T = TypeVar("T")
 
 _SHOW_CURSOR = "\x1b[?25h"
 _TELL_RETRIES = 10.0
-
-
-@attrs.define
-class Session:
-    """
-    A command that runs.
-
-    @ivar quiet: Only failures are told, and results that were asked for.
-    @ivar json: Results are told as JSON.
-    @ivar live: What is on the screen.
-    @ivar lost: The archive cannot be reached, after all tries: nothing more is begun.
-    """
-
-    reactor: Any
-    archive: ArchiveClient
-    connections: int
-    quiet: bool
-    json: bool
-    live: Display | None = None
-    lost: bool = False
-    _told_lost: bool = False
-    _codes: set[int] = attrs.field(factory=set)
-
-    @property
-    def draws(self) -> bool:
-        """Whether progress is to be shown."""
-        return not self.quiet and (not self.json or is_screen(sys.stderr))
-
-    def result(self, record: dict[str, Any], line: str | None) -> None:
-        """
-        Tell a result.
-
-        @param record: For programs.
-        @param line: For people; C{None} where there is nothing to tell them.
-        """
-        if self.json:
-            _write(sys.stdout, json.dumps(record))
-        elif line is not None:
-            if self.live is not None and is_screen(sys.stderr) and sys.stdout.isatty():
-                self.live.say(line)  # both are on the same screen
-            else:
-                _write(sys.stdout, line)
-
-    def note(self, line: str) -> None:
-        """Tell a person something that is no result."""
-        if not self.quiet and not self.json:
-            self._say(line)
-
-    def failed(self, what: str, error: Exception, record: dict[str, Any] | None = None) -> None:
-        """
-        Tell of a failure; the command goes on, and ends with its exit code.
-
-        @param what: What it is about.
-        """
-        if self.is_lost(error):
-            if self._told_lost:
-                self.note_code(exits.UNAVAILABLE)
-                return
-            self._told_lost = True
-        self.refused(what, failure_words(error), exit_code_of(error), error, record)
-
-    def is_lost(self, error: Exception) -> bool:
-        """Whether a failure says that the archive cannot be reached, after all tries; then nothing more is begun."""
-        found = isinstance(error, ConnectionFailed) and not error.uncertain
-        self.lost |= found
-        return found
-
-    def refused(
-        self, what: str, words: str, code: int, error: Exception | None = None, record: dict[str, Any] | None = None
-    ) -> None:
-        """As L{failed}, in other words."""
-        self.note_code(code)
-        if self.json and record is not None:
-            kind = type(error).__name__ if error is not None else "Refused"
-            told = {"kind": kind, "message": str(error) if error is not None else words}
-            if error is not None and (advice := advice_of(error)):
-                told["advice"] = advice
-            _write(sys.stdout, json.dumps({**record, "error": told}))
-        else:
-            separator = " " if words.startswith("is ") else ": "
-            self._say(f"pacarchive: {printable(what)}{separator}{words}" if what else f"pacarchive: {words}")
-
-    @contextmanager
-    def showing(self, display: Display) -> Iterator[None]:
-        """Show progress to the end of the block."""
-        self.live = display
-        try:
-            with display.shown(quiet=not self.draws):
-                yield
-        finally:
-            self.live = None
-
-    def _say(self, line: str) -> None:
-        if self.live is not None:
-            self.live.say(line)
-        else:
-            _write(sys.stderr, line)
-
-    def note_code(self, code: int) -> None:
-        """Something failed for which there is an exit code."""
-        self._codes.add(code)
-
-    @property
-    def code(self) -> int:
-        """The exit code: that of the failures if all were of one kind."""
-        if not self._codes:
-            return exits.OK
-        return self._codes.pop() if len(self._codes) == 1 else exits.FAILED
-
-    async def each(self, items: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None:
-        """
-        Do something to each of many, as many at a time as there are connections.
-
-        @raise Exception: What C{work} raises; the others are given up.
-        """
-        queue = iter(items)
-
-        async def take() -> None:
-            while not self.lost and (item := next(queue, None)) is not None:
-                await work(item)
-
-        await together(*(take() for _ in range(self.connections)))
-
-
-def _write(file: Any, line: str) -> None:
-    file.write(f"{line}\n")
-    file.flush()
 
 
 def run(
@@ -189,10 +60,10 @@ def run(
         wanted = prepare()
         options = _options(arguments)
     except Misunderstood as error:
-        _write(sys.stderr, f"pacarchive: {error}")
+        write(sys.stderr, f"pacarchive: {error}")
         return exits.USAGE
     except OSError as error:
-        _write(sys.stderr, f"pacarchive: {failure_words(error)}")
+        write(sys.stderr, f"pacarchive: {failure_words(error)}")
         return exits.FAILED
     _log_to_stderr()
     return _react(lambda reactor: _command(reactor, arguments, options, lambda session: command(session, wanted)))
@@ -209,7 +80,7 @@ async def _command(
         archive = ArchiveClient(reactor, url, **options)
     except (ValueError, OSError) as error:
         words = failure_words(error) if isinstance(error, OSError) else error
-        _write(sys.stderr, f"pacarchive: {words}")
+        write(sys.stderr, f"pacarchive: {words}")
         return exits.USAGE
     async with archive:
         session = Session(reactor, archive, arguments.connections, arguments.quiet, arguments.json)
@@ -280,7 +151,7 @@ def _react(main: Callable[[Any], Coroutine[Any, Any, int]]) -> int:
     reactor.run(installSignalHandlers=False)
     (result,) = outcome
     if received:
-        _write(sys.stderr, "pacarchive: interrupted")
+        write(sys.stderr, "pacarchive: interrupted")
         return exits.INTERRUPTED if received[0] == signal.SIGINT else 128 + received[0]
     if isinstance(result, Failure):
         if result.check(CancelledError):
@@ -319,8 +190,8 @@ def _log_to_stderr() -> None:
     """Nothing is logged but what nobody had foreseen."""
 
     @provider(ILogObserver)
-    def write(event: LogEvent) -> None:
+    def tell(event: LogEvent) -> None:
         sys.stderr.write(f"pacarchive: {formatEvent(event)}\n")
 
-    observer = FilteringLogObserver(write, [LogLevelFilterPredicate(LogLevel.critical)])
+    observer = FilteringLogObserver(tell, [LogLevelFilterPredicate(LogLevel.critical)])
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False, discardBuffer=True)

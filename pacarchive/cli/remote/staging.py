@@ -12,7 +12,8 @@ from pacarchive.cli.printing import printable, size_words, time_words, when_word
 from pacarchive.cli.remote.display import Display
 from pacarchive.cli.remote.ids import parse_ids
 from pacarchive.cli.remote.lines import Amounts, Speed, overall, plain, shortened
-from pacarchive.cli.remote.running import Session, run
+from pacarchive.cli.remote.running import run
+from pacarchive.cli.remote.session import Session
 from pacarchive.cli.remote.words import parse_duration
 from pacarchive.client import Job, JobFile, Plan, WishState
 

@@ -11,7 +11,7 @@ from pacarchive.cli.printing import printable, size_words, time_words
 
 if TYPE_CHECKING:
     from pacarchive.cli.remote.display import Tally
-    from pacarchive.cli.remote.running import Session
+    from pacarchive.cli.remote.session import Session
 
 
 @attrs.define
