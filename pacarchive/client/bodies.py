@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer, IPushProducer
 from twisted.python.failure import Failure
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
@@ -171,35 +170,29 @@ class Body:
                 await close()
 
     async def _by_the_kernel(self, consumer: IConsumer, file: LocalFile) -> None:
-        source = await file.open()
-        hashing = None if self._hasher is None else Deferred.fromCoroutine(file.hash(self._hasher))
+        source, hasher = await file.open(), self._hasher
         try:
             # The first block goes the usual way: when the transport wants more after it, it has nothing left to send.
-            block = await file.threads.run(source.next, None)
+            block = await file.threads.run(source.next, hasher)
             await self._send(consumer, block)
             await self._room()
             left = source.size - len(block) - TAIL
             if left > 0:
-                self._piece = FilePiece(file.reactor, file.threads, source.descriptor, len(block), left, self._has_sent)
+                self._piece = FilePiece(
+                    file.reactor, file.threads, source.descriptor, len(block), left, self._has_sent, hasher
+                )
                 consumer.write(self._piece)  # type: ignore[arg-type]
                 await self._piece.over()
                 source.skip(left)
-            # Without the end the archive stores nothing.  It gets that when the digest is known, of what was sent.
-            if hashing is not None:
-                hashed, hashing = hashing, None  # a Deferred that has failed is waited for once
-                await hashed
+            # Without the end the archive stores nothing.  It gets that when it is known that the file has not changed.
             source.check()
-            block = await file.threads.run(source.next, None)
+            block = await file.threads.run(source.next, hasher)
             while block:
                 # It is known to be the last before it goes: the archive may answer as soon as it has it.
-                following = await file.threads.run(source.next, None)
+                following = await file.threads.run(source.next, hasher)
                 await self._send(consumer, block)
                 block = following
         finally:
-            if hashing is not None:
-                hashing.cancel()
-                with suppress(CancelledError, OSError, SourceChanged):
-                    await hashing
             source.close()
 
     async def _room(self) -> None:

@@ -238,11 +238,13 @@ class _Watcher:
         while not self._over:
             begun = self._wire.clock.seconds()
             try:
-                if not await self._listen():
-                    await self._poll()
+                listened = await self._listen()
             except (ConnectionFailed, ServerUnavailable) as error:
                 # A connection that lasted is no failure to count, however often it has to be made again.
                 await tries.after(error, resumes=self._wire.clock.seconds() - begun > LASTED)
+            else:
+                if not listened:
+                    await self._poll()
         # The last word is the job's own: what was changed at the end, and all that an event may have left out.
         await self._look()
 
@@ -263,6 +265,7 @@ class _Watcher:
 
     async def _poll(self) -> None:
         pause = POLL
+        await self._look()  # where it is gone, this says so
         while not self._over:
             await deferLater(self._wire.clock, pause)
             pause = min(SLOWEST_POLL, pause * 1.5)
@@ -290,8 +293,7 @@ class _Watcher:
                         if event.kind in ("progress", "end"):
                             self._event(event.data)
         except NotFound:
-            await self._look()  # it is gone, which this says; or only its events are
-            return False
+            return False  # the job is gone, or only its events are
         except ConnectionFailed as error:
             if not heard:
                 _log.debug("No events of job {job}: {error}", job=self._id, error=error)

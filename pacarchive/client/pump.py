@@ -1,9 +1,11 @@
-"""A file that goes out by the kernel (C{sendfile(2)}), for connections without TLS.
+"""A file that a thread sends, for connections without TLS: by C{sendfile(2)}, if it was hashed already.
 
-What is written to a transport is copied into this process, and out of it again; of a file that has been hashed already
-nothing of that is of use.  So in the place of its bytes a L{FilePiece} is written, which stands for them and has their
-length: Twisted's HTTP client passes it on to the L{Connection<pacarchive.client.connection.Connection>}, and that has
-it sent.
+What is written to a transport is copied into this process, and once more on its way out; of a file whose digest is
+known nothing of that is of use.  One that is still to be hashed has to come into memory for that: it is sent from there
+right away, while it is in the processor's cache, and nothing else is done with it.
+
+In the place of a file's bytes a L{FilePiece} is written, which stands for them and has their length: Twisted's HTTP
+client passes it on to the L{Connection<pacarchive.client.connection.Connection>}, and that has it sent.
 
 The reactor waits until the socket has room, and a thread sends a burst: a file that is not in memory holds up the
 thread, and a slow network nobody.
@@ -25,9 +27,13 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from pacarchive.client._threads import Threads
+    from pacarchive.digests import Hasher
 
 BURST = 8 << 20
 """How much is sent at once, at the most."""
+
+BLOCK = 256 << 10
+"""How much is read and hashed at once: what fits into a processor's cache."""
 
 
 @implementer(IWriteDescriptor)
@@ -38,10 +44,18 @@ class FilePiece:
     @param reactor: Tells when there is room.
     @param file: The descriptor of the file; open until L{over} has ended.
     @param sending: Called with the number of bytes after each burst.
+    @param hasher: Is given what is sent; C{None}: nobody wants its digest.
     """
 
     def __init__(
-        self, reactor: Any, threads: Threads, file: int, offset: int, size: int, sending: Callable[[int], object]
+        self,
+        reactor: Any,
+        threads: Threads,
+        file: int,
+        offset: int,
+        size: int,
+        sending: Callable[[int], object],
+        hasher: Hasher | None = None,
     ) -> None:
         self._reactor = reactor
         self._threads = threads
@@ -49,6 +63,9 @@ class FilePiece:
         self._offset = offset
         self._end = offset + size
         self._sending = sending
+        self._hasher = hasher
+        self._buffer = memoryview(bytearray(BLOCK if hasher is not None else 0))
+        self._ready = self._buffer[:0]
         self._socket = -1
         self._size = size
         self._burst: Deferred[None] | None = None
@@ -143,13 +160,27 @@ class FilePiece:
         position = self._offset
         while position < end and not self._held:
             try:
-                sent = os.sendfile(self._socket, self._file, position, end - position)
+                sent = self._send_some(position, end)
             except BlockingIOError:
                 break
             if not sent:
                 raise SourceChanged("The file was cut short while it was sent.")
             position += sent
         return position - self._offset
+
+    def _send_some(self, position: int, end: int) -> int:
+        """@return: How many bytes were sent; 0 at the end of the file."""
+        if self._hasher is None:
+            return os.sendfile(self._socket, self._file, position, end - position)
+        if not self._ready:
+            size = os.preadv(self._file, [self._buffer[: min(BLOCK, self._end - position)]], position)
+            self._ready = self._buffer[:size]
+            self._hasher.update(self._ready)
+            if not size:
+                return 0
+        sent = os.write(self._socket, self._ready)
+        self._ready = self._ready[sent:]
+        return sent
 
 
 def _ring(result: Any, waiting: Deferred[None]) -> Any:

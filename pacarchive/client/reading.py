@@ -30,6 +30,21 @@ HIGH_WATER = 2 << 20
 """How much of it may wait before the connection is held back."""
 
 
+class _Wait(Deferred[Any]):
+    """Waits for another Deferred, and remembers being cancelled: Twisted tells that in words of its own at times."""
+
+    cancelled = False
+
+    def __init__(self, waiting: Deferred[Any]) -> None:
+        super().__init__()
+        self.callback(None)
+        self.addCallback(lambda _: waiting)
+
+    def cancel(self) -> None:
+        self.cancelled = True
+        super().cancel()
+
+
 class Watch:
     """
     Ends a wait in which nothing moves.
@@ -60,15 +75,19 @@ class Watch:
 
         @param body: What is sent meanwhile.
         @raise Stalled: Nothing moved.
+        @raise CancelledError: The caller was.
         """
         self.touch()
         self._waiting, self._body, self._acknowledged, self.stalled = waiting, body, 0, False
         self._alarm = self._clock.callLater(self._seconds, self._look)
+        wait = _Wait(waiting)
         try:
-            return await waiting
+            return await wait
         except BaseException as error:
             if self.stalled:
                 raise Stalled(f"For {self._seconds:g} s no byte moved.", uncertain=True) from error
+            if wait.cancelled:
+                raise CancelledError from error  # and not a lost connection, after which to try again
             raise
         finally:
             self._waiting = self._body = None

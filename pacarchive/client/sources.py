@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 BLOCK = 1 << 20
 """How much is read, and hashed, at once."""
 
-HASHED_AT_ONCE = 32 << 20
-"""How much of a file one thread hashes before it looks whether that is still wanted."""
-
 WORTH_A_THREAD = 64 << 10
 """How much is hashed in a thread rather than at once."""
 
@@ -61,21 +58,6 @@ class LocalFile:
             source.close()
             raise SourceChanged("The file was changed after it had been looked at.")
         return source
-
-    async def hash(self, hasher: Hasher) -> None:
-        """
-        Hash it, while it is sent.
-
-        @raise OSError: It cannot be read.
-        @raise SourceChanged: It is not as it was.
-        """
-        source = await self.open()
-        buffer = bytearray(BLOCK)
-        try:
-            while await self.threads.run(source.hash, hasher, buffer, HASHED_AT_ONCE):
-                pass
-        finally:
-            source.close()
 
 
 async def of_file(file: LocalFile, hasher: Hasher | None) -> AsyncIterator[bytes]:
@@ -172,6 +154,7 @@ class OpenSource:
         Read all of it.
 
         @return: The bytes, if they are not more than C{limit}, and their digests.
+        @raise SourceChanged: At the end it is not as it was in the beginning.
         """
         hasher = Hasher(algorithms)
         if self.size <= limit:
@@ -179,29 +162,12 @@ class OpenSource:
             while block := self.next(hasher):
                 kept.append(block)
             return b"".join(kept), hasher.digests()
-        buffer = bytearray(BLOCK)
-        while self.hash(hasher, buffer, HASHED_AT_ONCE):
-            pass
+        # The same memory each time: on some machines the first touch of it takes as long as the hashing.
+        buffer = memoryview(bytearray(BLOCK))
+        while size := os.readv(self._descriptor, [buffer]):
+            hasher.update(buffer[:size])
+        self.check()
         return b"", hasher.digests()
-
-    def hash(self, hasher: Hasher, buffer: bytearray, limit: int) -> bool:
-        """
-        Hash the next so many bytes.
-
-        @param buffer: What to read into, the same each time: on some machines the first touch of memory takes as long
-            as the hashing.
-        @return: Whether there may be more.
-        @raise SourceChanged: At the end it is not as it was in the beginning.
-        """
-        view, end = memoryview(buffer), limit
-        while end > 0:
-            size = os.readv(self._descriptor, [view])
-            if not size:
-                self.check()
-                return False
-            hasher.update(view[:size])
-            end -= size
-        return True
 
     def skip(self, size: int) -> None:
         """Go on so many bytes further."""

@@ -522,7 +522,7 @@ def test_a_put_that_is_ended_leaves_nothing_in_the_archive(
 
 
 SIZES = (96 * MIB, 512 * MIB)
-MOST, FLAT = 150 * MIB, 16 * MIB
+MOST, FLAT = 150 * MIB, 48 * MIB
 
 MEASURED = """
 import os, sys
