@@ -30,5 +30,5 @@ TEXT = """exit codes:
   3    the archive cannot be reached, or not just now: try again
   4    a file is on tape: add --wait
   5    bytes differ from what they should be
-  130  interrupted
+  130  interrupted by Ctrl-C; 143 if ended by SIGTERM
 """

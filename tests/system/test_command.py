@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -284,6 +286,7 @@ def test_stage_over_posix(user: User) -> None:
         (("put",), 2, "which files?"),
         (("put", "f"), 2, "under which id?"),
         (("put", "f", "--id-file", "m"), 2, "the files are named in there"),
+        (("put", "-", "f", "-", "--id", "1"), 2, "standard input can be read once only"),
         (("get", "1-2", "-o", "x"), 2, "2 files need a directory"),
         (("get", "1", "--wait-limit", "soon"), 2, "is no duration"),
         (("get", "1", "-o", "/proc/none/"), 1, "/proc/none/: No such file or directory"),
@@ -313,6 +316,35 @@ def test_an_archive_that_is_not_there_is_told_of_once(tmp_path: Path) -> None:
         "Check the address",
     ]
     assert "8 failed, 8 not done; type the same again to go on" in done.stdout
+
+
+def test_an_archive_that_is_not_there_is_told_of_to_programs(tmp_path: Path) -> None:
+    """An object for each file that was begun, with a kind that does not change with the words."""
+    code, records = User(tmp_path, "http://127.0.0.1:1").records("stat", "1-3", "--retry", "0")
+    assert (code, [each["file"] for each in records]) == (3, ["1", "2", "3"])
+    assert {each["error"]["kind"] for each in records} == {"ConnectionFailed"}
+
+
+@pytest.mark.parametrize(
+    ("closed", "words", "code", "said"),
+    [
+        ("<&-", ("put", "-", "--id", "1452"), 1, "pacarchive: - (id 1452): Bad file descriptor\n"),
+        (">&-", ("stat", "1451"), 1, "pacarchive: Bad file descriptor\n"),
+        (">&-", ("get", "1451", "-o", "-"), 1, "pacarchive: file 1451: Bad file descriptor\n"),
+        ("2>&-", ("stat", "1451-1452"), 1, ""),
+        (">/dev/full", ("stat", "1451"), 1, "pacarchive: No space left on device\n"),
+        (">/dev/full", ("completion", "bash"), 1, "pacarchive: No space left on device\n"),
+    ],
+)
+def test_what_cannot_be_read_or_written(
+    user: User, service: Service, closed: str, words: tuple[str, ...], code: int, said: str
+) -> None:
+    """Standard files that a shell has closed, or that take no more: told once, and nothing goes where they were."""
+    service.ask("PUT", 1451, content("closed", MIB))
+    shell = ("sh", "-c", f'exec "$@" {closed}', "sh", *COMMAND)
+    done = run(user.directory, *words, command=shell, environment={"PACARCHIVE_URL": user.url})
+    assert (done.returncode, done.stderr) == (code, said)
+    assert not (service.prefix / "1452").exists()
 
 
 def test_a_server_that_is_no_archive(tmp_path: Path) -> None:
@@ -418,6 +450,26 @@ def test_a_second_interruption_ends_at_once(user: User, service: Service) -> Non
     assert process.returncode == 130
 
 
+def test_a_connection_that_is_being_made_can_be_left(tmp_path: Path) -> None:
+    """To a host that says neither yes nor no; it is not taken for one that was lost, after which to try again."""
+    with socket.create_server((HOST, 0), backlog=0) as silent, contextlib.ExitStack() as stack:
+        port = silent.getsockname()[1]
+        for _ in range(4):  # more than it lets wait
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex((HOST, port))
+
+        def connecting() -> int:
+            return Path("/proc/net/tcp").read_text().count(f":{port:04X} 02 ")  # SYN_SENT
+
+        before = connecting()
+        process = User(tmp_path, f"http://{HOST}:{port}").begins("health")
+        until(lambda: connecting() > before, "it is under way")
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, stderr) == (130, b"pacarchive: interrupted\n")
+
+
 def test_how_far_it_got_is_told(user: User, service: Service) -> None:
     """When several files were interrupted."""
     for number in range(20):
@@ -467,6 +519,26 @@ def test_tape(site: Site, tmp_path: Path) -> None:
     done = user.types("stage", "2", "--wait")
     assert (done.returncode, done.stdout[:24]) == (0, "1 of 1 files are on disk")
     assert user.records("stat", "2")[1][0]["locality"] == "DISK_AND_TAPE"
+
+
+def test_an_archive_that_goes_away_is_not_waited_for(site: Site, tmp_path: Path) -> None:
+    """Not longer than was asked for: the job goes on without, and it is said how to come back."""
+    service = site.start()
+    service.ask("PUT", 1, content(1, 1000))
+    site.send_to_tape(1)
+    site.archive.clock.freeze()
+    process = User(tmp_path, f"http://{HOST}:{service.port}").begins("stage", "1", "--wait", "--retry", "2", "--quiet")
+    until(lambda: site.archive.requests(unfinished=True), "the file is asked for")
+    service.stop()
+    _, stderr = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 3
+    assert re.fullmatch(
+        "pacarchive: the job goes on; "
+        "'pacarchive job (\\w+) --wait' comes back to it, 'pacarchive job \\1 --cancel' ends it\n"
+        "pacarchive: The archive cannot be reached: .*\n",
+        stderr.decode(),
+    )
+    site.archive.clock.set_scale(1000)
 
 
 # Help

@@ -186,7 +186,8 @@ def test_a_recall(site: Site, tmp_path: Path) -> None:
     environment = {"PACARCHIVE_URL": f"http://{HOST}:{service.port}"}
     with Terminal(tmp_path, "stage", "1-9", "--wait", environment=environment) as terminal:
         job = re.findall("job ([0-9a-f]{32});", " ".join(terminal.shows("Ctrl-C leaves it running")))[0]
-        lines = terminal.shows("started    8")
+        terminal.shows("started    8")
+        lines = terminal.shows("  file 9:")
         bar, *table = lines[-6:]
         assert re.match(r"stage ░+ +0% +1/9 files +1 failed", bar)
         assert table == [
@@ -195,7 +196,9 @@ def test_a_recall(site: Site, tmp_path: Path) -> None:
         terminal.type("\x03")
         assert terminal.ends() == 130
         assert terminal.cursor_shown
-        assert "░" not in "".join(terminal.screens[-1])
+        said = "".join(terminal.screens[-1])
+        assert "░" not in said
+        assert f"the job goes on; 'pacarchive job {job} --wait' comes back to it, '" in said
     with Terminal(tmp_path, "job", job, "--wait", columns=40, environment=environment) as terminal:
         lines = terminal.shows("started    8")
         assert re.match(r"stage ░+ +0% +1/9 files", lines[0])

@@ -11,33 +11,37 @@ from typing import Any
 from twisted.internet.defer import CancelledError
 from twisted.internet.threads import deferToThread
 
+from pacarchive.client import OnProgress, Progress
 from pacarchive.digests import PRIMARY, Hasher
 
 _BLOCK = 1 << 20
 
 
-async def digest_of(path: str) -> tuple[int, bytes]:
+async def digest_of(path: str, on_progress: OnProgress | None = None) -> tuple[int, bytes]:
     """
     Read a file, in one of the reactor's threads.
 
+    @param on_progress: Called in that thread.
     @return: Its size, and its SHA-256.
     @raise OSError: It cannot be read.
     """
     unwanted = threading.Event()
     try:
-        return await deferToThread(_read, path, unwanted)
+        return await deferToThread(_read, path, unwanted, on_progress)
     except CancelledError:
         unwanted.set()  # the reactor waits for its threads at the end
         raise
 
 
-def _read(path: str, unwanted: threading.Event) -> tuple[int, bytes]:
+def _read(path: str, unwanted: threading.Event, on_progress: OnProgress | None) -> tuple[int, bytes]:
     hasher, size, buffer = Hasher([PRIMARY]), 0, bytearray(_BLOCK)
     view: Any = memoryview(buffer)
     with open(path, "rb", buffering=0, opener=_open) as file:
         while (count := file.readinto(view)) and not unwanted.is_set():
             hasher.update(view[:count])
             size += count
+            if on_progress is not None:
+                on_progress(Progress(size, None))
     return size, hasher.digests()[PRIMARY]
 
 

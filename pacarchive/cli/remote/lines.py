@@ -19,7 +19,7 @@ SHOWN = 5
 _WINDOW = 10.0
 """Over how many seconds a rate is the mean."""
 
-_LEAST_BAR, _LONGEST_BAR = 8, 40
+_LEAST_BAR, _LONGEST_BAR = 6, 40
 _NAME = 24
 _PERCENT = 4
 _SIZE_CELLS = 17

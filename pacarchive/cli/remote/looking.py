@@ -14,7 +14,7 @@ from pacarchive.cli.remote.hashing import digest_of, sizes_of
 from pacarchive.cli.remote.ids import Misunderstood, ids_of_directory, numbered, parse_ids, read_map
 from pacarchive.cli.remote.running import run
 from pacarchive.cli.remote.session import Session
-from pacarchive.client import ClientError, NotVerifiable, Status
+from pacarchive.client import ClientError, NotVerifiable, OnProgress, Status
 from pacarchive.digests import PRIMARY
 
 if TYPE_CHECKING:
@@ -138,6 +138,7 @@ def verify(arguments: argparse.Namespace) -> int:
 
     async def command(session: Session, wishes: list[tuple[int, str]]) -> None:
         sizes = await sizes_of([path for _, path in wishes])
+        known = dict(zip(wishes, sizes, strict=True))
         tally = Tally(session.reactor, "verify", len(wishes), sum(size or 0 for size in sizes))
         found: dict[str, int] = dict.fromkeys(("same", "different", "not_compared"), 0)
         single = len(wishes) == 1
@@ -145,10 +146,10 @@ def verify(arguments: argparse.Namespace) -> int:
         async def one(wish: tuple[int, str]) -> None:
             file_id, path = wish
             record: dict[str, Any] = {"file": str(file_id), "path": path}
-            tally.begin(file_id, path)
+            progress = tally.begin(file_id, path, known[wish])
             size = 0
             try:
-                same, size, how = await _compare(session, file_id, path, reads=arguments.read)
+                same, size, how = await _compare(session, file_id, path, progress, reads=arguments.read)
             except (ClientError, OSError) as error:
                 found["not_compared"] += 1
                 session.failed(f"{path} (id {file_id})", error, record)
@@ -194,13 +195,15 @@ def _pairs(arguments: argparse.Namespace) -> list[tuple[int, str]]:
     return numbered(files, arguments.id)
 
 
-async def _compare(session: Session, file_id: int, path: str, *, reads: bool) -> tuple[bool, int, str]:
+async def _compare(
+    session: Session, file_id: int, path: str, progress: OnProgress, *, reads: bool
+) -> tuple[bool, int, str]:
     """@return: Whether it is the same, the size of the local file, and how that is known."""
     status = await session.archive.status(file_id)
     (size,) = await sizes_of([path])
     if size is not None and size != status.size:
         return False, size, f"is different: {size:,} bytes here, {status.size:,} in the archive"
-    size, digest = await digest_of(path)
+    size, digest = await digest_of(path, progress)
     if (theirs := status.digests.get(PRIMARY)) is None:
         if not reads:
             raise NotVerifiable("The archive has no digest of it; --read reads it to compare.")

@@ -107,6 +107,14 @@ def put(arguments: argparse.Namespace) -> int:
 
 
 def _wishes(arguments: argparse.Namespace) -> list[tuple[int, str]]:
+    wishes = _named(arguments)
+    takes_stdin = [path for _, path in wishes if path == "-"]
+    if len(takes_stdin) + (arguments.id_file == "-") > 1:
+        raise Misunderstood("standard input can be read once only: '-' is there several times")
+    return wishes
+
+
+def _named(arguments: argparse.Namespace) -> list[tuple[int, str]]:
     if arguments.id_file is not None:
         if arguments.files:
             raise Misunderstood("with --id-file, the files are named in there")

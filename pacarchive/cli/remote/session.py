@@ -73,7 +73,7 @@ class Session:
         @param what: What it is about.
         """
         if self.is_lost(error):
-            if self._told_lost:
+            if self._told_lost and not (self.json and record):
                 self.note_code(exits.UNAVAILABLE)
                 return
             self._told_lost = True

@@ -7,15 +7,17 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import CancelledError
+
 from pacarchive.cli import exits
 from pacarchive.cli.printing import printable, size_words, time_words, when_words
 from pacarchive.cli.remote.display import Display
 from pacarchive.cli.remote.ids import parse_ids
 from pacarchive.cli.remote.lines import Amounts, Speed, overall, plain, shortened
 from pacarchive.cli.remote.running import run
-from pacarchive.cli.remote.session import Session
+from pacarchive.cli.remote.session import Session, write
 from pacarchive.cli.remote.words import parse_duration
-from pacarchive.client import Job, JobFile, Plan, WishState
+from pacarchive.client import ClientError, Job, JobFile, Plan, WishState
 
 if TYPE_CHECKING:
     import argparse
@@ -42,7 +44,7 @@ def stage(arguments: argparse.Namespace) -> int:
         if not arguments.wait:
             session.result(_record(job), _made(job))
             return
-        session.note(f"job {job.id}; Ctrl-C leaves it running, and 'pacarchive job {job.id} --wait' comes back to it")
+        session.note(f"job {job.id}; Ctrl-C leaves it running")
         await _wait(session, job)
 
     return run(arguments, lambda: _wanted(arguments), command)
@@ -80,8 +82,13 @@ def job(arguments: argparse.Namespace) -> int:
 
 async def _wait(session: Session, job: Job) -> None:
     watched = _Watched(session, job)
-    with session.showing(watched.display()):
-        result = await session.archive.wait_for(job, watched.progress)
+    try:
+        with session.showing(watched.display()):
+            result = await session.archive.wait_for(job, watched.progress)
+    except (CancelledError, ClientError):
+        what = f"pacarchive job {job.id}"
+        write(sys.stderr, f"pacarchive: the job goes on; '{what} --wait' comes back to it, '{what} --cancel' ends it")
+        raise
     missing = [each for each in result.files.values() if each.state is not WishState.COMPLETED]
     if session.json:
         for each in result.files.values():
