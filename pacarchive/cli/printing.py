@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from datetime import UTC, datetime
+from typing import TextIO
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+
+
+def is_screen(file: TextIO) -> bool:
+    """Whether lines on it can be drawn again."""
+    return file.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown", "")
 
 
 def print_json(value: object) -> None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
+from pacarchive.cli.printing import is_screen
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -94,7 +96,7 @@ def display_of(meter: Meter, what: str, *, reads: bool) -> Display:
     @param what: What is being done, in a word.
     @param reads: Whether the rate is one of bytes, not of files.
     """
-    if sys.stderr.isatty() and os.environ.get("TERM") not in (None, "", "dumb"):
+    if is_screen(sys.stderr):
         return _Bar(meter, what, reads=reads)
     return _Lines()
 

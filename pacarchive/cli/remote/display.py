@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from rich.live import Live
 from rich.text import Text
 from twisted.internet.task import LoopingCall
 
+from pacarchive.cli.printing import is_screen
 from pacarchive.cli.remote.lines import SHOWN, Amounts, Speed, Transfer, plain, screen
 from pacarchive.client import Progress
 
@@ -24,11 +24,6 @@ REFRESH = 0.125
 
 TELL = 5.0
 """How many seconds are between two lines where there is no screen."""
-
-
-def is_screen(file: TextIO) -> bool:
-    """Whether lines on it can be drawn again."""
-    return file.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown", "")
 
 
 def console_of(file: TextIO) -> Console:

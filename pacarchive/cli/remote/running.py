@@ -25,8 +25,7 @@ from twisted.python.failure import Failure
 from zope.interface import provider
 
 from pacarchive.cli import exits
-from pacarchive.cli.printing import printable
-from pacarchive.cli.remote.display import is_screen
+from pacarchive.cli.printing import is_screen, printable
 from pacarchive.cli.remote.ids import Misunderstood
 from pacarchive.cli.remote.session import Session, write
 from pacarchive.cli.remote.words import failure_words

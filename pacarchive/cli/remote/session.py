@@ -11,8 +11,8 @@ from typing import Any, TextIO, TypeVar
 import attrs
 
 from pacarchive.cli import exits
-from pacarchive.cli.printing import printable
-from pacarchive.cli.remote.display import Display, is_screen
+from pacarchive.cli.printing import is_screen, printable
+from pacarchive.cli.remote.display import Display
 from pacarchive.cli.remote.words import advice_of, exit_code_of, failure_words
 from pacarchive.client import ArchiveClient, ConnectionFailed
 from pacarchive.client.download import together
