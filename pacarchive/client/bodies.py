@@ -75,7 +75,6 @@ class Body:
         self.complete = False
         self.trailers: bytes | None = None
         self.connection: Connection | None = None
-        self._before = 0
 
     @property
     def moved(self) -> bool:
