@@ -522,7 +522,8 @@ def test_a_put_that_is_ended_leaves_nothing_in_the_archive(
 
 
 SIZES = (96 * MIB, 512 * MIB)
-MOST, FLAT = 150 * MIB, 48 * MIB
+PARTS = "get a path, in parts"
+MOST, FLAT = 150 * MIB, 16 * MIB
 
 MEASURED = """
 import os, sys
@@ -543,7 +544,8 @@ async def main(reactor):
             "put a path": lambda: archive.put(file_id, path),
             "put a path, hashed first": lambda: archive.put(file_id, path, hash_first=True),
             "put an iterator": lambda: archive.put(file_id, pieces()),
-            "get a path": lambda: archive.get(file_id, path),
+            "get a path": lambda: archive.get(file_id, path, parallel=1),
+            "get a path, in parts": lambda: archive.get(file_id, path),
             "get a function": lambda: archive.get(file_id, lambda piece: None),
         }
         assert (await calls[what]()).size == size
@@ -565,14 +567,22 @@ def test_memory_does_not_depend_on_sizes(service: Service, tmp_path: Path) -> No
     peaks: dict[str, list[int]] = {}
     for number, size in enumerate(SIZES):
         large_file(tmp_path / "source", size)
-        for what in ("put a path", "put a path, hashed first", "get a path", "get a function", "put an iterator"):
+        for what in (
+            "put a path",
+            "put a path, hashed first",
+            "get a path",
+            PARTS,
+            "get a function",
+            "put an iterator",
+        ):
             path = tmp_path / ("source" if what.startswith("put") else "target")
             arguments = [sys.executable, "-c", code, url, what, str(166 + number), str(path), str(size)]
             ended = subprocess.run(arguments, check=True, capture_output=True, text=True, timeout=300)
             peaks.setdefault(what, []).append(int(ended.stdout) * 1024)
     for what, (small, large) in peaks.items():
         assert large <= MOST, (what, peaks)
-        assert large - small <= FLAT, (what, peaks)
+        if what != PARTS:  # how many connections it is read over depends on how fast one is
+            assert large - small <= FLAT, (what, peaks)
 
 
 @asynchronous
