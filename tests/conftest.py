@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # How fast the machine is at the moment is no property of the code.
 settings.register_profile("pacarchive", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Before a release, or after a property was added: --hypothesis-profile=thorough.
+settings.register_profile("thorough", settings.get_profile("pacarchive"), max_examples=20_000)
 settings.load_profile("pacarchive")
 
 

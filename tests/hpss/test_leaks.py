@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import hpss_build
+import pytest
 
 VARIANT = hpss_build.use_extension()
 
@@ -20,6 +21,7 @@ CALLS = 100_000
 HERE = Path(__file__).parent
 
 
+@pytest.mark.timeout(600)
 def test_the_shim_leaks_nothing(tmp_path: Path) -> None:
     """By the address sanitizer's account, of the shim and of what the library leaves to its callers."""
     root = hpss_build.simulator("8.3-asan")
@@ -38,6 +40,7 @@ def test_the_shim_leaks_nothing(tmp_path: Path) -> None:
     assert archive.descriptors() == archive.contexts() == 0
 
 
+@pytest.mark.timeout(600)
 def test_status_calls_from_python_leave_nothing(tmp_path: Path) -> None:
     """From threads, as the backend makes them."""
     archive = Archive.create(tmp_path / "archive")
