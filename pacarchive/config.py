@@ -42,6 +42,7 @@ from pacarchive.sections import (
     SidebandSettings,
     VerifyReads,
 )
+from pacarchive.texts import NotText, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -220,12 +221,11 @@ def _read(path: str, sections: Iterable[str]) -> _GivenValues:
     # No header can be empty, so there is no section whose keys leak into the others.
     parser = configparser.ConfigParser(interpolation=None, default_section="")
     try:
-        with open(path, encoding="utf-8") as file:
-            parser.read_file(file)
+        parser.read_string(read_text(path), path)
     except OSError as error:
         raise ConfigError(path, error.strerror or str(error)) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(path, "is not UTF-8 text") from error
+    except NotText as error:
+        raise ConfigError(path, str(error)) from error
     except (configparser.DuplicateSectionError, configparser.DuplicateOptionError) as error:
         raise ConfigError(
             path, f"given twice, again in line {error.lineno}", error.section, getattr(error, "option", None)

@@ -367,7 +367,28 @@ def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:
     assert complaint("missing.ini") == "missing.ini: No such file or directory"
     assert complaint(None, {"ARCHIVEINTERFACE_CONFIG": str(tmp_path)}) == f"{tmp_path}: Is a directory"
     (tmp_path / "latin.ini").write_bytes(b"[server]\n; \xe9\n")
-    assert complaint("latin.ini") == "latin.ini: is not UTF-8 text"
+    assert complaint("latin.ini") == "latin.ini: line 2 is not UTF-8 text"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "words"),
+    [
+        ("utf-16", "is UTF-16; save it as UTF-8"),
+        ("utf-32", "is UTF-32; save it as UTF-8"),
+        ("utf-16-be", "line 1 has a NUL in it; save it as UTF-8 text"),
+    ],
+)
+def test_a_file_in_another_encoding(tmp_path: Path, encoding: str, words: str) -> None:
+    """Is told apart from one with a mistake in it."""
+    (tmp_path / "wide.ini").write_text("[server]\nworkers = 5\n", encoding=encoding)
+    assert complaint("wide.ini") == f"wide.ini: {words}"
+
+
+def test_a_file_of_any_editors(tmp_path: Path) -> None:
+    """With a byte order mark, other ends of lines, and blanks at the ends."""
+    (tmp_path / "marked.ini").write_bytes("\ufeff[server] \r\nworkers = 5 \r\nsite_name = Köln\t\r\n".encode())
+    server = load("marked.ini", {}, {}).server
+    assert (server.workers, server.site_name) == (5, "Köln")
 
 
 def test_a_backend_that_is_not_installed() -> None:

@@ -24,6 +24,7 @@ from pacarchive.check.wire import Trouble
 from pacarchive.check.words import Check, Outcome, Refused, Summary, Wishes
 from pacarchive.cli import exits
 from pacarchive.converters import size
+from pacarchive.texts import NotText, read_text
 
 if TYPE_CHECKING:
     import argparse
@@ -106,8 +107,10 @@ def wishes_of(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Wish
 
     token = environ.get("PACARCHIVE_TOKEN") or None
     if arguments.token_file is not None:
-        with open(arguments.token_file, encoding="ascii") as file:
-            token = file.read().strip()
+        try:
+            token = read_text(arguments.token_file).strip()
+        except NotText as error:
+            raise Misused(f"{arguments.token_file}: {error}") from error
     wishes = Wishes(
         large=value("--large-file-size", "LARGE_FILE_SIZE", size, 1 << 30),
         many=value("--many", "MANY_FILES_TEST_COUNT", int, 1000),

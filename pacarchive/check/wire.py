@@ -242,6 +242,8 @@ class Wire:
         self._trust: Any = platformTrust()
         if ca is not None:
             found = Path(ca).read_bytes().split(_CERTIFICATES)[1:]
+            if not found:
+                raise ValueError(f"{ca}: there is no certificate (PEM) in it")
             self._trust = trustRootFromCertificates([Certificate.loadPEM(_CERTIFICATES + each) for each in found])
         self._pools: list[HTTPConnectionPool] = []
         self._treq = self._make(kept=False)

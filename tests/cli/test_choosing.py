@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,13 @@ from hypothesis import strategies as st
 from pacarchive.cli.remote.ids import MOST, Misunderstood, ids_of_directory, numbered, parse_ids, read_map
 from pacarchive.ids import MAX_FILE_ID
 
-NOTHING = io.StringIO()
+
+def _stdin(text: str) -> TextIO:
+    """Standard input of a terminal whose language has fewer characters than UTF-8."""
+    return io.TextIOWrapper(io.BytesIO(text.encode()), encoding="ascii")
+
+
+NOTHING = _stdin("")
 IDS = st.integers(0, MAX_FILE_ID)
 SPANS = st.tuples(IDS, st.integers(0, 50)).map(lambda each: (each[0], min(MAX_FILE_ID, each[0] + each[1])))
 
@@ -28,7 +35,7 @@ def test_ranges_are_what_they_say(spans: list[tuple[int, int]]) -> None:
 def test_files_and_stdin_have_lists(tmp_path: Path) -> None:
     """With commas, blanks, ends of lines, and comments."""
     (tmp_path / "ids").write_text("1, 2\n# none\n10-12 # some\n\n2\n")
-    assert parse_ids([f"@{tmp_path}/ids", "-", "7"], io.StringIO("5 6\n")) == [1, 2, 10, 11, 12, 5, 6, 7]
+    assert parse_ids([f"@{tmp_path}/ids", "-", "7"], _stdin("5 6\n")) == [1, 2, 10, 11, 12, 5, 6, 7]
 
 
 @pytest.mark.parametrize(
@@ -37,7 +44,7 @@ def test_files_and_stdin_have_lists(tmp_path: Path) -> None:
 def test_what_is_no_id_is_said(text: str) -> None:
     """In one line, and nothing is done."""
     with pytest.raises(Misunderstood) as caught:
-        parse_ids([text], io.StringIO())
+        parse_ids([text], NOTHING)
     assert "\n" not in str(caught.value)
 
 
@@ -52,12 +59,12 @@ def test_lines_are_named(tmp_path: Path) -> None:
 def test_a_map_has_paths_by_ids(files: dict[int, str]) -> None:
     """Whatever is printable can be in a path."""
     text = "".join(f"{file_id} {path}\n" for file_id, path in files.items())
-    assert dict(read_map("-", io.StringIO(text))) == files
+    assert dict(read_map("-", _stdin(text))) == files
 
 
 def test_a_path_in_a_map_may_have_blanks() -> None:
     """It goes on to the end of the line."""
-    assert read_map("-", io.StringIO("5\ta file of mine.dat \n6  other file\n")) == [
+    assert read_map("-", _stdin("5\ta file of mine.dat \n6  other file\n")) == [
         (5, "a file of mine.dat"),
         (6, "other file"),
     ]
@@ -67,7 +74,7 @@ def test_a_path_in_a_map_may_have_blanks() -> None:
 def test_what_is_no_map_is_said(text: str) -> None:
     """Nothing is put then."""
     with pytest.raises(Misunderstood):
-        read_map("-", io.StringIO(text))
+        read_map("-", _stdin(text))
 
 
 def test_files_have_consecutive_ids() -> None:

@@ -91,10 +91,12 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 
 def _has_prefix(path: str | None) -> bool:
     """Whether environment or settings file say where the archive is."""
+    from pacarchive.texts import NotText, read_text
+
     parser = configparser.ConfigParser(interpolation=None, default_section="")
     if path:
-        with suppress(configparser.Error, UnicodeDecodeError):  # whoever reads it next says what is wrong
-            parser.read(path, encoding="utf-8")
+        with suppress(configparser.Error, NotText, OSError):  # whoever reads it next says what is wrong
+            parser.read_string(read_text(path))
     return bool(os.environ.get("PAI_PREFIX")) or parser.has_option("server", "prefix")
 
 

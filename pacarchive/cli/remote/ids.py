@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TextIO
 
 from pacarchive.ids import parse_file_id
+from pacarchive.texts import NotText, decoded, read_text
 
 MOST = 1_000_000
 """How many ids one command takes: a slip of the pen in a range is not to run for a year."""
@@ -54,15 +55,26 @@ def read_lines(path: str, stdin: TextIO) -> Iterator[tuple[int, str]]:
     @param path: C{-} for standard input.
     @raise Misunderstood: It cannot be read.
     """
-    try:
-        text = stdin.read() if path == "-" else Path(path).read_text("utf-8")
-    except OSError as error:
-        raise Misunderstood(f"{path}: {error.strerror}") from error
-    except UnicodeDecodeError:
-        raise Misunderstood(f"{path}: is no text") from None
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(_text(path, stdin).split("\n"), 1):
         if (line := line.partition("#")[0].strip()) != "":
             yield number, line
+
+
+def _text(path: str, stdin: TextIO, errors: str = "strict") -> str:
+    """
+    All of a file.
+
+    @param path: C{-} for standard input.
+    @param errors: What becomes of bytes that are no UTF-8, as for C{bytes.decode}: names of files may have them.
+    @raise Misunderstood: It cannot be read, or is no text.
+    """
+    try:
+        # Not stdin's own decoder: it goes by the terminal's language.
+        return decoded(stdin.buffer.read(), errors) if path == "-" else read_text(path, errors)
+    except OSError as error:
+        raise Misunderstood(f"{path}: {error.strerror}") from error
+    except NotText as error:
+        raise Misunderstood(f"{'stdin' if path == '-' else path}: {error}") from None
 
 
 def _span(text: str, where: str) -> range:
@@ -97,11 +109,7 @@ def read_map(path: str, stdin: TextIO) -> list[tuple[int, str]]:
     """
     found: dict[int, str] = {}
     name = "stdin" if path == "-" else path
-    try:
-        text = stdin.read() if path == "-" else Path(path).read_text("utf-8", "surrogateescape")
-    except OSError as error:
-        raise Misunderstood(f"{path}: {error.strerror}") from error
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(_text(path, stdin, "surrogateescape").split("\n"), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         first, _, rest = line.lstrip().partition("\t" if "\t" in line else " ")

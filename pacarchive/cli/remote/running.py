@@ -8,7 +8,6 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -30,6 +29,7 @@ from pacarchive.cli.remote.ids import Misunderstood
 from pacarchive.cli.remote.session import Session, write
 from pacarchive.cli.remote.words import failure_words
 from pacarchive.client import ArchiveClient, ClientError, RetryPolicy, retry
+from pacarchive.texts import NotText, read_text
 
 if TYPE_CHECKING:
     import argparse
@@ -107,9 +107,9 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
     token: str | None = os.environ.get("PACARCHIVE_TOKEN") or None
     if arguments.token_file:
         try:
-            token = Path(arguments.token_file).read_text("ascii").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            words = error.strerror if isinstance(error, OSError) else "is no text of a token"
+            token = read_text(arguments.token_file).strip()
+        except (OSError, NotText) as error:
+            words = error.strerror if isinstance(error, OSError) else error
             raise Misunderstood(f"{arguments.token_file}: {words}") from None
     return {
         "url": url,
