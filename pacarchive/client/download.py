@@ -115,7 +115,7 @@ class Download:
         if not self.sink.parallel:
             self.connections = 1
         self._patient_until = self.wire.clock.seconds() + (self.wait or 0.0)
-        for _ in range(_CHANGES):
+        for _ in range(min(_CHANGES, self.policy.attempts)):
             try:
                 await self._version()
                 return await self._checked()

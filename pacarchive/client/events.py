@@ -6,6 +6,11 @@ from collections.abc import Iterator
 
 import attrs
 
+from pacarchive.client.errors import ProtocolError
+
+LIMIT = 16 << 20
+"""How many bytes an event may have."""
+
 
 @attrs.frozen
 class Event:
@@ -29,20 +34,28 @@ class EventParser:
         self._kind = ""
         self._identifier = ""
         self._data: list[str] = []
+        self._size = 0
 
     def feed(self, data: bytes) -> Iterator[Event]:
-        """Take the next bytes; gives the events that end in them."""
+        """
+        Take the next bytes; gives the events that end in them.
+
+        @raise ProtocolError: One has no end.
+        """
+        self._size += len(data)
         # A line may end in CR LF; the archive ends none in CR alone.
         *lines, self._rest = (self._rest + data).split(b"\n") if b"\n" in data else (self._rest + data,)
         for line in lines:
             event = self._line(line.rstrip(b"\r").decode("utf-8", "replace"))
             if event is not None:
                 yield event
+        if self._size > LIMIT:
+            raise ProtocolError("The archive tells of a job in an event that has no end.")
 
     def _line(self, line: str) -> Event | None:
         if not line:
             data, kind = self._data, self._kind or "message"
-            self._data, self._kind = [], ""
+            self._data, self._kind, self._size = [], "", len(self._rest)
             return Event(kind, "\n".join(data), self._identifier) if data else None
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")

@@ -53,6 +53,9 @@ POLL = 2.0
 
 SLOWEST_POLL = 30.0
 
+TOLD_AGAIN = 10
+"""How often each file of a job may have changed, in the mean, while it is asked for its changes."""
+
 LASTED = 5.0
 """How many seconds a connection has to last to be of use."""
 
@@ -155,10 +158,14 @@ class Jobs:
         while True:
             path = f"/jobs/{job}?since={quote(since, safe='')}&limit={PAGE}"
             document = await self.ask("GET", path, safe=True)
-            files += read_files(member(document, "changes"))
+            page = read_files(member(document, "changes"))
+            files += page
             since = str(member(document, "cursor"))
+            found = read_job(document)
             if not member(document, "more"):
-                return Changes(job=read_job(document), files=files, cursor=since)
+                return Changes(job=found, files=files, cursor=since)
+            if not page or len(files) > TOLD_AGAIN * found.files + PAGE:
+                raise ProtocolError("The archive's list of a job's changes has no end.")
 
     async def cancel(self, job: Job | str, ids: Iterable[int] | None) -> Job:
         return await self._end(job, "cancel", ids)
@@ -198,7 +205,10 @@ class Jobs:
                 files, untold[:] = list(untold), []
                 on_progress(joined(jobs), files)
 
-        watchers += [_Watcher(self, self._wire, self._policy, each, tell) for each in job_ids(job)]
+        for number, part in enumerate(job_ids(job)):
+            # Each that listens has a connection, and as many as there may be are enough: the others look now and then.
+            listens = number < self._wire.connections
+            watchers.append(_Watcher(self, self._wire, self._policy, part, tell, listens=listens))
         await together(*(each.run() for each in watchers))
         jobs = [each.job for each in watchers if each.job is not None]
         files: dict[int, JobFile] = {}
@@ -222,7 +232,10 @@ class _Watcher:
         policy: RetryPolicy,
         job: str,
         tell: Callable[[Sequence[JobFile]], None],
+        *,
+        listens: bool,
     ) -> None:
+        self._listens = listens
         self._jobs = jobs
         self._wire = wire
         self._policy = policy
@@ -238,7 +251,7 @@ class _Watcher:
         while not self._over:
             begun = self._wire.clock.seconds()
             try:
-                listened = await self._listen()
+                listened = self._listens and await self._listen()
             except (ConnectionFailed, ServerUnavailable) as error:
                 # A connection that lasted is no failure to count, however often it has to be made again.
                 await tries.after(error, resumes=self._wire.clock.seconds() - begun > LASTED)

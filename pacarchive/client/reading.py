@@ -140,11 +140,12 @@ class Reader(Protocol):
             waiting, self._waiting = self._waiting, None
             waiting.callback(None)
 
-    async def read(self, want: int, watch: Watch) -> list[bytes]:
+    async def read(self, want: int, watch: Watch, *, all_at_once: bool = False) -> list[bytes]:
         """
         Take what has come.
 
         @param want: Wait for so much, unless the body ends before.
+        @param all_at_once: Whether all of that has to come in the time in which something has to move.
         @return: Nothing at the end.
         @raise ConnectionFailed: The connection was lost; what came before that was given out.
         """
@@ -153,11 +154,11 @@ class Reader(Protocol):
                 self._paused = False
                 self.transport.resumeProducing()  # type: ignore[attr-defined]
             self._wanted, self._waiting = want, Deferred()
-            self.touch = watch.touch  # type: ignore[method-assign]
+            self.touch = _not_enough if all_at_once else watch.touch  # type: ignore[method-assign]
             try:
                 await watch.over(self._waiting)
             except Stalled:
-                if not self._pieces:
+                if all_at_once or not self._pieces:
                     raise
             finally:
                 self._waiting = None
@@ -173,6 +174,10 @@ class Reader(Protocol):
         """Want no more; what is not over yet is cut."""
         if self._ended is None and self.transport is not None:
             self.transport.loseConnection()
+
+
+def _not_enough() -> None:
+    """That something has come is nothing, where all of it should."""
 
 
 def named(error: BaseException, closed: bool = False) -> BaseException:

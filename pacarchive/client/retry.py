@@ -38,17 +38,16 @@ class Tries:
 
         @param error: How the last one failed.
         @param resumes: Whether the next one goes on where that has got to, further than the one before.
-        @param begins_anew: Whether that had moved bytes, and the next one moves them again.
+        @param begins_anew: Whether bytes had moved when the connection was lost, and the next one moves them again.
         @raise ClientError: C{error}, where there is to be no other try.
         """
         policy = self._policy
-        if not self._may_repeat(error):
+        if not self._may_repeat(error) or policy.attempts <= 1:
             raise error
-        if resumes and policy.attempts > 1:
+        if resumes:
             self._in_vain = 0
         elif begins_anew and self._begun_anew < policy.restarts:
             self._begun_anew += 1
-            self._in_vain = 0
         else:
             self._in_vain += 1
             if self._in_vain >= policy.attempts:

@@ -163,7 +163,9 @@ class Upload:
                         return stored
                 if self._once and load is not None and load.moved:
                     raise
-                await tries.after(error, begins_anew=load is not None and load.moved)
+                # What the archive refuses would be refused as often as it is sent.
+                lost = isinstance(error, ConnectionFailed)
+                await tries.after(error, begins_anew=lost and load is not None and load.moved)
 
     async def _try(self) -> Stored:
         self._load = load = await self._prepare()

@@ -65,17 +65,18 @@ class Answer:
         """A header field; empty where there is none."""
         return field(self.headers, name)
 
-    async def read(self, want: int = BLOCK) -> list[bytes]:
+    async def read(self, want: int = BLOCK, *, all_at_once: bool = False) -> list[bytes]:
         """
         Take the next bytes of the body.
 
+        @param all_at_once: Whether what trickles is not waited for any longer than what does not come at all.
         @return: Pieces; none at the end.
         @raise ConnectionFailed: It broke off; what came before was given out.
         """
         if self._reader is None:
             self._reader = Reader()
             self._response.deliverBody(self._reader)
-        return await self._reader.read(want, self._watch)
+        return await self._reader.read(want, self._watch, all_at_once=all_at_once)
 
     async def text(self) -> bytes:
         """
@@ -95,7 +96,7 @@ class Answer:
     async def words(self) -> bytes:
         """Read the body of a refusal, as far as that can be words."""
         found: list[bytes] = []
-        while sum(map(len, found)) < UNWANTED_LIMIT and (pieces := await self.read()):
+        while sum(map(len, found)) < UNWANTED_LIMIT and (pieces := await self.read(UNWANTED_LIMIT, all_at_once=True)):
             found += pieces
         return b"".join(found)
 
@@ -113,11 +114,9 @@ class Answer:
 
     async def drop(self) -> None:
         """Read the rest, for the connection to be used again; unless it is long, or breaks off."""
-        left = UNWANTED_LIMIT
-        if self.length is None or self.length <= left:
+        if self.length is None or self.length <= UNWANTED_LIMIT:
             with suppress(ConnectionFailed):
-                while left > 0 and (pieces := await self.read()):
-                    left -= sum(map(len, pieces))
+                await self.read(UNWANTED_LIMIT, all_at_once=True)
         self.abandon()
 
     def abandon(self) -> None:
@@ -165,6 +164,7 @@ class Wire:
     @param connections: How many exchanges there are at a time.
     @param progress_timeout: For how long nothing may move.
     @param streams: Whether treq takes bodies that are produced as the network wants them; else it gets bytes.
+    @ivar connections: That number.
     @ivar plain: Whether what is sent can be changed on the way: there is no TLS.
     """
 
@@ -187,6 +187,7 @@ class Wire:
         if token is not None:
             self._fields["Authorization"] = f"Bearer {token}"
         self._no_cookies = CookieJar()
+        self.connections = connections
         self._turns = DeferredSemaphore(connections)
         self._timeout = progress_timeout
         self._under_way: set[Deferred[Any]] = set()
@@ -210,13 +211,13 @@ class Wire:
         is dropped.
 
         @param patience: For how many seconds more than else the archive may say nothing.
-        @param lasting: Whether this takes for ever, and nobody's turn.
+        @param lasting: Whether this takes for ever, and nobody's turn.  The patience is for all of it, then.
         @raise ConnectionFailed: There is no answer.
         """
         if self._closed:
             raise ClientClosed("The client is closed.")
         if lasting:
-            async with self._answered(method, path, fields, body, patience) as answer:
+            async with self._answered(method, path, fields, body, patience, patience) as answer:
                 yield answer
             return
         await self._turns.acquire()
@@ -230,7 +231,13 @@ class Wire:
 
     @asynccontextmanager
     async def _answered(
-        self, method: str, path: str, fields: Mapping[str, str] | None, body: Body | bytes | None, patience: float
+        self,
+        method: str,
+        path: str,
+        fields: Mapping[str, str] | None,
+        body: Body | bytes | None,
+        patience: float,
+        patience_within: float = 0.0,
     ) -> AsyncIterator[Answer]:
         headers = Headers({name: [value] for name, value in {**self._fields, **(fields or {})}.items()})
         if isinstance(body, bytes) and body and self.streams:
@@ -261,7 +268,8 @@ class Wire:
             raise named(error, self._closed) from error
         finally:
             self._under_way.discard(asked)
-        answer = Answer(response.code, response.headers, response, Watch(self.clock, self._timeout))
+        watch = Watch(self.clock, self._timeout + patience_within)
+        answer = Answer(response.code, response.headers, response, watch)
         try:
             yield answer
         except BaseException:

@@ -366,6 +366,16 @@ def test_a_server_without_conditions_replaces_nothing(tmp_path: Path) -> None:
     assert "PUT" not in asked
 
 
+@pytest.mark.parametrize("retry", [0, 2])
+def test_a_put_is_sent_as_often_as_was_said(tmp_path: Path, retry: int) -> None:
+    """To an archive that is never available, although the bytes of the file have moved each time."""
+    user = User(tmp_path, "")
+    user.write("x", b"x" * MIB)
+    with _strange_server({"GET": 200, "PUT": 503}) as (url, asked):
+        done = attrs.evolve(user, url=url).types("put", "x", "--id", "5", "--replace", "--retry", str(retry))
+    assert (done.returncode, asked.count("PUT")) == (3, retry + 1)
+
+
 @contextmanager
 def _strange_server(statuses: dict[str, int]) -> Iterator[tuple[str, list[str]]]:
     """@return: The address of something that is not pacarchive, and the methods that it was asked by."""
@@ -374,7 +384,9 @@ def _strange_server(statuses: dict[str, int]) -> Iterator[tuple[str, list[str]]]
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
             asked.append(self.command)
+            self.rfile.read(int(self.headers["Content-Length"] or 0))
             self.send_response(statuses[self.command])
+            self.send_header("Retry-After", "1")
             for name, value in (
                 *(("X-Content-Length", "5"), ("Last-Modified", "1.5"), ("X-Pacifica-Ctime", "1.5")),
                 *(("X-Pacifica-File-Storage-Media", "disk"), ("X-Pacifica-Bytes-Per-Level", "(5,)")),

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
-from twisted.internet.defer import DeferredQueue
+from twisted.internet import defer
+from twisted.internet.defer import Deferred, DeferredQueue
 from twisted.internet.threads import deferToThread
 
 from pacarchive.cli.printing import time_words
@@ -34,13 +35,16 @@ _ON_TAPE = frozenset({Locality.TAPE})
 _AGAIN = 600.0
 """For how many seconds to wait for a file that has come from tape, and was removed from disk before it was read."""
 
+_GRACE = 15.0
+"""For how many seconds longer than it was told to wait the archive may be silent about what has not come."""
+
 
 @attrs.define
 class _Get:
     """
     What is got, and how.
 
-    @ivar waits: For how many seconds to wait for tape; 0 for not at all.
+    @ivar waits: For how many seconds to wait for tape, all in all; 0 for not at all.
     """
 
     session: Session
@@ -51,6 +55,16 @@ class _Get:
     force: bool
     verify: bool
     waits: float
+    _begun: float = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._begun = self.session.reactor.seconds()
+
+    @property
+    def _patience(self) -> float:
+        """What is left of the time to wait for tape."""
+        left: float = self._begun + self.waits - self.session.reactor.seconds()
+        return max(0.0, left)
 
     def _path(self, file_id: int) -> str:
         return os.path.join(self.output, str(file_id)) if self.into_directory else self.output
@@ -72,7 +86,7 @@ class _Get:
             fetched = await self.session.archive.get(
                 file_id,
                 destination,
-                wait=min(self.waits, _AGAIN) if self.waits else None,
+                wait=min(self._patience, _AGAIN) if self.waits else None,
                 verify=self.verify,
                 on_progress=progress,
             )
@@ -151,7 +165,8 @@ class _Get:
     async def _recall(self, offline: Sequence[int], recalled: DeferredQueue[int | None]) -> None:
         """Have files recalled by one job, and pass on each that has come."""
         told: set[int] = set()
-        deadline = None if math.isinf(self.waits) else self.waits
+        patience = self._patience
+        deadline = None if math.isinf(patience) else patience
         job = await self.session.archive.stage(offline, deadline=deadline)
         estimate = "" if job.estimate is None else f", perhaps in {time_words(job.estimate.seconds)}"
         self.session.note(f"{len(offline):,} of the files are on tape; job {job.id} brings them{estimate}")
@@ -165,8 +180,17 @@ class _Get:
                     else:
                         self.failed(each.file_id, ClientError(each.reason or "It did not come from tape."))
 
-        result = await self.session.archive.wait_for(job, progress)
-        progress(result.job, list(result.files.values()))
+        waiting = Deferred.fromCoroutine(self.session.archive.wait_for(job, progress))
+        if deadline is not None:
+            # The archive ends the wait with its reasons.  This is for one that does not.
+            waiting.addTimeout(deadline + _GRACE, self.session.reactor)
+        try:
+            result = await waiting
+        except defer.TimeoutError:
+            for file_id in set(offline) - told:
+                self.failed(file_id, ClientError("It did not come from tape in the time that --wait-limit gives."))
+        else:
+            progress(result.job, list(result.files.values()))
 
 
 def get(arguments: argparse.Namespace) -> int:

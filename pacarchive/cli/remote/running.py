@@ -116,7 +116,7 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
         "token": token,
         "ca": arguments.ca or os.environ.get("PACARCHIVE_CA") or None,
         "connections": arguments.connections,
-        "retry": RetryPolicy(attempts=arguments.retry + 1),
+        "retry": RetryPolicy(attempts=arguments.retry + 1, restarts=arguments.retry),
     }
 
 
