@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CONFIG_VARIABLE",
     "DEFAULT_ENDPOINT",
+    "MACHINE_FILE",
     "VARIABLES",
     "BackendSettings",
     "Compatibility",
@@ -70,10 +71,14 @@ __all__ = [
     "find_provider",
     "key_of",
     "load",
+    "settings_file",
 ]
 
 CONFIG_VARIABLE = "ARCHIVEINTERFACE_CONFIG"
 """The environment variable that names the settings file where the command line does not."""
+
+MACHINE_FILE = "/etc/pacarchive/pacarchive.ini"
+"""The settings file of the machine's service, where nothing else names one."""
 
 STATE_VARIABLE = "STATE_DIRECTORY"
 """The environment variable in which systemd names a service's own directory."""
@@ -128,7 +133,7 @@ def load(
     """
     Read and check all settings.
 
-    @param path: The INI file, or C{None} for the one that the environment names, if any.
+    @param path: The INI file, or C{None} for the one that L{settings_file} finds, if any.
     @param environ: As C{os.environ}; an empty variable counts as one that is not set.
     @param overrides: Values by section and key, from the command line; text or typed.
     @param create_default: Make the default prefix when it is missing.  A prefix that somebody named is never made: it
@@ -137,7 +142,7 @@ def load(
     """
     backends = _providers()
     given: _GivenValues = {}
-    source = path or environ.get(CONFIG_VARIABLE) or None
+    source = settings_file(path, environ)
     if source is not None:
         given |= _read(source, {*_COMMON_SECTIONS, *(each.section for each in backends.values())})
     for name, place in VARIABLES.items():
@@ -179,6 +184,23 @@ def load(
         ),
         source=source,
     )
+
+
+def settings_file(path: str | None, environ: Mapping[str, str]) -> str | None:
+    """
+    Which file to read: the one that is named, else by C{environ}, else the machine's, if it has one.
+
+    @param path: What the command line names.
+    """
+    if named := path or environ.get(CONFIG_VARIABLE):
+        return named
+    try:
+        os.stat(MACHINE_FILE)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError:
+        pass  # it may well be there: whoever reads it says why that cannot be
+    return MACHINE_FILE
 
 
 def find_provider(name: str) -> IBackendProvider:
@@ -223,7 +245,10 @@ def _read(path: str, sections: Iterable[str]) -> _GivenValues:
     try:
         parser.read_string(read_text(path), path)
     except OSError as error:
-        raise ConfigError(path, error.strerror or str(error)) from error
+        words = error.strerror or str(error)
+        if path == MACHINE_FILE:
+            words += "; this is the file of the machine's service: be its user, or name another file with -c"
+        raise ConfigError(path, words) from error
     except NotText as error:
         raise ConfigError(path, str(error)) from error
     except (configparser.DuplicateSectionError, configparser.DuplicateOptionError) as error:

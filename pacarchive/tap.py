@@ -13,6 +13,7 @@ from twisted.python import usage
 from pacarchive.config import (
     CONFIG_VARIABLE,
     DEFAULT_ENDPOINT,
+    MACHINE_FILE,
     VARIABLES,
     ConfigError,
     ServerSettings,
@@ -59,7 +60,12 @@ class Options(usage.Options):
     synopsis = "[options]"
     longdesc = "Serves an archive of files by number over HTTP."
     optParameters = [  # noqa: RUF012  (usage.Options demands it this way)
-        ["config", "c", None, f"The settings file. [default: that of {CONFIG_VARIABLE}, or none]"],
+        [
+            "config",
+            "c",
+            None,
+            f"The settings file. [default: that of {CONFIG_VARIABLE}, else {MACHINE_FILE}, else none]",
+        ],
         ["type", "t", None, _server_doc("type")],
         ["prefix", None, None, _server_doc("prefix")],
         ["port", "p", None, f"The TCP port to listen at; 0 takes any free one. [default: {DEFAULT_PORT}]"],

@@ -1,6 +1,7 @@
 """For C{twistd -ny tac/pacarchive.tac}: the archive, with all settings from the environment and the file that it names.
 
-C{ARCHIVEINTERFACE_CONFIG} names the file; C{PAI_BACKEND_TYPE} and C{PAI_PREFIX} go before it.
+C{ARCHIVEINTERFACE_CONFIG} names the file, which else is C{/etc/pacarchive/pacarchive.ini} where that is;
+C{PAI_BACKEND_TYPE} and C{PAI_PREFIX} go before it.
 """
 
 import os

@@ -78,6 +78,7 @@ SECTIONS: dict[str, type[Any]] = {
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Relative paths, the default prefix among them, start in a directory of the test."""
+    monkeypatch.setattr("pacarchive.config.MACHINE_FILE", "/nonexistent/pacarchive.ini")
     monkeypatch.chdir(tmp_path)
 
 

@@ -32,6 +32,7 @@ def _clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No settings from outside; relative paths start in a directory of the test."""
     for name in ("ARCHIVEINTERFACE_CONFIG", "PAI_BACKEND_TYPE", "PAI_PREFIX"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pacarchive.config.MACHINE_FILE", "/nonexistent/pacarchive.ini")
     monkeypatch.chdir(tmp_path)
 
 

@@ -48,7 +48,8 @@ environment:
   PACARCHIVE_URL            the archive's address
   PACARCHIVE_TOKEN          a bearer token; or --token-file
   PACARCHIVE_CA             authorities to trust, in PEM
-  ARCHIVEINTERFACE_CONFIG   the server's settings, for admin and config
+  ARCHIVEINTERFACE_CONFIG   the server's settings, for admin and config; where it is not
+                            set, those of /etc/pacarchive/pacarchive.ini, if that is there
   NO_COLOR                  no colours
 
 {exits.TEXT}"""

@@ -8,6 +8,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from pacarchive.cli.words import SETTINGS_FILE
+
 if TYPE_CHECKING:
     import argparse
 
@@ -19,7 +21,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="print the settings in force",
         description="Prints the settings in force as a settings file, with explanations; secrets are masked.",
     )
-    parser.add_argument("-c", "--config", metavar="FILE", help="the settings file (default: $ARCHIVEINTERFACE_CONFIG)")
+    parser.add_argument("-c", "--config", metavar="FILE", help=SETTINGS_FILE)
     parser.add_argument("--json", action="store_true", help="print them as JSON")
     parser.set_defaults(run="pacarchive.cli.show_config:run")
 

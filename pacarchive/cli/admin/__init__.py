@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pacarchive.cli.words import SETTINGS_FILE
+
 if TYPE_CHECKING:
     import argparse
 
@@ -29,7 +31,7 @@ def register(subparsers: Subparsers) -> None:
 
 def settings_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which archive."""
-    parser.add_argument("-c", "--config", metavar="FILE", help="the settings file (default: $ARCHIVEINTERFACE_CONFIG)")
+    parser.add_argument("-c", "--config", metavar="FILE", help=SETTINGS_FILE)
     parser.add_argument("--prefix", metavar="DIRECTORY", help="the archive's prefix, in place of the settings file's")
 
 

@@ -76,11 +76,12 @@ def _make_parser() -> argparse.ArgumentParser:
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
-    from pacarchive.config import CONFIG_VARIABLE, load
+    from pacarchive.config import CONFIG_VARIABLE, load, settings_file
 
     path = arguments.config or os.environ.get(CONFIG_VARIABLE)
     if not path and os.path.exists(default := os.path.expanduser(_DEFAULT_CONFIG)):
         path = default
+    path = settings_file(path, os.environ)
     overrides: dict[tuple[str, str], object] = {}
     if arguments.type:
         overrides["server", "type"] = arguments.type
