@@ -15,6 +15,12 @@ SERVER = f"pacarchive/{__version__}"
 ALLOW = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PROPFIND, PUT"
 """What an id answers to; the predecessor said it in every answer."""
 
+UNCACHED = "no-store"
+"""The C{Cache-Control} of every answer that is no file's: how things stand, which no cache knows later."""
+
+REVALIDATED = "no-cache"
+"""That of a file's: a cache may keep it, and asks before it gives it away: the file may be gone, or replaced."""
+
 
 def last_answer(status: HTTPStatus, message: str, *fields: str) -> bytes:
     """
@@ -28,6 +34,7 @@ def last_answer(status: HTTPStatus, message: str, *fields: str) -> bytes:
         f"Server: {SERVER}",
         f"Date: {datetimeToString().decode('ascii')}",
         f"Allow: {ALLOW}",
+        f"Cache-Control: {UNCACHED}",
         *fields,
         "Content-Type: application/json",
         f"Content-Length: {len(body)}",

@@ -17,6 +17,7 @@ from pacarchive.config import Compatibility, RecallSettings, ServerSettings
 from pacarchive.interfaces import IArchiveBackend, IRecaller, IStoredFile
 from pacarchive.model import Durability, FileStatus, Locality, WriteConditions
 from pacarchive.web import digest_fields, jobs, tape
+from pacarchive.web.answers import REVALIDATED
 from pacarchive.web.body import receive_file
 from pacarchive.web.conditions import ReadOutcome, evaluate_read, range_applies, write_conditions
 from pacarchive.web.dates import format_http_date, parse_http_date
@@ -114,6 +115,7 @@ class ArchiveApplication:
         request.set(b"X-Pacifica-File-Storage-Media", status.storage_media)
         request.set(b"X-Pacarchive-Locality", status.locality.value)
         request.set(b"ETag", status.etag)
+        request.set(b"Cache-Control", REVALIDATED)
         request.set(b"Accept-Ranges", b"bytes")
         _set_digests(request, status)
         return b""
@@ -128,6 +130,7 @@ class ArchiveApplication:
             if outcome is ReadOutcome.FAILED:
                 raise errors.PreconditionFailed("The file is not in the state that the request makes a condition.")
             request.set(b"ETag", status.etag)
+            request.set(b"Cache-Control", REVALIDATED)
             request.set(b"Last-Modified", format_http_date(status.mtime))
             if outcome is ReadOutcome.NOT_MODIFIED:
                 request.setResponseCode(HTTPStatus.NOT_MODIFIED)
@@ -357,8 +360,10 @@ class ArchiveApplication:
 
     @router.answers("HEAD", "/")
     async def head_root(self, request: ArchiveRequest) -> bytes:
-        """The predecessor had nothing here."""
-        raise HTTPRefusal(HTTPStatus.NOT_FOUND, "Missing parameters: filepath")
+        """As GET, without the words; the predecessor had nothing here."""
+        if self.compatibility is Compatibility.PACIFICA:
+            raise HTTPRefusal(HTTPStatus.NOT_FOUND, "Missing parameters: filepath")
+        return await self.get_root(request)
 
     @router.answers("GET", "/")
     async def get_root(self, request: ArchiveRequest) -> bytes:

@@ -22,6 +22,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import suppress
 from functools import wraps
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ParamSpec
@@ -59,7 +60,7 @@ LARGEST_PAGE = 10_000
 
 _JOB = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _RANGE = re.compile(r"([0-9]{1,20})-([0-9]{1,20})", re.ASCII)
-_PIN = re.compile(r"([0-9]{1,20})-([0-9a-f]{32})", re.ASCII)
+_PIN = re.compile(r"([0-9]+)-([0-9a-f]{32})", re.ASCII)
 _WISHES = frozenset({"files", "pin", "deadline", "priority", "dry_run"})
 _PRIORITIES = {priority.name.lower(): priority for priority in Priority}
 _OVERLAP = 4  # how often over a list may name what a job may have: ranges that overlap cost time and say nothing
@@ -226,7 +227,6 @@ async def follow(app: ArchiveApplication, request: ArchiveRequest, job: str) -> 
     since = given[-1] if given else _query(request, "since") or ""
     await app.recall.files(job, since, 1)  # what there is to refuse is refused before the answer begins
     request.set(b"Content-Type", b"text/event-stream")
-    request.set(b"Cache-Control", b"no-store")
     request.set(b"X-Accel-Buffering", b"no")  # nginx would keep events until it has a buffer full of them
     if request.method == b"HEAD":
         return b""
@@ -272,16 +272,19 @@ def _event(kind: str, cursor: str, data: Sequence[bytes]) -> Sequence[bytes]:
 async def list_pins(app: ArchiveApplication, request: ArchiveRequest) -> bytes:
     """A page of pins."""
     owner, after, limit = _query(request, "owner"), _query(request, "after"), _limit(request)
-    key = None
-    if after is not None:
-        if (match := _PIN.fullmatch(after)) is None:
-            raise errors.InvalidRequest('"after" is what an earlier page gave.')
-        key = int(match[1]), match[2]
-    found = await app.recall.pins(owner=owner, after=key, limit=limit)
+    found = await app.recall.pins(owner=owner, after=None if after is None else _pin_key(after), limit=limit)
     document = {}
     if len(found) >= limit:
         document["next"] = _url("/pins", owner=owner, after=f"{found[-1].file_id}-{found[-1].job}", limit=limit)
     return await write_document(app, request, document, {"pins": map(_pin, found)})
+
+
+def _pin_key(text: str) -> tuple[int, str]:
+    """The file and the job of the pin that a page ended with."""
+    if match := _PIN.fullmatch(text):
+        with suppress(ValueError):
+            return parse_file_id(match[1]), match[2]
+    raise errors.InvalidRequest('"after" is what an earlier page gave.')
 
 
 async def unpin(app: ArchiveApplication, request: ArchiveRequest, file_id: int) -> bytes:

@@ -16,7 +16,7 @@ from twisted.web import server
 from twisted.web.http import datetimeToString
 
 from pacarchive import errors
-from pacarchive.web.answers import ALLOW, SERVER
+from pacarchive.web.answers import ALLOW, SERVER, UNCACHED
 from pacarchive.web.body import RequestBody
 from pacarchive.web.channel import ArchiveChannel
 from pacarchive.web.errors import unexpected_answer
@@ -35,6 +35,7 @@ DRAIN_LIMIT = 256 << 10
 
 _ALLOW = ALLOW.encode("ascii")
 _SERVER = SERVER.encode("ascii")
+_UNCACHED = UNCACHED.encode("ascii")
 _ABSOLUTE = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
 
 
@@ -111,6 +112,7 @@ class ArchiveRequest(server.Request):
         answer.setRawHeaders(b"Server", [_SERVER])
         answer.setRawHeaders(b"Date", [datetimeToString()])
         answer.setRawHeaders(b"Allow", [_ALLOW])
+        answer.setRawHeaders(b"Cache-Control", [_UNCACHED])
         self.prepath = []
         # Not unquoted: an id has one spelling only, and no other path exists.
         path = b"/" if self.path == b"*" and self.method == b"OPTIONS" else self.path

@@ -22,6 +22,7 @@ from werkzeug.routing import BaseConverter, Map, MapAdapter
 
 from pacarchive import errors
 from pacarchive.ids import parse_file_id
+from pacarchive.web.answers import UNCACHED
 from pacarchive.web.download import Aborted
 from pacarchive.web.errors import (
     Corrupted,
@@ -144,6 +145,7 @@ def _write(request: ArchiveRequest, answer: ErrorAnswer) -> bytes:
     for name in (b"Content-Range", b"ETag", b"Last-Modified", b"Repr-Digest", b"Digest"):
         if answer.status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             request.responseHeaders.removeHeader(name)
+    request.set(b"Cache-Control", UNCACHED)
     for field, value in answer.headers.items():
         request.set(field.encode("ascii"), value)
     if request.method == b"HEAD":

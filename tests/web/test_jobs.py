@@ -313,6 +313,10 @@ def test_a_page_of_no_size(either: Server, path: str, limit: str) -> None:
         "/jobs?owner=a&owner=b",
         "/pins?after=7",
         f"/pins?after=x-{JOB}",
+        f"/pins?after=18446744073709551616-{JOB}",
+        f"/pins?after={2**63 + 2**64}-{JOB}",
+        f"/pins?after=07-{JOB}",
+        f"/pins?after={'9' * 5000}-{JOB}",
     ],
 )
 def test_parameters_that_mean_nothing(either: Server, target: str) -> None:
