@@ -208,6 +208,8 @@ def endpoint_strings(value: str | Iterable[str]) -> tuple[str, ...]:
     for endpoint in endpoints:
         if not re.match(r"\w+:.", endpoint):
             raise ValueError(f"{endpoint!r} is no endpoint; write for example tcp:8080:interface=127.0.0.1")
+        if re.search(r":sslmethod=", endpoint):
+            raise ValueError(f"{endpoint!r}: sslmethod cannot be set; TLS 1.2 and 1.3 are spoken")
     if not endpoints:
         raise ValueError("at least one endpoint is needed")
     return endpoints

@@ -14,11 +14,13 @@ import socket
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
+from twisted.internet import _sslverify
 from twisted.internet.abstract import isIPv6Address
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint, serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
+from twisted.internet.ssl import AcceptableCiphers
 from twisted.internet.tcp import makeBinding
 from zope.interface import directlyProvides, providedBy
 
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 
 BACKLOG = 1024
 """Connections that may wait to be accepted, where the endpoint string does not say."""
+
+STRONG_CIPHERS = "ECDH+AESGCM:ECDH+CHACHA20:DH+AESGCM:DH+CHACHA20:!aNULL:!MD5:!DSS"
+"""What TLS 1.2 is spoken with: keys that are forgotten (forward secrecy), and encryption that authenticates."""
 
 _TWISTED_BACKLOG = 50  # what an endpoint passes on when its string says nothing
 
@@ -218,6 +223,9 @@ class _OnlyAsked(Exception):
 
 
 def _endpoint(reactor: object, description: str) -> IStreamServerEndpoint:
+    # Whatever makes its CertificateOptions out of a string, as "ssl:" and "tls:" do, takes Twisted's default, which for
+    # the sake of old clients ends in CBC and RSA key exchange; and there is no other way to tell it.
+    _sslverify.defaultCiphers = AcceptableCiphers.fromOpenSSLCipherString(STRONG_CIPHERS)
     return serverFromString(reactor, description)  # type: ignore[no-any-return]
 
 

@@ -64,6 +64,10 @@ class ArchiveSite(Site):
     def log(self, request: http.Request) -> None:
         """Successful requests are not logged: a line a request costs a quarter of the rate."""
 
+    def acceptableProtocols(self) -> list[bytes]:
+        """What TLS offers to speak (ALPN).  Twisted's own adds HTTP/2 as soon as the package h2 is installed."""
+        return [b"http/1.1"]
+
     def buildProtocol(self, addr: IAddress | None) -> Any:
         if len(self._connections) >= self.limits.connections:
             self.refused("connections", addr, "There are too many connections.")
