@@ -138,13 +138,15 @@ class IIncomingFile(Interface):
         @raise pacarchive.errors.NoSpace: The storage is full.
         """
 
-    def commit(mtime: float | None, expected: Digests) -> Awaitable[FileStatus]:
+    def commit(mtime_ns: int | None, expected: Digests) -> Awaitable[FileStatus]:
         """
         Make the file durable and visible under its id, whole or not at all.  When the result fires with a status, the
         bytes are on stable storage, with their digests, and every reader sees them.
 
-        @param mtime: Modification time, seconds since the epoch; C{None} for now.
+        @param mtime_ns: Modification time, nanoseconds since the epoch; C{None} for now.  Storage that keeps less
+            cuts it down to what it keeps, of the same second; it never keeps another time.
         @param expected: Digests that the client gave; each must be one of those asked for in C{receive}.
+        @raise pacarchive.errors.InvalidRequest: The storage cannot keep this time.  Nothing became visible.
         @raise pacarchive.errors.DigestMismatch: The bytes are not those.  Nothing became visible.
         @raise pacarchive.errors.AlreadyExists: By the conditions; likewise C{PreconditionFailed}.
         @raise pacarchive.errors.NoSpace: The storage is full.

@@ -9,6 +9,7 @@ import attrs
 
 from pacarchive import errors
 from pacarchive.digests import PRIMARY, Digests
+from pacarchive.times import seconds_of
 
 
 class Locality(enum.Enum):
@@ -30,8 +31,9 @@ class FileStatus:
     @ivar file_id: The id.
     @ivar path: The file's full path in the storage system; for the C{X-Pacifica-File} header and logs.
     @ivar size: Bytes.
-    @ivar mtime: Modification time, float seconds since the epoch.
-    @ivar ctime: Status change time, float seconds since the epoch.
+    @ivar mtime_ns: Modification time, integer nanoseconds since the epoch: the sender's word.
+    @ivar ctime_ns: Status change time, integer nanoseconds since the epoch: by the storage's own clock, and not before
+        the version was stored.
     @ivar bytes_per_level: Bytes on each storage level, fastest first.
     @ivar media: The medium of each level (C{"disk"}, C{"tape"}), as many as C{bytes_per_level}.
     @ivar locality: Where the bytes are.
@@ -43,13 +45,23 @@ class FileStatus:
     file_id: int
     path: str
     size: int
-    mtime: float
-    ctime: float
+    mtime_ns: int
+    ctime_ns: int
     bytes_per_level: Sequence[int]
     media: Sequence[str]
     locality: Locality
     digests: Digests
     generation: str
+
+    @property
+    def mtime(self) -> float:
+        """C{mtime_ns} in seconds, as near as a float comes: for what has always been told so."""
+        return seconds_of(self.mtime_ns)
+
+    @property
+    def ctime(self) -> float:
+        """C{ctime_ns} in seconds, as near as a float comes."""
+        return seconds_of(self.ctime_ns)
 
     @property
     def etag(self) -> str:

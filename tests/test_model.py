@@ -15,8 +15,8 @@ STATUS = FileStatus(
     file_id=1,
     path="/archive/1",
     size=5,
-    mtime=1000.5,
-    ctime=2000.5,
+    mtime_ns=1000_500000000,
+    ctime_ns=2000_500000000,
     bytes_per_level=(5,),
     media=("disk",),
     locality=Locality.DISK,
@@ -28,7 +28,7 @@ STATUS = FileStatus(
 def test_the_tag_is_the_digest() -> None:
     """Equal bytes have equal tags, wherever and whenever they were stored."""
     assert STATUS.etag == '"01ab"'
-    assert attrs.evolve(STATUS, generation="other", mtime=1).etag == STATUS.etag
+    assert attrs.evolve(STATUS, generation="other", mtime_ns=1).etag == STATUS.etag
 
 
 def test_without_the_digest_the_tag_is_the_generation() -> None:

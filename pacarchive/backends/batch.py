@@ -39,7 +39,7 @@ class SmallFile:
     file_id: int
     pieces: Sequence[bytes]
     hasher: Hasher
-    mtime: float | None
+    mtime_ns: int | None
     expected: Digests
     conditions: WriteConditions
     outcome: FileStatus | Failure | None = None
@@ -112,7 +112,7 @@ def store_together(tree: FileTree, group_sync: GroupSync, files: Sequence[SmallF
                 drafts.append((file, draft, digests))
                 draft.write(file.pieces)
                 with translating("Can't write posix file"):
-                    complete(tree, draft.descriptor, file.mtime, digests)
+                    complete(tree, draft.descriptor, file.mtime_ns, digests)
         complete_drafts = [each for each in drafts if each[0].outcome is None]
         failures = tree.sync_all([draft.descriptor for _, draft, _ in complete_drafts], group_sync)
         for (file, draft, digests), failure in zip(complete_drafts, failures, strict=True):

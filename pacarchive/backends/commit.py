@@ -22,6 +22,7 @@ from contextlib import suppress
 import attrs
 
 from pacarchive import errors
+from pacarchive.backends.filetimes import set_time
 from pacarchive.backends.syscalls import open_beneath, release, start_writeback
 from pacarchive.backends.tree import READ_FLAGS, FileTree, translating
 from pacarchive.digests import PRIMARY, Digests, Hasher
@@ -110,19 +111,19 @@ class Draft:
     def commit(
         self,
         file_id: int,
-        mtime: float | None,
+        mtime_ns: int | None,
         digests: Digests,
         conditions: WriteConditions,
     ) -> FileStatus:
         """
         Complete the file, make it durable, and publish it.  L{discard} must follow in any case.
 
-        @param mtime: Seconds since the epoch; C{None} keeps the time of the last write.
+        @param mtime_ns: Nanoseconds since the epoch; C{None} keeps the time of the last write.
         @param digests: Stored with the file.
         @return: The status of the published version.
         """
         with translating("Can't write posix file"):
-            complete(self.tree, self.descriptor, mtime, digests)
+            complete(self.tree, self.descriptor, mtime_ns, digests)
             self.tree.sync(self.descriptor)
         return self.publish(file_id, digests, conditions, self.tree.sync)
 
@@ -170,11 +171,14 @@ class Draft:
                 os.unlink(temporary, dir_fd=self.tree.temporaries)
 
 
-def complete(tree: FileTree, descriptor: int, mtime: float | None, digests: Digests) -> None:
-    """Give an open file all that belongs to it but its name.  It is to be synced next."""
-    if mtime is not None:
-        nanoseconds = round(mtime * 1e9)
-        os.utime(descriptor, ns=(nanoseconds, nanoseconds))
+def complete(tree: FileTree, descriptor: int, mtime_ns: int | None, digests: Digests) -> None:
+    """
+    Give an open file all that belongs to it but its name.  It is to be synced next.
+
+    @raise errors.InvalidRequest: The file system cannot keep this time.
+    """
+    if mtime_ns is not None:
+        set_time(descriptor, mtime_ns)
     if digests:
         tree.fixity.store(descriptor, digests)  # before the mode: attributes need the right to write
     os.fchmod(descriptor, FILE_MODE)

@@ -206,15 +206,15 @@ class _Incoming:
                 self._has_gap = True
                 raise
 
-    async def commit(self, mtime: float | None, expected: Digests) -> FileStatus:
+    async def commit(self, mtime_ns: int | None, expected: Digests) -> FileStatus:
         if self._has_gap:
             raise errors.BackendUnavailable("A part of the file could not be written.")
         if self._draft is not None:
-            return await self._pool.run(self._commit, mtime, expected)
+            return await self._pool.run(self._commit, mtime_ns, expected)
         if not self._conditions.unconditional:
-            return await self._pool.run(self._commit, mtime, expected)  # may take the time to hash a stored file
+            return await self._pool.run(self._commit, mtime_ns, expected)  # may take the time to hash a stored file
         return await self._small_files.store(
-            SmallFile(self._file_id, self._take_held(), self._hasher, mtime, expected, self._conditions)
+            SmallFile(self._file_id, self._take_held(), self._hasher, mtime_ns, expected, self._conditions)
         )
 
     async def abort(self) -> None:
@@ -235,12 +235,12 @@ class _Incoming:
             # Let the disk begin now, so that the sync at the end has little left to wait for.
             self._flushed += self._draft.start_writeback(self._flushed)
 
-    def _commit(self, mtime: float | None, expected: Digests) -> FileStatus:
+    def _commit(self, mtime_ns: int | None, expected: Digests) -> FileStatus:
         try:
             self._write_out(self._take_held())
             digests = checked_digests(self._hasher, (), expected)
             assert self._draft is not None, "_write_out makes it"
-            return self._draft.commit(self._file_id, mtime, digests, self._conditions)
+            return self._draft.commit(self._file_id, mtime_ns, digests, self._conditions)
         finally:
             self._discard()
 

@@ -18,6 +18,7 @@ from pacarchive.config import BackendSettings
 from pacarchive.digests import PRIMARY, Digests, Hasher
 from pacarchive.interfaces import IArchiveBackend, IIncomingFile, IStoredFile
 from pacarchive.model import FileStatus, Health, Locality, Overwrite, WriteConditions
+from pacarchive.times import SECOND
 
 
 def make(reactor: IReactorTime, settings: BackendSettings) -> IArchiveBackend:
@@ -67,7 +68,7 @@ class MemoryArchive(Service):
         return Health(True, f"{len(self._versions)} files in memory")
 
     def publish(
-        self, file_id: int, data: bytes, mtime: float | None, digests: Digests, conditions: WriteConditions
+        self, file_id: int, data: bytes, mtime_ns: int | None, digests: Digests, conditions: WriteConditions
     ) -> FileStatus:
         """Put a complete file in place; everything is checked again, since time has passed since C{receive}."""
         current = self._published(file_id)
@@ -76,14 +77,14 @@ class MemoryArchive(Service):
             if current.digests[PRIMARY] == digests[PRIMARY]:
                 return current
             raise errors.AlreadyExists("The id is taken by a file with other bytes.")
-        now = self._clock.seconds()
+        now = int(self._clock.seconds() * SECOND)
         self._generation += 1
         status = FileStatus(
             file_id=file_id,
             path=f"memory:{file_id}",
             size=len(data),
-            mtime=now if mtime is None else mtime,
-            ctime=now,
+            mtime_ns=now if mtime_ns is None else mtime_ns,
+            ctime_ns=now,
             bytes_per_level=(len(data),),
             media=("disk",),
             locality=Locality.DISK,
@@ -122,12 +123,12 @@ class _Incoming:
             self._hasher.update(piece)
             self._data += piece
 
-    async def commit(self, mtime: float | None, expected: Digests) -> FileStatus:
+    async def commit(self, mtime_ns: int | None, expected: Digests) -> FileStatus:
         digests = self._hasher.digests()
         for name, digest in expected.items():
             if digests[name] != digest:
                 raise errors.DigestMismatch(f"The {name} digest of the body is {digests[name].hex()}.")
-        return self._archive.publish(self._file_id, bytes(self._data), mtime, digests, self._conditions)
+        return self._archive.publish(self._file_id, bytes(self._data), mtime_ns, digests, self._conditions)
 
     async def abort(self) -> None:
         self._data.clear()

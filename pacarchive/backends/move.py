@@ -171,6 +171,6 @@ def _copy_into(tree: FileTree, file_id: int, source: int, conditions: WriteCondi
             raise errors.InvalidRequest(
                 "The source of the move is still being written.", reason="Can't move posix file"
             )
-        draft.commit(file_id, after.st_mtime, hasher.digests(), conditions)
+        draft.commit(file_id, after.st_mtime_ns, hasher.digests(), conditions)
     finally:
         draft.discard()

@@ -150,7 +150,7 @@ class ArchiveClient:
         file_id: int,
         source: Source,
         *,
-        mtime: float | None = None,
+        mtime_ns: int | None = None,
         size: int | None = None,
         digests: Collection[str] = ("sha256",),
         hash_first: bool | None = None,
@@ -161,7 +161,7 @@ class ArchiveClient:
         """
         Store a file.
 
-        @param mtime: Its time of modification; the file's own for a path, else now.
+        @param mtime_ns: Its time of modification, in nanoseconds since the epoch; the file's own for a path, else now.
         @param size: How many bytes will come, where the source does not tell and it is known.
         @param digests: Which to compute and have the archive check, beside C{sha256}.
         @param hash_first: Whether to read a file twice, so that its digest goes before it and the archive refuses
@@ -180,7 +180,7 @@ class ArchiveClient:
         wish = Wish(
             file_id=file_id,
             source=source,
-            mtime=mtime,
+            mtime_ns=mtime_ns,
             size=size,
             algorithms=chosen(digests),
             hash_first=hash_first,

@@ -8,7 +8,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from pacarchive.client.errors import ProtocolError
-from pacarchive.client.fields import parse_levels, parse_repr_digest
+from pacarchive.client.fields import parse_levels, parse_mtime, parse_repr_digest
 from pacarchive.client.words import Estimate, Job, JobFile, JobState, Located, Plan, Status, WishState
 from pacarchive.ids import MAX_FILE_ID, parse_file_id
 from pacarchive.model import Locality
@@ -136,10 +136,12 @@ def read_status(file_id: int, answer: Answer) -> Status:
     """A file's status, out of the header fields of HEAD."""
     locality = answer.field("X-Pacarchive-Locality")
     media = answer.field("X-Pacifica-File-Storage-Media")
+    if (mtime_ns := parse_mtime(answer)) is None:
+        raise ValueError("Last-Modified")
     return Status(
         file_id=file_id,
         size=int(answer.field("X-Content-Length")),
-        mtime=float(answer.field("Last-Modified")),
+        mtime_ns=mtime_ns,
         ctime=float(answer.field("X-Pacifica-Ctime")),
         etag=answer.field("ETag"),
         digests=parse_repr_digest(answer.field("Repr-Digest")),

@@ -26,7 +26,7 @@ from pacarchive.client.errors import (
     ProtocolError,
     ServerUnavailable,
 )
-from pacarchive.client.fields import ContentRange, parse_content_range, parse_repr_digest
+from pacarchive.client.fields import ContentRange, parse_content_range, parse_mtime, parse_repr_digest
 from pacarchive.client.refusals import refused
 from pacarchive.client.retry import Tries
 from pacarchive.client.words import Fetched, OnProgress, Progress, RetryPolicy, Status
@@ -97,6 +97,7 @@ class Download:
     _etag: str | None = None
     _size: int | None = None
     _digests: Digests = attrs.field(factory=dict)
+    _mtime_ns: int | None = None
     _next: int = 0
     _done: int = 0
     _helpers: list[Deferred[None]] = attrs.field(factory=list)
@@ -294,6 +295,7 @@ class Download:
         if self._size is None:
             self._etag, self._size = etag, size
             self._digests = parse_repr_digest(answer.field("Repr-Digest"))
+            self._mtime_ns = parse_mtime(answer)
             self._begun = self.wire.clock.seconds()
         elif (etag, size) != (self._etag, self._size):
             raise _Changed
@@ -322,6 +324,7 @@ class Download:
             digests=digests,
             verified=self.verify,
             resumed=self._resumed,
+            mtime_ns=self._mtime_ns,
         )
 
     async def _compare(self, digest: bytes) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import binascii
+import math
 import re
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
+from twisted.web.http import stringToDatetime
+
+from pacarchive.times import SECOND, parse_iso
 
 if TYPE_CHECKING:
     from twisted.web.http_headers import Headers
 
+    from pacarchive.client.wire import Answer
     from pacarchive.digests import Digests
 
 _REPR_NAMES = {"sha256": "sha-256", "sha512": "sha-512"}
@@ -19,6 +24,7 @@ _DIGEST_NAMES = {"md5": "MD5", "sha1": "SHA", "adler32": "adler32"}
 _ALGORITHMS = {"sha-256": "sha256", "sha-512": "sha512", "md5": "md5", "sha": "sha1", "adler": "adler32"}
 _MEMBER = re.compile(r"([a-z0-9*_.-]+)=:([A-Za-z0-9+/]+={0,2}):")
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,20})-(\d{1,20})|\*)/(\d{1,20})", re.ASCII)
+_FLOAT = re.compile(r"-?\d{1,12}(?:\.\d{1,20})?", re.ASCII)
 _SECONDS = re.compile(r"\d{1,9}", re.ASCII)
 _JOB = re.compile(r"<[^>]*/jobs/([0-9a-f]{32})>[^,]*rel=\"?monitor")
 
@@ -84,6 +90,26 @@ def parse_content_range(text: str) -> ContentRange | None:
         return ContentRange(None, None, int(size))
     start, end = int(first), int(last) + 1
     return ContentRange(start, end, int(size)) if start < end <= int(size) else None
+
+
+def parse_mtime(answer: Answer) -> int | None:
+    """
+    The time of modification of the version that an answer to HEAD or GET is about.
+
+    @return: Nanoseconds since the epoch; whole seconds where the archive does not tell it to the nanosecond, and
+        C{None} where it tells nothing that can be read.
+    """
+    exact = parse_iso(answer.field("X-Pacarchive-Mtime"))
+    if exact is not None:
+        return exact
+    text = answer.field("Last-Modified")
+    try:
+        if _FLOAT.fullmatch(text):
+            rest, seconds = math.modf(float(text))
+            return int(seconds) * SECOND + round(rest * 1e9)
+        return int(stringToDatetime(text.encode("latin-1"))) * SECOND
+    except (ValueError, KeyError, IndexError):
+        return None
 
 
 def parse_retry_after(text: str, otherwise: float) -> float:

@@ -40,13 +40,13 @@ class LocalFile:
     """
     A file that was looked at.
 
-    @ivar mtime: Its time of modification then.
+    @ivar mtime_ns: Its time of modification then.
     """
 
     reactor: Any
     threads: Threads
     path: str
-    mtime: float
+    mtime_ns: int
 
     async def open(self) -> OpenSource:
         """
@@ -54,7 +54,7 @@ class LocalFile:
         @raise SourceChanged: It is not as it was.
         """
         source = await self.threads.run(OpenSource, self.path)
-        if source.mtime != self.mtime:
+        if source.mtime_ns != self.mtime_ns:
             source.close()
             raise SourceChanged("The file was changed after it had been looked at.")
         return source
@@ -99,7 +99,7 @@ class OpenSource:
     A local file that is being sent.
 
     @ivar size: Bytes.
-    @ivar mtime: Its time of modification.
+    @ivar mtime_ns: Its time of modification.
     @raise OSError: It is no file that can be read.
     """
 
@@ -116,7 +116,7 @@ class OpenSource:
         except BaseException:
             self.close()
             raise
-        self.size, self.mtime = self._state[0], self._state[1] / 1e9
+        self.size, self.mtime_ns = self._state[:2]
 
     def _look(self) -> tuple[int, int, int]:
         found = os.fstat(self._descriptor)

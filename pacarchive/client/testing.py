@@ -44,6 +44,7 @@ from pacarchive.client.fields import digest_fields, parse_repr_digest
 from pacarchive.client.words import WishState
 from pacarchive.digests import PRIMARY, Digests, Hasher
 from pacarchive.ids import parse_file_id
+from pacarchive.times import SECOND, format_iso, parse_iso, seconds_of
 
 T = TypeVar("T")
 
@@ -75,7 +76,7 @@ class FakeFile:
     """
 
     data: bytes
-    mtime: float
+    mtime_ns: int
     digests: Digests
     on_tape: bool = False
 
@@ -136,7 +137,7 @@ class FakeArchive(Resource):
         """Have a file."""
         hasher = Hasher([PRIMARY])
         hasher.update(data)
-        self.files[file_id] = FakeFile(data, time.time(), hasher.digests(), on_tape)
+        self.files[file_id] = FakeFile(data, time.time_ns(), hasher.digests(), on_tape)
         return self.files[file_id]
 
     def to_tape(self, *file_ids: int) -> None:
@@ -226,7 +227,8 @@ class FakeArchive(Resource):
         for name, digest in given.items():
             if digests[name] != digest:
                 raise _Refusal(400, f"The {name} digest of the body is {digests[name].hex()}, not {digest.hex()}.")
-        self.files[file_id] = stored = FakeFile(data, time.time(), digests)
+        mtime_ns = parse_iso(request.getHeader("Last-Modified") or "")
+        self.files[file_id] = stored = FakeFile(data, time.time_ns() if mtime_ns is None else mtime_ns, digests)
         request.setResponseCode(201)
         request.setHeader("Location", f"/{file_id}")
         request.setHeader("ETag", stored.etag)
@@ -244,7 +246,8 @@ class FakeArchive(Resource):
             raise _Refusal(503, "The file is on tape; it is being recalled.", Retry_After="10", Link=link)
         self._tell_digest(request, stored)
         request.setHeader("ETag", stored.etag)
-        request.setHeader("Last-Modified", datetimeToString(stored.mtime))
+        request.setHeader("Last-Modified", datetimeToString(stored.mtime_ns // SECOND))
+        request.setHeader("X-Pacarchive-Mtime", format_iso(stored.mtime_ns))
         request.setHeader("Content-Type", "application/octet-stream")
         data, wanted = stored.data, request.getHeader("Range")
         if wanted is None or request.getHeader("If-Range") not in (None, stored.etag):
@@ -266,8 +269,9 @@ class FakeArchive(Resource):
             "X-Pacifica-Messsage": "File was found",
             "X-Pacifica-File": f"/archive/{file_id}",
             "X-Content-Length": str(size),
-            "Last-Modified": str(stored.mtime),
-            "X-Pacifica-Ctime": str(stored.mtime),
+            "Last-Modified": str(seconds_of(stored.mtime_ns)),
+            "X-Pacarchive-Mtime": format_iso(stored.mtime_ns),
+            "X-Pacifica-Ctime": str(seconds_of(stored.mtime_ns)),
             "X-Pacifica-Bytes-Per-Level": str((0, size) if stored.on_tape else (size,)),
             "X-Pacifica-File-Storage-Media": "tape" if stored.on_tape else "disk",
             "X-Pacarchive-Locality": "TAPE" if stored.on_tape else "DISK",

@@ -13,11 +13,9 @@ The answer is compared in all cases: what lies between may have dropped the fiel
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from collections.abc import AsyncIterator, Collection
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -50,6 +48,7 @@ from pacarchive.client.sources import (
 )
 from pacarchive.client.words import OnProgress, Progress, RetryPolicy, Status, Stored
 from pacarchive.digests import ALGORITHMS, PRIMARY, Hasher
+from pacarchive.times import format_iso
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -89,7 +88,7 @@ class Wish:
 
     file_id: int
     source: Any
-    mtime: float | None
+    mtime_ns: int | None
     size: int | None
     algorithms: Collection[str]
     hash_first: bool | None
@@ -108,7 +107,7 @@ class _Load:
 
     body: Body | bytes
     size: int | None
-    mtime: float | None
+    mtime_ns: int | None
     digests: Digests | None
 
     @property
@@ -171,8 +170,8 @@ class Upload:
         self._load = load = await self._prepare()
         wish = self._wish
         fields = {"Content-Type": "application/octet-stream"}
-        if load.mtime is not None:
-            fields["Last-Modified"] = _time(load.mtime)
+        if load.mtime_ns is not None:
+            fields["Last-Modified"] = format_iso(load.mtime_ns)
         if wish.if_absent:
             fields["If-None-Match"] = "*"
         if wish.if_match is not None:
@@ -203,7 +202,7 @@ class Upload:
         wish, source = self._wish, self._wish.source
         if isinstance(source, bytes):
             digests = await self._hashed(source)
-            return _Load(self._of_bytes(source), len(source), wish.mtime, digests)
+            return _Load(self._of_bytes(source), len(source), wish.mtime_ns, digests)
         if isinstance(source, str | os.PathLike):
             return await self._of_path(os.fspath(source))
         hasher = Hasher(wish.algorithms)
@@ -215,19 +214,19 @@ class Upload:
         blocks = of_iterator(self._way.threads, source, hasher)
         if not self._way.wire.streams:
             data = b"".join([block async for block in blocks])
-            return _Load(data, len(data), wish.mtime, hasher.digests())
-        return _Load(self._body(blocks, size, hasher), size, wish.mtime, None)
+            return _Load(data, len(data), wish.mtime_ns, hasher.digests())
+        return _Load(self._body(blocks, size, hasher), size, wish.mtime_ns, None)
 
     async def _of_path(self, path: str) -> _Load:
         wish, threads = self._wish, self._way.threads
         twice = TWICE if wish.hash_first is None else sys.maxsize if wish.hash_first else 0
         limit = SMALL if self._way.wire.streams else sys.maxsize
-        size, mtime, data, digests = await threads.run(_look, path, wish.algorithms, twice, limit)
-        told = mtime if wish.mtime is None else wish.mtime
+        size, mtime_ns, data, digests = await threads.run(_look, path, wish.algorithms, twice, limit)
+        told = mtime_ns if wish.mtime_ns is None else wish.mtime_ns
         if data is not None:
             return _Load(self._of_bytes(data), size, told, digests)
         hasher = None if digests is not None else Hasher(wish.algorithms)
-        file = LocalFile(self._way.wire.clock, threads, path, mtime)
+        file = LocalFile(self._way.wire.clock, threads, path, mtime_ns)
         return _Load(self._body(of_file(file, hasher), size, hasher, file), size, told, digests)
 
     def _trailing(self) -> bool:
@@ -339,7 +338,7 @@ class Upload:
 
 def _look(
     path: str, algorithms: Collection[str], twice: int, limit: int
-) -> tuple[int, float, bytes | None, dict[str, bytes] | None]:
+) -> tuple[int, int, bytes | None, dict[str, bytes] | None]:
     """
     Look at a file that is to be sent.
 
@@ -351,23 +350,11 @@ def _look(
     try:
         small = source.size <= limit
         if not small and source.size > twice:
-            return source.size, source.mtime, None, None
+            return source.size, source.mtime_ns, None, None
         data, digests = source.whole(algorithms, limit)
-        return source.size, source.mtime, data if small else None, digests
+        return source.size, source.mtime_ns, data if small else None, digests
     finally:
         source.close()
-
-
-def _time(mtime: float) -> str:
-    """
-    @raise ValueError: No calendar has it.
-    """
-    if not math.isfinite(mtime):
-        raise ValueError("a time is a finite number of seconds")
-    try:
-        return datetime.fromtimestamp(mtime, UTC).isoformat().replace("+00:00", "Z")
-    except (OverflowError, OSError) as error:
-        raise ValueError(f"no calendar has the time {mtime:g}") from error
 
 
 def chosen(digests: Collection[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """The nouns of the client: what its calls return.
 
-Everything is plain data.  Times are float seconds since the epoch, sizes bytes, digests raw bytes by algorithm.
+Everything is plain data.  Times are float seconds since the epoch, those of files (C{mtime_ns}) integer nanoseconds;
+sizes are bytes, digests raw bytes by algorithm.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import attrs
 
 from pacarchive.digests import Digests
 from pacarchive.model import Locality
+from pacarchive.times import seconds_of
 
 
 @attrs.frozen
@@ -58,6 +60,8 @@ class Fetched:
     @ivar digests: What was computed of the bytes that came.
     @ivar verified: Whether they were compared with the archive's.
     @ivar resumed: How often it went on after the connection was lost.
+    @ivar mtime_ns: The time of modification of the version that it is; C{None} where the archive does not say, and of
+        whole seconds where it tells no more.
     """
 
     file_id: int
@@ -66,6 +70,7 @@ class Fetched:
     digests: Digests
     verified: bool
     resumed: int = 0
+    mtime_ns: int | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -73,6 +78,8 @@ class Status:
     """
     What the archive tells of a file without reading it.
 
+    @ivar mtime_ns: Its time of modification.
+    @ivar ctime: When anything of it was last changed.
     @ivar path: Where it is in the storage system; for people.
     @ivar bytes_per_level: Bytes on each storage level, the fastest first.
     @ivar media: The predecessor's word: where it would be read from (C{disk}, C{tape}, C{error}).
@@ -80,7 +87,7 @@ class Status:
 
     file_id: int
     size: int
-    mtime: float
+    mtime_ns: int
     ctime: float
     etag: str
     digests: Digests
@@ -88,6 +95,11 @@ class Status:
     media: str
     path: str
     bytes_per_level: Sequence[int]
+
+    @property
+    def mtime(self) -> float:
+        """C{mtime_ns} in seconds, as near as a float comes."""
+        return seconds_of(self.mtime_ns)
 
 
 @attrs.frozen(kw_only=True)

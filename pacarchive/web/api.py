@@ -17,10 +17,10 @@ from pacarchive.config import Compatibility, RecallSettings, ServerSettings
 from pacarchive.interfaces import IArchiveBackend, IRecaller, IStoredFile
 from pacarchive.model import Durability, FileStatus, Locality, WriteConditions
 from pacarchive.web import digest_fields, jobs, tape
-from pacarchive.web.answers import REVALIDATED
 from pacarchive.web.body import receive_file
 from pacarchive.web.conditions import ReadOutcome, evaluate_read, range_applies, write_conditions
-from pacarchive.web.dates import format_http_date, parse_http_date
+from pacarchive.web.dates import parse_http_date
+from pacarchive.web.describing import describe, set_digests, set_mtime, set_validators
 from pacarchive.web.documents import read_document
 from pacarchive.web.download import Sender
 from pacarchive.web.errors import HTTPRefusal
@@ -105,19 +105,7 @@ class ArchiveApplication:
         """Tell about a file; 204 and these header fields are the predecessor's contract."""
         status = await self.backend.status(file_id)
         request.setResponseCode(HTTPStatus.NO_CONTENT)
-        request.set(b"Content-Type", b"application/json")
-        request.set(b"X-Pacifica-Messsage", b"File was found")  # three s: it is read by this name
-        request.set(b"X-Pacifica-File", status.path)
-        request.set(b"X-Content-Length", str(status.size))
-        request.set(b"Last-Modified", str(status.mtime))
-        request.set(b"X-Pacifica-Ctime", str(status.ctime))
-        request.set(b"X-Pacifica-Bytes-Per-Level", str(tuple(status.bytes_per_level)))
-        request.set(b"X-Pacifica-File-Storage-Media", status.storage_media)
-        request.set(b"X-Pacarchive-Locality", status.locality.value)
-        request.set(b"ETag", status.etag)
-        request.set(b"Cache-Control", REVALIDATED)
-        request.set(b"Accept-Ranges", b"bytes")
-        _set_digests(request, status)
+        describe(request, status)
         return b""
 
     @router.answers("GET", FILE)
@@ -126,12 +114,10 @@ class ArchiveApplication:
         stored = await self._open(request, file_id)
         try:
             status, now = stored.status, self.clock.seconds()
-            outcome = evaluate_read(request.field, etag=status.etag, mtime=status.mtime, now=now)
+            outcome = evaluate_read(request.field, etag=status.etag, mtime_ns=status.mtime_ns, now=now)
             if outcome is ReadOutcome.FAILED:
                 raise errors.PreconditionFailed("The file is not in the state that the request makes a condition.")
-            request.set(b"ETag", status.etag)
-            request.set(b"Cache-Control", REVALIDATED)
-            request.set(b"Last-Modified", format_http_date(status.mtime))
+            set_validators(request, status)
             if outcome is ReadOutcome.NOT_MODIFIED:
                 request.setResponseCode(HTTPStatus.NOT_MODIFIED)
                 return b""
@@ -139,7 +125,7 @@ class ArchiveApplication:
             request.set(b"Content-Type", b"application/octet-stream")
             request.set(b"Accept-Ranges", b"bytes")
             request.set(b"Content-Length", b"%d" % length)
-            _set_digests(request, status)
+            set_digests(request, status)
             with request.site.transfer():
                 await self.sender.send(request, stored, offset, length)
             if length == status.size:
@@ -230,7 +216,7 @@ class ArchiveApplication:
         if ranges := request.field("range"):
             conditions = request.field("if-range")
             if len(ranges) == 1 and range_applies(
-                conditions[0] if conditions else None, etag=status.etag, mtime=status.mtime, now=now
+                conditions[0] if conditions else None, etag=status.etag, mtime_ns=status.mtime_ns, now=now
             ):
                 wanted = parse_range(ranges[0], status.size)
                 if isinstance(wanted, Unsatisfiable):
@@ -268,12 +254,13 @@ class ArchiveApplication:
                 conditions=conditions,
                 algorithms=algorithms,
                 limit=self.body_limit,
-                mtime=self._mtime(request),
+                mtime_ns=self._mtime(request),
                 expected=expected,
             )
         request.setResponseCode(HTTPStatus.CREATED)
         request.set(b"Location", f"/{file_id}")
         request.set(b"ETag", status.etag)
+        set_mtime(request, status)
         request.set(b"Repr-Digest", digest_fields.repr_digest_field(status.digests))
         if self.settings.durability is Durability.RELAXED:
             request.set(b"X-Pacarchive-Durability", b"relaxed")
@@ -394,7 +381,7 @@ class ArchiveApplication:
     def _conditions(self, request: ArchiveRequest) -> WriteConditions:
         return write_conditions(request.field("if-match"), request.field("if-none-match"), self.settings.overwrite)
 
-    def _mtime(self, request: ArchiveRequest) -> float | None:
+    def _mtime(self, request: ArchiveRequest) -> int | None:
         """The time in C{Last-Modified}; the predecessor meant to read it, and ignored what it could not."""
         if not (given := request.field("last-modified")):
             return None
@@ -458,11 +445,3 @@ def _multistatus(request: ArchiveRequest, body: bytes) -> bytes:
     request.set(b"Content-Type", CONTENT_TYPE)
     request.set(b"Content-Length", b"%d" % len(body))
     return body
-
-
-def _set_digests(request: ArchiveRequest, status: FileStatus) -> None:
-    """Answer C{Want-Repr-Digest} (RFC 9530) and C{Want-Digest} (RFC 3230) with what is known."""
-    if (want := request.field("want-repr-digest")) and (value := digest_fields.repr_digest(status.digests, want)):
-        request.set(b"Repr-Digest", value)
-    if (want := request.field("want-digest")) and (value := digest_fields.digest(status.digests, want)):
-        request.set(b"Digest", value)

@@ -154,7 +154,7 @@ async def receive_file(
     conditions: WriteConditions,
     algorithms: Collection[str],
     limit: int,
-    mtime: float | None,
+    mtime_ns: int | None,
     expected: Digests,
 ) -> FileStatus:
     """
@@ -162,7 +162,7 @@ async def receive_file(
 
     @param algorithms: Digests to compute beside the backend's own.
     @param limit: The largest body, in bytes.
-    @param mtime: Seconds since the epoch; C{None} for now.
+    @param mtime_ns: Nanoseconds since the epoch; C{None} for now.
     @param expected: The digests given before the body; what comes in trailers is checked as well.
     @return: The status of the stored file.
     """
@@ -174,7 +174,7 @@ async def receive_file(
             await incoming.write(pieces)
         if body.trailers:
             expected = _joined(expected, _in_trailers(body, algorithms))
-        return await incoming.commit(mtime, expected)
+        return await incoming.commit(mtime_ns, expected)
     except BaseException:
         await incoming.abort()
         raise

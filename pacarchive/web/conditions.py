@@ -7,12 +7,12 @@ two tags match strongly when they are the same text, and weakly when they differ
 from __future__ import annotations
 
 import enum
-import math
 import re
 from typing import TYPE_CHECKING
 
 from pacarchive.errors import InvalidRequest
 from pacarchive.model import Overwrite, WriteConditions
+from pacarchive.times import SECOND
 from pacarchive.web.dates import parse_condition_date
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def parse_etags(values: Sequence[str]) -> frozenset[str] | None:
     return frozenset(tags)
 
 
-def evaluate_read(get: Callable[[str], Sequence[str]], *, etag: str, mtime: float, now: float) -> ReadOutcome:
+def evaluate_read(get: Callable[[str], Sequence[str]], *, etag: str, mtime_ns: int, now: float) -> ReadOutcome:
     """
     Evaluate the conditions of a GET or HEAD in the order of section 13.2.2.
 
@@ -65,35 +65,35 @@ def evaluate_read(get: Callable[[str], Sequence[str]], *, etag: str, mtime: floa
 
     @param get: All values of a request header by its name; empty when it is absent.
     @param etag: The file's entity tag.
-    @param mtime: The file's modification time; its whole second is what counts, as no client knows more.
+    @param mtime_ns: The file's modification time; its whole second is what counts, as no client knows more.
     @param now: The present.
     """
     if (tags := _etags_or_none(get("If-Match"))) is not None:
         if etag not in tags and ANY not in tags:
             return ReadOutcome.FAILED
-    elif (date := _date_or_none(get("If-Unmodified-Since"), now)) is not None and math.floor(mtime) > date:
+    elif (date := _date_or_none(get("If-Unmodified-Since"), now)) is not None and mtime_ns // SECOND > date:
         return ReadOutcome.FAILED
     if (tags := _etags_or_none(get("If-None-Match"))) is not None:
         if not tags.isdisjoint((etag, f"W/{etag}", ANY)):
             return ReadOutcome.NOT_MODIFIED
-    elif (date := _date_or_none(get("If-Modified-Since"), now)) is not None and math.floor(mtime) <= date:
+    elif (date := _date_or_none(get("If-Modified-Since"), now)) is not None and mtime_ns // SECOND <= date:
         return ReadOutcome.NOT_MODIFIED
     return ReadOutcome.PROCEED
 
 
-def range_applies(if_range: str | None, *, etag: str, mtime: float, now: float) -> bool:
+def range_applies(if_range: str | None, *, etag: str, mtime_ns: int, now: float) -> bool:
     """
     Whether C{If-Range} lets a C{Range} count.  When it does not, the whole file is the answer, which is
     always right: so anything but the very version that the client has (a weak tag, nonsense) is no.
 
     @param if_range: The header's value, C{None} when it is absent.
     @param etag: The file's entity tag.
-    @param mtime: The file's modification time.
+    @param mtime_ns: The file's modification time.
     @param now: The present.
     """
     if if_range is None or if_range == etag:
         return True
-    return parse_condition_date(if_range, now=now) == math.floor(mtime)
+    return parse_condition_date(if_range, now=now) == mtime_ns // SECOND
 
 
 def write_conditions(
@@ -125,5 +125,5 @@ def _etags_or_none(values: Sequence[str]) -> frozenset[str] | None:
         return None
 
 
-def _date_or_none(values: Sequence[str], now: float) -> float | None:
+def _date_or_none(values: Sequence[str], now: float) -> int | None:
     return parse_condition_date(values[0], now=now) if len(values) == 1 else None

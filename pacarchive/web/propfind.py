@@ -27,10 +27,10 @@ def multistatus(href: str, status: FileStatus) -> bytes:
     return _response(
         href,
         f"<D:getcontentlength>{status.size}</D:getcontentlength>"
-        f"<D:getlastmodified>{format_http_date(status.mtime).decode('ascii')}</D:getlastmodified>"
+        f"<D:getlastmodified>{format_http_date(status.mtime_ns).decode('ascii')}</D:getlastmodified>"
         f"<D:getetag>{escape(status.etag)}</D:getetag>"
         "<D:resourcetype/>"
-        f"<D:creationdate>{format_iso_date(status.ctime)}</D:creationdate>",
+        f"<D:creationdate>{format_iso_date(status.ctime_ns)}</D:creationdate>",
     )
 
 

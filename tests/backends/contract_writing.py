@@ -203,22 +203,45 @@ class WritingTests:
                 )
         await store(backend, 3, b"words", expected=right, algorithms=list(ALGORITHMS))
 
-    @pytest.mark.parametrize("mtime", [0, 1, 1234567890, 1234567890.5, 4102444800.25, -1, -86400.5])
+    @pytest.mark.parametrize(
+        "mtime_ns", [0, 10**9, 1234567890123456789, 1711852200_999999999, 4102444800_250000001, -1, -86400_500000000]
+    )
     @in_reactor
-    async def test_the_time_is_kept(self, backend: IArchiveBackend, capabilities: Capabilities, mtime: float) -> None:
-        """To the resolution that the storage has."""
-        if mtime < 0 and not capabilities.before_1970:
-            pytest.skip("this storage knows no time before 1970")
-        status = await store(backend, 3, b"words", mtime=mtime)
-        assert status.mtime == pytest.approx(mtime, rel=0, abs=capabilities.mtime_resolution)
-        assert (await backend.status(3)).mtime == status.mtime
+    async def test_the_time_is_kept(self, backend: IArchiveBackend, capabilities: Capabilities, mtime_ns: int) -> None:
+        """To the last digit for which the storage has room; what is too early for it is refused."""
+        if capabilities.earliest_mtime_ns is not None and mtime_ns < capabilities.earliest_mtime_ns:
+            with pytest.raises(errors.InvalidRequest):
+                await store(backend, 3, b"words", mtime_ns=mtime_ns)
+            assert await content(backend, 3) is None
+            return
+        status = await store(backend, 3, b"words", mtime_ns=mtime_ns)
+        assert status.mtime_ns == mtime_ns - mtime_ns % capabilities.mtime_step_ns
+        assert (await backend.status(3)).mtime_ns == status.mtime_ns
+
+    @pytest.mark.parametrize("size", [5, MIB])
+    @pytest.mark.parametrize("mtime_ns", [-62135596800 * 10**9, 253402300799 * 10**9, -(2**80), 2**80])
+    @in_reactor
+    async def test_no_file_gets_another_time(
+        self, backend: IArchiveBackend, capabilities: Capabilities, mtime_ns: int, size: int
+    ) -> None:
+        """The years 1 and 9999, and those that no calendar has, are kept or refused; then nothing changes."""
+        before = await store(backend, 3, b"words")
+        for file_id in (3, 4):
+            try:
+                status = await store(backend, file_id, pattern(size), mtime_ns=mtime_ns)
+            except errors.InvalidRequest:
+                assert await content(backend, 4) is None
+                assert await load(backend, 3) == (before, b"words")
+            else:
+                assert status.mtime_ns == mtime_ns - mtime_ns % capabilities.mtime_step_ns
+                assert (await backend.status(file_id)).mtime_ns == status.mtime_ns
 
     @in_reactor
     async def test_without_a_time_it_is_now(self, backend: IArchiveBackend) -> None:
         """As when a local file is written."""
         before = IReactorTime(reactor).seconds()
         status = await store(backend, 3, b"words")
-        assert before - 2 <= status.mtime <= IReactorTime(reactor).seconds() + 2
+        assert before - 2 <= status.mtime_ns / 1e9 <= IReactorTime(reactor).seconds() + 2
 
 
 class ConditionTests:

@@ -16,6 +16,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from pacarchive import errors
 from pacarchive.interfaces import IArchiveBackend, IIncomingFile
 from pacarchive.model import FileStatus, Overwrite, WriteConditions
+from pacarchive.times import SECOND
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,14 +35,14 @@ class Capabilities:
     @ivar durable: Files outlive the backend object: the factory finds them again in the same directory.
     @ivar moves: Puts a file with the given name and bytes where C{move} may take it from, below the scratch directory
         or elsewhere, and returns its absolute path.  C{None}: the backend refuses every move.
-    @ivar mtime_resolution: Modification times are kept to so many seconds.
-    @ivar before_1970: So are negative ones.
+    @ivar mtime_step_ns: Modification times are kept in steps of so many nanoseconds.
+    @ivar earliest_mtime_ns: The earliest that is kept, where that is known.
     """
 
     durable: bool = False
     moves: Callable[[Path, str, bytes], str] | None = None
-    mtime_resolution: float = 1e-6
-    before_1970: bool = True
+    mtime_step_ns: int = 1
+    earliest_mtime_ns: int | None = None
 
 
 def matching(*tags: str) -> WriteConditions:
@@ -67,7 +68,8 @@ async def store(
     *,
     pieces: Sequence[Sequence[bytes]] | None = None,
     announced: bool = True,
-    mtime: float | None = None,
+    mtime: int | None = None,
+    mtime_ns: int | None = None,
     expected: Mapping[str, bytes] | None = None,
     algorithms: Collection[str] = (),
 ) -> FileStatus:
@@ -76,12 +78,13 @@ async def store(
 
     @param pieces: The arguments of the single writes, where it is not all in one.
     @param announced: Whether the size is given at the start.
+    @param mtime: The modification time in whole seconds; C{mtime_ns} in nanoseconds.
     """
     incoming = await backend.receive(file_id, len(data) if announced else None, conditions, algorithms)
     try:
         for some in [[data]] if pieces is None else pieces:
             await incoming.write(some)
-        return await incoming.commit(mtime, expected or {})
+        return await incoming.commit(mtime_ns if mtime is None else mtime * SECOND, expected or {})
     except BaseException:
         await incoming.abort()
         raise

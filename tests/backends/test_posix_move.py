@@ -82,11 +82,11 @@ async def test_from_another_file_system(tmp_path: Path, elsewhere: Path, size: i
     """It is copied, with digest, time and mode, and goes when the copy is durable."""
     source = elsewhere / "file"
     source.write_bytes(pattern(size))
-    os.utime(source, (1000, 1000.5))
+    os.utime(source, ns=(1000, 1711852200_999999999))
     async with archive(tmp_path, move_roots=(elsewhere,)) as backend:
         with Calls(tmp_path / "archive").watched() as calls:
             status = await backend.move(7, str(source), DENY)
-        assert (status.size, status.mtime) == (size, 1000.5)
+        assert (status.size, status.mtime_ns) == (size, 1711852200_999999999)
         assert PRIMARY in status.digests
         assert calls.text("fsync", "link", "unlink")[-4:] == [
             *("link 7", "fsync .", f"unlink {os.path.relpath(source, tmp_path / 'archive')}"),
@@ -95,6 +95,23 @@ async def test_from_another_file_system(tmp_path: Path, elsewhere: Path, size: i
         assert not source.exists()
         assert (tmp_path / "archive/7").stat().st_mode & 0o777 == 0o444
         assert await content(backend, 7) == pattern(size)
+
+
+@in_reactor
+async def test_a_source_keeps_its_time_or_its_place(tmp_path: Path, elsewhere: Path) -> None:
+    """One whose time the archive's file system cannot keep, as that of the source does, stays where it is."""
+    source = elsewhere / "file"
+    source.write_bytes(b"words")
+    year_9999 = 253402300799 * 10**9
+    os.utime(source, ns=(year_9999, year_9999))
+    async with archive(tmp_path, move_roots=(elsewhere,)) as backend:
+        try:
+            status = await backend.move(7, str(source), ALLOW)
+        except errors.InvalidRequest:
+            assert source.read_bytes() == b"words"
+            assert await content(backend, 7) is None
+        else:
+            assert status.mtime_ns == year_9999
 
 
 @in_reactor

@@ -55,10 +55,12 @@ def test_a_file_goes_in_and_out(tmp_path: Path, mode: str) -> None:
     from pacarchive.config import Compatibility
 
     with joined(compatibility=Compatibility(mode)) as (server, client):
-        stored = result_of(client.put(12345, DATA, digests=["md5", "sha1", "adler32", "sha512"], mtime=1000.5))
+        stored = result_of(
+            client.put(12345, DATA, digests=["md5", "sha1", "adler32", "sha512"], mtime_ns=1000_500000001)
+        )
         assert server.archive.data(12345) == DATA
         status = result_of(client.status(12345))
-        assert (status.etag, status.size, status.mtime) == (stored.etag, 36, 1000.5)
+        assert (status.etag, status.size, status.mtime_ns) == (stored.etag, 36, 1000_500000001)
         assert status.locality is Locality.DISK
         assert stored.digests.items() >= status.digests.items()
         fetched = result_of(client.get(12345, tmp_path / "target"))

@@ -178,7 +178,7 @@ def test_an_answer_that_was_changed_on_the_way_is_held_against_the_archive(archi
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"file_id": -1}, {"file_id": 2**64}, {"file_id": True}, {"digests": ["crc32"]}, {"mtime": 1e300}]
+    "arguments", [{"file_id": -1}, {"file_id": 2**64}, {"file_id": True}, {"digests": ["crc32"]}, {"mtime_ns": 2**90}]
 )
 def test_what_cannot_be_meant_is_refused_before_anything_is_sent(
     archive: FakeArchive, client: ArchiveClient, arguments: dict[str, Any]
@@ -190,7 +190,7 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_sent(
 
 
 def test_the_time_of_a_file_is_sent(archive: FakeArchive, client: ArchiveClient, tmp_path: Path) -> None:
-    """With its fraction, which C{Last-Modified} in HTTP's own form would not have."""
+    """With all nine digits, which C{Last-Modified} in HTTP's own form would not have."""
     seen = []
 
     class Noting(FakeArchive):
@@ -199,11 +199,13 @@ def test_the_time_of_a_file_is_sent(archive: FakeArchive, client: ArchiveClient,
             return super()._put(request, file_id)
 
     (tmp_path / "file").write_bytes(DATA)
-    os.utime(tmp_path / "file", (0, 1000.25))
+    os.utime(tmp_path / "file", ns=(0, 1711852200_999999999))
     client = Noting().client()
-    for source, mtime in ((tmp_path / "file", None), (tmp_path / "file", 0), (DATA, None), (DATA, -1.5)):
-        result_of(client.put(1, source, mtime=mtime))
-    assert seen == ["1970-01-01T00:16:40.250000Z", "1970-01-01T00:00:00Z", None, "1969-12-31T23:59:58.500000Z"]
+    for source, mtime_ns in ((tmp_path / "file", None), (tmp_path / "file", 0), (DATA, None), (DATA, -1)):
+        result_of(client.put(1, source, mtime_ns=mtime_ns))
+    assert seen == [
+        "2024-03-31T02:30:00.999999999Z", "1970-01-01T00:00:00.000000000Z", None, "1969-12-31T23:59:59.999999999Z"
+    ]  # fmt: skip
 
 
 # get
@@ -401,7 +403,7 @@ def test_what_is_known_of_a_file(archive: FakeArchive, client: ArchiveClient) ->
     """Without reading it."""
     stored = archive.add(1, DATA, on_tape=True)
     status = result_of(client.status(1))
-    assert (status.size, status.mtime, status.etag) == (len(DATA), stored.mtime, stored.etag)
+    assert (status.size, status.mtime_ns, status.etag) == (len(DATA), stored.mtime_ns, stored.etag)
     assert (status.locality, status.media, status.bytes_per_level) == (Locality.TAPE, "tape", (0, len(DATA)))
     assert status.digests == {"sha256": stored.digests["sha256"]}
     with pytest.raises(NotFound, match="no file 2"):

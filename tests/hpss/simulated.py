@@ -22,6 +22,7 @@ from pacarchive.backends.hpss import client  # noqa: E402
 from pacarchive.backends.hpss.archive import HpssArchive  # noqa: E402
 from pacarchive.config import BackendSettings, HpssSettings  # noqa: E402
 from pacarchive.model import Durability  # noqa: E402
+from pacarchive.times import SECOND  # noqa: E402
 
 PREFIX, INCOMING = "/archive", "/incoming"
 
@@ -106,4 +107,4 @@ def put_for_move(directory: Path, name: str, data: bytes) -> str:
     return path
 
 
-CAPABILITIES = Capabilities(durable=True, moves=put_for_move, mtime_resolution=1.0, before_1970=False)
+CAPABILITIES = Capabilities(durable=True, moves=put_for_move, mtime_step_ns=SECOND, earliest_mtime_ns=SECOND)

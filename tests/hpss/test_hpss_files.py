@@ -46,6 +46,7 @@ from pacarchive.backends.hpss.temporaries import ANOTHERS_LASTS, this_writer
 from pacarchive.digests import PRIMARY
 from pacarchive.ids import id_to_path
 from pacarchive.model import Locality
+from pacarchive.times import SECOND
 
 __all__ = ["log"]  # the fixture
 
@@ -111,7 +112,7 @@ async def test_what_a_file_has(tmp_path: Path) -> None:
     """Mode, times, and the digests as hpsssum, HSI and Globus keep theirs."""
     async with running_archive(tmp_path, digests=("md5",)) as (archive, backend):
         begun = int(time.time())
-        status = await store(backend, DEEP, WORDS, mtime=1000.9, algorithms=("adler32",))
+        status = await store(backend, DEEP, WORDS, mtime_ns=1000_900000000, algorithms=("adler32",))
         entry = archive.entry(PLACE)
         assert (entry.kind, entry.mode & 0o7777, entry.links, entry.mtime) == (Kind.FILE, 0o444, 1, 1000)
         attributes = entry.attributes
@@ -127,7 +128,7 @@ async def test_what_a_file_has(tmp_path: Path) -> None:
         }
         assert {f"adler32={zlib.adler32(WORDS):08x}", f"md5={hashlib.md5(WORDS).hexdigest()}"} <= set(others)
         assert status == await backend.status(DEEP)
-        assert (status.mtime, set(status.digests)) == (1000.0, {PRIMARY, "md5", "adler32"})
+        assert (status.mtime_ns, set(status.digests)) == (1000 * SECOND, {PRIMARY, "md5", "adler32"})
 
 
 @pytest.mark.parametrize(
@@ -163,28 +164,30 @@ async def test_digests_of_others(tmp_path: Path, change: dict[str, str], digests
                 assert attributes.items() <= archive.entry(f"{PREFIX}/file.1").attributes.items()
 
 
-@pytest.mark.parametrize(("mtime", "kept"), [(0, 1), (0.5, 1), (1, 1), (1.9, 1), *((n, n) for n in (2**31, 2**32 - 1))])
+@pytest.mark.parametrize(
+    ("mtime_ns", "kept"), [(SECOND, 1), (SECOND * 2 - 1, 1), *((n * SECOND, n) for n in (2**31, 2**32 - 1))]
+)
 @in_reactor
-async def test_times_that_hpss_keeps(tmp_path: Path, mtime: float, kept: int) -> None:
-    """Whole seconds in 32 bits without a sign; 0 would be no time."""
+async def test_times_that_hpss_keeps(tmp_path: Path, mtime_ns: int, kept: int) -> None:
+    """Whole seconds in 32 bits without a sign; a fraction is cut off."""
     async with running_archive(tmp_path) as (archive, backend):
-        assert (await store(backend, 1, WORDS, mtime=mtime)).mtime == kept
-        assert (await backend.status(1)).mtime == kept
+        assert (await store(backend, 1, WORDS, mtime_ns=mtime_ns)).mtime_ns == kept * SECOND
+        assert (await backend.status(1)).mtime_ns == kept * SECOND
         assert archive.entry(f"{PREFIX}/file.1").mtime == kept
 
 
-@pytest.mark.parametrize("mtime", [2**32, 2**40, 2**64, -1, -0.5, math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("mtime_ns", [2**32 * SECOND, 2**40 * SECOND, 2**100, SECOND - 1, 0, -1, -SECOND])
 @in_reactor
-async def test_times_that_it_does_not_keep(tmp_path: Path, mtime: float) -> None:
-    """They are refused, and what was there is still there."""
+async def test_times_that_it_does_not_keep(tmp_path: Path, mtime_ns: int) -> None:
+    """They are refused, and what was there is still there; zero would be no time."""
     async with running_archive(tmp_path) as (archive, backend):
         before = paths(archive)
         with pytest.raises(errors.InvalidRequest):
-            await store(backend, DEEP, WORDS, mtime=mtime)
+            await store(backend, DEEP, WORDS, mtime_ns=mtime_ns)
         assert paths(archive) == before
         await store(backend, DEEP, WORDS)
         with pytest.raises(errors.InvalidRequest):
-            await store(backend, DEEP, b"more", mtime=mtime)
+            await store(backend, DEEP, b"more", mtime_ns=mtime_ns)
         assert await content(backend, DEEP) == WORDS
         assert temporaries(archive) == []
 

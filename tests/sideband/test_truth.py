@@ -195,7 +195,7 @@ async def test_where_the_mount_does_not_show_inodes_names_must_do(database: Side
 async def test_times_are_the_mounts(daemon: Daemon, database: Sideband, tmp_path: Path) -> None:
     """Nobody tells the daemon of utime() (4)."""
     async with serving(tmp_path, database) as backend:
-        await store(backend, 300, DATA, mtime=784111777.0)
+        await store(backend, 300, DATA, mtime=784111777)
         path = daemon.hear_of(300)
         status = await backend.status(300)
         assert status.mtime == 784111777.0

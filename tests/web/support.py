@@ -259,10 +259,10 @@ class _Accounted:
         await self._archive.pass_by("write")
         await self._file.write(pieces)
 
-    async def commit(self, mtime: float | None, expected: Digests) -> FileStatus:
+    async def commit(self, mtime_ns: int | None, expected: Digests) -> FileStatus:
         assert not self._over
         await self._archive.pass_by("commit")
-        status: FileStatus = await self._file.commit(mtime, expected)
+        status: FileStatus = await self._file.commit(mtime_ns, expected)
         self._end()
         return status
 

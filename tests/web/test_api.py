@@ -178,21 +178,29 @@ def test_put_conditions_not_understood(stored: Server, field: str) -> None:
 
 @both_modes
 @pytest.mark.parametrize(
-    ("date", "seconds"),
+    ("date", "seconds", "exact"),
     [
-        ("Sun, 06 Nov 1994 08:49:37 GMT", 784111777.0),
-        ("Sunday, 06-Nov-94 08:49:37 GMT", 784111777.0),
-        ("Sun Nov  6 08:49:37 1994", 784111777.0),
-        ("1994-11-06T08:49:37Z", 784111777.0),
-        ("1994-11-06T08:49:37.25", 784111777.25),
-        ("1994-11-06 10:49:37.5+02:00", 784111777.5),
+        ("Sun, 06 Nov 1994 08:49:37 GMT", 784111777.0, "37.000000000Z"),
+        ("Sunday, 06-Nov-94 08:49:37 GMT", 784111777.0, "37.000000000Z"),
+        ("Sun Nov  6 08:49:37 1994", 784111777.0, "37.000000000Z"),
+        ("1994-11-06T08:49:37Z", 784111777.0, "37.000000000Z"),
+        ("1994-11-06T08:49:37.25", 784111777.25, "37.250000000Z"),
+        ("1994-11-06 10:49:37.5+02:00", 784111777.5, "37.500000000Z"),
+        ("1994-11-06T08:49:37.999999999Z", 784111778.0, "37.999999999Z"),
     ],
 )
-def test_put_last_modified(mode: Compatibility, date: str, seconds: float) -> None:
-    """The sender's date is the file's, in every form that a client writes."""
+def test_put_last_modified(mode: Compatibility, date: str, seconds: float, exact: str) -> None:
+    """The sender's date is the file's, in every form that a client writes, to the nanosecond."""
     with serving(Server(compatibility=mode)) as server:
-        assert server.ask("PUT", "/102", f"Last-Modified: {date}", body=DATA).status == 201
+        answers = [server.ask("PUT", "/102", f"Last-Modified: {date}", body=DATA)]
+        assert answers[0].status == 201
         assert server.ask("HEAD", "/102").field("Last-Modified") == str(seconds)
+        answers += [
+            server.ask("HEAD", "/102"),
+            server.ask("GET", "/102"),
+            server.ask("GET", "/102", "Range: bytes=1-2"),
+        ]
+        assert {each.field("X-Pacarchive-Mtime") for each in answers} == {f"1994-11-06T08:49:{exact}"}
         assert server.ask("GET", "/102").field("Last-Modified") == "Sun, 06 Nov 1994 08:49:37 GMT"
 
 

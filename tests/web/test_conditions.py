@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pacarchive.errors import InvalidRequest
 from pacarchive.model import Overwrite, WriteConditions
+from pacarchive.times import SECOND
 from pacarchive.web.conditions import ReadOutcome, evaluate_read, parse_etags, range_applies, write_conditions
 from pacarchive.web.dates import format_http_date
 
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ETAG = '"xyzzy"'
-MTIME = 784111777.75
+MTIME_NS = 784111777_750000000
 NOW = 1780000000.0
-OLDER, SAME, NEWER = (format_http_date(MTIME + shift).decode("ascii") for shift in (-1, 0, 1))
+OLDER, SAME, NEWER = (format_http_date(MTIME_NS + shift * SECOND).decode("ascii") for shift in (-1, 0, 1))
 
 ENTITY_TAGS = st.builds(
     lambda weak, opaque: f'{"W/" if weak else ""}"{opaque}"',
@@ -39,7 +40,7 @@ def getter(**headers: str | list[str]) -> Callable[[str], list[str]]:
 
 
 def read(**headers: str | list[str]) -> ReadOutcome:
-    return evaluate_read(getter(**headers), etag=ETAG, mtime=MTIME, now=NOW)
+    return evaluate_read(getter(**headers), etag=ETAG, mtime_ns=MTIME_NS, now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -194,14 +195,14 @@ def test_malformed_dates_of_reads_do_not_count(value: str | list[str]) -> None:
 )
 def test_if_range(if_range: str | None, applies: bool) -> None:
     """A range counts for the very version that the client has, not for a newer or an older one."""
-    assert range_applies(if_range, etag=ETAG, mtime=MTIME, now=NOW) is applies
+    assert range_applies(if_range, etag=ETAG, mtime_ns=MTIME_NS, now=NOW) is applies
 
 
 @given(st.text())
 def test_reads_never_break(text: str) -> None:
     """No text in a condition of a read is an error."""
     assert read(if_match=text, if_none_match=text, if_modified_since=text) in ReadOutcome
-    range_applies(text, etag=ETAG, mtime=MTIME, now=NOW)
+    range_applies(text, etag=ETAG, mtime_ns=MTIME_NS, now=NOW)
 
 
 @pytest.mark.parametrize(

@@ -10,16 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pacarchive.model import FileStatus, Locality
+from pacarchive.times import SECOND
 from pacarchive.web.propfind import CONTENT_TYPE, collection_multistatus, multistatus
 
 
-def make_status(*, size: int = 36, mtime: float = 784111777.75, generation: str = "g1") -> FileStatus:
+def make_status(*, size: int = 36, mtime_ns: int = 784111777_750000000, generation: str = "g1") -> FileStatus:
     return FileStatus(
         file_id=102,
         path="/srv/archive/102",
         size=size,
-        mtime=mtime,
-        ctime=1795367928.6150959,
+        mtime_ns=mtime_ns,
+        ctime_ns=1795367928_615095900,
         bytes_per_level=(size,),
         media=("disk",),
         locality=Locality.DISK,
@@ -79,16 +80,16 @@ XML_TEXT = st.text(
 )
 
 
-@given(XML_TEXT, XML_TEXT, st.integers(0, 2**63), st.integers(0, 4102444800))
-def test_values_are_read_back(href: str, generation: str, size: int, mtime: int) -> None:
+@given(XML_TEXT, XML_TEXT, st.integers(0, 2**63), st.integers(0, 4102444800 * SECOND))
+def test_values_are_read_back(href: str, generation: str, size: int, mtime_ns: int) -> None:
     """Markup in a value stays text, and sizes and times come out as they went in."""
-    status = make_status(size=size, mtime=mtime, generation=generation)
+    status = make_status(size=size, mtime_ns=mtime_ns, generation=generation)
     read_href, properties = read_response(multistatus(href, status))
     assert read_href == href
     assert properties.findtext("{DAV:}getetag") == status.etag
     assert int(properties.findtext("{DAV:}getcontentlength") or "") == size
     modified = email.utils.parsedate_to_datetime(properties.findtext("{DAV:}getlastmodified") or "")
-    assert modified.timestamp() == mtime
+    assert modified.timestamp() == mtime_ns // SECOND
     created = datetime.fromisoformat(properties.findtext("{DAV:}creationdate") or "")
     assert created.timestamp() == int(status.ctime)
     assert read_response(collection_multistatus(href))[0] == href

@@ -1,7 +1,8 @@
 """Adding, moving and removing files of an L{HpssTree}: the order of steps behind an acknowledgement.
 
-    temporary name -> data -> hpss_Fsync, hpss_Close -> size compared -> digests as attributes -> mtime -> mode 0444
-    -> hpss_Rename over the old version, or hpss_Link under a name that must be free -> answer
+    temporary name -> data -> hpss_Fsync, hpss_Close -> digests as attributes -> mtime -> mode 0444
+    -> size and mtime compared -> hpss_Rename over the old version, or hpss_Link under a name that must be free
+    -> answer
 
 The target is never opened for writing: what is there stays whole until HPSS exchanges the name.  A crash anywhere
 leaves the old state or the new one; the temporary that it may leave as well is swept.
@@ -26,12 +27,13 @@ from pacarchive.backends.hpss.tree import HIDDEN, HpssTree, unless_there
 from pacarchive.backends.hpss.words import translating
 from pacarchive.digests import PRIMARY, Buffer, Digests, Hasher
 from pacarchive.model import FileStatus, Overwrite, WriteConditions
+from pacarchive.times import SECOND
 
 FILE_MODE = 0o444
 _DIRECTORY_MODE = 0o755
 _LINKS_MOST = 40
 _COMPARED_BLOCK = 8 << 20
-_FARTHEST_TIME = 2**32 - 1  # hpss: timestamp_sec_t is unsigned and has 32 bits
+_FARTHEST_TIME = 2**32 - 1  # timestamp_sec_t is unsigned and has 32 bits; zero stands for a time that is not set
 _MOVING = "Can't move hpss file"
 _DENIED = f"{_MOVING} with error: [Errno 13] Permission denied"
 
@@ -78,27 +80,31 @@ class Draft:
             if self._filled == len(self._buffer):
                 self._flush()
 
-    def commit(self, file_id: int, mtime: float | None, digests: Digests, conditions: WriteConditions) -> FileStatus:
+    def commit(self, file_id: int, mtime_ns: int | None, digests: Digests, conditions: WriteConditions) -> FileStatus:
         """
         Complete the file, make it durable, and publish it.  L{discard} must follow in any case.
 
-        @param mtime: Seconds since the epoch, of which HPSS keeps whole ones; C{None} keeps the time of the last write.
+        @param mtime_ns: Nanoseconds since the epoch, of which HPSS keeps whole seconds; C{None} keeps the time of the
+            last write.
         @return: The status of the published version.
+        @raise errors.InvalidRequest: HPSS cannot keep this time.
         """
-        if mtime is not None and not 0 <= mtime <= _FARTHEST_TIME:
-            raise errors.InvalidRequest("HPSS keeps times from 1970 to 2106 only.")
+        mtime = None if mtime_ns is None else mtime_ns // SECOND
+        if mtime is not None and not 0 < mtime <= _FARTHEST_TIME:
+            raise errors.InvalidRequest("HPSS keeps times from the first second after the start of 1970 to 2106 only.")
         self._flush()
         session = self._tree.session
         with translating("Can't write hpss file", absent=errors.BackendUnavailable):
             self._file.finish()
-            stored = session.call(client.attributes, self._path).size
-            if stored != self._size:
-                raise errors.BackendUnavailable(f"HPSS kept {stored} of {self._size} bytes.")
             self._tree.store_digests(self._path, digests, self._size)
             if mtime is not None:
-                when = max(1, int(mtime))  # zero stands for a time that is not set
-                session.call(client.utime, self._path, when, when)
+                session.call(client.utime, self._path, mtime, mtime)
             session.call(client.chmod, self._path, FILE_MODE)
+            stored = session.call(client.attributes, self._path)
+            if stored.size != self._size:
+                raise errors.BackendUnavailable(f"HPSS kept {stored.size} of {self._size} bytes.")
+            if mtime is not None and stored.mtime != mtime:
+                raise errors.BackendUnavailable("HPSS kept another time than it was given.")
             status = publish(self._tree, self._path, file_id, digests, conditions)
         self._published = True
         return status

@@ -86,9 +86,9 @@ class IncomingFile:
             # Nobody waits for this block before the next has come: the network and the mover work side by side.
             self._writing = Deferred.fromCoroutine(self._storing.pool.run(self._write_out, held))
 
-    async def commit(self, mtime: float | None, expected: Digests) -> FileStatus:
+    async def commit(self, mtime_ns: int | None, expected: Digests) -> FileStatus:
         await self._written()
-        return await self._storing.pool.run(self._commit, mtime, expected)
+        return await self._storing.pool.run(self._commit, mtime_ns, expected)
 
     async def abort(self) -> None:
         self._aborted = True
@@ -131,11 +131,11 @@ class IncomingFile:
             if self._aborted:  # while this call was stuck
                 self._draft.discard()
 
-    def _commit(self, mtime: float | None, expected: Digests) -> FileStatus:
+    def _commit(self, mtime_ns: int | None, expected: Digests) -> FileStatus:
         try:
             self._write_out(self._held)
             assert self._draft is not None, "_write_out makes it"
-            return self._draft.commit(self._file_id, mtime, self._hasher.verified(expected), self._conditions)
+            return self._draft.commit(self._file_id, mtime_ns, self._hasher.verified(expected), self._conditions)
         finally:
             if self._draft is not None:
                 self._draft.discard()

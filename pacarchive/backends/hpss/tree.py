@@ -26,6 +26,7 @@ from pacarchive.backends.hpss.words import translating
 from pacarchive.digests import PRIMARY, Digests
 from pacarchive.ids import id_to_path
 from pacarchive.model import FileStatus, WriteConditions
+from pacarchive.times import SECOND
 
 HIDDEN = ".pacarchive"
 """The archive's own directory below the prefix; no id maps into it."""
@@ -142,8 +143,8 @@ class HpssTree:
             file_id=file_id,
             path=self.path_of(file_id),
             size=found.size,
-            mtime=float(found.mtime),
-            ctime=float(found.ctime),
+            mtime_ns=found.mtime * SECOND,
+            ctime_ns=found.ctime * SECOND,
             bytes_per_level=tuple(level.bytes for level in levels),
             media=tuple(level.medium for level in levels),
             locality=locality_of(found.size, levels),

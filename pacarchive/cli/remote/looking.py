@@ -124,6 +124,7 @@ def _record(status: Status) -> dict[str, Any]:
         "file": str(status.file_id),
         "size": status.size,
         "mtime": status.mtime,
+        "mtime_ns": status.mtime_ns,
         "ctime": status.ctime,
         "locality": status.locality.value,
         "bytes_per_level": list(status.bytes_per_level),
