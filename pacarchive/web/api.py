@@ -114,14 +114,14 @@ class ArchiveApplication:
         stored = await self._open(request, file_id)
         try:
             status, now = stored.status, self.clock.seconds()
-            outcome = evaluate_read(request.field, etag=status.etag, mtime_ns=status.mtime_ns, now=now)
+            outcome = evaluate_read(request.field, status, now)
             if outcome is ReadOutcome.FAILED:
                 raise errors.PreconditionFailed("The file is not in the state that the request makes a condition.")
-            set_validators(request, status)
+            set_validators(request, status, now)
             if outcome is ReadOutcome.NOT_MODIFIED:
                 request.setResponseCode(HTTPStatus.NOT_MODIFIED)
                 return b""
-            offset, length = self._select(request, status, now)
+            offset, length = self._select(request, status)
             request.set(b"Content-Type", b"application/octet-stream")
             request.set(b"Accept-Ranges", b"bytes")
             request.set(b"Content-Length", b"%d" % length)
@@ -209,26 +209,23 @@ class ArchiveApplication:
             word.addErrback(lambda failure: None)  # CancelledError; or what look had no use for
             word.cancel()
 
-    def _select(self, request: ArchiveRequest, status: FileStatus, now: float) -> tuple[int, int]:
+    def _select(self, request: ArchiveRequest, status: FileStatus) -> tuple[int, int]:
         """Which bytes are asked for; sets the status and header fields that go with them."""
         if request.args and (texts := request.args.get(b"byte_range")) and texts[0]:
             return parse_byte_range(texts[0].decode("latin-1"), status.size)
-        if ranges := request.field("range"):
-            conditions = request.field("if-range")
-            if len(ranges) == 1 and range_applies(
-                conditions[0] if conditions else None, etag=status.etag, mtime_ns=status.mtime_ns, now=now
-            ):
-                wanted = parse_range(ranges[0], status.size)
-                if isinstance(wanted, Unsatisfiable):
-                    raise HTTPRefusal(
-                        HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
-                        f"The file has {status.size} bytes; the range lies beyond them.",
-                        {"Content-Range": wanted.content_range.decode("ascii")},
-                    )
-                if wanted is not None:
-                    request.setResponseCode(HTTPStatus.PARTIAL_CONTENT)
-                    request.set(b"Content-Range", wanted.content_range)
-                    return wanted.offset, wanted.length
+        ranges = request.field("range")
+        if len(ranges) == 1 and range_applies(request.field("if-range"), status.etag):
+            wanted = parse_range(ranges[0], status.size)
+            if isinstance(wanted, Unsatisfiable):
+                raise HTTPRefusal(
+                    HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+                    f"The file has {status.size} bytes; the range lies beyond them.",
+                    {"Content-Range": wanted.content_range.decode("ascii")},
+                )
+            if wanted is not None:
+                request.setResponseCode(HTTPStatus.PARTIAL_CONTENT)
+                request.set(b"Content-Range", wanted.content_range)
+                return wanted.offset, wanted.length
         return 0, status.size
 
     @router.answers("PUT", FILE)
@@ -379,7 +376,7 @@ class ArchiveApplication:
         return await self.options(request, 0)
 
     def _conditions(self, request: ArchiveRequest) -> WriteConditions:
-        return write_conditions(request.field("if-match"), request.field("if-none-match"), self.settings.overwrite)
+        return write_conditions(request.field, self.settings.overwrite)
 
     def _mtime(self, request: ArchiveRequest) -> int | None:
         """The time in C{Last-Modified}; the predecessor meant to read it, and ignored what it could not."""
