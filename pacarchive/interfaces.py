@@ -124,6 +124,24 @@ class IArchiveBackend(IService):
         """Whether requests can be expected to succeed; answers within seconds and never recalls."""
 
 
+class IBatchStatus(Interface):
+    """
+    An L{IArchiveBackend} that can look many files up for much less than each of them costs by itself: a plan of a job
+    asks about thousands.  Others are asked file by file (L{pacarchive.statuses.statuses_of}).
+    """
+
+    batch_most: int = Attribute("The most files of one call: so many that it keeps a thread from nobody for long.")
+
+    async def statuses(file_ids: Sequence[int]) -> Mapping[int, FileStatus | Exception]:
+        """
+        L{IArchiveBackend.status} of several files.
+
+        @param file_ids: C{batch_most} of them at the most.
+        @return: For each file its status, or what C{status} raises for it.
+        @raise pacarchive.errors.BackendUnavailable: The storage does not answer.
+        """
+
+
 class IIncomingFile(Interface):
     """
     A file on its way in.  Exactly one of C{commit} and C{abort} ends it; C{abort} after a failed C{commit} or a

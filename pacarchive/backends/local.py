@@ -22,7 +22,7 @@ from pacarchive.backends.move import move_into
 from pacarchive.backends.syscalls import open_cached, opens_without_network, release
 from pacarchive.backends.tree import FileTree
 from pacarchive.digests import PRIMARY, Digests, Hasher
-from pacarchive.interfaces import IArchiveBackend, IIncomingFile, ISendable, IStoredFile
+from pacarchive.interfaces import IArchiveBackend, IBatchStatus, IIncomingFile, ISendable, IStoredFile
 from pacarchive.model import FileStatus, Health, WriteConditions
 from pacarchive.threads import BlockingPool
 
@@ -38,7 +38,7 @@ _SETTLED = 50_000_000
 _log = Logger()
 
 
-@implementer(IArchiveBackend)
+@implementer(IArchiveBackend, IBatchStatus)
 class LocalArchive(Service):
     """
     An L{IArchiveBackend} over a L{FileTree}.
@@ -49,6 +49,7 @@ class LocalArchive(Service):
     """
 
     name = "backend"
+    batch_most = 200
 
     def __init__(self, tree: FileTree, pool: BlockingPool, algorithms: Collection[str] = ()) -> None:
         self._tree = tree
@@ -56,9 +57,9 @@ class LocalArchive(Service):
         self._small_files = SmallFileQueue(tree, pool)
         self._algorithms = {PRIMARY, *algorithms}
         self._reads_cached = False
-        # Digests by (device, inode, ctime): the ctime changes with the attributes that hold them.  Filled in threads,
-        # because reading an attribute may need a disk block; read in the reactor.
-        self._known: dict[tuple[int, int, int], Digests] = {}
+        # Digests by (inode, ctime): both change with the attributes that hold them.  Filled in threads, because reading
+        # an attribute may need a disk block; read in the reactor.
+        self._known: dict[tuple[int, int], Digests] = {}
 
     def startService(self) -> None:
         """Open the archive.  Called before anything listens, so waiting for the disk here holds up nobody."""
@@ -100,6 +101,14 @@ class LocalArchive(Service):
             return found[1:]
         return await self._pool.run(self._look, file_id)
 
+    async def statuses(self, file_ids: Sequence[int]) -> dict[int, FileStatus | Exception]:
+        looks = await self.look_at_all(file_ids)
+        return {file_id: look if isinstance(look, Exception) else look[1] for file_id, look in looks.items()}
+
+    async def look_at_all(self, file_ids: Sequence[int]) -> dict[int, tuple[os.stat_result, FileStatus] | Exception]:
+        """As L{look}, for several in one thread hop; with what went wrong for those that cannot be looked at."""
+        return await self._pool.run(self._look_at_all, file_ids)
+
     async def move(self, file_id: int, source: str, conditions: WriteConditions) -> FileStatus:
         return await self._pool.run(move_into, self._tree, file_id, source, conditions)
 
@@ -124,6 +133,15 @@ class LocalArchive(Service):
         self._know(*seen)
         return seen
 
+    def _look_at_all(self, file_ids: Sequence[int]) -> dict[int, tuple[os.stat_result, FileStatus] | Exception]:
+        looks: dict[int, tuple[os.stat_result, FileStatus] | Exception] = {}
+        for file_id in file_ids:
+            try:
+                looks[file_id] = self._look(file_id)
+            except Exception as error:  # noqa: BLE001  (each file's own; the caller judges)
+                looks[file_id] = error.with_traceback(None)  # which would keep alive what it went through
+        return looks
+
     def _know(self, state: os.stat_result, status: FileStatus) -> None:
         known = self._known
         if len(known) >= _KNOWN_DIGESTS:
@@ -132,7 +150,7 @@ class LocalArchive(Service):
         # A file without digests may get some at any time, and the inode of one that has just changed may be freed and
         # used again before the clock of the inode times moves on.
         if status.digests and time.time_ns() - state.st_ctime_ns > _SETTLED:
-            known[state.st_dev, state.st_ino, state.st_ctime_ns] = status.digests
+            known[state.st_ino, state.st_ctime_ns] = status.digests
 
     def _find_cached(self, file_id: int, *, path_only: bool = False) -> tuple[int, os.stat_result, FileStatus] | None:
         """
@@ -149,7 +167,7 @@ class LocalArchive(Service):
             return None
         try:
             state = os.fstat(descriptor)
-            digests = self._known.get((state.st_dev, state.st_ino, state.st_ctime_ns))
+            digests = self._known.get((state.st_ino, state.st_ctime_ns))
             if digests is not None:
                 return descriptor, state, self._tree.status_of(state, file_id, digests)
         except BaseException:

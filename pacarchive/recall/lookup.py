@@ -8,6 +8,7 @@ import attrs
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from pacarchive import errors
 from pacarchive.interfaces import IArchiveBackend
@@ -19,13 +20,11 @@ from pacarchive.recall.schedule import Demand
 from pacarchive.recall.schema import from_key
 from pacarchive.recall.store import StoreUnavailable, Turn
 from pacarchive.recall.work import Located, New
-from pacarchive.shared import Shared, all_of
+from pacarchive.shared import Shared
+from pacarchive.statuses import statuses_of
 
 AT_ONCE = 500
 """Files that are looked up together."""
-
-_SIDE_BY_SIDE = 16
-"""Files whose status is asked for at the same time."""
 
 _PATIENCE = 10.0
 """Seconds after which a file is queued although nobody can tell on which cartridge it is, as long as the archive has
@@ -73,24 +72,22 @@ async def find(
     """
     found = {file_id: Found(None, location) for file_id, location in locations.items() if location is not None}
     others = [file_id for file_id in file_ids if file_id not in found]
-    for start in range(0, len(others), _SIDE_BY_SIDE):
-        some = others[start : start + _SIDE_BY_SIDE]
-        found |= dict(zip(some, await all_of(_status(backend, each) for each in some), strict=True))
+    for file_id, status in (await statuses_of(backend, others)).items():
+        found[file_id] = _found(file_id, status)
     return found
 
 
-async def _status(backend: IArchiveBackend, file_id: int) -> Found:
-    try:
-        status = await backend.status(file_id)
-    except errors.NotFound:
-        return Found(None, None, ABSENT)
-    except errors.Unavailable:
-        raise
-    except Exception as error:  # noqa: BLE001  (of all others something can be said)
-        if not isinstance(error, errors.ArchiveError):
-            _log.failure("recalls: file {file_id}: unexpected", file_id=file_id)
-        words = str(error) if isinstance(error, errors.ArchiveError) else "Its state cannot be read."
-        return Found(None, None, words)
+def _found(file_id: int, status: FileStatus | Exception) -> Found:
+    match status:
+        case errors.NotFound():
+            return Found(None, None, ABSENT)
+        case errors.Unavailable():
+            raise status
+        case errors.ArchiveError():
+            return Found(None, None, str(status))
+        case Exception():
+            _log.failure("recalls: file {file_id}: unexpected", Failure(status), file_id=file_id)
+            return Found(None, None, "Its state cannot be read.")
     if status.locality in (Locality.TAPE, Locality.UNAVAILABLE):
         return Found(status, attrs.evolve(_NOWHERE, size=status.size))
     return Found(status, None, "" if status.locality in _ON_DISK else "The bytes of the file are lost.")

@@ -21,6 +21,7 @@ from backends.handling import (
 from pacarchive import errors
 from pacarchive.digests import PRIMARY
 from pacarchive.model import FileStatus, Locality
+from pacarchive.statuses import statuses_of
 
 if TYPE_CHECKING:
     from pacarchive.interfaces import IArchiveBackend
@@ -117,6 +118,21 @@ class ReadingTests:
             assert status.storage_media == "disk"
             assert len(status.digests[PRIMARY]) == 32
         assert stated.etag == asked.etag == opened.etag
+
+    @in_reactor
+    async def test_many_statuses_are_those_of_the_single_files(self, backend: IArchiveBackend) -> None:
+        """Of files that there are, and of others, in any number; whether the backend takes batches or not."""
+        for file_id in (1, 2, 3):
+            await store(backend, file_id, pattern(file_id))
+        for file_ids in ([], [2], [9, 1, 2, 8, 3], range(500)):
+            found = await statuses_of(backend, file_ids)
+            assert sorted(found) == sorted(file_ids)
+            for file_id, status in found.items():
+                if file_id in (1, 2, 3):
+                    assert status == await backend.status(file_id)
+                else:
+                    assert isinstance(status, errors.NotFound)
+                    assert str(status) == "No file has this id."
 
     @in_reactor
     async def test_asking_again_changes_nothing(self, backend: IArchiveBackend) -> None:

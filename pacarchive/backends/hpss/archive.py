@@ -34,7 +34,7 @@ from pacarchive.backends.hpss.tree import HpssTree
 from pacarchive.backends.hpss.words import translating
 from pacarchive.config import BackendSettings, HpssSettings
 from pacarchive.digests import PRIMARY
-from pacarchive.interfaces import IArchiveBackend, IIncomingFile, IRecaller, IStoredFile
+from pacarchive.interfaces import IArchiveBackend, IBatchStatus, IIncomingFile, IRecaller, IStoredFile
 from pacarchive.model import FileStatus, Health, RecallProgress, TapeLocation, WriteConditions
 from pacarchive.threads import BlockingPool
 
@@ -47,7 +47,7 @@ _LOGOUT_MAY_TAKE = 5.0
 _log = Logger()
 
 
-@implementer(IArchiveBackend, IRecaller)
+@implementer(IArchiveBackend, IBatchStatus, IRecaller)
 class HpssArchive(Service):
     """
     An L{IArchiveBackend} over an L{HpssTree}.
@@ -57,6 +57,7 @@ class HpssArchive(Service):
     """
 
     name = "backend"
+    batch_most = 32
 
     def __init__(self, reactor: Any, settings: BackendSettings) -> None:
         own: HpssSettings = settings.own
@@ -126,6 +127,10 @@ class HpssArchive(Service):
         self._monitor.require_answering()
         return await self._names.run(self._tree.status, file_id)
 
+    async def statuses(self, file_ids: Sequence[int]) -> dict[int, FileStatus | Exception]:
+        self._monitor.require_answering()
+        return await self._names.run(self._statuses, file_ids)
+
     async def move(self, file_id: int, source: str, conditions: WriteConditions) -> FileStatus:
         self._monitor.require_answering()
         return await self._data.run(move_into, self._tree, file_id, source, conditions)
@@ -167,6 +172,17 @@ class HpssArchive(Service):
     def _clear_up(self) -> None:
         if self._tree.has_left_over:
             self._names.run_unattended(self._tree.drop_left_over)
+
+    def _statuses(self, file_ids: Sequence[int]) -> dict[int, FileStatus | Exception]:
+        found: dict[int, FileStatus | Exception] = {}
+        for file_id in file_ids:
+            try:
+                found[file_id] = self._tree.status(file_id)
+            except errors.Unavailable:  # nor would it answer for the others
+                raise
+            except Exception as error:  # noqa: BLE001  (each file's own; the caller judges)
+                found[file_id] = error.with_traceback(None)
+        return found
 
     def _open(self, file_id: int) -> IStoredFile:
         """Open the version that is described: it may be replaced between the two, or removed."""

@@ -14,14 +14,14 @@ None can starve another.
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from typing import Any
 from uuid import UUID
 
 import attrs
 from twisted.application.service import Service
 from twisted.internet import defer
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -48,7 +48,7 @@ from pacarchive.backends.tree import translating
 from pacarchive.config import BackendSettings, SidebandSettings
 from pacarchive.digests import PRIMARY
 from pacarchive.ids import id_to_path
-from pacarchive.interfaces import IArchiveBackend, IIncomingFile, IRecaller, IStoredFile
+from pacarchive.interfaces import IArchiveBackend, IBatchStatus, IIncomingFile, IRecaller, IStoredFile
 from pacarchive.model import (
     FileStatus,
     Health,
@@ -59,14 +59,11 @@ from pacarchive.model import (
     TapeLocation,
     WriteConditions,
 )
+from pacarchive.shared import all_of
 from pacarchive.threads import BlockingPool
-
-T = TypeVar("T")
 
 _PROBES = 16
 _MOST_PROBED = 256
-_AT_ONCE = 32
-"""Files of one call that are looked at at the same time."""
 
 _NOT_ON_DISK = {Locality.TAPE, Locality.UNAVAILABLE}
 """Or at least nobody knows that it is."""
@@ -77,7 +74,7 @@ _RESIDENT = RecallProgress(RecallState.RESIDENT)
 _log = Logger()
 
 
-@implementer(IArchiveBackend, IRecaller)
+@implementer(IArchiveBackend, IBatchStatus, IRecaller)
 class SidebandArchive(Service):
     """
     An L{IArchiveBackend} over a mounted file system of SAM's, and its database.
@@ -89,6 +86,7 @@ class SidebandArchive(Service):
 
     name = "backend"
     batch_limit = 100
+    batch_most = 100
 
     def __init__(self, reactor: Any, settings: BackendSettings, mount: Mount | None = None) -> None:
         own: SidebandSettings = settings.own
@@ -161,7 +159,21 @@ class SidebandArchive(Service):
 
     async def status(self, file_id: int) -> FileStatus:
         """Look at a file from both sides; it exists where the mount has it, whatever the database says."""
-        state, status = await self._files.look(file_id)
+        return await self._completed(file_id, *await self._files.look(file_id))
+
+    async def statuses(self, file_ids: Sequence[int]) -> dict[int, FileStatus | Exception]:
+        async def complete(file_id: int, state: os.stat_result, status: FileStatus) -> None:
+            found[file_id] = await self._completed(file_id, state, status)
+
+        looks = await self._files.look_at_all(file_ids)
+        found: dict[int, FileStatus | Exception] = {
+            file_id: look for file_id, look in looks.items() if isinstance(look, Exception)
+        }
+        await all_of(complete(file_id, *look) for file_id, look in looks.items() if not isinstance(look, Exception))
+        return found
+
+    async def _completed(self, file_id: int, state: os.stat_result, status: FileStatus) -> FileStatus:
+        """The status with what the database adds to what the mount tells."""
         locality = await self._judge(file_id, state)
         if locality not in _NOT_ON_DISK:
             self._recalls.forget(file_id)  # else it would not be asked for when it is released again
@@ -189,7 +201,11 @@ class SidebandArchive(Service):
 
         @raise errors.BackendUnavailable: The database does not answer.
         """
-        return await _for_each(file_ids, self._location)
+        places: dict[int, TapeLocation | None] = {}
+        for some in _slices(file_ids, self.batch_most):
+            looks = await self._files.look_at_all(some)
+            places |= zip(some, await all_of(self._location(each, looks[each]) for each in some), strict=True)
+        return places
 
     async def recall(self, request: UUID, file_ids: Sequence[int]) -> dict[int, RecallProgress]:
         async def want(file_id: int) -> RecallProgress:
@@ -212,24 +228,30 @@ class SidebandArchive(Service):
     async def _unless_on_disk(
         self, file_ids: Sequence[int], ask: Callable[[int], Awaitable[RecallProgress]]
     ) -> dict[int, RecallProgress]:
-        async def answer(file_id: int) -> RecallProgress:
-            try:
-                status = await self.status(file_id)
-            except errors.NotFound:
+        async def answer(file_id: int, status: FileStatus | Exception) -> RecallProgress:
+            if isinstance(status, errors.NotFound):
                 self._recalls.forget(file_id)
                 return _ABSENT
+            if isinstance(status, Exception):
+                raise status
             if status.locality is Locality.UNAVAILABLE and self._recalls.was_read(file_id):
                 return _RESIDENT
             return await ask(file_id) if status.locality in _NOT_ON_DISK else _RESIDENT
 
-        return await _for_each(file_ids, answer)
+        answers: dict[int, RecallProgress] = {}
+        for some in _slices(file_ids, self.batch_most):
+            statuses = await self.statuses(some)
+            answers |= zip(some, await all_of(answer(each, statuses[each]) for each in some), strict=True)
+        return answers
 
-    async def _location(self, file_id: int) -> TapeLocation | None:
-        try:
-            state, _ = await self._files.look(file_id)
-            entry = await self._find(file_id, state)
-        except errors.NotFound:
+    async def _location(self, file_id: int, look: tuple[os.stat_result, FileStatus] | Exception) -> TapeLocation | None:
+        if isinstance(look, errors.NotFound):
             return None
+        if isinstance(look, Exception):
+            raise look
+        state = look[0]
+        try:
+            entry = await self._find(file_id, state)
         except CatalogueUnavailable as error:
             raise errors.BackendUnavailable("It is not known at present where the bytes of files are.") from error
         if entry is None or self._locality(state, entry) is not Locality.TAPE:
@@ -345,14 +367,5 @@ class SidebandArchive(Service):
         return Wanted(file_id, self._prefix + path, self._sam_prefix.rstrip("/") + path)
 
 
-async def _for_each(file_ids: Sequence[int], one: Callable[[int], Coroutine[Any, Any, T]]) -> dict[int, T]:
-    """The answers for all files, some at a time."""
-    answers: dict[int, T] = {}
-    for start in range(0, len(file_ids), _AT_ONCE):
-        some = file_ids[start : start + _AT_ONCE]
-        work = [Deferred.fromCoroutine(one(file_id)) for file_id in some]
-        try:
-            answers |= zip(some, await gatherResults(work, consumeErrors=True), strict=True)
-        except defer.FirstError as error:
-            error.subFailure.raiseException()
-    return answers
+def _slices(file_ids: Sequence[int], most: int) -> Iterator[Sequence[int]]:
+    return (file_ids[start : start + most] for start in range(0, len(file_ids), most))

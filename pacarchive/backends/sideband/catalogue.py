@@ -228,6 +228,7 @@ class SidebandCatalogue:
     def _send(self) -> None:
         """Send what waits, if nothing is under way; else when it fills a round trip, or its turn comes."""
         self._sending = None
+        self._waiting = [each for each in self._waiting if not each[1].called]  # some may have left meanwhile
         while self._waiting and (
             self._under_way == 0 or (self._under_way < self._settings.connections and len(self._waiting) >= MOST_PLACES)
         ):
