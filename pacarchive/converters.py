@@ -7,6 +7,7 @@ words that an operator understands.
 from __future__ import annotations
 
 import configparser
+import ipaddress
 import math
 import os
 import re
@@ -222,6 +223,17 @@ def digest_names(value: str | Iterable[str]) -> tuple[str, ...]:
         if name not in ALGORITHMS:
             raise ValueError(f"{name!r} is not among {', '.join(ALGORITHMS)}")
     return tuple(name for name in names if name != PRIMARY)
+
+
+def networks(value: str | Iterable[str]) -> tuple[str, ...]:
+    """IP addresses and networks, with commas or blanks between them; or none."""
+    found = []
+    for each in _items(value, r"[\s,;]") if isinstance(value, str) else value:
+        try:
+            found.append(str(ipaddress.ip_network(each)))
+        except ValueError:
+            raise ValueError(f"{each!r} is no network; write for example 192.0.2.7, 192.0.2.0/24 or ::1") from None
+    return tuple(found)
 
 
 def time_zone(value: str | ZoneInfo) -> ZoneInfo:

@@ -48,6 +48,10 @@ class IncompleteBody(ArchiveError):
     """The sender stopped before the body was complete."""
 
 
+class TooSlow(ArchiveError):
+    """Too little of the body comes in too long a time."""
+
+
 class TooLarge(ArchiveError):
     """The body is larger than this server or its file system takes."""
 

@@ -23,6 +23,7 @@ from pacarchive.converters import (
     flag,
     line,
     mount_path,
+    networks,
     number,
     optional_line,
     optional_size,
@@ -191,7 +192,12 @@ class LimitSettings:
     progress_timeout: float = attrs.field(
         default=60,
         converter=timeout,
-        metadata={"doc": "A transfer in which no byte moves for this long is broken off, in seconds."},
+        metadata={"doc": "A transfer in which fewer than progress_bytes move for this long is broken off, in seconds."},
+    )
+    progress_bytes: int = attrs.field(
+        default=60 * 2**10,
+        converter=size,
+        metadata={"doc": "The least that must move of a transfer within progress_timeout, in bytes."},
     )
     linger_timeout: float = attrs.field(
         default=5,
@@ -204,7 +210,34 @@ class LimitSettings:
     transfers: int = attrs.field(
         default=512,
         converter=count,
-        metadata={"doc": "Bodies under way (PUT and GET) per worker process; beyond: 503."},
+        metadata={
+            "doc": "Bodies under way (PUT and GET) per worker process; beyond: 503. One that is sent in one piece, or "
+            "in which nothing moves, does not count."
+        },
+    )
+    lookups: int = attrs.field(
+        default=50_000,
+        converter=count,
+        metadata={
+            "doc": "Files of plans, archiveinfo and jobs that are being made, that are worked on at a time per worker "
+            "process; beyond: 503."
+        },
+    )
+    client_share: int = attrs.field(
+        default=25,
+        converter=percent,
+        metadata={
+            "doc": "How much of transfers and lookups one client address (or IPv6 network of 64 bits) may have, in "
+            "percent; beyond: 503."
+        },
+    )
+    proxies: tuple[str, ...] = attrs.field(
+        default=("127.0.0.0/8", "::1/128"),
+        converter=networks,
+        metadata={
+            "doc": "Addresses and networks that the requests of many clients come from, to which client_share does not "
+            "apply. Nor does it to UNIX sockets."
+        },
     )
     body: int = attrs.field(
         default=16 * 2**40, converter=size, metadata={"doc": "The largest body, in bytes; beyond: 413."}

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import IResource
 
@@ -17,6 +15,7 @@ from pacarchive.config import Compatibility, RecallSettings, ServerSettings
 from pacarchive.interfaces import IArchiveBackend, IRecaller, IStoredFile
 from pacarchive.model import Durability, FileStatus, Locality, WriteConditions
 from pacarchive.web import digest_fields, jobs, tape
+from pacarchive.web.arrival import arrival
 from pacarchive.web.body import receive_file
 from pacarchive.web.conditions import ReadOutcome, evaluate_read, range_applies, write_conditions
 from pacarchive.web.dates import parse_http_date
@@ -39,14 +38,8 @@ JSON_LIMIT = 64 << 10
 
 FILE = "/<file_id:file_id>"
 
-LOOK_AGAIN = 15.0
-"""How often a file that a request waits for is looked for by the request itself, in seconds: it may come without the
-engine's doing, and the engine's word may be late."""
-
 OWNER_LENGTH = 200
 """The longest name of an owner."""
-
-T = TypeVar("T")
 
 
 @attrs.frozen
@@ -114,20 +107,19 @@ class ArchiveApplication:
         stored = await self._open(request, file_id)
         try:
             status, now = stored.status, self.clock.seconds()
-            outcome = evaluate_read(request.field, status, now)
+            outcome = evaluate_read(request.field, etag=status.etag, mtime_ns=status.mtime_ns, now=now)
             if outcome is ReadOutcome.FAILED:
                 raise errors.PreconditionFailed("The file is not in the state that the request makes a condition.")
-            set_validators(request, status, now)
+            set_validators(request, status)
             if outcome is ReadOutcome.NOT_MODIFIED:
                 request.setResponseCode(HTTPStatus.NOT_MODIFIED)
                 return b""
-            offset, length = self._select(request, status)
+            offset, length = self._select(request, status, now)
             request.set(b"Content-Type", b"application/octet-stream")
             request.set(b"Accept-Ranges", b"bytes")
             request.set(b"Content-Length", b"%d" % length)
             set_digests(request, status)
-            with request.site.transfer():
-                await self.sender.send(request, stored, offset, length)
+            await self.sender.send(request, stored, offset, length)
             if length == status.size:
                 self.recall.was_read(file_id)
             return b""
@@ -150,7 +142,7 @@ class ArchiveApplication:
         failure = None if seconds else await self.recall.reason(file_id)
         asked = await self.recall.want(file_id, self.owner_of(request))
         if seconds:
-            stored = await self._arrival(request, file_id, seconds, lambda: self.backend.open(file_id))
+            stored = await arrival(self, request, file_id, seconds, lambda: self.backend.open(file_id))
             if stored is not None:
                 return stored
         request.set(b"Link", _monitor(asked))
@@ -170,62 +162,26 @@ class ArchiveApplication:
             request.set(b"Preference-Applied", wait_applied(seconds))
         return seconds
 
-    async def _arrival(
-        self, request: ArchiveRequest, file_id: int, seconds: float, look: Callable[[], Awaitable[T]]
-    ) -> T | None:
-        """
-        Wait for a file that was asked for.
-
-        @param look: Gives the result, or raises L{errors.Offline}.
-        @return: The result; C{None} where it did not come in time, or will not come.
-        @raise errors.BackendUnavailable: Its recall has failed.
-        """
-        clock = self.clock
-        end = clock.seconds() + seconds
-        bell = _Bell()
-        word = Deferred.fromCoroutine(self.recall.wait(file_id, seconds))
-        word.addBoth(bell.ring)
-        ended = False
-        try:
-            while True:
-                if ended or not word.called:
-                    await bell.wait(clock, max(0.0, min(LOOK_AGAIN, end - clock.seconds())))
-                if word.called:
-                    ended = await word
-                # One that has ended its side may be gone, which nothing else would tell for as long as nothing is sent.
-                last = clock.seconds() >= end or request.channel._peer_ended or (word.called and not ended)
-                try:
-                    return await look()
-                except errors.Offline:
-                    pass
-                except errors.Unavailable:
-                    if last:
-                        raise
-                if ended and (failure := await self.recall.reason(file_id)):
-                    raise errors.BackendUnavailable(failure)
-                if last:
-                    return None
-        finally:
-            word.addErrback(lambda failure: None)  # CancelledError; or what look had no use for
-            word.cancel()
-
-    def _select(self, request: ArchiveRequest, status: FileStatus) -> tuple[int, int]:
+    def _select(self, request: ArchiveRequest, status: FileStatus, now: float) -> tuple[int, int]:
         """Which bytes are asked for; sets the status and header fields that go with them."""
         if request.args and (texts := request.args.get(b"byte_range")) and texts[0]:
             return parse_byte_range(texts[0].decode("latin-1"), status.size)
-        ranges = request.field("range")
-        if len(ranges) == 1 and range_applies(request.field("if-range"), status.etag):
-            wanted = parse_range(ranges[0], status.size)
-            if isinstance(wanted, Unsatisfiable):
-                raise HTTPRefusal(
-                    HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
-                    f"The file has {status.size} bytes; the range lies beyond them.",
-                    {"Content-Range": wanted.content_range.decode("ascii")},
-                )
-            if wanted is not None:
-                request.setResponseCode(HTTPStatus.PARTIAL_CONTENT)
-                request.set(b"Content-Range", wanted.content_range)
-                return wanted.offset, wanted.length
+        if ranges := request.field("range"):
+            conditions = request.field("if-range")
+            if len(ranges) == 1 and range_applies(
+                conditions[0] if conditions else None, etag=status.etag, mtime_ns=status.mtime_ns, now=now
+            ):
+                wanted = parse_range(ranges[0], status.size)
+                if isinstance(wanted, Unsatisfiable):
+                    raise HTTPRefusal(
+                        HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+                        f"The file has {status.size} bytes; the range lies beyond them.",
+                        {"Content-Range": wanted.content_range.decode("ascii")},
+                    )
+                if wanted is not None:
+                    request.setResponseCode(HTTPStatus.PARTIAL_CONTENT)
+                    request.set(b"Content-Range", wanted.content_range)
+                    return wanted.offset, wanted.length
         return 0, status.size
 
     @router.answers("PUT", FILE)
@@ -243,17 +199,21 @@ class ArchiveApplication:
         conditions = self._conditions(request)
         expected = digest_fields.expected_digests(request.field)
         algorithms = digest_fields.trailer_algorithms(request.field("trailer")).union(expected)
-        with request.site.transfer():
-            status = await receive_file(
-                body,
-                self.backend,
-                file_id,
-                conditions=conditions,
-                algorithms=algorithms,
-                limit=self.body_limit,
-                mtime_ns=self._mtime(request),
-                expected=expected,
-            )
+        transfers = request.site.transfers
+        if not body.complete:
+            transfers.require(request.client)  # before it is asked for
+        status = await receive_file(
+            body,
+            lambda: transfers.enter(request.client),
+            self.clock,
+            self.backend,
+            file_id,
+            conditions=conditions,
+            algorithms=algorithms,
+            limit=self.body_limit,
+            mtime_ns=self._mtime(request),
+            expected=expected,
+        )
         request.setResponseCode(HTTPStatus.CREATED)
         request.set(b"Location", f"/{file_id}")
         request.set(b"ETag", status.etag)
@@ -278,7 +238,7 @@ class ArchiveApplication:
         preferred = read_preferences(request.field("prefer"))
         if seconds := min(preferred.wait or 0, self.recall_settings.get_wait):
             request.set(b"Preference-Applied", wait_applied(seconds))
-            if await self._arrival(request, file_id, seconds, lambda: self._resident(file_id)):
+            if await arrival(self, request, file_id, seconds, lambda: self._resident(file_id)):
                 return _json(request, staged)
         elif preferred.respond_async:
             request.set(b"Preference-Applied", RESPOND_ASYNC_APPLIED)
@@ -376,7 +336,7 @@ class ArchiveApplication:
         return await self.options(request, 0)
 
     def _conditions(self, request: ArchiveRequest) -> WriteConditions:
-        return write_conditions(request.field, self.settings.overwrite)
+        return write_conditions(request.field("if-match"), request.field("if-none-match"), self.settings.overwrite)
 
     def _mtime(self, request: ArchiveRequest) -> int | None:
         """The time in C{Last-Modified}; the predecessor meant to read it, and ignored what it could not."""
@@ -391,31 +351,6 @@ class ArchiveApplication:
 
     jobs.declare(router)
     tape.declare(router)
-
-
-class _Bell:
-    """Wakes the one who waits."""
-
-    def __init__(self) -> None:
-        self._waiting: Deferred[None] | None = None
-
-    def ring(self, result: T) -> T:
-        """Wake it, if it waits; the argument is passed on."""
-        if self._waiting is not None:
-            waiting, self._waiting = self._waiting, None
-            waiting.callback(None)
-        return result
-
-    async def wait(self, clock: IReactorTime, seconds: float) -> None:
-        """Wait until it rings, or for so long."""
-        self._waiting = Deferred()
-        alarm = clock.callLater(seconds, self.ring, None)
-        try:
-            await self._waiting
-        finally:
-            self._waiting = None
-            if alarm.active():
-                alarm.cancel()
 
 
 def _is_offline(status: FileStatus) -> bool:

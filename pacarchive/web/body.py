@@ -7,19 +7,24 @@ under way and one read from the socket are all the memory that an upload ever ta
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 
 from pacarchive import errors
 from pacarchive.digests import PRIMARY, Digests
 from pacarchive.interfaces import IArchiveBackend
 from pacarchive.model import FileStatus, WriteConditions
+from pacarchive.web.admission import IDLE, Place
 from pacarchive.web.digest_fields import expected_digests
 
 BLOCK = 1 << 20
 """How much is gathered before it is worth a thread hop."""
+
+FIRST = 64 << 10
+"""How much comes before a transfer is counted: one that never brings so much is none."""
 
 HIGH_WATER = 2 << 20
 """How much may wait before the sender is held back."""
@@ -45,6 +50,7 @@ class RequestBody:
     @param source: The request.
     @param length: Bytes to come, C{None} where that is not known (chunked).
     @ivar received: Bytes so far.
+    @ivar timed: Bytes when its time began anew.
     @ivar complete: Whether the last byte has come.
     @ivar trailers: The trailer fields of a chunked body, once it is complete.
     """
@@ -53,6 +59,7 @@ class RequestBody:
         self._source = source
         self.length = length
         self.received = 0
+        self.timed = 0
         self.complete = length == 0
         self.trailers: list[tuple[str, str]] = []
         self._pieces: list[bytes] = []
@@ -148,6 +155,8 @@ class RequestBody:
 
 async def receive_file(
     body: RequestBody,
+    enter: Callable[[], Place],
+    clock: IReactorTime,
     backend: IArchiveBackend,
     file_id: int,
     *,
@@ -160,6 +169,7 @@ async def receive_file(
     """
     Stream a body into the archive.
 
+    @param enter: Has the transfer counted, once there are bytes.
     @param algorithms: Digests to compute beside the backend's own.
     @param limit: The largest body, in bytes.
     @param mtime_ns: Nanoseconds since the epoch; C{None} for now.
@@ -168,16 +178,32 @@ async def receive_file(
     """
     incoming = await backend.receive(file_id, body.length, conditions, algorithms)
     try:
-        while pieces := await body.read():
-            if body.received > limit:
-                raise errors.TooLarge(f"The body may have {limit} bytes at the most.")
-            await incoming.write(pieces)
-        if body.trailers:
-            expected = _joined(expected, _in_trailers(body, algorithms))
-        return await incoming.commit(mtime_ns, expected)
+        pieces = await body.read(FIRST)
+        with enter() as place:
+            while pieces:
+                if body.received > limit:
+                    raise errors.TooLarge(f"The body may have {limit} bytes at the most.")
+                await incoming.write(pieces)
+                pieces = await _next(body, place, clock)
+            if body.trailers:
+                expected = _joined(expected, _in_trailers(body, algorithms))
+            return await incoming.commit(mtime_ns, expected)
     except BaseException:
         await incoming.abort()
         raise
+
+
+async def _next(body: RequestBody, place: Place, clock: IReactorTime) -> list[bytes]:
+    """The next block; a sender that is long about it is not counted meanwhile."""
+    if body.complete:
+        return await body.read()
+    resting = clock.callLater(IDLE, place.rest)
+    try:
+        return await body.read()
+    finally:
+        if resting.active():
+            resting.cancel()
+        place.go_on()
 
 
 def _joined(before: Digests, after: Digests) -> Digests:

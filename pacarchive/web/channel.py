@@ -7,6 +7,8 @@ C{tests/web/test_protocol.py} guards an upgrade.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ from pacarchive import errors
 from pacarchive.web.answers import last_answer
 
 if TYPE_CHECKING:
+    from pacarchive.web.body import RequestBody
     from pacarchive.web.site import ArchiveSite
 
 _LENGTH_DIGITS = 20  # beyond 2**64 anyway, and what int() refuses to read would be an exception
@@ -46,6 +49,7 @@ class ArchiveChannel(HTTPChannel):
     _lingering: IDelayedCall | None = None
     _refused = False
     _peer_ended = False
+    _when_peer_ends: Callable[[], None] | None = None
 
     def connectionMade(self) -> None:
         limits = self.site.limits
@@ -216,16 +220,44 @@ class ArchiveChannel(HTTPChannel):
         if not self.requests:
             self.loseConnection()
 
+    def _incoming_body(self) -> RequestBody | None:
+        """The body that bytes are awaited of."""
+        if self.line_mode or not self.requests:
+            return None
+        body: RequestBody | None = getattr(self.requests[-1], "body", None)
+        return body
+
+    def resetTimeout(self) -> None:
+        """A body gets new time when enough of it has come (L{Pace}); a byte now and then is not enough."""
+        if (body := self._incoming_body()) is not None:
+            if body.received - body.timed < self.site.pace.least:
+                return
+            body.timed = body.received
+        super().resetTimeout()
+
     def timeoutConnection(self) -> None:
-        if self.requests:
-            self.site.refused("stalled", self.transport.getPeer(), "No byte moved for too long.")
-            self.transport.abortConnection()
-        else:
+        if not self.requests:
             super().timeoutConnection()
+            return
+        body = self._incoming_body()
+        if body is not None and (moved := body.received - body.timed):
+            if moved >= self.site.pace.least:
+                body.timed = body.received
+                self.setTimeout(self.timeOut)
+                return
+            self.persistent = False
+            words = self.site.pace.words("The request's body moved", moved)
+            if not self.requests[-1].body_failed(errors.TooSlow(words)):
+                self.linger()
+            return
+        self.site.refused("stalled", self.transport.getPeer(), "No byte moved for too long.")
+        self.transport.abortConnection()
 
     def readConnectionLost(self) -> None:
         """The peer sends no more.  It may still read: what came whole is answered, and a body cut short too."""
         self._peer_ended = True
+        if self._when_peer_ends is not None:
+            self._when_peer_ends()
         self._nothing_follows()
 
     def _nothing_follows(self) -> None:
@@ -239,6 +271,22 @@ class ArchiveChannel(HTTPChannel):
         else:
             self.refuse(HTTPStatus.BAD_REQUEST, "The request ended before it was complete.")
             self.transport.loseConnection()
+
+    @property
+    def peer_has_ended(self) -> bool:
+        """Whether the peer sends no more."""
+        return self._peer_ended
+
+    @contextmanager
+    def when_peer_ends(self, call: Callable[[], None]) -> Iterator[None]:
+        """Have something called when the peer has ended its side; at once if it has already."""
+        self._when_peer_ends = call
+        try:
+            if self._peer_ended:
+                call()
+            yield
+        finally:
+            self._when_peer_ends = None
 
     def writeConnectionLost(self) -> None:
         """L{linger} did this."""

@@ -15,8 +15,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from twisted.internet.defer import CancelledError
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from pacarchive import errors
@@ -113,7 +111,7 @@ async def write_document(
     @return: The body, for the route to return; empty where it has been sent already.
     @raise Aborted: The client took nothing for too long, and the connection was cut.
     """
-    pieces = await encode(app.clock, document, lists)
+    pieces = await encode(request, document, lists)
     length = sum(map(len, pieces))
     request.set(b"Content-Type", b"application/json")
     request.set(b"Content-Length", b"%d" % length)
@@ -125,7 +123,7 @@ async def write_document(
 
 
 async def encode(
-    clock: IReactorTime, document: Mapping[str, Any], lists: Mapping[str, Iterable[Any]] | None = None
+    request: ArchiveRequest, document: Mapping[str, Any], lists: Mapping[str, Iterable[Any]] | None = None
 ) -> list[bytes]:
     """
     Write a JSON object, on one line, as L{write_document} does.
@@ -141,15 +139,10 @@ async def encode(
             pieces += (between, json.dumps(some)[1:-1])
             between = ", "
             if len(some) == SLICE:
-                await give_way(clock)
+                await request.give_way()
         pieces.append("]")
     pieces.append("}")
     return list(_gathered(pieces))
-
-
-async def give_way(clock: IReactorTime) -> None:
-    """Let the reactor see to others before this goes on."""
-    await deferLater(clock, 0)
 
 
 def _gathered(pieces: Iterable[str]) -> Iterator[bytes]:
@@ -191,7 +184,7 @@ async def streaming(app: ArchiveApplication, request: ArchiveRequest) -> AsyncIt
 
     @raise Aborted: It was.
     """
-    flow = Flow(ProgressWatch(app.clock, request.site.limits.progress_timeout, request.transport.fileno()))
+    flow = Flow(ProgressWatch(app.clock, request.site.pace, request.transport.fileno()))
     request.registerProducer(flow, True)  # type: ignore[no-untyped-call]
     try:
         yield Stream(request, flow)

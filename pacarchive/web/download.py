@@ -7,7 +7,7 @@ TLS, ranges of     blocks, read ahead by one and pushed as the transport takes t
 remote backends    broken off before its last block when it is not what was stored
 =================  ===========================================================================================
 
-In every way a client that takes nothing for too long is dropped, and a slow one is not.
+In every way a client that takes too little for too long is dropped, and one that is only slow is not.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from pacarchive import errors
-from pacarchive.config import VerifyReads
+from pacarchive.config import LimitSettings, VerifyReads
 from pacarchive.digests import PRIMARY, Hasher
 from pacarchive.interfaces import ISendable, IStoredFile
 from pacarchive.threads import BlockingPool
+from pacarchive.web.admission import IDLE, Pace, Place
 from pacarchive.web.errors import Corrupted
 
 if TYPE_CHECKING:
@@ -57,19 +58,20 @@ class Sender:
     @param reactor: Where sockets are waited for; also the clock.
     @param pool: Threads for C{sendfile} and hashing.
     @param verify: Which downloads are checked.
-    @param progress_timeout: Seconds in which at least one byte must move.
+    @param limits: What must move, in what time.
     """
 
-    def __init__(self, reactor: Any, pool: BlockingPool, verify: VerifyReads, progress_timeout: float) -> None:
+    def __init__(self, reactor: Any, pool: BlockingPool, verify: VerifyReads, limits: LimitSettings) -> None:
         self._reactor = reactor
         self._pool = pool
         self._verify = verify
-        self._progress_timeout = progress_timeout
+        self._pace = Pace.of(limits)
 
     async def send(self, request: ArchiveRequest, stored: IStoredFile, offset: int, length: int) -> None:
         """
         Send bytes of a file as the body of an answer whose headers are set.
 
+        @raise errors.Overloaded: It takes more than one piece, and there are too many transfers.
         @raise Corrupted: A whole small file is not what was stored; nothing has been sent.
         @raise errors.BackendUnavailable: It could not be read; nothing has been sent.
         @raise Aborted: It went wrong on the way, and the connection was cut.
@@ -84,15 +86,25 @@ class Sender:
                 await self._settle(stored, _hashed(data))
             request.write(data)
             return
+        with request.site.transfers.enter(request.client) as place:
+            await self._stream(request, stored, offset, length, place)
+
+    async def _stream(
+        self, request: ArchiveRequest, stored: IStoredFile, offset: int, length: int, place: Place
+    ) -> None:
+        """Send what takes more than one piece."""
+        whole = length == stored.status.size
+        known = PRIMARY in stored.status.digests
+        verify = whole and known and self._verify is not VerifyReads.NEVER
         zero_copy = ISendable.providedBy(stored) and _is_plain_tcp(request)
         # A file without digest gets one on its first whole read.
         if zero_copy and not (whole and not known) and not (verify and self._verify is VerifyReads.ALWAYS):
             request.write(b"")
             if request.flush():
-                await self._pump(request, stored, offset, length)
+                await self._pump(request, stored, offset, length, place)
                 return
         hasher = Hasher([PRIMARY]) if verify or (whole and not known) else None
-        await self._push(request, stored, offset, length, hasher)
+        await self._push(request, stored, offset, length, hasher, place)
 
     async def _settle(self, stored: IStoredFile, hasher: Hasher) -> None:
         """
@@ -104,9 +116,9 @@ class Sender:
         elif computed[PRIMARY] != expected:
             raise Corrupted("The stored bytes no longer have the digest that was stored with them; they are not sent.")
 
-    async def _pump(self, request: ArchiveRequest, stored: IStoredFile, offset: int, length: int) -> None:
+    async def _pump(self, request: ArchiveRequest, stored: IStoredFile, offset: int, length: int, place: Place) -> None:
         """Let the kernel send: the reactor waits for room, a thread sends a burst."""
-        pump = _Pump(self._reactor, self._pool, self._progress_timeout, request, ISendable(stored).fileno())
+        pump = _Pump(self._reactor, self._pool, self._pace, request, ISendable(stored).fileno(), place)
         try:
             await pump.run(offset, length)
         except (OSError, TimeoutError) as error:
@@ -116,12 +128,18 @@ class Sender:
         request.sentLength += length
 
     async def _push(
-        self, request: ArchiveRequest, stored: IStoredFile, offset: int, length: int, hasher: Hasher | None
+        self,
+        request: ArchiveRequest,
+        stored: IStoredFile,
+        offset: int,
+        length: int,
+        hasher: Hasher | None,
+        place: Place,
     ) -> None:
         """Send through this process, one block read ahead; the last one waits for the verdict of the hash."""
         end = offset + length
         block = await stored.read(offset, min(_BLOCK, length))
-        flow = Flow(ProgressWatch(self._reactor, self._progress_timeout, request.transport.fileno()))
+        flow = Flow(ProgressWatch(self._reactor, self._pace, request.transport.fileno(), place))
         request.registerProducer(flow, True)
         try:
             while offset < end:
@@ -166,34 +184,56 @@ def _break_off(request: ArchiveRequest, error: Exception) -> None:
 
 class ProgressWatch:
     """
-    Waits for the client, as long as it takes anything at all.
+    Waits for the client, as long as it takes enough.
 
     That there is no room yet does not mean that nothing moves: a socket's buffer holds megabytes, and tells of room
-    only when much of it is free.  What counts is whether the bytes in it become fewer (C{SIOCOUTQ}, see C{tcp(7)}).
+    only when much of it is free.  What counts is by how much the bytes in it become fewer (C{SIOCOUTQ}, see C{tcp(7)}),
+    over all the time that was spent waiting.
+
+    @param place: What is counted of the transfer while bytes flow, if anything is.
     """
 
-    def __init__(self, clock: IReactorTime, timeout: float, socket: int) -> None:
+    def __init__(self, clock: IReactorTime, pace: Pace, socket: int, place: Place | None = None) -> None:
         self._clock = clock
-        self._timeout = timeout
+        self._pace = pace
         self._socket = socket
+        self._place = place
         self._waiting: Deferred[None] | None = None
+        self._waited = 0.0
+        self._moved = 0
 
     async def wait(self) -> None:
         """
         Wait for L{go_on}.
 
-        @raise TimeoutError: The client took nothing for too long.
+        @raise TimeoutError: The client took too little for too long.
         @raise OSError: By L{give_up}.
         """
         self._waiting = Deferred()
-        self._left = self._outstanding()
-        self._deadline = self._clock.callLater(self._timeout, self._look)
+        self._begin()
+        resting = None if self._place is None else self._clock.callLater(IDLE, self._place.rest)
         try:
             await self._waiting
         finally:
             self._waiting = None
             if self._deadline.active():
                 self._deadline.cancel()
+            self._waited += self._clock.seconds() - self._since
+            self._moved += self._left - self._outstanding()
+            if self._place is not None:
+                self._place.go_on()
+            if resting is not None and resting.active():
+                resting.cancel()
+
+    def _begin(self) -> None:
+        self._left = self._outstanding()
+        self._since = self._clock.seconds()
+        self._deadline = self._clock.callLater(max(0.0, self._pace.seconds - self._waited), self._look)
+
+    def begin_anew(self) -> None:
+        """Enough has moved: count from now on."""
+        self._waited, self._moved = 0.0, 0
+        self._since = self._clock.seconds()
 
     def go_on(self) -> None:
         """There is room."""
@@ -208,12 +248,12 @@ class ProgressWatch:
             waiting.errback(error)
 
     def _look(self) -> None:
-        left = self._outstanding()
-        if left < self._left:
-            self._left = left
-            self._deadline = self._clock.callLater(self._timeout, self._look)
+        moved = self._moved + self._left - self._outstanding()
+        if moved >= self._pace.least:
+            self._waited, self._moved = 0.0, 0
+            self._begin()
         else:
-            self.give_up(TimeoutError(f"The client took nothing for {self._timeout:g} seconds."))
+            self.give_up(TimeoutError(self._pace.words("The client took", moved)))
 
     def _outstanding(self) -> int:
         answer = fcntl.ioctl(self._socket, termios.TIOCOUTQ, b"\0\0\0\0")
@@ -238,6 +278,7 @@ class Flow:
 
     def resumeProducing(self) -> None:
         self._paused = False
+        self._watch.begin_anew()  # all that the transport held has gone to the socket, and it holds more than enough
         self._watch.go_on()
 
     def stopProducing(self) -> None:
@@ -253,13 +294,15 @@ class _Pump:
     A slow client holds no thread.  The socket's descriptor is its own (C{dup}), the file's is the caller's.
     """
 
-    def __init__(self, reactor: Any, pool: BlockingPool, timeout: float, request: ArchiveRequest, source: int) -> None:
+    def __init__(
+        self, reactor: Any, pool: BlockingPool, pace: Pace, request: ArchiveRequest, source: int, place: Place
+    ) -> None:
         self._reactor: IReactorFDSet = reactor
         self._pool = pool
         self._source = source
         self._options = socket.socket(fileno=os.dup(request.transport.fileno()))
         self._socket = self._options.fileno()
-        self._watch = ProgressWatch(reactor, timeout, self._socket)
+        self._watch = ProgressWatch(reactor, pace, self._socket, place)
         self._room = select.poll()
         self._room.register(self._socket, select.POLLOUT)
 

@@ -26,6 +26,7 @@ STATUSES: dict[type[errors.ArchiveError], HTTPStatus] = {
     errors.InvalidRequest: HTTPStatus.BAD_REQUEST,
     errors.DigestMismatch: HTTPStatus.BAD_REQUEST,
     errors.IncompleteBody: HTTPStatus.BAD_REQUEST,
+    errors.TooSlow: HTTPStatus.REQUEST_TIMEOUT,
     errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.NoSpace: HTTPStatus.INSUFFICIENT_STORAGE,
     errors.NotPermitted: HTTPStatus.FORBIDDEN,
@@ -36,7 +37,7 @@ STATUSES: dict[type[errors.ArchiveError], HTTPStatus] = {
 }
 """What each kind of failure is answered with."""
 
-_PREDECESSOR_ANSWERED_500 = frozenset(STATUSES) - {errors.Overloaded, errors.PreconditionFailed}
+_PREDECESSOR_ANSWERED_500 = frozenset(STATUSES) - {errors.Overloaded, errors.PreconditionFailed, errors.TooSlow}
 _PREDECESSOR_MESSAGE = "The server encountered an unexpected condition which prevented it from fulfilling the request."
 
 _PROBLEM_TYPE = "application/problem+json"

@@ -21,7 +21,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from functools import wraps
 from http import HTTPStatus
@@ -33,8 +33,8 @@ from pacarchive.config import Compatibility
 from pacarchive.ids import MAX_FILE_ID, parse_file_id
 from pacarchive.recall.words import FilesPage, JobFile, JobRequest, JobStatus, JobSummary, Pin, Plan, Priority
 from pacarchive.web.documents import (
+    Stream,
     encode,
-    give_way,
     parse_document,
     read_document,
     read_text,
@@ -129,7 +129,7 @@ async def submit(app: ArchiveApplication, request: ArchiveRequest) -> bytes:
         raise errors.InvalidRequest('The body is a JSON object with "files", an array of ids and ranges.')
     if unknown := document.keys() - _WISHES:
         raise errors.InvalidRequest(f"A job has no {_quoted(min(unknown))}.")
-    file_ids = await _expand(app, document["files"])
+    file_ids = await _expand(app, request, document["files"])
     pin, deadline = _duration(document, "pin"), _duration(document, "deadline")
     if deadline == 0:
         raise errors.InvalidRequest('A "deadline" is more than zero.')
@@ -144,9 +144,11 @@ async def submit(app: ArchiveApplication, request: ArchiveRequest) -> bytes:
     if not isinstance(dry_run, bool):
         raise errors.InvalidRequest('"dry_run" is true or false.')
     if dry_run:
-        plan = await app.recall.plan(file_ids)
+        with request.looking_up(len(file_ids)):
+            plan = await app.recall.plan(file_ids)
         return await write_document(app, request, _plan(plan), {"missing": map(str, plan.missing)})
-    job = await app.recall.submit(wish)
+    with request.site.lookups.enter(request.client, len(file_ids)):
+        job = await app.recall.submit(wish)
     status = await app.recall.status(job)
     request.setResponseCode(HTTPStatus.CREATED)
     request.set(b"Location", url_of(job))
@@ -232,30 +234,37 @@ async def follow(app: ArchiveApplication, request: ArchiveRequest, job: str) -> 
         return b""
     pages = app.recall.follow(job, since)
     try:
-        async with streaming(app, request) as stream:
-            await stream.send([b": the changes of a job\n\n"])
-            try:
-                async for page in pages:
-                    await stream.send(await _progress(app, job, page))
-                status = await app.recall.status(job)
-                # If it has not ended, the service stops: to the client that is a lost connection.
-                if status.summary.ended is not None:
-                    await stream.send(_event("end", status.cursor, [json.dumps(_job(status)).encode("ascii")]))
-            except errors.NotFound:  # forgotten meanwhile
-                await stream.send(_event("end", "", [json.dumps({"job": job, "state": "deleted"}).encode("ascii")]))
-            except errors.ArchiveError as error:
-                request.site.failed(type(error).__name__, request.client, error)
+        with request.while_listened_to():
+            async with streaming(app, request) as stream:
+                await _tell(app, request, job, pages, stream)
     finally:
         if isinstance(pages, AsyncGenerator):
             await pages.aclose()
     return b""
 
 
-async def _progress(app: ArchiveApplication, job: str, page: FilesPage) -> Sequence[bytes]:
+async def _tell(
+    app: ArchiveApplication, request: ArchiveRequest, job: str, pages: AsyncIterator[FilesPage], stream: Stream
+) -> None:
+    await stream.send([b": the changes of a job\n\n"])
+    try:
+        async for page in pages:
+            await stream.send(await _progress(app, request, job, page))
+        status = await app.recall.status(job)
+        # If it has not ended, the service stops: to the client that is a lost connection.
+        if status.summary.ended is not None:
+            await stream.send(_event("end", status.cursor, [json.dumps(_job(status)).encode("ascii")]))
+    except errors.NotFound:  # forgotten meanwhile
+        await stream.send(_event("end", "", [json.dumps({"job": job, "state": "deleted"}).encode("ascii")]))
+    except errors.ArchiveError as error:
+        request.site.failed(type(error).__name__, request.client, error)
+
+
+async def _progress(app: ArchiveApplication, request: ArchiveRequest, job: str, page: FilesPage) -> Sequence[bytes]:
     if not page.files:
         return [b":\n\n"]
     document = {**_job(await app.recall.status(job)), "cursor": page.cursor}
-    return _event("progress", page.cursor, await encode(app.clock, document, {"changes": map(_file, page.files)}))
+    return _event("progress", page.cursor, await encode(request, document, {"changes": map(_file, page.files)}))
 
 
 def _event(kind: str, cursor: str, data: Sequence[bytes]) -> Sequence[bytes]:
@@ -345,10 +354,10 @@ async def _some_files(app: ArchiveApplication, request: ArchiveRequest) -> Seque
     document = parse_document(text)
     if not isinstance(document, dict) or document.keys() - {"files"}:
         raise errors.InvalidRequest('The body is empty, or a JSON object with "files", an array of ids and ranges.')
-    return await _expand(app, document["files"]) if "files" in document else None
+    return await _expand(app, request, document["files"]) if "files" in document else None
 
 
-async def _expand(app: ArchiveApplication, entries: object) -> Sequence[int]:
+async def _expand(app: ArchiveApplication, request: ArchiveRequest, entries: object) -> Sequence[int]:
     """
     The ids that ids and ranges name, each once.
 
@@ -371,7 +380,7 @@ async def _expand(app: ArchiveApplication, entries: object) -> Sequence[int]:
         steps += 1 + (last - first >> 4)
         if steps >= _STEPS:
             steps = 0
-            await give_way(app.clock)
+            await request.give_way()
     return list(file_ids)
 
 

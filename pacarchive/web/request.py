@@ -7,9 +7,11 @@ route, so that a refusal costs no body and a body is never spooled.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.task import deferLater
 from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from twisted.web import server
@@ -32,6 +34,12 @@ AT_ONCE = 16 << 10
 
 DRAIN_LIMIT = 256 << 10
 """How much of an unwanted body is read to keep the connection; beyond, closing is cheaper."""
+
+FEW = 200
+"""Files that are looked up so soon that it is not worth asking who listens."""
+
+OFTEN = 5
+"""How often work gives way to others before it counts as long: a turn's work is some milliseconds'."""
 
 _ALLOW = ALLOW.encode("ascii")
 _SERVER = SERVER.encode("ascii")
@@ -56,6 +64,7 @@ class ArchiveRequest(server.Request):
     _early = False
     _uninvited = False
     _answered = False
+    _gave_way = 0
     _decoder: Any = None
 
     # The start
@@ -156,6 +165,7 @@ class ArchiveRequest(server.Request):
     def resume_body(self) -> None:
         if self.channel is not None and not self._disconnected:
             if not self.body.complete:
+                self.body.timed = self.body.received
                 self.channel.setTimeout(self.channel.site.limits.progress_timeout)
             self.transport.resumeProducing()
 
@@ -217,6 +227,35 @@ class ArchiveRequest(server.Request):
         return transport.doWrite() is None and not transport.dataBuffer and not transport._tempDataBuffer
 
     # For routes
+
+    @contextmanager
+    def looking_up(self, files: int) -> Iterator[None]:
+        """
+        Look many files up for the client, as long as it listens.
+
+        @raise errors.Overloaded: Too many are being looked up already, for this client or for all.
+        """
+        with self.site.lookups.enter(self.client, files):
+            if files <= FEW:
+                yield
+                return
+            with self.while_listened_to():
+                yield
+
+    def while_listened_to(self) -> AbstractContextManager[None]:
+        """
+        Work that is long, and done for nobody but the client, ends with it (L{CancelledError}), also when the client
+        has only ended its side: that is all that is seen of one that has closed the connection, and one that can still
+        read after that has no use for what takes long.  The connection is cut.
+        """
+        return self.channel.when_peer_ends(self.transport.abortConnection)
+
+    async def give_way(self) -> None:
+        """Let others have their turn.  Work that does so often is long, and ends as L{while_listened_to} says."""
+        self._gave_way += 1
+        if self._gave_way > OFTEN and self.channel is not None and self.channel.peer_has_ended:
+            self.transport.abortConnection()
+        await deferLater(self.site.reactor, 0)
 
     def field(self, name: str) -> list[str]:
         """All values of a header field, in order; none where it is absent."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -18,8 +16,8 @@ from twisted.web import http
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 
-from pacarchive import errors
 from pacarchive.config import LimitSettings
+from pacarchive.web.admission import Admission, Crowds, Pace
 from pacarchive.web.answers import last_answer
 from pacarchive.web.channel import ArchiveChannel
 from pacarchive.web.request import ArchiveRequest
@@ -33,6 +31,9 @@ class ArchiveSite(Site):
 
     @ivar limits: The limits in force.
     @ivar draining: Whether the service is stopping: every answer then says that it is the connection's last.
+    @ivar pace: What must move of a body.
+    @ivar transfers: Admits bodies in either direction.
+    @ivar lookups: Admits work that looks many files up.
     @ivar events: How often each kind of refusal or failure has happened.
     """
 
@@ -51,8 +52,12 @@ class ArchiveSite(Site):
         self.limits = limits
         self.draining = False
         self.events: Counter[str] = Counter()
+        self.pace = Pace.of(limits)
+        crowds = Crowds(limits.proxies)
+        share = limits.client_share
+        self.transfers = Admission("transfers under way", "[limits] transfers", limits.transfers, share, crowds)
+        self.lookups = Admission("files being looked up", "[limits] lookups", limits.lookups, share, crowds)
         self._connections: set[ArchiveChannel] = set()
-        self._transfers = 0
         self._drained: Deferred[None] | None = None
 
     def startFactory(self) -> None:
@@ -84,21 +89,6 @@ class ArchiveSite(Site):
         if not self._connections and self._drained is not None:
             drained, self._drained = self._drained, None
             drained.callback(None)
-
-    @contextmanager
-    def transfer(self) -> Iterator[None]:
-        """
-        Count a body in either direction while it moves.
-
-        @raise errors.Overloaded: There are as many as allowed.
-        """
-        if self._transfers >= self.limits.transfers:
-            raise errors.Overloaded("The server has as many transfers under way as it takes.", retry_after=5)
-        self._transfers += 1
-        try:
-            yield
-        finally:
-            self._transfers -= 1
 
     def refused(self, kind: str, peer: IAddress | None, message: str) -> None:
         """Count and log what a client did wrong, or what a limit refused."""

@@ -15,13 +15,13 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from klein.interfaces import IKleinRequest
-from twisted.internet.defer import Deferred, FirstError, gatherResults
 
 from pacarchive import __version__, errors
 from pacarchive.ids import parse_file_id
-from pacarchive.model import Locality
+from pacarchive.model import FileStatus, Locality
 from pacarchive.recall.words import FileState, JobFile, JobRequest
-from pacarchive.web.documents import give_way, read_document, write_document
+from pacarchive.statuses import statuses_of
+from pacarchive.web.documents import read_document, write_document
 from pacarchive.web.durations import parse_duration
 
 if TYPE_CHECKING:
@@ -46,11 +46,8 @@ LONGEST_PATH = 1000
 OTHERS, LONGEST_OTHER = 100, 200
 """How many paths that name no file a stage request may have, and of how many characters each: they are kept."""
 
-_SLICE = 100
+_SLICE = 200
 """How much of a list is worked on before others have their turn: a few milliseconds' work at the most."""
-
-_AT_ONCE = 32
-"""How many files the storage is asked about at the same time by one request."""
 
 _STATES = {
     FileState.QUEUED: "SUBMITTED",
@@ -67,6 +64,7 @@ _JOB = re.compile("[0-9a-f]{32}", re.ASCII)
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?", re.ASCII)
 
 _NO_FILE = "There is no such file."
+_ABSENT = errors.NotFound(_NO_FILE)
 
 
 def declare(router: Router) -> None:
@@ -109,7 +107,7 @@ async def stage(app: ArchiveApplication, request: ArchiveRequest) -> bytes:
     ids: dict[int, None] = {}
     others: dict[str, None] = {}
     pins: dict[int, float] = {}
-    async for some in _slices(app, files):
+    async for some in _slices(request, files):
         for each in some:
             name, lifetime = _wish(each)
             if isinstance(name, str):
@@ -119,9 +117,9 @@ async def stage(app: ArchiveApplication, request: ArchiveRequest) -> bytes:
             if lifetime is not None:
                 pins[name] = max(lifetime, pins.get(name, 0.0))
         _check_others(others)
-    job = await app.recall.submit(
-        JobRequest(owner=app.owner_of(request), file_ids=list(ids), pins=pins, others=list(others))
-    )
+    wish = JobRequest(owner=app.owner_of(request), file_ids=list(ids), pins=pins, others=list(others))
+    with request.site.lookups.enter(request.client, len(ids)):
+        job = await app.recall.submit(wish)
     request.setResponseCode(HTTPStatus.CREATED)
     request.set(b"Location", f"{uri}/stage/{job}")
     return await write_document(app, request, {"requestId": job})
@@ -138,6 +136,8 @@ async def stage_status(app: ArchiveApplication, request: ArchiveRequest, job: st
         page = await app.recall.files(job, since=cursor)
         files.update((each.file_id, each) for each in page.files)
         cursor, more = page.cursor, page.more
+        if more:
+            await request.give_way()
     created = int(summary.created)
     started = created if summary.started is None else int(summary.started)
     document = {"id": job, "createdAt": created, "startedAt": started}
@@ -169,7 +169,7 @@ async def release(app: ArchiveApplication, request: ArchiveRequest, job: str) ->
     let anyone end anyone's.
     """
     if job == PLACEHOLDER:
-        await _read_paths(app, request)
+        await _read_paths(request)
         return _done(request)
     job = _job(job)
     await app.recall.release(job, await _files_of(app, request, job))
@@ -178,9 +178,10 @@ async def release(app: ArchiveApplication, request: ArchiveRequest, job: str) ->
 
 async def archiveinfo(app: ArchiveApplication, request: ArchiveRequest) -> bytes:
     """Tell where files are, in the order in which they were asked for; nothing is recalled."""
-    names = (await _read_paths(app, request))[:LOCATED]
+    names = (await _read_paths(request))[:LOCATED]
     troubles: list[errors.Unavailable] = []
-    pieces = [json.dumps(await _locate(app, some, troubles))[1:-1] async for some in _slices(app, names)]
+    with request.looking_up(len(names)):
+        pieces = [json.dumps(await _locate(app, some, troubles))[1:-1] async for some in _slices(request, names)]
     if troubles:  # told of each file; logged and counted once
         request.site.failed(type(troubles[0]).__name__, request.client, troubles[0])
     body = f"[{', '.join(pieces)}]".encode("ascii")
@@ -232,10 +233,10 @@ async def _read_list(request: ArchiveRequest, name: str) -> list[Any]:
     return found
 
 
-async def _read_paths(app: ArchiveApplication, request: ArchiveRequest) -> list[int | str]:
+async def _read_paths(request: ArchiveRequest) -> list[int | str]:
     """The names (L{_name}) that a request's document lists, each once."""
     names: dict[int | str, None] = {}
-    async for some in _slices(app, await _read_list(request, "paths")):
+    async for some in _slices(request, await _read_list(request, "paths")):
         names.update((_name(each), None) for each in some)
     return list(names)
 
@@ -246,7 +247,7 @@ async def _files_of(app: ArchiveApplication, request: ArchiveRequest, job: str) 
 
     @raise errors.InvalidRequest: A path is no id, and none of those that the job was asked for either.
     """
-    names = await _read_paths(app, request)
+    names = await _read_paths(request)
     others = {name for name in names if isinstance(name, str)}
     if others and not others.issubset((await app.recall.status(job)).others):
         raise errors.InvalidRequest("A path is none of this stage request's; nothing has changed.")
@@ -295,11 +296,11 @@ def _check_others(others: Collection[str]) -> None:
 # What is answered
 
 
-async def _slices(app: ArchiveApplication, items: Sequence[T]) -> AsyncIterator[Sequence[T]]:
+async def _slices(request: ArchiveRequest, items: Sequence[T]) -> AsyncIterator[Sequence[T]]:
     """Pieces of a long list, between which others have their turn."""
     for start in range(0, len(items), _SLICE):
         if start:
-            await give_way(app.clock)
+            await request.give_way()
         yield items[start : start + _SLICE]
 
 
@@ -328,37 +329,26 @@ async def _locate(
     app: ArchiveApplication, names: Sequence[int | str], troubles: list[errors.Unavailable]
 ) -> list[dict[str, str]]:
     """
-    Where files are, some of them asked for at the same time.
+    Where files are.
 
     @param troubles: Takes the failures of the storage.
     """
-    entries = [{"path": _path(name)} for name in names]
-    queue = iter(zip(names, entries, strict=True))
-
-    async def work() -> None:
-        for name, entry in queue:
-            try:
-                entry["locality"] = await _locality(app, name)
-            except errors.Unavailable as error:
-                entry["locality"] = Locality.UNAVAILABLE.value
-                troubles.append(error)
-            except errors.ArchiveError as error:
-                entry["error"] = str(error) or _NO_FILE
-
-    workers = [Deferred.fromCoroutine(work()) for _ in range(min(_AT_ONCE, len(names)))]
-    try:
-        await gatherResults(workers, consumeErrors=True)
-    except FirstError as error:
-        error.subFailure.raiseException()
-    finally:
-        for worker in workers:
-            worker.cancel()
-    return entries
+    found = await statuses_of(app.backend, [name for name in names if isinstance(name, int)])
+    return [_located(name, found[name] if isinstance(name, int) else _ABSENT, troubles) for name in names]
 
 
-async def _locality(app: ArchiveApplication, name: int | str) -> str:
-    if isinstance(name, str):
-        raise errors.NotFound(_NO_FILE)
-    locality: Locality = (await app.backend.status(name)).locality
-    # An empty file needs no tape, and is no error, which NONE is to gfal2.
-    return str((Locality.DISK if locality is Locality.NONE else locality).value)
+def _located(name: int | str, status: FileStatus | Exception, troubles: list[errors.Unavailable]) -> dict[str, str]:
+    entry = {"path": _path(name)}
+    match status:
+        case errors.Unavailable():
+            troubles.append(status)
+            entry["locality"] = Locality.UNAVAILABLE.value
+        case errors.ArchiveError():
+            entry["error"] = str(status) or _NO_FILE
+        case Exception():
+            raise status
+        case _:
+            # An empty file needs no tape, and is no error, which NONE is to gfal2.
+            locality = Locality.DISK if status.locality is Locality.NONE else status.locality
+            entry["locality"] = locality.value
+    return entry

@@ -219,7 +219,7 @@ def test_only_ids_reach_the_backend(target: bytes) -> None:
     clock: Any = Clock()
     application = ArchiveApplication(
         backend=archive,
-        sender=Sender(clock, BlockingPool(clock, "unused", 1), VerifyReads.AUTO, 1),
+        sender=Sender(clock, BlockingPool(clock, "unused", 1), VerifyReads.AUTO, LimitSettings()),
         settings=ServerSettings(),
         body_limit=1,
         clock=clock,

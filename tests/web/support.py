@@ -653,7 +653,12 @@ class Server:
         self.archive: Any = backend(self.clock)
         self.limits = limits or LimitSettings()
         self.settings = ServerSettings(**settings)
-        sender = Sender(self.clock, InstantPool(), self.settings.verify_reads, self.limits.progress_timeout)
+        sender = Sender(
+            self.clock,
+            InstantPool(),
+            self.settings.verify_reads,
+            self.limits,
+        )
         self.recalls = FakeRecalls(self.clock)
         self.application = ArchiveApplication(
             self.archive,

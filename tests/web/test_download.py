@@ -11,6 +11,7 @@ import datetime as dt
 import fcntl
 import hashlib
 import os
+import re
 import select
 import socket
 import ssl
@@ -203,8 +204,13 @@ def test_stalled_reader(server: Server) -> None:
     assert server.site.events == {"download": 1}
 
 
-def test_slow_reader(server: Server) -> None:
-    """One that takes a little every now and then is not, however slow; when it has room again, it gets the rest."""
+def test_slow_reader() -> None:
+    """One that takes enough every now and then is not, however slow; when it has room again, it gets the rest."""
+    with serving(Server(limits=LimitSettings(progress_bytes=10))) as server:
+        _read_slowly(server)
+
+
+def _read_slowly(server: Server) -> None:
     client = stalled(server)
     for _ in range(50):
         client.transport.kernel[1].recv(10)
@@ -215,6 +221,18 @@ def test_slow_reader(server: Server) -> None:
     (answer,) = client.answers()
     assert answer.body == LARGE
     assert client.connected
+
+
+def test_reader_that_takes_too_little(server: Server) -> None:
+    """One that takes a byte now and then, so that it is not taken for dead, is dropped like one that is."""
+    client = stalled(server)
+    for _ in range(5):
+        client.transport.kernel[1].recv(10)
+        assert client.connected
+        server.clock.advance(server.limits.progress_timeout / 5)
+    assert client.transport.closed == "aborted"
+    (words,) = [each for each in server.words() if "progress_bytes" in each]
+    assert re.search(r"took \d+ bytes in 60 seconds; 61440 is the least", words)
 
 
 def test_not_modified_reads_nothing(server: Server) -> None:
@@ -253,14 +271,17 @@ class Live:
     def __init__(self, prefix: Path, certificate: SelfSigned | None = None, **settings: Any) -> None:
         self.reactor: Any = _reactor()
         self.clock = Clock()
-        self.limits = LimitSettings(linger_timeout=1)
+        self.limits = LimitSettings(linger_timeout=1, progress_bytes=1)
         pool, disk_pool = BlockingPool(self.reactor, "send", 4), BlockingPool(self.reactor, "io", 4)
         backend = LocalArchive(FileTree(prefix, str, [prefix]), disk_pool)
         timed = SimpleNamespace(
-            addWriter=self.reactor.addWriter, removeWriter=self.reactor.removeWriter, callLater=self.clock.callLater
+            addWriter=self.reactor.addWriter,
+            removeWriter=self.reactor.removeWriter,
+            callLater=self.clock.callLater,
+            seconds=self.clock.seconds,
         )
         chosen = ServerSettings(**settings)
-        sender = Sender(timed, pool, chosen.verify_reads, self.limits.progress_timeout)
+        sender = Sender(timed, pool, chosen.verify_reads, self.limits)
         recalls: Any = FakeRecalls(self.clock)
         application = ArchiveApplication(
             backend, sender, chosen, self.limits.body, self.clock, recalls, RecallSettings()

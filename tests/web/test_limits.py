@@ -8,13 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import attrs
 import pytest
 from support import DATA, Client, Server, chunked, compose, serving
 
-from pacarchive.config import Compatibility, LimitSettings
+from pacarchive.config import LimitSettings
 
 LIMITS = LimitSettings(
-    header_timeout=10, idle_timeout=20, progress_timeout=30, linger_timeout=5, connections=3, transfers=2, body=1000
+    header_timeout=10,
+    idle_timeout=20,
+    progress_timeout=30,
+    progress_bytes=10,
+    linger_timeout=5,
+    connections=3,
+    body=1000,
 )
 
 
@@ -141,15 +148,17 @@ def test_idle_after_a_body(server: Server, kind: str) -> None:
 # Time for a body
 
 
-@pytest.mark.parametrize("fields", [("Expect: 100-continue",), ()], ids=["early", "at once"])
-def test_stalled_upload(server: Server, fields: tuple[str, ...]) -> None:
-    """An upload in which no byte comes is dropped, and leaves nothing; one that dribbles lives."""
+@pytest.mark.parametrize(("fields", "patience"), [(("Expect: 100-continue",), 30), ((), 20)], ids=["early", "at once"])
+def test_stalled_upload(server: Server, fields: tuple[str, ...], patience: int) -> None:
+    """An upload in which no byte comes is dropped, and leaves nothing; one of which enough comes lives."""
     client = upload(server, fields=fields)
     for _ in range(20):
-        server.clock.advance(19)
-        client.send(b"x")
+        server.clock.advance(patience - 1)
+        client.send(bytes(10))
         assert state(client) == "open"
-    server.clock.advance(30)
+    server.clock.advance(patience)
+    assert state(client) == "open", "something came within this time"
+    server.clock.advance(patience)
     assert state(client) == "aborted"
     server.clock.advance(0)
     assert server.archive.data(7) is None
@@ -158,13 +167,39 @@ def test_stalled_upload(server: Server, fields: tuple[str, ...]) -> None:
 
 
 def test_slow_upload(server: Server) -> None:
-    """What is slow but moves is never too slow."""
-    client = upload(server, length=100, sent=0)
-    for _ in range(100):
-        server.clock.advance(29)
+    """What is slow but moves enough is never too slow."""
+    client = upload(server, length=400, sent=0)
+    for _ in range(400):
+        server.clock.advance(2.5)
         client.send(b"x")
     assert [answer.status for answer in client.answers("PUT")] == [201]
     assert state(client) == "open"
+
+
+@pytest.mark.parametrize(
+    ("fields", "length", "patience"),
+    [(("Expect: 100-continue",), 900, 30), ((), 900, 20), ((), 50_000, 30), (("Transfer-Encoding: chunked",), 0, 30)],
+    ids=["expect", "small", "large", "chunked"],
+)
+def test_upload_that_dribbles(fields: tuple[str, ...], length: int, patience: int) -> None:
+    """A byte now and then is no upload: 408 with words that name the settings, and nothing is left."""
+    with serving(Server(limits=attrs.evolve(LIMITS, body=1 << 20))) as server:
+        client = server.connect()
+        declared = [] if length == 0 else [f"Content-Length: {length}"]
+        client.send(compose("PUT", "/7", *fields, *declared))
+        client.take()
+        for _ in range(patience // 5 - 1):
+            server.clock.advance(5)
+            client.send(b"x" if length else b"1\r\nx\r\n")
+            assert (client.take(), state(client)) == (b"", "open")
+        server.clock.advance(5)
+        (answer,) = client.answers("PUT")
+        assert (answer.status, answer.closes) == (408, True)
+        assert "[limits] progress_bytes" in answer.error["message"]
+        assert state(client) == "half-closed"
+        assert server.archive.data(7) is None
+        assert server.archive.unended == 0
+        assert server.site.events == {"TooSlow": 1}
 
 
 def test_stalled_refused_body(server: Server) -> None:
@@ -215,41 +250,6 @@ def test_connections(server: Server) -> None:
     assert clients[0].ask("GET", "/102").status == 200
     clients[0].hang_up()
     assert server.connect().ask("GET", "/102").status == 200
-
-
-@pytest.mark.parametrize("mode", list(Compatibility), ids=lambda mode: mode.value)
-def test_transfers(mode: Compatibility) -> None:
-    """Bodies under way are counted in both directions; what has no body is not held up."""
-    limits = LimitSettings(transfers=2)
-    with serving(Server(limits=limits, compatibility=mode)) as server:
-        server.archive.place(102, DATA)
-        first = upload(server)
-        waiting = server.archive.hold("read")
-        second = server.connect()
-        second.send(compose("GET", "/102"))
-        for method, body in (("PUT", DATA), ("GET", None)):
-            answer = server.ask(method, "/102" if method == "GET" else "/8", body=body)
-            assert (answer.status, answer.field("Retry-After")) == (503, "5")
-            assert "ETag" not in [name for name, _ in answer.fields]
-            assert answer.error["message"]
-        assert server.ask("HEAD", "/102").status == 204
-        assert server.ask("DELETE", "/9").status in (404, 500)
-        first.hang_up()
-        assert server.ask("PUT", "/8", body=DATA).status == 201
-        waiting.callback(None)
-        assert [answer.status for answer in second.answers()] == [200]
-        for _ in range(5):
-            assert server.ask("GET", "/102").status == 200
-
-
-def test_refused_transfer_costs_no_body() -> None:
-    """Also this refusal comes before the body."""
-    with serving(Server(limits=LimitSettings(transfers=1))) as server:
-        upload(server)
-        client = server.connect()
-        client.send(compose("PUT", "/8", "Expect: 100-continue", "Content-Length: 50000"))
-        (answer,) = client.answers("PUT")
-        assert (answer.status, answer.closes) == (503, True)
 
 
 # How much

@@ -23,7 +23,7 @@ from pacarchive.config import Compatibility, RecallSettings
 from pacarchive.interfaces import IRecaller, IStoredFile
 from pacarchive.model import Locality, RecallProgress, TapeLocation
 from pacarchive.recall.engine import RecallEngine
-from pacarchive.web.api import LOOK_AGAIN
+from pacarchive.web.arrival import LOOK_AGAIN
 
 LINK = f'</jobs/{JOB}>; rel="monitor"'
 GET_WAIT = 100
@@ -346,10 +346,9 @@ def test_a_client_that_leaves_while_the_storage_looks(server: Server) -> None:
 
 
 def test_a_client_that_may_have_left(either: Server) -> None:
-    """To end its side is all that is seen of one that is gone, as long as nothing is sent to it."""
+    """To end its side is all that is seen of one that is gone, as long as nothing is sent to it: it waits no longer."""
     client = waiting(either)
     client.end()
-    either.clock.advance(LOOK_AGAIN)
     (answer,) = client.answers()
     assert_on_tape(either, answer)
     assert client.transport.closed

@@ -1,0 +1,164 @@
+"""Clients that leave: what nobody waits for any more ends, and that is no failure.
+
+One that ends its side (FIN) may still read, as C{nc -N} does, and what is soon done is answered.  What is long is not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+from support import JOB, Client, Server, compose, job_file, job_status, serving
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone, ConnectionLost
+
+from pacarchive.model import FileStatus
+from pacarchive.recall.words import FilesPage
+from pacarchive.web.request import FEW, OFTEN
+
+JSON = "Content-Type: application/json"
+MANY = 300
+
+Leave = Callable[[Client], None]
+
+LEAVE: list[Any] = [
+    pytest.param(Client.end, id="FIN"),
+    pytest.param(lambda client: client.hang_up(ConnectionDone()), id="closed"),
+    pytest.param(lambda client: client.hang_up(ConnectionLost()), id="RST"),
+]
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving(Server()) as server:
+        yield server
+
+
+def post(target: str, document: object) -> bytes:
+    """A request with a document."""
+    return compose("POST", target, JSON, body=json.dumps(document).encode())
+
+
+def assert_left(server: Server, client: Client) -> None:
+    """The connection is over, nothing goes on, and nothing was said of it."""
+    server.clock.advance(0)
+    assert client.transport.lost
+    assert client.take() == b""
+    assert server.clock.getDelayedCalls() == []
+    assert server.site.lookups.shares.held == 0
+    assert server.words() == []
+    assert server.site.events == {}
+
+
+def hold_plan(server: Server, monkeypatch: pytest.MonkeyPatch) -> Deferred[None]:
+    """Let plans wait."""
+    waiting: Deferred[None] = Deferred()
+    plan = server.recalls.plan
+
+    async def wait(file_ids: Sequence[int]) -> Any:
+        await waiting
+        return await plan(file_ids)
+
+    monkeypatch.setattr(server.recalls, "plan", wait)
+    return waiting
+
+
+@pytest.mark.parametrize("leave", LEAVE)
+def test_a_plan_ends(server: Server, monkeypatch: pytest.MonkeyPatch, leave: Leave) -> None:
+    waiting = hold_plan(server, monkeypatch)
+    client = server.connect().send(post("/jobs", {"files": [f"0-{MANY}"], "dry_run": True}))
+    leave(client)
+    server.clock.advance(0)
+    assert waiting.called, "it was cancelled"
+    assert_left(server, client)
+
+
+def test_a_plan_of_one_that_has_ended_its_side_before(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That comes to the same."""
+    first = server.archive.hold("status")
+    waiting = hold_plan(server, monkeypatch)
+    client = server.connect()
+    client.send(compose("HEAD", "/1") + post("/jobs", {"files": [f"0-{MANY}"], "dry_run": True}))
+    client.end()
+    first.callback(None)
+    server.clock.pump([0] * 5)
+    assert waiting.called
+    assert [answer.status for answer in client.answers("HEAD")] == [404]
+    assert client.transport.lost
+
+
+def test_a_short_plan_is_answered(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To C{printf ... | nc -N}."""
+    waiting = hold_plan(server, monkeypatch)
+    client = server.connect().send(post("/jobs", {"files": [f"1-{FEW}"], "dry_run": True}))
+    client.end()
+    waiting.callback(None)
+    assert [answer.status for answer in client.answers()] == [200]
+
+
+@pytest.mark.parametrize("leave", LEAVE)
+def test_archiveinfo_ends(server: Server, leave: Leave) -> None:
+    waits: dict[int, Deferred[None]] = {}
+
+    async def wait(file_id: int) -> FileStatus:
+        waits[file_id] = Deferred()
+        await waits[file_id]
+        raise AssertionError("it goes on")
+
+    server.archive.status = wait
+    client = server.connect().send(post("/api/v1/archiveinfo", {"paths": [f"/{each}" for each in range(MANY)]}))
+    server.clock.pump([0] * 5)
+    begun = len(waits)
+    assert begun
+    leave(client)
+    server.clock.pump([0] * 5)
+    assert all(each.called for each in waits.values())
+    assert len(waits) == begun, "no more were asked for"
+    assert_left(server, client)
+
+
+@pytest.mark.parametrize("leave", LEAVE)
+def test_a_long_list_of_files_is_not_read_to_its_end(server: Server, leave: Leave) -> None:
+    """Nor is a job made of it."""
+    client = server.connect().send(post("/jobs", {"files": [*range(20_000)] * 3}))
+    leave(client)
+    server.clock.pump([0] * (OFTEN + 2))
+    assert server.recalls.calls == []
+    assert_left(server, client)
+
+
+@pytest.mark.parametrize("leave", LEAVE)
+@pytest.mark.parametrize("target", [f"/jobs/{JOB}?since=0&limit=10000", f"/jobs/{JOB}/files?limit=10000"])
+def test_a_long_page_is_not_written_to_its_end(server: Server, target: str, leave: Leave) -> None:
+    written: list[int] = []
+
+    class Counting(list[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            for each in super().__iter__():
+                written.append(each.file_id)
+                yield each
+
+    async def files(job: str, since: str = "", limit: int = 1000) -> FilesPage:
+        return FilesPage(files=Counting(job_file(each) for each in range(10_000)), cursor="9", more=False)
+
+    server.recalls.place(job_status())
+    server.recalls.files = files  # type: ignore[method-assign]
+    client = server.connect().send(compose("GET", target))
+    leave(client)
+    server.clock.pump([0] * 100)
+    assert len(written) < 2000
+    assert_left(server, client)
+
+
+@pytest.mark.parametrize("leave", LEAVE)
+def test_a_follower_is_not_told_any_more(server: Server, leave: Leave) -> None:
+    server.recalls.place(job_status())
+    client = server.connect().send(compose("GET", f"/jobs/{JOB}/events"))
+    client.take()
+    assert server.recalls.followers == 1
+    leave(client)
+    server.clock.advance(0)
+    assert server.recalls.followers == 0
+    assert_left(server, client)
