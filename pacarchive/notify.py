@@ -19,6 +19,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from pacarchive.errors import ArchiveError
+from pacarchive.texts import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,7 +115,7 @@ class LaunchedService(Service):
     def _failed(self, failure: Failure) -> None:
         if self.running:  # else it was stopped while it started, which is no failure
             words = failure_words(failure)
-            _log.critical("cannot start: {words}", words=words)
+            _log.critical("cannot start: {words}", words=printable(words))
             self._notifier.tell(f"STATUS=cannot start: {words}")
             self._notifier.close()  # so that this stays the last status
             end_unsuccessfully(self._reactor)

@@ -1,4 +1,4 @@
-"""Text that people write with an editor, any editor's: settings, lists of ids, tokens."""
+"""Text that people write with an editor, any editor's: settings, lists of ids, tokens; and text that they see."""
 
 from __future__ import annotations
 
@@ -50,6 +50,16 @@ def decoded(data: bytes, errors: str = "strict") -> str:
         return data.decode("utf-8", errors)
     except UnicodeDecodeError as error:
         raise NotText(f"line {_line(data, error.start)} is not UTF-8 text") from None
+
+
+def printable(text: str) -> str:
+    """
+    Text as a person can see it: what is not printable would do things to his terminal, make two lines of one in a log,
+    or could not be written at all, as the odd bytes of a file's name.
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def _line(data: bytes, place: int) -> int:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from pacarchive import __version__
 from pacarchive.cli import admin, check, completion, exits, remote, show_config
-from pacarchive.cli.printing import printable
+from pacarchive.texts import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

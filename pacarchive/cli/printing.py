@@ -65,11 +65,6 @@ def when_words(time: float) -> str:
         return f"{time:g}"
 
 
-def printable(text: str) -> str:
-    """Text as a person can see it: what is not printable would do things to his terminal."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
-
-
 def age_words(seconds: float) -> str:
     """A length of time, in the unit that fits."""
     for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):

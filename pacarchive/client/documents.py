@@ -8,7 +8,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from pacarchive.client.errors import ProtocolError
-from pacarchive.client.fields import parse_levels, parse_mtime, parse_repr_digest
+from pacarchive.client.fields import parse_levels, parse_mtime, parse_path, parse_repr_digest
 from pacarchive.client.words import Estimate, Job, JobFile, JobState, Located, Plan, Status, WishState
 from pacarchive.ids import MAX_FILE_ID, parse_file_id
 from pacarchive.model import Locality
@@ -148,7 +148,7 @@ def read_status(file_id: int, answer: Answer) -> Status:
         # The predecessor says it with the medium.
         locality=Locality(locality) if locality else Locality.TAPE if media == "tape" else Locality.DISK,
         media=media,
-        path=answer.field("X-Pacifica-File"),
+        path=parse_path(answer.field("X-Pacifica-File")),
         bytes_per_level=parse_levels(answer.field("X-Pacifica-Bytes-Per-Level")),
     )
 

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import attrs
 from twisted.web.http import stringToDatetime
@@ -24,6 +25,7 @@ _DIGEST_NAMES = {"md5": "MD5", "sha1": "SHA", "adler32": "adler32"}
 _ALGORITHMS = {"sha-256": "sha256", "sha-512": "sha512", "md5": "md5", "sha": "sha1", "adler": "adler32"}
 _MEMBER = re.compile(r"([a-z0-9*_.-]+)=:([A-Za-z0-9+/]+={0,2}):")
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,20})-(\d{1,20})|\*)/(\d{1,20})", re.ASCII)
+_ENCODED = re.compile(r"%(?:[01][0-9A-F]|7F|[89A-F][0-9A-F])")
 _FLOAT = re.compile(r"-?\d{1,12}(?:\.\d{1,20})?", re.ASCII)
 _SECONDS = re.compile(r"\d{1,9}", re.ASCII)
 _JOB = re.compile(r"<[^>]*/jobs/([0-9a-f]{32})>[^,]*rel=\"?monitor")
@@ -110,6 +112,14 @@ def parse_mtime(answer: Answer) -> int | None:
         return int(stringToDatetime(text.encode("latin-1"))) * SECOND
     except (ValueError, KeyError, IndexError):
         return None
+
+
+def parse_path(text: str) -> str:
+    """
+    The path in C{X-Pacifica-File}.  One with other letters than those of ASCII is percent-encoded, and any other is as
+    it is: that some byte in it needs the encoding tells which.
+    """
+    return unquote(text, errors="surrogateescape") if _ENCODED.search(text) else text
 
 
 def parse_retry_after(text: str, otherwise: float) -> float:

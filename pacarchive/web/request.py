@@ -18,7 +18,7 @@ from twisted.web import server
 from twisted.web.http import datetimeToString
 
 from pacarchive import errors
-from pacarchive.web.answers import ALLOW, SERVER, UNCACHED
+from pacarchive.web.answers import ALLOW, SERVER, UNCACHED, field_value
 from pacarchive.web.body import RequestBody
 from pacarchive.web.channel import ArchiveChannel
 from pacarchive.web.errors import unexpected_answer
@@ -263,8 +263,8 @@ class ArchiveRequest(server.Request):
         return [value.decode("latin-1") for value in values] if values else []
 
     def set(self, name: bytes, value: str | bytes) -> None:
-        """Set a header field of the answer."""
-        self.responseHeaders.setRawHeaders(name, [value if isinstance(value, bytes) else value.encode("latin-1")])
+        """Set a header field of the answer; text goes as L{field_value} writes it."""
+        self.responseHeaders.setRawHeaders(name, [value if isinstance(value, bytes) else field_value(value)])
 
 
 def _is_continue(expectations: Sequence[bytes] | None) -> bool:

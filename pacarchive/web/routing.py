@@ -142,7 +142,7 @@ def _line(request: IRequest) -> str:
 
 def _write(request: ArchiveRequest, answer: ErrorAnswer) -> bytes:
     request.setResponseCode(answer.status, answer.status.phrase.encode("ascii"))
-    for name in (b"Content-Range", b"ETag", b"Last-Modified", b"Repr-Digest", b"Digest"):
+    for name in (b"Content-Range", b"ETag", b"Last-Modified", b"X-Pacarchive-Mtime", b"Repr-Digest", b"Digest"):
         if answer.status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             request.responseHeaders.removeHeader(name)
     request.set(b"Cache-Control", UNCACHED)

@@ -17,6 +17,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Site
 
 from pacarchive.config import LimitSettings
+from pacarchive.texts import printable
 from pacarchive.web.admission import Admission, Crowds, Pace
 from pacarchive.web.answers import last_answer
 from pacarchive.web.channel import ArchiveChannel
@@ -93,7 +94,7 @@ class ArchiveSite(Site):
     def refused(self, kind: str, peer: IAddress | None, message: str) -> None:
         """Count and log what a client did wrong, or what a limit refused."""
         self.events[kind] += 1
-        _log.info("refused ({kind}) {peer}: {message}", kind=kind, peer=_spoken(peer), message=message)
+        _log.info("refused ({kind}) {peer}: {message}", kind=kind, peer=_spoken(peer), message=printable(message))
 
     def failed(self, kind: str, peer: IAddress | None, error: Exception) -> None:
         """Count and log what the archive could not do."""
@@ -101,7 +102,7 @@ class ArchiveSite(Site):
         cause = error.__cause__
         _log.error(
             "failed ({kind}) {peer}: {message} {cause}",
-            kind=kind, peer=_spoken(peer), message=str(error), cause=str(cause) if cause else "",
+            kind=kind, peer=_spoken(peer), message=printable(str(error)), cause=printable(str(cause)) if cause else "",
         )  # fmt: skip
 
     def incident(self, what: str, reason: Failure) -> str:

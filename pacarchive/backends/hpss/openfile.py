@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from pacarchive.backends.hpss import client
 from pacarchive.backends.hpss.client import HpssError
 from pacarchive.backends.hpss.session import Session
+from pacarchive.texts import printable
 
 _log = Logger()
 _CLOSED = -1
@@ -147,7 +148,7 @@ class OpenFile:
         try:
             self._session.call(self.drop_descriptor)
         except HpssError as error:
-            _log.warn("HPSS: {path} could not be closed: {error}", path=self._path, error=error)
+            _log.warn("HPSS: {path} could not be closed: {error}", path=printable(self._path), error=error)
         finally:
             self._session.forget(self)
             self._in_use.release()

@@ -26,6 +26,7 @@ from pacarchive.backends.hpss.words import translating
 from pacarchive.digests import PRIMARY, Digests
 from pacarchive.ids import id_to_path
 from pacarchive.model import FileStatus, WriteConditions
+from pacarchive.texts import printable
 from pacarchive.times import SECOND
 
 HIDDEN = ".pacarchive"
@@ -188,7 +189,7 @@ class HpssTree:
         except HpssError as error:
             if error.errno not in _NO_DIGESTS:
                 raise
-            _log.warn("HPSS: the digests of {path} cannot be read: {error}", path=path, error=error)
+            _log.warn("HPSS: the digests of {path} cannot be read: {error}", path=printable(path), error=error)
             return {}
 
     def store_digests(self, path: str, digests: Digests, size: int) -> None:
@@ -263,7 +264,7 @@ class HpssTree:
         if error.errno != errno.ENOENT:
             with self._left_over_lock:
                 self._left_over[path] = identity
-            _log.warn("HPSS: {path} cannot be removed yet: {error}", path=path, error=error)
+            _log.warn("HPSS: {path} cannot be removed yet: {error}", path=printable(path), error=error)
 
     def abandoned(self, me: Writer) -> Iterator[tuple[str, Stat]]:
         """
@@ -285,7 +286,7 @@ class HpssTree:
     def _sweep(self) -> None:
         """Remove what writers left that are no more."""
         for path, _ in self.abandoned(self._writer):
-            _log.info("HPSS: removing {path}, whose writer is gone", path=path)
+            _log.info("HPSS: removing {path}, whose writer is gone", path=printable(path))
             self.drop(path)
 
 

@@ -14,8 +14,9 @@ from pacarchive.cli.admin.layout import SPREAD, layout_of
 from pacarchive.cli.admin.progress import Display, Meter, display_of
 from pacarchive.cli.admin.survey import Survey
 from pacarchive.cli.admin.walk import walk
-from pacarchive.cli.printing import print_json, printable, size_words
+from pacarchive.cli.printing import print_json, size_words
 from pacarchive.config import ConfigError
+from pacarchive.texts import printable
 
 if TYPE_CHECKING:
     import argparse

@@ -16,9 +16,10 @@ from pacarchive.cli.admin.archive import opened, settings_of, tree_of, user_name
 from pacarchive.cli.admin.layout import layout_of
 from pacarchive.cli.admin.progress import Display, Meter, display_of
 from pacarchive.cli.admin.walk import files_of
-from pacarchive.cli.printing import print_json, printable
+from pacarchive.cli.printing import print_json
 from pacarchive.config import ConfigError
 from pacarchive.digests import PRIMARY, Hasher
+from pacarchive.texts import printable
 
 if TYPE_CHECKING:
     import argparse

@@ -15,9 +15,10 @@ from pacarchive.backends.syscalls import open_beneath
 from pacarchive.backends.tree import DIRECTORY_FLAGS, HIDDEN, FileTree, sweep
 from pacarchive.cli import exits
 from pacarchive.cli.admin.archive import require_own, root_of, settings_of, tree_of
-from pacarchive.cli.printing import age_words, print_json, printable
+from pacarchive.cli.printing import age_words, print_json
 from pacarchive.config import ConfigError, Settings
 from pacarchive.errors import BackendUnavailable
+from pacarchive.texts import printable
 
 if TYPE_CHECKING:
     import argparse

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from pacarchive.cli.printing import printable
 from pacarchive.cli.remote.display import Tally
 from pacarchive.cli.remote.ids import Misunderstood, parse_id, parse_ids
 from pacarchive.cli.remote.running import run
 from pacarchive.cli.remote.session import Session
 from pacarchive.client import ClientError
+from pacarchive.texts import printable
 
 if TYPE_CHECKING:
     import argparse

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import attrs
 from rich.cells import cell_len, set_cell_size
 
-from pacarchive.cli.printing import amount_words, printable, size_words, time_words
+from pacarchive.cli.printing import amount_words, size_words, time_words
+from pacarchive.texts import printable
 
 SHOWN = 5
 """How many transfers are shown by themselves."""

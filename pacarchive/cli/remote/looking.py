@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pacarchive.cli import exits
-from pacarchive.cli.printing import printable, size_words, time_words, when_words
+from pacarchive.cli.printing import size_words, time_words, when_words
 from pacarchive.cli.remote.display import Tally
 from pacarchive.cli.remote.hashing import digest_of, sizes_of
 from pacarchive.cli.remote.ids import Misunderstood, ids_of_directory, numbered, parse_ids, read_map
@@ -16,6 +16,7 @@ from pacarchive.cli.remote.running import run
 from pacarchive.cli.remote.session import Session
 from pacarchive.client import ClientError, NotVerifiable, OnProgress, Status
 from pacarchive.digests import PRIMARY
+from pacarchive.texts import printable
 
 if TYPE_CHECKING:
     import argparse

@@ -24,12 +24,12 @@ from twisted.python.failure import Failure
 from zope.interface import provider
 
 from pacarchive.cli import exits
-from pacarchive.cli.printing import is_screen, printable
+from pacarchive.cli.printing import is_screen
 from pacarchive.cli.remote.ids import Misunderstood
 from pacarchive.cli.remote.session import Session, write
 from pacarchive.cli.remote.words import failure_words
 from pacarchive.client import ArchiveClient, ClientError, RetryPolicy, retry
-from pacarchive.texts import NotText, read_text
+from pacarchive.texts import NotText, printable, read_text
 
 if TYPE_CHECKING:
     import argparse

@@ -11,11 +11,12 @@ from typing import Any, TextIO, TypeVar
 import attrs
 
 from pacarchive.cli import exits
-from pacarchive.cli.printing import is_screen, printable
+from pacarchive.cli.printing import is_screen
 from pacarchive.cli.remote.display import Display
 from pacarchive.cli.remote.words import advice_of, exit_code_of, failure_words
 from pacarchive.client import ArchiveClient, ConnectionFailed
 from pacarchive.client.download import together
+from pacarchive.texts import printable
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import CancelledError
 
 from pacarchive.cli import exits
-from pacarchive.cli.printing import printable, size_words, time_words, when_words
+from pacarchive.cli.printing import size_words, time_words, when_words
 from pacarchive.cli.remote.display import Display
 from pacarchive.cli.remote.ids import parse_ids
 from pacarchive.cli.remote.lines import Amounts, Speed, overall, plain, shortened
@@ -18,6 +18,7 @@ from pacarchive.cli.remote.running import run
 from pacarchive.cli.remote.session import Session, write
 from pacarchive.cli.remote.words import parse_duration
 from pacarchive.client import ClientError, Job, JobFile, Plan, WishState
+from pacarchive.texts import printable
 
 if TYPE_CHECKING:
     import argparse

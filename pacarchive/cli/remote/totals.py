@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pacarchive.cli.printing import printable, size_words, time_words
+from pacarchive.cli.printing import size_words, time_words
+from pacarchive.texts import printable
 
 if TYPE_CHECKING:
     from pacarchive.cli.remote.display import Tally

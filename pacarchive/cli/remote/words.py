@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from pacarchive.cli import exits
-from pacarchive.cli.printing import printable, time_words
+from pacarchive.cli.printing import time_words
 from pacarchive.cli.remote.ids import Misunderstood
 from pacarchive.client import (
     AlreadyExists,
@@ -20,6 +20,7 @@ from pacarchive.client import (
     ServerUnavailable,
     Unauthorised,
 )
+from pacarchive.texts import printable
 
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)([smhdw]?)", re.ASCII)
