@@ -12,6 +12,8 @@ import math
 import os
 import re
 import shlex
+from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
@@ -186,6 +188,22 @@ def optional_url(value: str) -> str:
     if text and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", text, re.ASCII):
         raise ValueError(f"{value!r} is no URL; write for example https://archive.example.org")
     return text
+
+
+def host_names(value: str | Iterable[str]) -> tuple[str, ...]:
+    """Names and addresses of hosts, with blanks, commas or line ends between them; in one spelling."""
+    return tuple(_host_name(each) for each in (_items(value, r"[\s,;]") if isinstance(value, str) else value))
+
+
+def _host_name(given: str) -> str:
+    name = given.removesuffix(".").lower()
+    with suppress(ValueError):
+        return str(ip_address(name[1:-1] if re.fullmatch(r"\[.*\]", name) else name))
+    with suppress(UnicodeError):
+        name = name if name.isascii() else name.encode("idna").decode("ascii")
+        if re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", name):
+            return name
+    raise ValueError(f"{given!r} is no host; write for example archive.example.org, without a port")
 
 
 def directory(value: str | Path) -> Path:

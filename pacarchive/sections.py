@@ -21,6 +21,7 @@ from pacarchive.converters import (
     digest_names,
     endpoint_strings,
     flag,
+    host_names,
     line,
     mount_path,
     networks,
@@ -151,6 +152,15 @@ class ServerSettings:
         metadata={
             "doc": "The URL under which clients reach the server, where a proxy makes it another than they ask this "
             "server for; for clients of the WLCG Tape REST API."
+        },
+    )
+    hosts: tuple[str, ...] = attrs.field(
+        default=(),
+        converter=host_names,
+        metadata={
+            "doc": "Names and addresses, without ports, by which clients or a proxy ask for this server, beside "
+            "localhost and its own addresses. What listens on the loopback interface refuses others with 421, except "
+            "with compatibility = pacifica; and no URL is made of others."
         },
     )
     site_name: str = attrs.field(

@@ -74,7 +74,9 @@ class ArchiveService(Service):
         except BackendUnavailable as error:
             raise StartError(f"[recall] store: {error.__cause__ or error}") from error
         for endpoint in self._endpoints:
-            self.ports.append(await endpoint.listen(self._site))
+            port = await endpoint.listen(self._site)
+            self.ports.append(port)
+            self._site.listening.append(port.getHost())
 
     async def _stop(self) -> None:
         ports, self.ports = self.ports, []

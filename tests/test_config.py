@@ -606,6 +606,7 @@ def _everything_set(tmp_path: Path) -> Settings:
         ("server", "move_roots"): "/tmp\n/",
         ("server", "asctime_zone"): "America/Los_Angeles",
         ("server", "digests"): "md5 adler32",
+        ("server", "hosts"): "archive.example.org, [2001:DB8::1]",
         ("server", "drain_timeout"): "0.25",
         ("limits", "body"): "1023",
         ("posix", "use_id2filename"): "on",
@@ -663,6 +664,17 @@ def test_secrets_are_masked_and_the_mask_does_not_become_the_secret(write: Calla
     assert "s3cret" not in text + repr(settings)
     assert "password = ****" in text
     assert load(write(text), {}, {}).backend.own == SidebandSettings(password="")
+
+
+def test_hosts(write: Callable[[str], str]) -> None:
+    """Names and addresses, however they are written and separated, in one spelling."""
+    hosts = "archive.example.org Grid.example.,\n  [2001:DB8:0::1]\n  192.0.2.7; archiv_1 bücher.example"
+    found = load(write(f"[server]\nhosts = {hosts}\n"), {}, {}).server.hosts
+    assert found == (
+        "archive.example.org", "grid.example", "2001:db8::1", "192.0.2.7", "archiv_1", "xn--bcher-kva.example",
+    )  # fmt: skip
+    for text in ("archive:8080", "http://archive", "[::1", "*.example.org", "a..b", "a/b", "192.0.2.7:80", "ü" * 300):
+        assert f"{text!r} is no host" in complaint(write(f"[server]\nhosts = {text}\n"))
 
 
 def test_settings_travel_through_a_pipe(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from pacarchive.web.describing import describe, set_digests, set_mtime, set_vali
 from pacarchive.web.documents import read_document
 from pacarchive.web.download import Sender
 from pacarchive.web.errors import HTTPRefusal
+from pacarchive.web.hosts import require_known_host
 from pacarchive.web.preferences import RESPOND_ASYNC_APPLIED, read_preferences, wait_applied
 from pacarchive.web.propfind import CONTENT_TYPE, collection_multistatus, multistatus
 from pacarchive.web.ranges import Unsatisfiable, parse_byte_range, parse_range
@@ -78,10 +79,14 @@ class ArchiveApplication:
 
     def authorise(self, request: ArchiveRequest) -> None:
         """
-        Whether the caller may do this at all; called for every route before anything else.
+        Whether the caller may do this at all; called for every request before anything else.
 
-        Everyone who can connect may, which is why the default address is the loopback interface.
+        Everyone who can connect may, which is why the default address is the loopback interface; but not everyone whom
+        a browser on this machine listens to.
+
+        @raise HTTPRefusal: The request is for another host.
         """
+        require_known_host(request, self.settings)
 
     def owner_of(self, request: ArchiveRequest) -> str:
         """Who asks, as far as that is known: whom a trusted proxy names, else where the request comes from."""

@@ -21,13 +21,13 @@ from zope.interface import implementer
 
 from pacarchive import errors
 from pacarchive.web.answers import last_answer
+from pacarchive.web.hosts import ABSOLUTE, AUTHORITY
 
 if TYPE_CHECKING:
     from pacarchive.web.body import RequestBody
     from pacarchive.web.site import ArchiveSite
 
 _LENGTH_DIGITS = 20  # beyond 2**64 anyway, and what int() refuses to read would be an exception
-_HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?\Z")
 _METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Z-]{1,32}\Z")  # no small letters: the router takes "get" for "GET"
 
 
@@ -39,10 +39,13 @@ class ArchiveChannel(HTTPChannel):
     A line that ends in a bare LF, a folded header line, a missing or doubled C{Host}, and every doubt about where a
     body ends are refused and the connection closed (RFC 9112, sections 2.2, 3.2, 5.2 and 6.3): an intermediary may read
     them differently.
+
+    @ivar settled_host: The C{Host} of the last request for which it was seen to be this server's.
     """
 
     site: ArchiveSite
     transport: Any
+    settled_host: bytes | None = None
     _networkProducer: Any
     abortTimeout = 15
     _head_deadline: IDelayedCall | None = None
@@ -143,14 +146,23 @@ class ArchiveChannel(HTTPChannel):
         if self._refused:
             return
         self._head_is_complete()
-        hosts = self.requests[-1].requestHeaders.getRawHeaders(b"host") or []
+        fields = self.requests[-1].requestHeaders
+        hosts = fields.getRawHeaders(b"host") or []
         if len(hosts) > 1 or (not hosts and self._version == b"HTTP/1.1"):
             self.refuse(HTTPStatus.BAD_REQUEST, "A request has one Host.")
-        elif hosts and _HOST.match(hosts[0]) is None:
+        elif hosts and AUTHORITY.match(hosts[0]) is None:
             self.refuse(HTTPStatus.BAD_REQUEST, "The Host is malformed.")
         elif self.length is None and self._version != b"HTTP/1.1":
             self.refuse(HTTPStatus.BAD_REQUEST, "A transfer coding needs HTTP/1.1.")
+        elif (absolute := ABSOLUTE.match(self._path)) is None:
+            super().allHeadersReceived()
+        elif AUTHORITY.match(absolute[1]) is None or absolute[1][:1] in (b"", b":"):
+            self.refuse(HTTPStatus.BAD_REQUEST, "The host in the target is malformed.")
         else:
+            # The target's host is the one, whatever Host says (RFC 9112, section 3.2.2): now both do.
+            fields.setRawHeaders(b"host", [absolute[1]])
+            path = self._path[absolute.end() :]
+            self._path = path if path.startswith(b"/") else b"/" + path
             super().allHeadersReceived()
 
     def requestDone(self, request: server.Request) -> None:

@@ -6,7 +6,6 @@ route, so that a refusal costs no body and a body is never spooled.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -44,7 +43,6 @@ OFTEN = 5
 _ALLOW = ALLOW.encode("ascii")
 _SERVER = SERVER.encode("ascii")
 _UNCACHED = UNCACHED.encode("ascii")
-_ABSOLUTE = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
 
 
 class ArchiveRequest(server.Request):
@@ -105,8 +103,6 @@ class ArchiveRequest(server.Request):
 
     def _begin(self, command: bytes, path: bytes, version: bytes) -> None:
         self.begun = True
-        if (absolute := _ABSOLUTE.match(path)) and not (path := path[absolute.end() :]).startswith(b"/"):
-            path = b"/" + path
         if path.startswith(b"//"):
             # Clients join a base URL that ends in a slash: as one slash, without a redirect.
             path = b"/" + path.lstrip(b"/")

@@ -157,6 +157,10 @@ def _write(request: ArchiveRequest, answer: ErrorAnswer) -> bytes:
 
 def _unrouted(app: ArchiveApplication, request: ArchiveRequest, failure: Failure) -> bytes:
     """What no route answers to."""
+    try:
+        app.authorise(request)
+    except errors.ArchiveError as error:
+        return refuse(app, request, error)
     if isinstance(failure.value, MethodNotAllowed):
         allow = ", ".join(sorted(failure.value.valid_methods or ()))
         refusal = HTTPRefusal(

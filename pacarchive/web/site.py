@@ -32,6 +32,7 @@ class ArchiveSite(Site):
 
     @ivar limits: The limits in force.
     @ivar draining: Whether the service is stopping: every answer then says that it is the connection's last.
+    @ivar listening: The addresses that connections come to.
     @ivar pace: What must move of a body.
     @ivar transfers: Admits bodies in either direction.
     @ivar lookups: Admits work that looks many files up.
@@ -52,6 +53,7 @@ class ArchiveSite(Site):
         self.protocol = ArchiveChannel  # type: ignore[assignment, method-assign]
         self.limits = limits
         self.draining = False
+        self.listening: list[IAddress] = []
         self.events: Counter[str] = Counter()
         self.pace = Pace.of(limits)
         crowds = Crowds(limits.proxies)

@@ -23,6 +23,7 @@ from pacarchive.recall.words import FileState, JobFile, JobRequest
 from pacarchive.statuses import statuses_of
 from pacarchive.web.documents import read_document, write_document
 from pacarchive.web.durations import parse_duration
+from pacarchive.web.hosts import authority
 
 if TYPE_CHECKING:
     from pacarchive.web.api import ArchiveApplication
@@ -60,8 +61,6 @@ _STATES = {
 
 _SLASHES = re.compile("//+")
 _JOB = re.compile("[0-9a-f]{32}", re.ASCII)
-# Narrower than what the channel lets pass: it becomes part of a URI here.
-_HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?", re.ASCII)
 
 _NO_FILE = "There is no such file."
 _ABSENT = errors.NotFound(_NO_FILE)
@@ -205,16 +204,14 @@ def _uri(app: ArchiveApplication, request: ArchiveRequest) -> str:
     """
     The URI of the API, as the caller reaches this server.
 
-    If the settings do not tell: of the header fields only C{Host} is believed, as the caller wrote it; those that a
+    If the settings do not tell: of the header fields only C{Host} is believed, where it names this server; those that a
     proxy may add, anyone may add.
     """
     if app.settings.public_url:
         return f"{app.settings.public_url}{BASE}"
-    hosts = request.field("host")
-    if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
-        raise errors.InvalidRequest("The request must name a Host, which the URI of this API is made of.")
+    host = authority(request, app.settings)
     secure = request.isSecure()  # type: ignore[no-untyped-call]
-    return f"{'https' if secure else 'http'}://{hosts[0]}{BASE}"
+    return f"{'https' if secure else 'http'}://{host}{BASE}"
 
 
 def _job(text: str) -> str:

@@ -146,7 +146,7 @@ def hostile_requests(rng: random.Random, count: int) -> Iterator[Request]:
             place = rng.randrange(1, len(target) + 1)
             target = target[:place] + rng.choice(FORBIDDEN) + target[place:]
         body = b"12345678" if method in (b"PUT", b"PATCH") else b""
-        head = b"%b %b HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n" % (method, target, len(body))
+        head = b"%b %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n" % (method, target, len(body))
         yield Request(head + b"Content-Type: application/json\r\n\r\n" + body, method != b"HEAD")
 
 
@@ -193,7 +193,7 @@ def hostile_moves(rng: random.Random, count: int, prefix: str, outside: str) -> 
     sources = hostile_sources(rng, prefix, outside)
     for _ in range(count):
         body = json.dumps({"path": next(sources)}).encode()
-        head = b"PATCH /%d HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        head = b"PATCH /%d HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
         yield Request(head % (rng.choice([55, 56, 57]), len(body)) + body, True)
 
 

@@ -193,7 +193,7 @@ def test_sweep_beside_a_service(serve: Callable[..., Service], tmp_path: Path) -
     sweep = ("admin", "sweep", "--prefix", "archive")
     (service.prefix / "1").write_text("x")
     with service.connect() as connection:
-        connection.sendall(b"PUT /5 HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(data))
+        connection.sendall(b"PUT /5 HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(data))
         connection.sendall(data[: 3 << 20])
         until(service.temporaries, "the upload is on its way to the disk")
         for more in ([], ["--dry-run"]):
@@ -204,7 +204,7 @@ def test_sweep_beside_a_service(serve: Callable[..., Service], tmp_path: Path) -
         assert connection.recv(4096).startswith(b"HTTP/1.1 201 ")
     assert service.ask("GET", 5).body == data
     with service.connect() as connection:
-        connection.sendall(b"PUT /6 HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(data))
+        connection.sendall(b"PUT /6 HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(data))
         connection.sendall(data[: 3 << 20])
         until(service.temporaries, "the upload is on its way to the disk")
         service.kill()
@@ -233,7 +233,7 @@ def test_sweep_in_hpss(site: Site) -> None:
 
     nothing = {"summary": {"found": 0, "bytes": 0, "removed": 0, "failed": 0}}
     with service.connect() as connection:
-        connection.sendall(b"PUT /5 HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (12 << 20))
+        connection.sendall(b"PUT /5 HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (12 << 20))
         connection.sendall(content("upload", 9 << 20))
         until(site.temporaries, "the upload is on its way")
         assert swept() == [nothing]

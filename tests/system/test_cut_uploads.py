@@ -21,7 +21,7 @@ DENY = "[server]\noverwrite = deny\ndrain_timeout = 1\n"
 def _upload(file_id: int, size: int) -> tuple[bytes, int]:
     """A whole request with a length, and where its body begins."""
     head = (
-        f"PUT /{file_id} HTTP/1.1\r\nHost: archive\r\nLast-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
+        f"PUT /{file_id} HTTP/1.1\r\nHost: localhost\r\nLast-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
         f"Content-Length: {size}\r\n\r\n"
     ).encode()
     return head + content(file_id, size), len(head)
@@ -29,7 +29,7 @@ def _upload(file_id: int, size: int) -> tuple[bytes, int]:
 
 def _chunked_upload(file_id: int, size: int) -> tuple[bytes, int]:
     """The same with a length that nobody announces: two chunks, and a trailer field."""
-    head = f"PUT /{file_id} HTTP/1.1\r\nHost: archive\r\nTransfer-Encoding: chunked\r\nTrailer: Repr-Digest\r\n\r\n"
+    head = f"PUT /{file_id} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nTrailer: Repr-Digest\r\n\r\n"
     data = content(file_id, size)
     first, second = data[: size // 3], data[size // 3 :]
     chunks = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in (first, second))

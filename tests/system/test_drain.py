@@ -30,7 +30,7 @@ BOTH = pytest.mark.parametrize("workers", [1, 2])
 def _begin_download(service: Service, file_id: int) -> socket.socket:
     """A reader that has taken only the first bytes; most of the file is still to be sent."""
     connection = service.connect(receive_buffer=64 << 10)
-    connection.sendall(f"GET /{file_id} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+    connection.sendall(f"GET /{file_id} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
     assert connection.recv(17, socket.MSG_WAITALL | socket.MSG_PEEK) == b"HTTP/1.1 200 OK\r\n"
     return connection
 
@@ -42,7 +42,7 @@ def _body(answer: bytes) -> bytes:
 def _begin_upload(service: Service, file_id: int, data: bytes) -> socket.socket:
     """A writer that has sent only half."""
     connection = service.connect()
-    connection.sendall(f"PUT /{file_id} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(data)}\r\n\r\n".encode())
+    connection.sendall(f"PUT /{file_id} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n\r\n".encode())
     connection.sendall(data[: len(data) // 2])
     return connection
 
@@ -58,7 +58,7 @@ def test_transfers_complete(serve: Callable[..., Service], workers: int) -> None
         _begin_upload(service, 2, upload) as writer,
         service.connect() as idle,
     ):
-        idle.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        idle.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert idle.recv(12) == b"HTTP/1.1 200"  # all three are with a worker by now
         service.process.terminate()
         until(service.refuses, "new connections are refused")
@@ -106,7 +106,7 @@ def test_senders_that_left_do_not_delay_the_end(serve: Callable[..., Service], w
     service = serve(workers=workers)
     for target in ("/1", "/not-an-id"):
         with service.connect() as connection:
-            connection.sendall(f"PUT {target} HTTP/1.1\r\nHost: a\r\nContent-Length: {MIB}\r\n\r\n".encode())
+            connection.sendall(f"PUT {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {MIB}\r\n\r\n".encode())
             connection.sendall(BIG[:1000])
             connection.shutdown(socket.SHUT_WR)
             assert status_of(read_to_the_end(connection)) in (400, 404)
@@ -225,7 +225,7 @@ def _transcript(service: Service) -> list[bytes]:
     os.utime(moved, (784111777, 784111777))
     transcript = []
     for method, target, body, fields in _table(str(moved)):
-        head = [f"{method} {target} HTTP/1.1", "Host: archive", "Connection: close", f"Content-Length: {len(body)}"]
+        head = [f"{method} {target} HTTP/1.1", "Host: localhost", "Connection: close", f"Content-Length: {len(body)}"]
         head += [f"{name}: {value}" for name, value in fields.items()]
         with service.connect() as connection:
             connection.sendall("\r\n".join([*head, "", ""]).encode() + body)

@@ -113,7 +113,7 @@ def test_ranges(site: Site) -> None:
 
 
 def _chunked(target: int, data: bytes, *, announced: str, trailer: str) -> bytes:
-    head = f"PUT /{target} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: {announced}\r\n"
+    head = f"PUT /{target} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nTrailer: {announced}\r\n"
     body = b"%x\r\n%b\r\n0\r\n%b\r\n\r\n" % (len(data), data, trailer.encode())
     return f"{head}Connection: close\r\n\r\n".encode() + body
 

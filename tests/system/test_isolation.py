@@ -89,7 +89,7 @@ def test_interleaved_slow_uploads(serve: Callable[..., Service]) -> None:
     connections = {file_id: service.connect() for file_id in files}
     try:
         for file_id, data in files.items():
-            head = f"PUT /{file_id} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(data)}\r\n\r\n"
+            head = f"PUT /{file_id} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n\r\n"
             connections[file_id].sendall(head.encode())
         streams = [
             [(connections[file_id], piece) for piece in _pieces(data, max(1, len(data) // 37))]
@@ -111,7 +111,7 @@ def test_two_uploads_to_one_id(serve: Callable[..., Service]) -> None:
     """Interleaved uploads to one id: each publishes its own bytes, and the one that ends last stays."""
     service = serve()
     first, second = content("first", 2 * MIB), content("second", 2 * MIB)
-    head = f"PUT /5 HTTP/1.1\r\nHost: a\r\nContent-Length: {2 * MIB}\r\n\r\n".encode()
+    head = f"PUT /5 HTTP/1.1\r\nHost: localhost\r\nContent-Length: {2 * MIB}\r\n\r\n".encode()
     with service.connect() as one, service.connect() as other:
         one.sendall(head)
         other.sendall(head)

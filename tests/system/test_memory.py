@@ -64,7 +64,7 @@ Connect = Callable[[], socket.socket]
 
 def _upload(connect: Connect, file_id: int, size: int) -> None:
     with connect() as connection:
-        connection.sendall(f"PUT /{file_id} HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n".encode())
+        connection.sendall(f"PUT /{file_id} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n".encode())
         for _ in range(size // MIB):
             connection.sendall(BLOCK)
         connection.settimeout(120)  # for the disk
@@ -76,7 +76,7 @@ def _download(connect: Connect, file_id: int, size: int) -> None:
     """Compare block for block; only one is in memory here.  Beside it, another client asks for it and takes nothing."""
     with connect() as stalled, connect() as connection, connection.makefile("rb", buffering=MIB) as stream:
         for each in (stalled, connection):
-            each.sendall(f"GET /{file_id} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            each.sendall(f"GET /{file_id} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         assert stream.readline() == b"HTTP/1.1 200 OK\r\n"
         fields = dict(line.lower().split(b": ") for line in iter(stream.readline, b"\r\n"))
         assert int(fields[b"content-length"]) == size
@@ -148,10 +148,11 @@ def test_many_readers_that_stop(serve: Callable[..., Service]) -> None:
     try:
         for number, connection in enumerate(connections):
             if number % 2:
-                connection.sendall(b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n")
+                connection.sendall(b"GET /1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 assert connection.recv(12) == b"HTTP/1.1 200"
             else:
-                connection.sendall(f"PUT /{number + 2} HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n".encode())
+                head = f"PUT /{number + 2} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n"
+                connection.sendall(head.encode())
                 connection.sendall(BLOCK[:-1] * 2)
         assert service.ask("GET", "/").status == 200
         # Two blocks may wait for each upload, and nothing for a download.

@@ -116,10 +116,11 @@ def test_a_thousand_who_ask_for_one_file(site: hpss.Site) -> None:
     port = service.port
     connections = [socket.create_connection((HOST, port), PATIENCE) for _ in range(ASKERS)]
     try:
+        fields = b"Host: localhost\r\nContent-Length: 0\r\nConnection: close\r\n"
 
         def send(method: bytes, some: list[socket.socket]) -> list[int]:
             for each in some:
-                each.sendall(method + b" /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                each.sendall(method + b" /1 HTTP/1.1\r\n" + fields + b"\r\n")
             statuses = []
             for each in some:
                 with each.makefile("rb") as answer:

@@ -60,6 +60,9 @@ T = TypeVar("T")
 NOW = 1795367928.614857
 """What the clock says at the start of every test."""
 
+HOST = "archive"
+"""What requests call the server; it knows that name."""
+
 DATA = b"0123456789abcdefghijklmnopqrstuvwxyz"
 """The 36 bytes of most examples in the wire contract."""
 
@@ -130,7 +133,7 @@ def read_answer(data: bytes, method: str = "GET") -> tuple[Answer, bytes]:
     return Answer(status, line, fields, body), rest
 
 
-def compose(method: str, target: str, *fields: str, body: bytes | None = None, host: str | None = "archive") -> bytes:
+def compose(method: str, target: str, *fields: str, body: bytes | None = None, host: str | None = HOST) -> bytes:
     """Write a request; a body has its C{Content-Length} unless the fields say C{Transfer-Encoding}."""
     lines = [f"{method} {target} HTTP/1.1"]
     if host is not None:
@@ -614,9 +617,7 @@ class Client:
             found.append(answer)
         return found
 
-    def ask(
-        self, method: str, target: str, *fields: str, body: bytes | None = None, host: str | None = "archive"
-    ) -> Answer:
+    def ask(self, method: str, target: str, *fields: str, body: bytes | None = None, host: str | None = HOST) -> Answer:
         """Send a request and return its one answer."""
         self.send(compose(method, target, *fields, body=body, host=host))
         (answer,) = self.answers(method)
@@ -652,7 +653,7 @@ class Server:
         self.clock.advance(NOW)
         self.archive: Any = backend(self.clock)
         self.limits = limits or LimitSettings()
-        self.settings = ServerSettings(**settings)
+        self.settings = ServerSettings(**{"hosts": (HOST,), **settings})
         sender = Sender(
             self.clock,
             InstantPool(),
@@ -681,9 +682,7 @@ class Server:
         self.clients.append(client)
         return client
 
-    def ask(
-        self, method: str, target: str, *fields: str, body: bytes | None = None, host: str | None = "archive"
-    ) -> Answer:
+    def ask(self, method: str, target: str, *fields: str, body: bytes | None = None, host: str | None = HOST) -> Answer:
         """Send a request on its own connection, and see that this goes on, or that the answer says it does not."""
         client = self.connect()
         answer = client.ask(method, target, *fields, body=body, host=host)

@@ -143,11 +143,15 @@ class Engine:
         del self._files[job], self.requests[job]
 
 
+HOSTS = ("archive", "archive.example", "a_b.example", "a-1.b", "fe80::1")
+"""What the server is called."""
+
+
 class TapeServer(Server):
     """A server with an engine in memory."""
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
+        super().__init__(**{"hosts": HOSTS, **settings})
         self.engine = Engine(NOW)
         self.site.resource = attrs.evolve(self.application, recall=cast("RecallEngine", self.engine)).resource()
 
@@ -266,6 +270,27 @@ def test_a_host_that_makes_no_uri(server: TapeServer, host: str, call: str) -> N
     else:
         assert "Host" in problem(answer, 400)
     assert server.engine.requests == {}
+
+
+@pytest.mark.parametrize("mode", list(Compatibility), ids=lambda mode: mode.value)
+@pytest.mark.parametrize("call", ["GET", "POST"])
+def test_a_host_that_is_another(mode: Compatibility, call: str) -> None:
+    """No URI is made of it, wherever it came from; and no job."""
+    with serving(TapeServer(compatibility=mode)) as server:
+        if call == "GET":
+            answer = server.ask("GET", WELL_KNOWN, host="evil.example")
+        else:
+            answer = server.ask("POST", "/api/v1/stage", host="evil.example", body=b'{"files": [{"path": "/1"}]}')
+        assert "[server] public_url or hosts" in problem(answer, 421)
+        assert server.engine.requests == {}
+
+
+def test_the_targets_host(server: TapeServer) -> None:
+    """It is the one, whatever the field says (RFC 9112, section 3.2.2)."""
+    answer = server.ask("GET", f"HTTP://archive.example:81{WELL_KNOWN}", host="evil.example")
+    (endpoint,) = read(answer)["endpoints"]
+    assert endpoint["uri"] == "http://archive.example:81/api/v1"
+    assert "evil" in problem(server.ask("GET", f"http://evil.example{WELL_KNOWN}", host="archive"), 421)
 
 
 def test_no_host(server: TapeServer) -> None:
