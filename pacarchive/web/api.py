@@ -17,10 +17,11 @@ from pacarchive.model import Durability, FileStatus, Locality, WriteConditions
 from pacarchive.web import digest_fields, jobs, tape
 from pacarchive.web.arrival import arrival
 from pacarchive.web.body import receive_file
+from pacarchive.web.checks import read_checks
 from pacarchive.web.conditions import ReadOutcome, evaluate_read, range_applies, write_conditions
 from pacarchive.web.dates import parse_http_date
 from pacarchive.web.describing import describe, set_digests, set_mtime, set_validators
-from pacarchive.web.documents import read_document
+from pacarchive.web.documents import no_body, read_document, require_json
 from pacarchive.web.download import Sender
 from pacarchive.web.errors import HTTPRefusal
 from pacarchive.web.hosts import require_known_host
@@ -202,8 +203,7 @@ class ArchiveApplication:
         if [coding for coding in request.field("content-encoding") if coding.strip().lower() != "identity"]:
             raise HTTPRefusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "A file is stored as it is sent, without a coding.")
         conditions = self._conditions(request)
-        expected = digest_fields.expected_digests(request.field)
-        algorithms = digest_fields.trailer_algorithms(request.field("trailer")).union(expected)
+        checks = read_checks(request.field, body.length)
         transfers = request.site.transfers
         if not body.complete:
             transfers.require(request.client)  # before it is asked for
@@ -214,10 +214,9 @@ class ArchiveApplication:
             self.backend,
             file_id,
             conditions=conditions,
-            algorithms=algorithms,
+            checks=checks,
             limit=self.body_limit,
             mtime_ns=self._mtime(request),
-            expected=expected,
         )
         request.setResponseCode(HTTPStatus.CREATED)
         request.set(b"Location", f"/{file_id}")
@@ -231,6 +230,7 @@ class ArchiveApplication:
     @router.answers("POST", FILE)
     async def post(self, request: ArchiveRequest, file_id: int) -> bytes:
         """Stage a file: see to it that its bytes are on disk, without waiting for them unless the client prefers to."""
+        await no_body(request)
         staged = {"message": "File was staged", "file": str(file_id)}
         status = await self.backend.status(file_id)
         if not (_is_offline(status) and IRecaller.providedBy(self.backend)):
@@ -274,12 +274,7 @@ class ArchiveApplication:
     @router.answers("PATCH", FILE)
     async def patch(self, request: ArchiveRequest, file_id: int) -> bytes:
         """Move a file that lies in the storage already into its place."""
-        kinds = [kind.partition(";")[0].strip().lower() for kind in request.field("content-type")]
-        if kinds not in (["application/json"], ["text/javascript"]):
-            raise HTTPRefusal(
-                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-                "Expected an entity of content type application/json, text/javascript",
-            )
+        require_json(request, "text/javascript")
         document = await read_document(request, JSON_LIMIT)
         source = document.get("path") if isinstance(document, dict) else None
         if not isinstance(source, str) or not source:
@@ -290,6 +285,7 @@ class ArchiveApplication:
     @router.answers("DELETE", FILE)
     async def delete(self, request: ArchiveRequest, file_id: int) -> bytes:
         """Remove a file."""
+        await no_body(request)
         await self.backend.remove(file_id, self._conditions(request))
         self.recall.was_removed(file_id)
         request.set(b"Content-Type", b"application/json")
@@ -341,6 +337,10 @@ class ArchiveApplication:
         return await self.options(request, 0)
 
     def _conditions(self, request: ArchiveRequest) -> WriteConditions:
+        if request.field("if-unmodified-since") and not request.field("if-match"):
+            raise errors.InvalidRequest(
+                "A file's time is its sender's and proves nothing: a write takes If-Match with an ETag."
+            )
         return write_conditions(request.field("if-match"), request.field("if-none-match"), self.settings.overwrite)
 
     def _mtime(self, request: ArchiveRequest) -> int | None:
@@ -348,6 +348,8 @@ class ArchiveApplication:
         if not (given := request.field("last-modified")):
             return None
         try:
+            if len(set(given)) > 1:
+                raise errors.InvalidRequest("A file has one Last-Modified.")
             return parse_http_date(given[0], now=self.clock.seconds(), asctime_zone=self.settings.asctime_zone)
         except errors.InvalidRequest:
             if self.compatibility is Compatibility.PACIFICA:

@@ -7,18 +7,17 @@ under way and one read from the socket are all the memory that an upload ever ta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from pacarchive import errors
-from pacarchive.digests import PRIMARY, Digests
 from pacarchive.interfaces import IArchiveBackend
 from pacarchive.model import FileStatus, WriteConditions
 from pacarchive.web.admission import IDLE, Place
-from pacarchive.web.digest_fields import expected_digests
+from pacarchive.web.checks import Checks
 
 BLOCK = 1 << 20
 """How much is gathered before it is worth a thread hop."""
@@ -161,22 +160,20 @@ async def receive_file(
     file_id: int,
     *,
     conditions: WriteConditions,
-    algorithms: Collection[str],
+    checks: Checks,
     limit: int,
     mtime_ns: int | None,
-    expected: Digests,
 ) -> FileStatus:
     """
     Stream a body into the archive.
 
     @param enter: Has the transfer counted, once there are bytes.
-    @param algorithms: Digests to compute beside the backend's own.
+    @param checks: What the sender wants to have checked.
     @param limit: The largest body, in bytes.
     @param mtime_ns: Nanoseconds since the epoch; C{None} for now.
-    @param expected: The digests given before the body; what comes in trailers is checked as well.
     @return: The status of the stored file.
     """
-    incoming = await backend.receive(file_id, body.length, conditions, algorithms)
+    incoming = await backend.receive(file_id, body.length, conditions, checks.algorithms)
     try:
         pieces = await body.read(FIRST)
         with enter() as place:
@@ -185,9 +182,7 @@ async def receive_file(
                     raise errors.TooLarge(f"The body may have {limit} bytes at the most.")
                 await incoming.write(pieces)
                 pieces = await _next(body, place, clock)
-            if body.trailers:
-                expected = _joined(expected, _in_trailers(body, algorithms))
-            return await incoming.commit(mtime_ns, expected)
+            return await incoming.commit(mtime_ns, checks.complete(body.trailers))
     except BaseException:
         await incoming.abort()
         raise
@@ -204,20 +199,3 @@ async def _next(body: RequestBody, place: Place, clock: IReactorTime) -> list[by
         if resting.active():
             resting.cancel()
         place.go_on()
-
-
-def _joined(before: Digests, after: Digests) -> Digests:
-    for name in before.keys() & after.keys():
-        if before[name] != after[name]:
-            raise errors.InvalidRequest(f"Two different {name} digests are given, before the body and after it.")
-    return {**before, **after}
-
-
-def _in_trailers(body: RequestBody, computed: Collection[str]) -> Digests:
-    """The digests in the trailer fields; one that was not announced cannot be checked, and is not believed either."""
-    given = expected_digests(lambda name: [value for field, value in body.trailers if field == name.lower()])
-    if unchecked := given.keys() - {PRIMARY, *computed}:
-        raise errors.InvalidRequest(
-            f"A digest ({', '.join(sorted(unchecked))}) came as a trailer that the Trailer field had not announced."
-        )
-    return given

@@ -16,12 +16,16 @@ from pacarchive.digests import ALGORITHMS, PRIMARY
 from pacarchive.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from pacarchive.digests import Digests
 
-_RFC_3230_NAMES = {"md5": "md5", "sha": "sha1", "sha-256": "sha256", "sha-512": "sha512", "adler32": "adler32"}
-_RFC_9530_NAMES = {"md5": "md5", "sha": "sha1", "sha-256": "sha256", "sha-512": "sha512", "adler": "adler32"}
+# The registered names, and those that senders write instead.
+_RFC_3230_NAMES = {
+    "md5": "md5", "sha": "sha1", "sha-1": "sha1", "sha1": "sha1", "sha-256": "sha256", "sha256": "sha256",
+    "sha-512": "sha512", "sha512": "sha512", "adler32": "adler32",
+}  # fmt: skip
+_RFC_9530_NAMES = {**_RFC_3230_NAMES, "adler": "adler32"}
 _SIZES = {name: len(make().digest()) for name, make in ALGORITHMS.items()}
 
 _TRAILER_ALGORITHMS = {
@@ -31,6 +35,8 @@ _TRAILER_ALGORITHMS = {
     "repr-digest": frozenset(("sha256", "sha512")),
 }
 
+# An element of Digest (RFC 3230, section 4.3.2).
+_INSTANCE_DIGEST = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?:=(.*))?", re.DOTALL)
 _ADLER32_VALUE = re.compile(r"[0-9A-Fa-f]{1,8}")
 
 # RFC 9110, section 12.4.2, as RFC 3230 uses it.
@@ -63,8 +69,7 @@ def expected_digests(get: Callable[[str], Sequence[str]]) -> dict[str, bytes]:
     for value in get("Content-MD5"):
         _expect(expected, "md5", _from_base64("md5", value.strip(" \t")))
     for value in get("Digest"):
-        for element in value.split(","):
-            name, _, encoded = element.strip(" \t").partition("=")
+        for name, encoded in _instance_digests(value):
             algorithm = _RFC_3230_NAMES.get(name.lower())
             if algorithm is not None:
                 decode = _from_hex if algorithm == "adler32" else _from_base64
@@ -80,21 +85,28 @@ def expected_digests(get: Callable[[str], Sequence[str]]) -> dict[str, bytes]:
     return expected
 
 
-def trailer_algorithms(values: Sequence[str]) -> frozenset[str]:
+def announced_fields(values: Sequence[str]) -> frozenset[str]:
+    """
+    Which fields with digests a sender announces for after its body; others mean nothing here.
+
+    @param values: All values of the C{Trailer} header.
+    @return: Their names, in small letters.
+    """
+    names = {name.strip(" \t").lower() for value in values for name in value.split(",")}
+    return frozenset(names & _TRAILER_ALGORITHMS.keys())
+
+
+def trailer_algorithms(announced: Collection[str]) -> frozenset[str]:
     """
     Which digests a sender can demand after its body.
 
     Of RFC 9530 only the two algorithms that are not deprecated count: a deprecated one that comes in such a
     trailer was not computed.
 
-    @param values: All values of the C{Trailer} header.
+    @param announced: As L{announced_fields} has them.
     @return: The algorithms that must be computed while the body passes.
     """
-    algorithms: frozenset[str] = frozenset()
-    for value in values:
-        for name in value.split(","):
-            algorithms |= _TRAILER_ALGORITHMS.get(name.strip(" \t").lower(), frozenset())
-    return algorithms
+    return frozenset[str]().union(*(_TRAILER_ALGORITHMS[name] for name in announced))
 
 
 def repr_digest_field(digests: Digests) -> str:
@@ -156,6 +168,20 @@ def digest(digests: Digests, want: Sequence[str]) -> str | None:
 def _expect(expected: dict[str, bytes], algorithm: str, value: bytes) -> None:
     if expected.setdefault(algorithm, value) != value:
         raise InvalidRequest(f"two different {algorithm} digests are given for the same bytes")
+
+
+def _instance_digests(text: str) -> list[tuple[str, str]]:
+    """
+    Split a value of C{Digest} into names and values.
+
+    @raise InvalidRequest: It is not well formed, so that a digest in there may not be seen.
+    """
+    elements = []
+    for element in filter(None, (each.strip(" \t") for each in text.split(","))):
+        if (match := _INSTANCE_DIGEST.fullmatch(element)) is None:
+            raise InvalidRequest("Digest is not well formed; it reads like sha-256=..., with base64")
+        elements.append((match[1], match[2] or ""))
+    return elements
 
 
 def _dictionary(field: str, text: str) -> list[tuple[str, str]]:

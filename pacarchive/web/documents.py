@@ -18,6 +18,7 @@ from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 
 from pacarchive import errors
+from pacarchive.web.checks import read_checks
 from pacarchive.web.download import Aborted, Flow, ProgressWatch
 from pacarchive.web.errors import HTTPRefusal
 
@@ -52,12 +53,17 @@ async def read_document(request: ArchiveRequest, limit: int = DOCUMENT_LIMIT) ->
 async def read_text(request: ArchiveRequest, limit: int = DOCUMENT_LIMIT) -> bytes:
     """
     Read a body; fails as L{read_document}, but for what is in it.
+
+    @raise errors.InvalidRequest: It could not be checked as the sender asked.
+    @raise errors.DigestMismatch: It is not what was sent.
     """
     body = request.body
+    checks = read_checks(request.field, body.length)
     # All at once: a body in a million chunks would wake this as often.
     if body.length is None or body.length <= limit:
         text = b"".join(await body.read(limit + 1))
         if len(text) <= limit:
+            checks.compare(text, body.trailers)
             return text
     raise errors.TooLarge(f"The body may have {limit} bytes at the most here.")
 
@@ -83,15 +89,40 @@ def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
 
-def require_json(request: ArchiveRequest) -> None:
+async def no_body(request: ArchiveRequest) -> None:
+    """
+    See that nothing is asked for by a body where none has a meaning: who sends one means something else.
+
+    An empty one of any kind is none, but for gfal2's first request over TLS, which asks for a token.
+
+    @raise HTTPRefusal: There is one: 415; or a form, which the predecessor's words are for: 400.
+    """
+    kinds = media_types(request)
+    if kinds == ["application/macaroon-request"]:
+        raise HTTPRefusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "This server gives no tokens.")
+    body = request.body
+    if body.length == 0 or (body.length is None and not await body.read(1)):
+        return
+    if kinds == ["application/x-www-form-urlencoded"]:
+        raise HTTPRefusal(HTTPStatus.BAD_REQUEST, "Unexpected body parameters")
+    raise HTTPRefusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "The request must have no body.")
+
+
+def require_json(request: ArchiveRequest, *others: str) -> None:
     """
     See that a body is declared to be JSON.
 
+    @param others: What it may be called as well.
     @raise HTTPRefusal: It is not: 415.
     """
-    kinds = [kind.partition(";")[0].strip().lower() for kind in request.field("content-type")]
-    if kinds != ["application/json"]:
-        raise HTTPRefusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Expected an entity of content type application/json")
+    if media_types(request) not in (["application/json"], *([each] for each in others)):
+        words = ", ".join(("application/json", *others))
+        raise HTTPRefusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"Expected an entity of content type {words}")
+
+
+def media_types(request: ArchiveRequest) -> list[str]:
+    """What a request says that its body is, without parameters; normally one."""
+    return [kind.partition(";")[0].strip().lower() for kind in request.field("content-type")]
 
 
 # out

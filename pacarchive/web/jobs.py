@@ -35,6 +35,7 @@ from pacarchive.recall.words import FilesPage, JobFile, JobRequest, JobStatus, J
 from pacarchive.web.documents import (
     Stream,
     encode,
+    no_body,
     parse_document,
     read_document,
     read_text,
@@ -207,6 +208,7 @@ async def release(app: ArchiveApplication, request: ArchiveRequest, job: str) ->
 async def delete(app: ArchiveApplication, request: ArchiveRequest, job: str) -> bytes:
     """Forget a job."""
     _check(job)
+    await no_body(request)
     await app.recall.delete(job)
     request.set(b"Content-Type", b"application/json")
     request.set(b"Content-Length", b"0")
@@ -298,6 +300,7 @@ def _pin_key(text: str) -> tuple[int, str]:
 
 async def unpin(app: ArchiveApplication, request: ArchiveRequest, file_id: int) -> bytes:
     """End all pins of a file."""
+    await no_body(request)
     return await write_document(app, request, {"released": await app.recall.unpin(file_id)})
 
 

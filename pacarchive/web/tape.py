@@ -20,8 +20,12 @@ from pacarchive import __version__, errors
 from pacarchive.ids import parse_file_id
 from pacarchive.model import FileStatus, Locality
 from pacarchive.recall.words import FileState, JobFile, JobRequest
+<<<<<<< HEAD
 from pacarchive.statuses import statuses_of
 from pacarchive.web.documents import read_document, write_document
+=======
+from pacarchive.web.documents import give_way, media_types, no_body, read_document, require_json, write_document
+>>>>>>> c00b313 (Make the checks that senders ask for, and look at every body)
 from pacarchive.web.durations import parse_duration
 from pacarchive.web.hosts import authority
 
@@ -156,6 +160,7 @@ async def cancel(app: ArchiveApplication, request: ArchiveRequest, job: str) -> 
 
 async def forget(app: ArchiveApplication, request: ArchiveRequest, job: str) -> bytes:
     """Give up all files of a job, and forget it."""
+    await no_body(request)
     await app.recall.delete(_job(job))
     return _done(request)
 
@@ -223,6 +228,10 @@ def _job(text: str) -> str:
 
 async def _read_list(request: ArchiveRequest, name: str) -> list[Any]:
     """The list that a request's document holds under a name; all else in there is ignored, as the API wants it."""
+    # A page of anybody's can send such a document through a browser of the site, but not as JSON; and where it says
+    # nothing of what it sends, the browser says where the page is from.
+    if media_types(request) or request.field("origin"):
+        require_json(request)
     document = await read_document(request)
     found = document.get(name) if isinstance(document, dict) else None
     if not isinstance(found, list):

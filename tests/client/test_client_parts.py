@@ -33,7 +33,7 @@ from pacarchive.client.landing import Landing
 from pacarchive.client.retry import Tries
 from pacarchive.client.testing import result_of
 from pacarchive.digests import ALGORITHMS, Hasher
-from pacarchive.web.digest_fields import expected_digests, trailer_algorithms
+from pacarchive.web.digest_fields import announced_fields, expected_digests, trailer_algorithms
 
 IDS = st.sets(st.integers(0, 300) | st.integers(0, 2**64 - 1), min_size=1)
 
@@ -69,7 +69,7 @@ def test_digests_are_written_as_the_archive_reads_them(data: bytes, algorithms: 
     digests = hasher.digests()
     fields = digest_fields(digests)
     assert expected_digests(lambda name: [fields[name]] if name in fields else []) == digests
-    assert trailer_algorithms([announced(algorithms)]) >= algorithms
+    assert trailer_algorithms(announced_fields([announced(algorithms)])) >= algorithms
     known = {name: raw for name, raw in digests.items() if name in ("sha256", "sha512")}
     assert parse_repr_digest(fields.get("Repr-Digest", "")) == known
 

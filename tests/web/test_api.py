@@ -281,9 +281,10 @@ def test_put_trailer_not_announced(server: Server, trailers: list[str], status: 
 
 
 def test_put_trailer_announced_and_missing(server: Server) -> None:
-    """An announcement alone demands nothing."""
+    """The check that the sender asked for cannot be made."""
     answer = server.ask("PUT", "/1", "Trailer: Content-MD5", "Transfer-Encoding: chunked", body=chunked(DATA))
-    assert answer.status == 201
+    assert answer.status == 400
+    assert server.archive.data(1) is None
 
 
 def test_put_trailer_contradicts_header(server: Server) -> None:

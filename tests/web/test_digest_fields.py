@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 
 from pacarchive.digests import ALGORITHMS, Hasher
 from pacarchive.errors import InvalidRequest
-from pacarchive.web.digest_fields import digest, expected_digests, repr_digest, repr_digest_field, trailer_algorithms
+from pacarchive.web.digest_fields import (
+    announced_fields,
+    digest,
+    expected_digests,
+    repr_digest,
+    repr_digest_field,
+    trailer_algorithms,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,6 +68,38 @@ def test_rfc_3230() -> None:
     """All algorithms of the registry that we compute, in any case, with and without blanks."""
     value = f"SHA-256={SHA_256}, sha-512={SHA_512},Sha={base64.b64encode(DIGESTS['sha1']).decode()} ,md5={MD5}"
     assert expected(digest=[value, f"ADLER32={DIGESTS['adler32'].hex()}"]) == DIGESTS
+
+
+@pytest.mark.parametrize(
+    ("name", "algorithm"),
+    [
+        ("sha256", "sha256"), ("SHA256", "sha256"), ("Sha-256", "sha256"), ("sha512", "sha512"), ("SHA-512", "sha512"),
+        ("sha-1", "sha1"), ("SHA1", "sha1"), ("sha", "sha1"), ("MD5", "md5"),
+    ],
+)  # fmt: skip
+def test_spellings(name: str, algorithm: str) -> None:
+    """What senders write for the registered names; of RFC 9530's fields, as far as they may be written there."""
+    value = base64.b64encode(DIGESTS[algorithm]).decode("ascii")
+    assert expected(digest=f"{name}={value}") == {algorithm: DIGESTS[algorithm]}
+    with pytest.raises(InvalidRequest):
+        expected(digest=f"{name}={value[1:]}")
+    key = name.lower()
+    for field in ("content_digest", "repr_digest"):
+        assert expected(**{field: f"{key}=:{value}:"}) == {algorithm: DIGESTS[algorithm]}
+        with pytest.raises(InvalidRequest):
+            expected(**{field: f"{key}={value}"})
+    assert repr_digest(DIGESTS, [f"{key}=1"]) == f"{key}=:{value}:"
+    assert digest(DIGESTS, [name]) == f"{name}={value}"
+
+
+@pytest.mark.parametrize(
+    "value", [f"sha-256 ={SHA_256}", f"sha-256:{SHA_256}", "sha-256", SHA_256, f'"md5"={MD5}', "md5;x"]
+)
+def test_what_might_be_a_digest(value: str) -> None:
+    """Nobody is left to believe that it was checked."""
+    with pytest.raises(InvalidRequest):
+        expected(digest=f"unixsum=30637, {value},")
+    assert expected(digest=f"unixsum=30637, , id-sha-256={SHA_256},") == {}
 
 
 @pytest.mark.parametrize(
@@ -199,7 +238,7 @@ def test_text_never_breaks_the_parser(text: str) -> None:
 )
 def test_trailer_algorithms(values: list[str], algorithms: set[str]) -> None:
     """An announced trailer says what must be computed."""
-    assert trailer_algorithms(values) == algorithms
+    assert trailer_algorithms(announced_fields(values)) == algorithms
 
 
 def test_repr_digest_of_every_answer() -> None:

@@ -276,13 +276,48 @@ def test_a_host_that_makes_no_uri(server: TapeServer, host: str, call: str) -> N
 @pytest.mark.parametrize("call", ["GET", "POST"])
 def test_a_host_that_is_another(mode: Compatibility, call: str) -> None:
     """No URI is made of it, wherever it came from; and no job."""
-    with serving(TapeServer(compatibility=mode)) as server:
+    server = TapeServer(compatibility=mode)
+    with serving(server):
         if call == "GET":
             answer = server.ask("GET", WELL_KNOWN, host="evil.example")
         else:
             answer = server.ask("POST", "/api/v1/stage", host="evil.example", body=b'{"files": [{"path": "/1"}]}')
         assert "[server] public_url or hosts" in problem(answer, 421)
         assert server.engine.requests == {}
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ((JSON,), 201),
+        ((), 201),
+        (("Content-Type: Application/JSON; charset=utf-8",), 201),
+        ((JSON, "Origin: https://evil.example"), 201),  # a browser asks first whether it may
+        (("Origin: https://evil.example",), 415),
+        (("Content-Type:", "Origin: null"), 415),
+        (("Content-Type: text/plain",), 415),
+        (("Content-Type: application/x-www-form-urlencoded",), 415),
+        (("Content-Type: multipart/form-data; boundary=x",), 415),
+        (("Content-Type: application/macaroon-request",), 415),
+        ((JSON, JSON), 415),
+    ],
+)
+def test_what_the_document_is_called(server: TapeServer, fields: tuple[str, ...], status: int) -> None:
+    """It is JSON, or nothing is said of it, and no page of anybody's is behind it."""
+    answer = server.ask("POST", "/api/v1/stage", *fields, body=b'{"files": [{"path": "/1"}]}')
+    assert answer.status == status
+    assert len(server.engine.requests) == (status == 201)
+    answer = server.ask("POST", "/api/v1/archiveinfo", *fields, body=b'{"paths": ["/1"]}')
+    assert answer.status == (200 if status == 201 else status)
+
+
+def test_deletions_have_no_body(server: TapeServer) -> None:
+    """A list in there would be taken for less than is done."""
+    job = server.stage("/1", "/2")
+    url = f"/api/v1/stage/{job}"
+    assert "no body" in problem(server.ask("DELETE", url, JSON, body=b'{"paths": ["/1"]}'), 415)
+    assert server.call("GET", url).status == 200
+    assert server.ask("DELETE", url, body=b"").status == 200
 
 
 def test_the_targets_host(server: TapeServer) -> None:
