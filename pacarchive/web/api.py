@@ -230,7 +230,7 @@ class ArchiveApplication:
     @router.answers("POST", FILE)
     async def post(self, request: ArchiveRequest, file_id: int) -> bytes:
         """Stage a file: see to it that its bytes are on disk, without waiting for them unless the client prefers to."""
-        await no_body(request)
+        await no_body(request, "application/x-www-form-urlencoded")
         staged = {"message": "File was staged", "file": str(file_id)}
         status = await self.backend.status(file_id)
         if not (_is_offline(status) and IRecaller.providedBy(self.backend)):

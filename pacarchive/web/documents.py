@@ -89,22 +89,21 @@ def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
 
-async def no_body(request: ArchiveRequest) -> None:
+async def no_body(request: ArchiveRequest, *ignored: str) -> None:
     """
     See that nothing is asked for by a body where none has a meaning: who sends one means something else.
 
     An empty one of any kind is none, but for gfal2's first request over TLS, which asks for a token.
 
-    @raise HTTPRefusal: There is one: 415; or a form, which the predecessor's words are for: 400.
+    @param ignored: Kinds of bodies that never meant anything, and that are sent all the same.
+    @raise HTTPRefusal: There is another: 415.
     """
     kinds = media_types(request)
     if kinds == ["application/macaroon-request"]:
         raise HTTPRefusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "This server gives no tokens.")
     body = request.body
-    if body.length == 0 or (body.length is None and not await body.read(1)):
+    if body.length == 0 or kinds in ([each] for each in ignored) or (body.length is None and not await body.read(1)):
         return
-    if kinds == ["application/x-www-form-urlencoded"]:
-        raise HTTPRefusal(HTTPStatus.BAD_REQUEST, "Unexpected body parameters")
     raise HTTPRefusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "The request must have no body.")
 
 

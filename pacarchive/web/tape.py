@@ -20,12 +20,8 @@ from pacarchive import __version__, errors
 from pacarchive.ids import parse_file_id
 from pacarchive.model import FileStatus, Locality
 from pacarchive.recall.words import FileState, JobFile, JobRequest
-<<<<<<< HEAD
 from pacarchive.statuses import statuses_of
-from pacarchive.web.documents import read_document, write_document
-=======
-from pacarchive.web.documents import give_way, media_types, no_body, read_document, require_json, write_document
->>>>>>> c00b313 (Make the checks that senders ask for, and look at every body)
+from pacarchive.web.documents import media_types, no_body, read_document, require_json, write_document
 from pacarchive.web.durations import parse_duration
 from pacarchive.web.hosts import authority
 

@@ -28,7 +28,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL.SSL import TLS_METHOD
-from support import DATA, Client, FakeRecalls, Server, compose, disk_server, read_answer, serving
+from support import DATA, HOST, Client, FakeRecalls, Server, compose, disk_server, read_answer, serving
 from twisted.internet.endpoints import SSL4ServerEndpoint, TCP4ServerEndpoint
 from twisted.internet.ssl import DefaultOpenSSLContextFactory
 from twisted.internet.task import Clock, deferLater
@@ -280,7 +280,7 @@ class Live:
             callLater=self.clock.callLater,
             seconds=self.clock.seconds,
         )
-        chosen = ServerSettings(**settings)
+        chosen = ServerSettings(**{"hosts": (HOST,), **settings})
         sender = Sender(timed, pool, chosen.verify_reads, self.limits)
         recalls: Any = FakeRecalls(self.clock)
         application = ArchiveApplication(
