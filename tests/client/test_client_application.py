@@ -43,7 +43,7 @@ def tapes(clock: Clock) -> Archive:
 @contextmanager
 def joined(backend: Callable[[Clock], Archive] = Archive, **settings: Any) -> Iterator[tuple[Server, ArchiveClient]]:
     """The application and a client of it."""
-    with serving(Server(backend, **settings)) as server:
+    with serving(Server(backend, hosts=("archive.example.org",), **settings)) as server:
         stub: Any = StubTreq(server.site.resource)  # type: ignore[no-untyped-call]
         stub._agent._serverFactory = server.site  # the site that it makes itself knows nothing of our requests
         yield server, ArchiveClient(server.clock, URL, treq=stub, retry=NEVER)
