@@ -1,7 +1,7 @@
 """HTTP/1.1 connections: strict framing, and time limits.
 
-L{pacarchive.web.request} and this module are the only ones that touch Twisted's private names;
-C{tests/web/test_protocol.py} guards an upgrade.
+L{pacarchive.web.request}, L{pacarchive.web.intake} and this module are the only ones that touch Twisted's private
+names; C{tests/web/test_protocol.py} guards an upgrade.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IT
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web import server
-from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
 from pacarchive import errors
 from pacarchive.web.answers import last_answer
 from pacarchive.web.hosts import ABSOLUTE, AUTHORITY
+from pacarchive.web.intake import LINE_COST, REQUEST_COST, IntakeChannel
 
 if TYPE_CHECKING:
     from pacarchive.web.body import RequestBody
@@ -32,7 +32,7 @@ _METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Z-]{1,32}\Z")  # no small letters: t
 
 
 @implementer(IHalfCloseableProtocol)
-class ArchiveChannel(HTTPChannel):
+class ArchiveChannel(IntakeChannel):
     """
     One connection.
 
@@ -46,7 +46,6 @@ class ArchiveChannel(HTTPChannel):
     site: ArchiveSite
     transport: Any
     settled_host: bytes | None = None
-    _networkProducer: Any
     abortTimeout = 15
     _head_deadline: IDelayedCall | None = None
     _lingering: IDelayedCall | None = None
@@ -68,15 +67,7 @@ class ArchiveChannel(HTTPChannel):
     def isSecure(self) -> bool:
         return self._secure  # asked several times a request, and an interface look-up each time
 
-    def dataReceived(self, data: bytes) -> None:
-        if self._refused:
-            return
-        super().dataReceived(data)
-        # While lines are being read, this call is only the rest of a pipeline that the end of an answer hands back.
-        if self.line_mode and not self._refused and not self._busyReceiving:
-            self._watch_head()
-
-    def _watch_head(self) -> None:
+    def watch_head(self) -> None:
         """Look at what is left when no more whole lines are there: part of a request's head, or nothing."""
         rest = self._buffer
         if b"\n" in rest:
@@ -96,13 +87,10 @@ class ArchiveChannel(HTTPChannel):
             self._head_deadline.cancel()
             self._head_deadline = None
 
-    def rawDataReceived(self, data: bytes) -> None:
-        if not self._refused:
-            super().rawDataReceived(data)
-
     def lineReceived(self, line: bytes) -> None:
         if self._refused:
             return
+        self.costs(LINE_COST)
         first = not hasattr(self, "_command")
         if b"\n" in line or b"\r" in line or b"\0" in line:
             self.refuse(HTTPStatus.BAD_REQUEST, "A control character is in the head of the request.")
@@ -148,6 +136,8 @@ class ArchiveChannel(HTTPChannel):
         self._head_is_complete()
         fields = self.requests[-1].requestHeaders
         hosts = fields.getRawHeaders(b"host") or []
+        self.costs(REQUEST_COST)
+        self.choose_decoder()
         if len(hosts) > 1 or (not hosts and self._version == b"HTTP/1.1"):
             self.refuse(HTTPStatus.BAD_REQUEST, "A request has one Host.")
         elif hosts and AUTHORITY.match(hosts[0]) is None:
@@ -164,11 +154,6 @@ class ArchiveChannel(HTTPChannel):
             path = self._path[absolute.end() :]
             self._path = path if path.startswith(b"/") else b"/" + path
             super().allHeadersReceived()
-
-    def requestDone(self, request: server.Request) -> None:
-        super().requestDone(request)
-        if self._peer_ended and not self._busyReceiving:
-            self._nothing_follows()
 
     def allContentReceived(self) -> None:
         if not self._refused:
@@ -193,6 +178,7 @@ class ArchiveChannel(HTTPChannel):
             return
         self._refused = True
         self._head_is_complete()
+        self.forget_input()
         peer = self.transport.getPeer()
         self.site.refused("framing", peer, message)
         if (request := self.requests[-1] if self.requests else None) is not None and request.begun:
@@ -217,6 +203,7 @@ class ArchiveChannel(HTTPChannel):
         if self._peer_ended:  # it sends no more: there is nothing to read
             self.transport.loseConnection()
             return
+        self._networkProducer.resumeProducing()  # it may be held back
         if not self.isSecure():  # the TLS transport says that it can, and cannot
             self._networkProducer.unregisterProducer()
             self.transport.loseWriteConnection()
@@ -270,11 +257,11 @@ class ArchiveChannel(HTTPChannel):
         self._peer_ended = True
         if self._when_peer_ends is not None:
             self._when_peer_ends()
-        self._nothing_follows()
+        self.nothing_follows()
 
-    def _nothing_follows(self) -> None:
-        if self._handlingRequest:
-            return  # requestDone comes back here, when all that is buffered has been looked at
+    def nothing_follows(self) -> None:
+        if self._handlingRequest or self.has_input():
+            return  # not all that came has been looked at; then this is asked again
         if self._lingering is not None or not self.requests:
             self.transport.loseConnection()
         elif (request := self.requests[-1]).begun or (not self.line_mode and self._command == b"PUT"):
@@ -308,5 +295,6 @@ class ArchiveChannel(HTTPChannel):
         if self._lingering is not None:
             self._lingering.cancel()
             self._lingering = None
+        self.forget_input()
         super().connectionLost(reason)
         self.site.connection_lost(self)

@@ -20,6 +20,7 @@ from pacarchive import errors
 from pacarchive.web.answers import ALLOW, SERVER, UNCACHED, field_value
 from pacarchive.web.body import RequestBody
 from pacarchive.web.channel import ArchiveChannel
+from pacarchive.web.chunks import ChunkedDecoder
 from pacarchive.web.errors import unexpected_answer
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ FEW = 200
 
 OFTEN = 5
 """How often work gives way to others before it counts as long: a turn's work is some milliseconds'."""
+_MUCH = 32 << 10  # of data in one read of chunks: they are no small ones
 
 _ALLOW = ALLOW.encode("ascii")
 _SERVER = SERVER.encode("ascii")
@@ -63,7 +65,7 @@ class ArchiveRequest(server.Request):
     _uninvited = False
     _answered = False
     _gave_way = 0
-    _decoder: Any = None
+    _decoder: ChunkedDecoder | None = None
 
     # The start
 
@@ -78,12 +80,12 @@ class ArchiveRequest(server.Request):
             self.content = self.body = RequestBody(self, length)
             return
         self._early = True
-        self._decoder = channel._transferDecoder
+        self._decoder = channel._transferDecoder if length is None else None
         # An HTTP/1.0 client does not know interim answers (RFC 9110, section 10.1.1).
         self._uninvited = channel._version == b"HTTP/1.1" and _is_continue(expectations)
         self.content = self.body = RequestBody(self, length)
-        if (length is None or length > READ_SIZE) and not self.isSecure():
-            self.transport.bufferSize = READ_SIZE
+        if length is not None and length > READ_SIZE:
+            self._read_much()
         channel.setTimeout(self.channel.site.limits.progress_timeout)
         self._begin(channel._command, channel._path, channel._version)
 
@@ -96,10 +98,15 @@ class ArchiveRequest(server.Request):
         # The channel has saved the time-out of the body; between requests it is another.
         self.channel._savedTimeOut = self.channel.site.limits.idle_timeout
         self.transport.__dict__.pop("bufferSize", None)
-        self._take_trailers()
+        if self._decoder is not None:
+            self.body.trailers = self._decoder.trailers
         self.body.end()
         if self._answered:
             self._release()
+
+    def _read_much(self) -> None:
+        if not self.isSecure():
+            self.transport.bufferSize = READ_SIZE
 
     def _begin(self, command: bytes, path: bytes, version: bytes) -> None:
         self.begun = True
@@ -137,16 +144,12 @@ class ArchiveRequest(server.Request):
         self.finish()
         return reason
 
-    def _take_trailers(self) -> None:
-        for line in getattr(self._decoder, "_trailerHeaders", ()):
-            name, colon, value = bytes(line).partition(b":")
-            if colon:
-                self.body.trailers.append((name.decode("latin-1").lower(), value.strip().decode("latin-1")))
-
     # The body
 
     def handleContentChunk(self, data: bytes) -> None:
         self.body.feed(data)
+        if self.body.length is None and len(data) >= _MUCH:
+            self._read_much()
 
     def invite_body(self) -> None:
         if self._uninvited:
@@ -156,14 +159,14 @@ class ArchiveRequest(server.Request):
     def pause_body(self) -> None:
         if self.channel is not None:
             self.channel.setTimeout(None)  # it is not the peer who is slow
-            self.transport.pauseProducing()
+            self.channel.hold_body(True)
 
     def resume_body(self) -> None:
         if self.channel is not None and not self._disconnected:
             if not self.body.complete:
                 self.body.timed = self.body.received
                 self.channel.setTimeout(self.channel.site.limits.progress_timeout)
-            self.transport.resumeProducing()
+            self.channel.hold_body(False)
 
     def body_failed(self, error: errors.ArchiveError) -> bool:
         """

@@ -22,6 +22,7 @@ from pacarchive.web.admission import Admission, Crowds, Pace
 from pacarchive.web.answers import last_answer
 from pacarchive.web.channel import ArchiveChannel
 from pacarchive.web.request import ArchiveRequest
+from pacarchive.web.turns import Turns
 
 _log = Logger()
 
@@ -36,6 +37,7 @@ class ArchiveSite(Site):
     @ivar pace: What must move of a body.
     @ivar transfers: Admits bodies in either direction.
     @ivar lookups: Admits work that looks many files up.
+    @ivar turns: What all connections share of a turn of the reactor.
     @ivar events: How often each kind of refusal or failure has happened.
     """
 
@@ -54,6 +56,7 @@ class ArchiveSite(Site):
         self.limits = limits
         self.draining = False
         self.listening: list[IAddress] = []
+        self.turns = Turns(reactor)
         self.events: Counter[str] = Counter()
         self.pace = Pace.of(limits)
         crowds = Crowds(limits.proxies)

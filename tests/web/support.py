@@ -571,6 +571,7 @@ class Client:
     """One connection."""
 
     def __init__(self, server: Server) -> None:
+        self._server = server
         self.transport = Transport(server)
         self._outbox = b""
         protocol: Any = server.site.buildProtocol(self.transport.getPeer())  # type: ignore[no-untyped-call]
@@ -595,6 +596,7 @@ class Client:
             size = piece or transport.bufferSize
             some, self._outbox = self._outbox[:size], self._outbox[size:]
             self.protocol.dataReceived(some)
+            self._server.pass_turns()
         return self
 
     @property
@@ -699,6 +701,23 @@ class Server:
         failures = [event["log_failure"] for event in self.logged if "log_failure" in event]
         self.logged[:] = [event for event in self.logged if "log_failure" not in event]
         return failures
+
+    def turn(self) -> None:
+        """One turn of the reactor; C{Clock.advance} goes on until there is nothing to do."""
+        now = self.clock.seconds()
+        for call in [call for call in self.clock.calls if call.getTime() <= now]:
+            if call.active():
+                self.clock.calls.remove(call)
+                call.called = 1
+                call.func(*call.args, **call.kw)
+
+    def pass_turns(self) -> None:
+        """Let as many turns of the reactor pass as there is work that was put off to the next."""
+        for _ in range(10_000):
+            if not self.site.turns.waiting:
+                return
+            self.clock.advance(0)
+        raise AssertionError("work is put off for ever")
 
     def stop(self) -> None:
         """Release the backend, and observe the log no more."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 import pytest
-from support import DATA, JOB, NOW, Answer, Client, Server, compose, job_file, job_status, read_answer, serving
+from support import DATA, JOB, NOW, Answer, Client, Server, chunked, compose, job_file, job_status, read_answer, serving
 from twisted.internet.error import ConnectionDone
 
 from pacarchive import errors
@@ -213,7 +213,7 @@ def test_submit_in_many_chunks(server: Server) -> None:
     """The work grows with the bytes, and not with their square."""
     body = b'{"files": [1]' + b" " * 100_000 + b"}"
     client = server.connect().send(compose("POST", "/jobs", JSON, "Transfer-Encoding: chunked"))
-    client.send(b"".join(b"1\r\n%c\r\n" % each for each in body) + b"0\r\n\r\n")
+    client.send(chunked(*(body[at : at + 3] for at in range(0, len(body), 3))))
     (answer,) = client.answers()
     assert answer.status == 201
 
@@ -546,6 +546,7 @@ def test_a_long_answer_waits_for_the_client(server: Server) -> None:
     while not received.endswith(b"]}"):
         client.transport.producer.resumeProducing()  # type: ignore[union-attr]
         received += client.take()
+    client.transport.producer.resumeProducing()  # type: ignore[union-attr]
     answer, _ = read_answer(received)
     assert len(json.loads(answer.body)["files"]) == 5000
     client.send(compose("GET", f"{URL}/files?limit=5000"))

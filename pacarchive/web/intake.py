@@ -1,0 +1,234 @@
+"""What comes over a connection, read no faster than a turn of the reactor allows and the peer takes answers.
+
+L{HTTPChannel} reads all that a read from the socket brought in one go.  That is fast for what is usual, and much too
+long for what is not: thousands of requests, or of chunks.  Here the rest waits, in line with that of other connections
+(L{Turns}), and the peer is held back meanwhile.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from twisted.web import server
+from twisted.web.http import HTTPChannel
+
+from pacarchive.web.chunks import ChunkedDecoder, MalformedChunks
+
+if TYPE_CHECKING:
+    from pacarchive.web.site import ArchiveSite
+
+PIECE = 1 << 10
+"""How much of what waits is read as lines before the turn is looked at: some forty requests at the most."""
+
+EAGER = 16 << 10
+"""How much may wait behind a request before the peer is held back."""
+
+FREE_CHUNKS = 64
+"""Chunks of each read that cost no more than the read itself."""
+
+REQUEST_COST = 100
+"""What a request takes of a turn's allowance, at the least."""
+
+LINE_COST = 4
+"""What a line of its head takes."""
+
+_FREE = 250  # of each read: one request with a few header fields
+
+
+class IntakeChannel(HTTPChannel):
+    """
+    A connection whose input is read in bounded pieces.
+    """
+
+    site: ArchiveSite
+    transport: Any
+    _networkProducer: Any
+    _transferDecoder: Any
+    _refused = False
+    _peer_ended = False
+    _body_held = False
+    _pumping = False
+    _cost = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._backlog = bytearray()  # what came, and is not to be read yet
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._refused:
+            return
+        self.resetTimeout()
+        if self._backlog or self._handlingRequest or (self.line_mode and not self._is_little(data)):
+            self._backlog += data
+            self._pump()
+        else:
+            self._read(data, _FREE)
+            if self._backlog:
+                self._pump()
+            else:
+                self._look()
+
+    def _is_little(self, data: bytes) -> bool:
+        """Whether lines are so few that they can be read at once: more than one request waits for its turn."""
+        if len(data) > PIECE or self._waitingForTransport:
+            return False
+        return self.site.turns.left > 0 or data.count(b"\n\r\n") <= 1
+
+    def _must_wait(self) -> bool:
+        """
+        Whether what waits is not to be read now: the turn is used up, or answers pile up that the peer does not take.
+        """
+        if self._handlingRequest or self._waitingForTransport:
+            return True
+        if self.site.turns.left <= 0:
+            self.site.turns.get_in_line(self)
+            return True
+        return False
+
+    def costs(self, cost: int) -> None:
+        """Note what a part of the input takes of the turn."""
+        self._cost += cost
+
+    def _read(self, data: bytes, free: int) -> None:
+        """
+        Have the lines, or the part of a body, looked at.
+
+        @param free: What of the cost is not counted.
+        """
+        self._cost = 0
+        super().dataReceived(data)
+        if self.paused:  # by requestDone
+            self.paused = False
+            self._backlog[:0] = self.clearLineBuffer()
+        if self._cost > free:
+            self.site.turns.spend(self._cost - free)
+
+    def _pump(self) -> None:
+        """
+        Read what waits, as far as requests are answered and the turn goes.
+
+        Line by line the rest would be copied over and over, hence the pieces.
+        """
+        if self._pumping or self._busyReceiving:
+            return  # who does this already goes on
+        self._pumping = True
+        backlog, free = self._backlog, _FREE
+        try:
+            while backlog and not (self._refused or self.transport.disconnecting or self._must_wait()):
+                size = PIECE if self.line_mode else len(backlog)
+                piece = bytes(backlog[:size])
+                del backlog[:size]
+                self._read(piece, free)
+                free = 0
+        finally:
+            self._pumping = False
+        self._look()
+
+    def take_turn(self) -> None:
+        """Go on with what was too much for the turn before."""
+        self.resetTimeout()
+        if self._is_decoding():
+            self._decode(self.site.turns.left, 0)
+        self._pump()
+
+    def _look(self) -> None:
+        """See what is left, when nothing more can be read now."""
+        if self._refused:
+            return
+        if not self._backlog and self.line_mode:
+            self.watch_head()
+        if self._peer_ended:
+            self.nothing_follows()
+        self._regulate()
+
+    def _regulate(self) -> None:
+        """Hold the peer back, or let it go on."""
+        if (
+            self._body_held
+            or len(self._backlog) > EAGER
+            or (self._backlog and not self._handlingRequest)
+            or self._is_decoding()
+            or (self._waitingForTransport and not self._handlingRequest)
+        ):
+            self._networkProducer.pauseProducing()
+        else:
+            self._networkProducer.resumeProducing()
+
+    def hold_body(self, held: bool) -> None:
+        """Say whether the reader of the body has as much as it can take."""
+        self._body_held = held
+        self._regulate()
+
+    def resumeProducing(self) -> None:
+        super().resumeProducing()
+        if not self._refused:
+            self._pump()
+
+    def rawDataReceived(self, data: bytes) -> None:
+        if self._refused:
+            return
+        if self._handlingRequest:
+            self._backlog[:0] = data  # the rest of a piece
+        elif isinstance(self._transferDecoder, ChunkedDecoder):
+            waits = self._transferDecoder.pending
+            self._transferDecoder.feed(data)
+            if not waits:
+                self._decode(max(FREE_CHUNKS, self.site.turns.left), FREE_CHUNKS)
+        else:
+            self._transferDecoder.dataReceived(data)
+
+    def _decode(self, most: int, free: int) -> None:
+        decoder = self._transferDecoder
+        try:
+            count = decoder.decode(most)
+        except MalformedChunks as error:
+            self.refuse(HTTPStatus.BAD_REQUEST, str(error))
+            return
+        if count > free:
+            self.site.turns.spend(count - free)
+        if decoder.pending:
+            self.site.turns.get_in_line(self)
+
+    def choose_decoder(self) -> None:
+        """Read a body in chunks with a decoder of ours."""
+        if self.length is None:
+            self._transferDecoder = ChunkedDecoder(self.requests[-1].handleContentChunk, self._finishRequestBody)
+
+    def has_input(self) -> bool:
+        """Whether something came that is still to be read."""
+        return bool(self._backlog) or self._is_decoding()
+
+    def _is_decoding(self) -> bool:
+        return isinstance(self._transferDecoder, ChunkedDecoder) and self._transferDecoder.pending
+
+    def _finishRequestBody(self, data: bytes) -> None:
+        self._backlog[:0] = data
+        self.allContentReceived()
+
+    def forget_input(self) -> None:
+        """Read nothing of what came and was not read."""
+        self._backlog.clear()
+        self.clearLineBuffer()
+        self.site.turns.leave(self)
+
+    def requestDone(self, request: server.Request) -> None:
+        self._body_held = False
+        super().requestDone(request)
+        # Within a piece: no further request of it before there is room for its answer.
+        self.paused = self._busyReceiving and self._waitingForTransport
+        self._pump()
+
+    # What the connection makes of it
+
+    def refuse(self, status: HTTPStatus, message: str) -> None:
+        """Answer what cannot be read, and close the connection."""
+        raise NotImplementedError
+
+    def watch_head(self) -> None:
+        """Look at what is left when no more whole lines are there: part of a request's head, or nothing."""
+        raise NotImplementedError
+
+    def nothing_follows(self) -> None:
+        """All that the peer sent before it ended its side has been read."""
+        raise NotImplementedError
