@@ -24,6 +24,13 @@ class NotFound(ArchiveError):
     """No file has this id, or the source of a move is not there."""
 
 
+class NotAFile(NotFound):
+    """
+    No file has this id, nor can one get it: a directory, a socket, a pipe or the like is in its place, or something
+    that is no directory is on the way there.  An operator has to remove it.
+    """
+
+
 class AlreadyExists(ArchiveError):
     """The id is taken and the overwrite policy keeps it."""
 

@@ -67,6 +67,9 @@ class IArchiveBackend(IService):
 
     The state of a request lives in the objects that C{receive} and C{open} return, never here: two requests
     share nothing but pools.
+
+    Where something that is no file is in the place of an id, a directory for example, all calls for that id raise
+    L{pacarchive.errors.NotAFile}, C{receive} at the latest with C{commit}.  Nothing is done to it.
     """
 
     async def receive(

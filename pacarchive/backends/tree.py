@@ -32,6 +32,8 @@ LOOK_FLAGS = os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW
 
 DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _LOCK_STRIPES = 64
+_NOT_TO_BE_OPENED = frozenset({errno.ENXIO, errno.ENODEV, errno.EOPNOTSUPP, errno.EACCES})
+_NO_WAY = frozenset({errno.ENOTDIR, errno.ELOOP, errno.EXDEV})
 
 
 @contextmanager
@@ -53,6 +55,8 @@ def translating(doing: str) -> Iterator[None]:
                 raise errors.NotFound("No file has this id.", reason=reason) from error
             case errno.ENOSPC | errno.EDQUOT:
                 raise errors.NoSpace("The archive has no space left for this file.", reason=reason) from error
+            case errno.EISDIR:
+                raise errors.NotAFile("Something that is no file is in the place of this id.", reason=reason) from error
             case errno.EFBIG:
                 raise errors.TooLarge("The file system takes no file of this size.", reason=reason) from error
             case _:
@@ -92,8 +96,12 @@ def sweep(temporaries: int, *, dry_run: bool = False) -> Iterator[tuple[str, os.
         yield name, state
 
 
-def _no_file() -> errors.NotFound:
-    return errors.NotFound("No file has this id.", reason="Can't open posix file: not a regular file")
+def _no_file(state: os.stat_result) -> errors.NotFound:
+    """What it means that something else is in the place of a file.  A symbolic link is nothing: it is not followed."""
+    reason = "Can't open posix file: not a regular file"
+    if stat.S_ISLNK(state.st_mode):
+        return errors.NotFound("No file has this id.", reason=reason)
+    return errors.NotAFile("Something that is no file is in the place of this id.", reason=reason)
 
 
 class FileTree:
@@ -164,7 +172,7 @@ class FileTree:
 
         @return: A descriptor, the caller's to close, and of just that version what the file system tells, and the
             status.
-        @raise errors.NotFound: There is none, or it is no regular file.
+        @raise errors.NotFound: There is none; L{errors.NotAFile} where it is no regular file.
         """
         return self._open(file_id, READ_FLAGS)
 
@@ -181,7 +189,7 @@ class FileTree:
     def _open(self, file_id: int, flags: int) -> tuple[int, os.stat_result, FileStatus]:
         with translating("Can't open posix file"):
             while True:
-                descriptor = open_beneath(self.root, self.name_of(file_id), flags)
+                descriptor = self._open_place(self.name_of(file_id), flags)
                 try:
                     state, status = self.describe(descriptor, file_id, path_only=flags == LOOK_FLAGS)
                     if status.digests or os.fstat(descriptor).st_nlink:
@@ -191,14 +199,36 @@ class FileTree:
                     raise
                 release(descriptor)  # replaced or removed just now, and a sidecar with it
 
+    def _open_place(self, name: str, flags: int) -> int:
+        try:
+            return open_beneath(self.root, name, flags)
+        except OSError as error:
+            if error.errno not in _NOT_TO_BE_OPENED:
+                raise
+            # A socket, or a device that is not there, in which case it is no trouble of the storage's; or it is.
+            place = open_beneath(self.root, name, LOOK_FLAGS)
+            try:
+                state = os.fstat(place)
+            finally:
+                release(place)
+            if not stat.S_ISREG(state.st_mode):
+                raise _no_file(state) from error
+            raise
+
     def status(self, file_id: int) -> FileStatus:
         """The status of the published version, without opening its data."""
         return self.look(file_id)[1]
 
     def published(self, file_id: int) -> FileStatus | None:
-        """L{status}, or C{None} where the id is free."""
+        """
+        L{status}, or C{None} where the id is free.
+
+        @raise errors.NotAFile: It can have no file.
+        """
         try:
             return self.status(file_id)
+        except errors.NotAFile:
+            raise
         except errors.NotFound:
             return None
 
@@ -206,7 +236,7 @@ class FileTree:
         """What the file system tells of an open version, and the status, digests included."""
         state = os.fstat(descriptor)
         if not stat.S_ISREG(state.st_mode):
-            raise _no_file()  # a link or a device is not asked for attributes
+            raise _no_file(state)  # a link or a device is not asked for attributes
         return state, self.status_of(state, file_id, self.fixity.load(descriptor, path_only=path_only))
 
     def status_of(self, state: os.stat_result, file_id: int, digests: Digests) -> FileStatus:
@@ -216,7 +246,7 @@ class FileTree:
         @raise errors.NotFound: It is no regular file.
         """
         if not stat.S_ISREG(state.st_mode):
-            raise _no_file()
+            raise _no_file(state)
         return FileStatus(
             file_id=file_id,
             path=f"{self.prefix}/{self.name_of(file_id)}",
@@ -333,14 +363,20 @@ class FileTree:
 
         @param make: Make what is missing, and see that each directory on the way is durable.
         @return: Its descriptor, and the file's name in it.
+        @raise errors.NotAFile: With C{make}: something that is no directory is on the way.
         """
         path, _, name = self.name_of(file_id).rpartition("/")
         if not path:
             yield self.root, name
             return
-        if make:
-            self._make_directories(path)
-        directory = open_beneath(self.root, path, DIRECTORY_FLAGS)
+        try:
+            if make:
+                self._make_directories(path)
+            directory = open_beneath(self.root, path, DIRECTORY_FLAGS)
+        except OSError as error:
+            if not make or error.errno not in _NO_WAY:
+                raise
+            raise errors.NotAFile("Something that is no directory is on the way to this id.") from error
         try:
             yield directory, name
         finally:

@@ -21,6 +21,7 @@ class Corrupted(errors.ArchiveError):
 
 STATUSES: dict[type[errors.ArchiveError], HTTPStatus] = {
     errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.NotAFile: HTTPStatus.CONFLICT,
     errors.AlreadyExists: HTTPStatus.CONFLICT,
     errors.PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
     errors.InvalidRequest: HTTPStatus.BAD_REQUEST,

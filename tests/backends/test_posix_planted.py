@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import os
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
 
-from backends.handling import ALLOW, DENY, content, in_reactor, open_descriptors, pattern, store
+from backends.handling import (
+    ABSENT,
+    ALLOW,
+    DENY,
+    IDENTICAL,
+    content,
+    in_reactor,
+    matching,
+    open_descriptors,
+    pattern,
+    store,
+)
 from backends.posix import on_a_system, without_attributes, without_openat2
 from pacarchive import errors
 
@@ -22,48 +34,95 @@ systems = pytest.mark.parametrize("lacking", [(), (without_openat2,), (without_a
 
 @systems
 @pytest.mark.parametrize("size", [5, MIB])
-@pytest.mark.parametrize("kind", ["link to a file", "link to nothing", "link to a pipe", "directory", "pipe"])
+@pytest.mark.parametrize("kind", ["link to a file", "link to nothing", "link to a pipe"])
 @in_reactor
-async def test_what_is_no_file_is_not_found(
+async def test_a_link_is_nothing(
     tmp_path: Path, kind: str, size: int, lacking: tuple[Callable[[pytest.MonkeyPatch], None], ...]
 ) -> None:
-    """
-    Somebody put something else at an id's place: it is not followed, not waited for, and not removed; a new file takes
-    the place of anything but a directory.
-    """
+    """Somebody put one at an id's place: it is not followed, and not removed; a new file takes the place."""
     outside = tmp_path / "outside"
     outside.write_bytes(b"secret")
     os.mkfifo(tmp_path / "pipe")
     async with on_a_system(*lacking)(tmp_path) as backend:
         place = tmp_path / "archive/1"
-        match kind:
-            case "link to a file":
-                place.symlink_to(outside)
-            case "link to nothing":
-                place.symlink_to(tmp_path / "nothing")
-            case "link to a pipe":
-                place.symlink_to(tmp_path / "pipe")
-            case "directory":
-                place.mkdir()
-            case "pipe":
-                os.mkfifo(place)
+        target = {"link to a file": "outside", "link to nothing": "nothing", "link to a pipe": "pipe"}[kind]
+        place.symlink_to(tmp_path / target)
         before = open_descriptors()
         for _ in range(2):
             for call in (backend.open(1), backend.status(1), backend.remove(1, ALLOW), backend.remove(1, DENY)):
-                with pytest.raises(errors.NotFound):
+                with pytest.raises(errors.NotFound) as caught:
                     await call
-        assert place.is_symlink() or place.exists()
-        if kind == "directory":
-            with pytest.raises(errors.BackendUnavailable):
-                await store(backend, 1, pattern(size))
-            assert place.is_dir()
-        else:
-            await store(backend, 1, pattern(size))
-            assert await content(backend, 1) == pattern(size)
+                assert not isinstance(caught.value, errors.NotAFile)
+        assert place.is_symlink()
+        await store(backend, 1, pattern(size))
+        assert await content(backend, 1) == pattern(size)
         assert open_descriptors() == before
         assert outside.read_bytes() == b"secret"
         assert not (tmp_path / "nothing").exists()
         assert os.listdir(tmp_path / "archive/.pacarchive/tmp") == []
+
+
+@systems
+@pytest.mark.parametrize("size", [5, MIB])
+@pytest.mark.parametrize("kind", ["directory", "pipe", "socket"])
+@in_reactor
+async def test_what_is_no_file_is_told_and_left_alone(
+    tmp_path: Path, kind: str, size: int, lacking: tuple[Callable[[pytest.MonkeyPatch], None], ...]
+) -> None:
+    """
+    Somebody put it at an id's place: that helps nobody to come back, so it is no trouble of the storage's, and no file
+    takes the place of what may be of use to him.  A pipe is not waited for.
+    """
+    async with on_a_system(*lacking)(tmp_path) as backend:
+        place = tmp_path / "archive/1"
+        source = tmp_path / "archive/source"
+        source.write_bytes(b"words")
+        plant(kind, place)
+        before, state = open_descriptors(), place.lstat()
+        for _ in range(2):
+            for call in (backend.open(1), backend.status(1), backend.remove(1, ALLOW), backend.remove(1, DENY)):
+                with pytest.raises(errors.NotAFile):
+                    await call
+            for conditions in (ALLOW, DENY, ABSENT, IDENTICAL, matching("*")):
+                with pytest.raises(errors.NotAFile):
+                    await store(backend, 1, pattern(size), conditions)
+                with pytest.raises(errors.NotAFile):
+                    await backend.move(1, str(source), conditions)
+        assert os.path.samestat(place.lstat(), state)
+        assert open_descriptors() == before
+        assert source.read_bytes() == b"words"
+        assert os.listdir(tmp_path / "archive/.pacarchive/tmp") == []
+
+
+def plant(kind: str, place: Path) -> None:
+    match kind:
+        case "directory":
+            place.mkdir()
+        case "pipe":
+            os.mkfifo(place)
+        case "socket":
+            with socket.socket(socket.AF_UNIX) as listener:
+                listener.bind(str(place))
+
+
+@systems
+@pytest.mark.parametrize("kind", ["file", "pipe", "socket"])
+@in_reactor
+async def test_something_on_the_way(
+    tmp_path: Path, kind: str, lacking: tuple[Callable[[pytest.MonkeyPatch], None], ...]
+) -> None:
+    """Where a directory should be: no file has such an id, and none can get it."""
+    async with on_a_system(*lacking, use_id2filename=True)(tmp_path) as backend:
+        place = tmp_path / "archive/45"
+        plant(kind, place) if kind != "file" else place.write_bytes(b"words")
+        state = place.lstat()
+        for call in (backend.open(0x12345), backend.status(0x12345), backend.remove(0x12345, ALLOW)):
+            with pytest.raises(errors.NotFound):
+                await call
+        for conditions in (ALLOW, DENY):
+            with pytest.raises(errors.NotAFile):
+                await store(backend, 0x12345, b"words", conditions)
+        assert os.path.samestat(place.lstat(), state)
 
 
 @systems

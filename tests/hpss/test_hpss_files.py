@@ -289,10 +289,10 @@ async def test_only_a_write_makes_directories(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [5, 5 * MIB])
 @pytest.mark.parametrize("kind", ["link to a file", "link to nothing", "loop", "link to a file of ours", "directory"])
 @in_reactor
-async def test_what_is_no_file_is_not_found(tmp_path: Path, kind: str, size: int) -> None:
+async def test_what_is_no_file_is_left_alone(tmp_path: Path, kind: str, size: int) -> None:
     """
-    Somebody put something else at an id's place: it is not followed and not removed; a new file takes the place of
-    anything but a directory.
+    Somebody put something else at an id's place: a link is nothing, which is not followed, and a new file takes its
+    place; a directory is told, and stays.
     """
     async with running_archive(tmp_path) as (archive, backend):
         archive.write("/outside", b"secret")
@@ -317,14 +317,15 @@ async def test_what_is_no_file_is_not_found(tmp_path: Path, kind: str, size: int
                 lambda: backend.status(DEEP),
                 lambda: backend.remove(DEEP, ALLOW),
             ):
-                with pytest.raises(errors.NotFound):
+                with pytest.raises(errors.NotFound) as caught:
                     await call()
+                assert isinstance(caught.value, errors.NotAFile) is (kind == "directory")
             for conditions in (DENY, ABSENT, IDENTICAL):
-                with pytest.raises(errors.AlreadyExists):
+                with pytest.raises(errors.NotAFile if kind == "directory" else errors.AlreadyExists):
                     await store(backend, DEEP, pattern(size), conditions)
         assert archive.entry(PLACE).number == planted
         if kind == "directory":
-            with pytest.raises(errors.BackendUnavailable):
+            with pytest.raises(errors.NotAFile):
                 await store(backend, DEEP, pattern(size))
             assert archive.entry(PLACE).number == planted
         else:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import posixpath
 from collections.abc import Callable
+from contextlib import suppress
 
 from twisted.logger import Logger
 
@@ -138,7 +139,7 @@ def publish(tree: HpssTree, source: str, file_id: int, digests: Digests, conditi
     with tree.locks.held(file_id):
         _require_directories(tree, tree.path_of(file_id))
         if conditions.unconditional:
-            _place(tree, client.rename, source, file_id)
+            _replace(tree, source, file_id)
         else:
             while True:
                 current = tree.published(file_id)
@@ -152,7 +153,7 @@ def publish(tree: HpssTree, source: str, file_id: int, digests: Digests, conditi
                     tree.drop(source, mine.file_id)
                     return current
                 else:
-                    _place(tree, client.rename, source, file_id)
+                    _replace(tree, source, file_id)
                 break
         try:
             found = tree.attributes(tree.path_of(file_id))
@@ -300,6 +301,22 @@ def _require_same_bytes(tree: HpssTree, current: FileStatus, size: int, digests:
     raise errors.AlreadyExists("The id is taken by a file with other bytes.")
 
 
+def _replace(tree: HpssTree, source: str, file_id: int) -> None:
+    """
+    Rename a file to its place, over what is there.
+
+    @raise errors.NotAFile: That is no file, which HPSS says in many ways.
+    """
+    try:
+        _place(tree, client.rename, source, file_id)
+    except HpssError as error:
+        with suppress(HpssError):
+            kind = tree.session.call(client.lstat, tree.path_of(file_id)).kind
+            if kind not in (Kind.FILE, Kind.SYMLINK):
+                raise errors.NotAFile("Something that is no file is in the place of this id.") from error
+        raise
+
+
 def _take_free_name(tree: HpssTree, source: str, file_id: int, identity: int) -> bool:
     """HPSS decides whether the name is free: also when somebody on another machine wants it."""
     try:
@@ -314,7 +331,7 @@ def _take_free_name(tree: HpssTree, source: str, file_id: int, identity: int) ->
 
 def _require_directories(tree: HpssTree, path: str) -> None:
     """
-    @raise errors.BackendUnavailable: Something else is in the place of one of those that there are.
+    @raise errors.NotAFile: Something else is in the place of one of those that there are.
     """
     for directory in tree.directories_of(path):
         try:
@@ -324,7 +341,7 @@ def _require_directories(tree: HpssTree, path: str) -> None:
                 return
             raise
         if kind is not Kind.DIRECTORY:
-            raise errors.BackendUnavailable("Something that is no directory is in the place of one.")
+            raise errors.NotAFile("Something that is no directory is on the way to this id.")
 
 
 def _refuse_what_is_no_file(tree: HpssTree, path: str) -> None:

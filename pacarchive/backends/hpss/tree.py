@@ -99,9 +99,15 @@ class HpssTree:
         return self.described(file_id)[0]
 
     def published(self, file_id: int) -> FileStatus | None:
-        """The published version, if there is one."""
+        """
+        The published version, if there is one.
+
+        @raise errors.NotAFile: There can be none.
+        """
         try:
             return self.status(file_id)
+        except errors.NotAFile:
+            raise
         except errors.NotFound:
             return None
 
@@ -129,13 +135,19 @@ class HpssTree:
         """
         What HPSS knows of a regular file.
 
-        @raise errors.NotFound: There is none; anything else under the name is none either.
+        @raise errors.NotFound: There is none; L{errors.NotAFile} where something else has the name.
         """
         with translating("Can't open hpss file"):
             found = self.session.call(client.attributes, path)
-        if found.kind is not Kind.FILE:
-            raise errors.NotFound("No file has this id.")
+            if found.kind is not Kind.FILE:
+                raise self._no_file(self.session.call(client.lstat, path).kind)
         return found
+
+    def _no_file(self, kind: Kind) -> errors.NotFound:
+        """What it means that something else is in the place of a file.  A symbolic link is nothing."""
+        if kind is Kind.SYMLINK:
+            return errors.NotFound("No file has this id.")
+        return errors.NotAFile("Something that is no file is in the place of this id.")
 
     def status_of(self, file_id: int, found: Attributes, digests: Digests) -> FileStatus:
         """Describe a version."""
@@ -163,12 +175,14 @@ class HpssTree:
         See that a place is a regular file's, and the way there too: HPSS follows symbolic links, and they lead
         anywhere.  Versions whose digests are known have been looked at.
 
-        @raise errors.NotFound: It is not.
+        @raise errors.NotFound: It is not; L{errors.NotAFile} where something else has the name.
         """
         with translating("Can't open hpss file"):
-            for place, kind in (*((each, Kind.DIRECTORY) for each in self.directories_of(path)), (path, Kind.FILE)):
-                if self.session.call(client.lstat, place).kind is not kind:
+            for place in self.directories_of(path):
+                if self.session.call(client.lstat, place).kind is not Kind.DIRECTORY:
                     raise errors.NotFound("No file has this id.")
+            if (kind := self.session.call(client.lstat, path).kind) is not Kind.FILE:
+                raise self._no_file(kind)
 
     def directories_of(self, path: str) -> list[str]:
         """The directories between the prefix and a place, from the top."""

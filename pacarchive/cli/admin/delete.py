@@ -95,9 +95,13 @@ def _agrees(ids: Sequence[int], where: str) -> bool:
 
 
 def _words(error: errors.ArchiveError) -> str:
-    if isinstance(error, errors.NotFound):
+    if _is_absence(error):
         return "there is none"
     return f"not removed: {error.reason}"
+
+
+def _is_absence(error: errors.ArchiveError | None) -> bool:
+    return isinstance(error, errors.NotFound) and not isinstance(error, errors.NotAFile)
 
 
 def _as_json(file_id: int, error: errors.ArchiveError | None) -> dict[str, object]:
@@ -110,7 +114,7 @@ def _as_json(file_id: int, error: errors.ArchiveError | None) -> dict[str, objec
 def _summarise(ids: Sequence[int], outcomes: dict[int, errors.ArchiveError | None], *, as_json: bool) -> None:
     counts = {
         "removed": sum(error is None for error in outcomes.values()),
-        "absent": sum(isinstance(error, errors.NotFound) for error in outcomes.values()),
+        "absent": sum(_is_absence(error) for error in outcomes.values()),
     }
     counts["failed"] = len(outcomes) - sum(counts.values())
     counts["left"] = len(ids) - len(outcomes)
