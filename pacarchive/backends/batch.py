@@ -112,7 +112,7 @@ def store_together(tree: FileTree, group_sync: GroupSync, files: Sequence[SmallF
                 drafts.append((file, draft, digests))
                 draft.write(file.pieces)
                 with translating("Can't write posix file"):
-                    complete(tree, draft.descriptor, file.mtime_ns, digests)
+                    complete(tree, draft.descriptor, file.mtime_ns, digests, file.file_id)
         complete_drafts = [each for each in drafts if each[0].outcome is None]
         failures = tree.sync_all([draft.descriptor for _, draft, _ in complete_drafts], group_sync)
         for (file, draft, digests), failure in zip(complete_drafts, failures, strict=True):
@@ -122,6 +122,9 @@ def store_together(tree: FileTree, group_sync: GroupSync, files: Sequence[SmallF
                         raise failure
                 file.outcome = draft.publish(file.file_id, digests, file.conditions, directories.add)
         directories.sync(files)
+        for file, draft, _ in drafts:
+            if isinstance(file.outcome, FileStatus):
+                draft.settle()
     finally:
         directories.close()
         for _, draft, _ in drafts:

@@ -23,8 +23,8 @@ import attrs
 
 from pacarchive import errors
 from pacarchive.backends.filetimes import set_time
-from pacarchive.backends.syscalls import open_beneath, release, start_writeback
-from pacarchive.backends.tree import READ_FLAGS, FileTree, translating
+from pacarchive.backends.syscalls import READ_FLAGS, open_beneath, release, start_writeback
+from pacarchive.backends.tree import FileTree, translating
 from pacarchive.digests import PRIMARY, Digests, Hasher
 from pacarchive.model import FileStatus, Overwrite, WriteConditions
 
@@ -43,6 +43,7 @@ class Draft:
     @ivar temporary: Its name among the tree's temporaries, where it has one.
     @ivar size: Bytes written so far.
     @ivar published: Whether it is known to have been published.
+    @ivar replaced: A descriptor of the version whose place it took, while that may come back (L{settle}).
     """
 
     tree: FileTree
@@ -50,6 +51,7 @@ class Draft:
     temporary: str | None
     size: int = 0
     published: bool = False
+    replaced: int = -1
 
     @classmethod
     def create(cls, tree: FileTree) -> Draft:
@@ -123,26 +125,107 @@ class Draft:
         @return: The status of the published version.
         """
         with translating("Can't write posix file"):
-            complete(self.tree, self.descriptor, mtime_ns, digests)
+            complete(self.tree, self.descriptor, mtime_ns, digests, file_id)
             self.tree.sync(self.descriptor)
-        return self.publish(file_id, digests, conditions, self.tree.sync)
+        status = self.publish(file_id, digests, conditions, self.tree.sync)
+        self.settle()
+        return status
 
     def publish(
         self, file_id: int, digests: Digests, conditions: WriteConditions, sync_directory: Callable[[int], None]
     ) -> FileStatus:
         """
-        Publish a file that is complete and durable.
+        Publish a file that is complete and durable, and sync its directory.  L{settle} follows.
 
         @param sync_directory: Called with the directory of the file, which is to be synced before the file is
             acknowledged.
         @return: The status of the published version.
         """
+        tree, kept = self.tree, None
+        with (
+            translating("Can't write posix file"),
+            tree.directory_of(file_id, make=True) as (directory, name),
+        ):
+            if conditions.if_match is not None or not self._take_free_name(directory, name):
+                with tree.locked(file_id):
+                    kept = self.place(file_id, (directory, name), digests, conditions)
+            # Also when nothing was published: whoever linked the version that was kept may not have got as far as this.
+            sync_directory(directory)
+            return kept or tree.status_of(os.fstat(self.descriptor), file_id, digests)
+
+    def place(
+        self,
+        file_id: int,
+        place: tuple[int, str],
+        digests: Digests,
+        conditions: WriteConditions,
+        finish: Callable[[], None] = lambda: None,
+    ) -> FileStatus | None:
+        """
+        Make the file visible under its id, if the conditions let it.  Called with the id locked: nobody frees or
+        replaces the name meanwhile, so the version that is held against the conditions is the one that is replaced.
+
+        @param place: The id's directory, and its name there.
+        @param finish: Called when it is decided that the file is wanted, before it gets the name: does what is lacking
+            to make it complete and durable.
+        @return: The version that was kept, because it has the same bytes (L{Overwrite.IDENTICAL}) or is this very file.
+        """
         tree = self.tree
-        with translating("Can't write posix file"):
-            if not publish(tree, self, file_id, digests, conditions, sync_directory):
+        while True:
+            current = tree.published(file_id)
+            if current is not None and _is_published(self.descriptor, *place):
+                finish()
                 return tree.status(file_id)
-            self.published = True
-            return tree.status_of(os.fstat(self.descriptor), file_id, digests)
+            conditions.require(current)
+            if (
+                current is not None
+                and conditions.overwrite is Overwrite.IDENTICAL
+                and _is_to_be_kept(tree, current, os.fstat(self.descriptor).st_size, digests)
+            ):
+                return current
+            finish()
+            if current is None:
+                if self._take_free_name(*place):
+                    return None
+                if tree.published(file_id) is not None:
+                    continue  # somebody has taken the free name, which needs no lock
+            self._replace(*place)
+            return None
+
+    def _take_free_name(self, directory: int, name: str) -> bool:
+        """Link the file under its name; no lock is needed, the system call decides.  False where that cannot be."""
+        try:
+            link(self.descriptor, directory, name)
+        except FileExistsError:
+            return False
+        self.drop_temporary()  # now, because it changes the ctime, and the status is taken next
+        self.published = True
+        return True
+
+    def _replace(self, directory: int, name: str) -> None:
+        if self.temporary is None:
+            self.temporary = uuid.uuid4().hex
+            # Locked before it is linked: a sweep never takes it for a dead writer's.
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            link(self.descriptor, self.tree.temporaries, self.temporary)
+        try:
+            replaced = open_beneath(directory, name, READ_FLAGS)
+        except OSError:  # there is none, or it is no file: a symbolic link is replaced, not followed
+            replaced = -1
+        try:
+            is_last_name = replaced >= 0 and os.fstat(replaced).st_nlink == 1
+            os.rename(self.temporary, name, src_dir_fd=self.tree.temporaries, dst_dir_fd=directory)
+            self.temporary, self.published = None, True
+            if is_last_name:
+                self.replaced, replaced = replaced, -1
+        finally:
+            if replaced >= 0:
+                release(replaced)
+
+    def settle(self) -> None:
+        """The name is durable: what the replaced version leaves is removed.  Not before, as a crash may restore it."""
+        if self.replaced >= 0:
+            self.tree.fixity.forget(self.replaced)
 
     def discard(self) -> None:
         """
@@ -160,6 +243,9 @@ class Draft:
                     self.tree.fixity.forget(descriptor)
         self.drop_temporary()
         release(descriptor)
+        replaced, self.replaced = self.replaced, -1
+        if replaced >= 0:
+            release(replaced)
 
     close = discard
 
@@ -171,84 +257,16 @@ class Draft:
                 os.unlink(temporary, dir_fd=self.tree.temporaries)
 
 
-def complete(tree: FileTree, descriptor: int, mtime_ns: int | None, digests: Digests) -> None:
+def complete(tree: FileTree, descriptor: int, mtime_ns: int | None, digests: Digests, file_id: int) -> None:
     """
-    Give an open file all that belongs to it but its name.  It is to be synced next.
+    Give a new file all that belongs to it but its name.  It is to be synced next.
 
     @raise errors.InvalidRequest: The file system cannot keep this time.
     """
     if mtime_ns is not None:
         set_time(descriptor, mtime_ns)
-    if digests:
-        tree.fixity.store(descriptor, digests)  # before the mode: attributes need the right to write
+    tree.fixity.store(descriptor, digests, file_id)  # before the mode: attributes need the right to write
     os.fchmod(descriptor, FILE_MODE)
-
-
-def publish(
-    tree: FileTree,
-    draft: Draft,
-    file_id: int,
-    digests: Digests,
-    conditions: WriteConditions,
-    sync_directory: Callable[[int], None],
-) -> bool:
-    """
-    Make a complete file visible under its id, and sync its directory.
-
-    @return: Whether it was published; otherwise the stored version has the same bytes and was kept
-        (L{Overwrite.IDENTICAL}), or is this very file.
-    """
-    with tree.directory_of(file_id, make=True) as (directory, name):
-        published = _take_free_name(draft, directory, name, conditions)
-        if not published:
-            with tree.locked(file_id):
-                # Tried again, because it may have become free.  From here on nobody frees or replaces it, so that the
-                # version that is held against the conditions is the version that is replaced.
-                published = _take_free_name(draft, directory, name, conditions) or _supersede(
-                    tree, draft, file_id, (directory, name), digests, conditions
-                )
-        # Also when nothing was published: whoever linked the version that was kept may not have got as far as this.
-        sync_directory(directory)
-    return published
-
-
-def _take_free_name(draft: Draft, directory: int, name: str, conditions: WriteConditions) -> bool:
-    """Link the draft under its name; no lock is needed, the system call decides.  False where that cannot be."""
-    if conditions.if_match is not None:
-        return False
-    try:
-        link(draft.descriptor, directory, name)
-    except FileExistsError:
-        return False
-    draft.drop_temporary()  # now, because it changes the ctime, and the status is taken next
-    return True
-
-
-def _supersede(
-    tree: FileTree,
-    draft: Draft,
-    file_id: int,
-    place: tuple[int, str],
-    digests: Digests,
-    conditions: WriteConditions,
-) -> bool:
-    """
-    Replace the published version, if the conditions let it be replaced.  Called with the id locked.
-
-    @param place: The id's directory, and its name there.
-    @return: As L{publish}.
-    """
-    current = tree.published(file_id)
-    if current is not None and _is_published(draft.descriptor, *place):
-        return False
-    conditions.require(current)
-    if conditions.overwrite is Overwrite.IDENTICAL and current is not None:
-        same_size = current.size == os.fstat(draft.descriptor).st_size
-        if same_size and _stored_digest(tree, file_id) == digests[PRIMARY]:
-            return False
-        raise errors.AlreadyExists("The id is taken by a file with other bytes.")
-    _replace(tree, draft, *place)
-    return True
 
 
 def link(descriptor: int, directory: int, name: str) -> None:
@@ -260,47 +278,33 @@ def link(descriptor: int, directory: int, name: str) -> None:
     os.link(f"/proc/self/fd/{descriptor}", name, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=True)
 
 
-def _replace(tree: FileTree, draft: Draft, directory: int, name: str) -> None:
-    if draft.temporary is None:
-        draft.temporary = uuid.uuid4().hex
-        # Locked before it is linked: a sweep never takes it for a dead writer's.
-        fcntl.flock(draft.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        link(draft.descriptor, tree.temporaries, draft.temporary)
-    try:
-        replaced = open_beneath(directory, name, READ_FLAGS)
-    except OSError:  # there is none, or it is no file: a symbolic link is replaced, not followed
-        replaced = -1
-    try:
-        os.rename(draft.temporary, name, src_dir_fd=tree.temporaries, dst_dir_fd=directory)
-        draft.temporary = None
-        if replaced >= 0:
-            tree.fixity.forget(replaced)
-    finally:
-        if replaced >= 0:
-            release(replaced)
-
-
 def _is_published(descriptor: int, directory: int, name: str) -> bool:
     """Whether an open file is the published version itself."""
     return os.path.samestat(os.stat(name, dir_fd=directory, follow_symlinks=False), os.fstat(descriptor))
 
 
-def _stored_digest(tree: FileTree, file_id: int) -> bytes:
+def _is_to_be_kept(tree: FileTree, current: FileStatus, size: int, digests: Digests) -> bool:
     """
-    The primary digest of the published version, computed where none is stored.
+    Whether the published version, which has the same bytes as a durable draft, needs no replacement by that.
 
-    The version is synced: it is going to be acknowledged, and it may have come from a program that does not sync.
+    It does where it was put there by a program that may not have synced it: there is no digest then, or a sync fails.
+
+    @param size: Of the draft; likewise C{digests}.
+    @raise errors.AlreadyExists: It has other bytes.
     """
-    descriptor, _, status = tree.open_stored(file_id)
-    try:
-        tree.sync(descriptor)
-        stored = status.digests.get(PRIMARY)
-        if stored is not None:
-            return stored
-        tree.require_readable(descriptor)
-        return compute_digests(descriptor, [PRIMARY])[PRIMARY]
-    finally:
-        release(descriptor)
+    if current.size == size:
+        descriptor, _, status = tree.open_stored(current.file_id)
+        try:
+            stored = status.digests.get(PRIMARY)
+            if stored is None:
+                tree.require_readable(descriptor)
+                if compute_digests(descriptor, [PRIMARY])[PRIMARY] == digests[PRIMARY]:
+                    return False
+            elif stored == digests[PRIMARY]:
+                return tree.is_durable(descriptor)
+        finally:
+            release(descriptor)
+    raise errors.AlreadyExists("The id is taken by a file with other bytes.")
 
 
 def compute_digests(descriptor: int, algorithms: Sequence[str]) -> dict[str, bytes]:

@@ -4,23 +4,29 @@ Each is an extended attribute C{user.pacarchive.<algorithm>} holding the raw byt
 Raw, because 32 bytes still fit into a 256-byte ext4 inode beside nothing else, and then cost no block of their own;
 C{getfattr -e hex -d FILE} shows them.
 
-File systems without such attributes get a sidecar: one small JSON document for each version of a file, named for its
-inode and valid only with the size and mtime that it states, so that a digest is never taken for another version's.
+File systems without such attributes get a document beside them (L{pacarchive.backends.sidecars}).
+
+A file whose sync has failed is marked so (C{user.pacarchive.unsynced}): the kernel tells of each failure only once.
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import stat
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import ParamSpec
 
-from pacarchive.backends.syscalls import release
+import attrs
+
+from pacarchive.backends.sidecars import Document, Sidecars
 from pacarchive.digests import ALGORITHMS, Digests
 
+P = ParamSpec("P")
+
 _ATTRIBUTE = "user.pacarchive."
+_UNSYNCED = "unsynced"
 _UNSUPPORTED = frozenset({errno.ENOTSUP, errno.ENOSYS, errno.EPERM})
 
 
@@ -28,105 +34,132 @@ class FixityStore:
     """
     Reads and writes the digests of files in one archive.  All methods block.
 
-    @param sidecars: Descriptor of the directory for sidecars.
+    @param sidecars: Descriptor of the directory for documents.
     @param sync: Puts a file or directory on stable storage.
+    @param locked: Excludes others who change names in the directory.
     """
 
-    def __init__(self, sidecars: int, sync: Callable[[int], None]) -> None:
-        self._sidecars = sidecars
-        self._sync = sync
+    def __init__(
+        self,
+        sidecars: int,
+        sync: Callable[[int], None],
+        locked: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self.sidecars = Sidecars(sidecars, sync, locked)
 
-    def store(self, descriptor: int, digests: Digests) -> None:
+    def store(self, descriptor: int, digests: Digests, file_id: int) -> None:
         """
-        Attach digests to an open file.  The caller syncs the file afterwards; a sidecar is synced here.
+        Attach digests to an open file that is new.  The caller syncs the file afterwards; a document is synced here.
 
+        @param file_id: The id that it is going to have.
         @raise OSError: They could not be stored.
         """
-        try:
-            try:
-                _set_attributes(descriptor, digests)
-            except PermissionError:
-                # The file is protected already (0444), and that counts for its attributes too.
-                mode = os.fstat(descriptor).st_mode
-                os.fchmod(descriptor, mode | stat.S_IWUSR)
-                try:
-                    _set_attributes(descriptor, digests)
-                finally:
-                    # Not simply what it was: another thread may be doing just the same.
-                    os.fchmod(descriptor, mode & ~stat.S_IWUSR)
-        except OSError as error:
-            if error.errno not in _UNSUPPORTED:
-                raise
-            self._store_sidecar(descriptor, digests)
+        if not _set_attributes(descriptor, digests):
+            self.sidecars.store(descriptor, Document(digests, frozenset({file_id})))
 
-    def load(self, descriptor: int, *, path_only: bool = False) -> dict[str, bytes]:
+    def add(self, descriptor: int, digests: Digests, file_id: int) -> None:
+        """L{store} for a file that has an id already, and may have other digests."""
+        if not _set_attributes(descriptor, digests):
+            document = self.sidecars.load(descriptor)
+            ids = document.file_ids | {file_id}
+            self.sidecars.store(
+                descriptor, attrs.evolve(document, digests={**document.digests, **digests}, file_ids=ids)
+            )
+
+    def replace(self, descriptor: int, digests: Digests, file_id: int) -> bool:
+        """
+        See that an open file that is going to have an id has these digests, and no others.
+
+        @return: Whether something had to be changed, so that the file is to be synced.
+        """
+        found = _attributes(descriptor)
+        if found is not None and _set_attributes(
+            descriptor, {name: digest for name, digest in digests.items() if found.get(name) != digest}
+        ):
+            for name in (stale := found.keys() - digests.keys()):
+                _with_right_to_write(descriptor, os.removexattr, descriptor, _ATTRIBUTE + name)
+            if found != digests or not found:
+                self.sidecars.forget(descriptor)  # else what it says would count now
+            return bool(stale) or found != digests
+        document = self.sidecars.load(descriptor)
+        wanted = attrs.evolve(document, digests=dict(digests), file_ids=document.file_ids | {file_id})
+        if wanted == document:
+            return False
+        self.sidecars.store(descriptor, wanted)
+        return True
+
+    def load(self, descriptor: int, *, path_only: bool = False) -> Digests:
         """
         All stored digests of an open file; empty where there are none.
 
         @param path_only: The file was opened with C{O_PATH}, which gives no right to ask for attributes by descriptor.
         """
-        file = f"/proc/self/fd/{descriptor}" if path_only else descriptor
-        try:
-            names = os.listxattr(file)
-        except OSError as error:
-            if error.errno not in _UNSUPPORTED:
-                raise
-            return self._load_sidecar(descriptor)
-        found = {}
-        for name in names:
-            if name.startswith(_ATTRIBUTE) and (algorithm := name.removeprefix(_ATTRIBUTE)) in ALGORITHMS:
-                found[algorithm] = os.getxattr(file, name)
-        return found or self._load_sidecar(descriptor)
+        return _attributes(f"/proc/self/fd/{descriptor}" if path_only else descriptor) or (
+            self.sidecars.load(descriptor).digests
+        )
 
     def forget(self, descriptor: int) -> None:
-        """Remove what would outlive an unpublished version: its sidecar, if it has one."""
-        with suppress(FileNotFoundError):
-            os.unlink(_sidecar_name(os.fstat(descriptor)), dir_fd=self._sidecars)
+        """Remove what would outlive a version that has lost its last name: its document, if it has one."""
+        self.sidecars.forget(descriptor)
 
-    def clear(self, descriptor: int) -> None:
-        """Remove all digests of an open file."""
-        self.forget(descriptor)
-        for algorithm in self.load(descriptor):
-            os.removexattr(descriptor, _ATTRIBUTE + algorithm)
+    def mark_unsynced(self, descriptor: int) -> None:
+        """
+        Keep in mind that an open file could not be synced.  This need not be durable: what is read after the system's
+        next start comes from the disk.
 
-    def _store_sidecar(self, descriptor: int, digests: Digests) -> None:
-        state = os.fstat(descriptor)
-        document = {
-            "size": state.st_size,
-            "mtime_ns": state.st_mtime_ns,
-            "digests": {name: digest.hex() for name, digest in digests.items()},
-        }
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-        sidecar = os.open(_sidecar_name(state), flags, 0o600, dir_fd=self._sidecars)
+        @raise OSError: It cannot be kept.
+        """
+        if not _set_attributes(descriptor, {_UNSYNCED: b"1"}):
+            document = attrs.evolve(self.sidecars.load(descriptor), unsynced=True)
+            self.sidecars.store(descriptor, document, durable=False)
+
+    def is_unsynced(self, descriptor: int) -> bool:
+        """Whether an open file was marked so."""
         try:
-            os.write(sidecar, json.dumps(document).encode("ascii"))
-            self._sync(sidecar)
+            if os.getxattr(descriptor, _ATTRIBUTE + _UNSYNCED):
+                return True
+        except OSError as error:
+            if error.errno not in (*_UNSUPPORTED, errno.ENODATA):
+                raise
+        return self.sidecars.load(descriptor).unsynced
+
+
+def _attributes(file: int | str) -> dict[str, bytes] | None:
+    """@return: C{None} where the file system has none."""
+    try:
+        names = os.listxattr(file)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+        return None
+    found = {}
+    for name in names:
+        if name.startswith(_ATTRIBUTE) and (algorithm := name.removeprefix(_ATTRIBUTE)) in ALGORITHMS:
+            found[algorithm] = os.getxattr(file, name)
+    return found
+
+
+def _set_attributes(descriptor: int, values: Mapping[str, bytes]) -> bool:
+    """@return: False where the file system has none, or the file is somebody else's."""
+    try:
+        for name, value in values.items():
+            _with_right_to_write(descriptor, os.setxattr, descriptor, _ATTRIBUTE + name, value)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+        return False
+    return True
+
+
+def _with_right_to_write(descriptor: int, call: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+    try:
+        call(*args, **kwargs)
+    except PermissionError:
+        # The file is protected already (0444), and that counts for its attributes too.
+        mode = os.fstat(descriptor).st_mode
+        os.fchmod(descriptor, mode | stat.S_IWUSR)
+        try:
+            call(*args, **kwargs)
         finally:
-            release(sidecar)
-        self._sync(self._sidecars)
-
-    def _load_sidecar(self, descriptor: int) -> dict[str, bytes]:
-        state = os.fstat(descriptor)
-        try:
-            sidecar = os.open(_sidecar_name(state), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self._sidecars)
-        except FileNotFoundError:
-            return {}
-        try:
-            document = json.loads(os.read(sidecar, 65536))
-            if (document["size"], document["mtime_ns"]) != (state.st_size, state.st_mtime_ns):
-                return {}
-            return {name: bytes.fromhex(value) for name, value in document["digests"].items()}
-        except (ValueError, KeyError, TypeError, AttributeError):
-            # Cut short by a crash before its file was published, or edited: the file then has no stored digest.
-            return {}
-        finally:
-            release(sidecar)
-
-
-def _set_attributes(descriptor: int, digests: Digests) -> None:
-    for name, digest in digests.items():
-        os.setxattr(descriptor, _ATTRIBUTE + name, digest)
-
-
-def _sidecar_name(state: os.stat_result) -> str:
-    return f"{state.st_ino}.json"
+            # Not simply what it was: another thread may be doing just the same.
+            os.fchmod(descriptor, mode & ~stat.S_IWUSR)

@@ -39,11 +39,14 @@ _SYNC_FILE_RANGE_WRITE: Final = 2
 _sync_file_range = ctypes.CDLL(None).sync_file_range
 _sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
 
-_READ_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
-_LOOK_FLAGS: Final = os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW
+READ_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+LOOK_FLAGS: Final = os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW
+"""Opens the name alone: no hierarchical storage takes that for a wish to have the data."""
+
+DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _CACHED_RESOLVE: Final = _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS | _RESOLVE_CACHED
-_OPEN_CACHED = ctypes.byref(_OpenHow(_READ_FLAGS, 0, _CACHED_RESOLVE))
-_LOOK_CACHED = ctypes.byref(_OpenHow(_LOOK_FLAGS, 0, _CACHED_RESOLVE))
+_OPEN_CACHED = ctypes.byref(_OpenHow(READ_FLAGS, 0, _CACHED_RESOLVE))
+_LOOK_CACHED = ctypes.byref(_OpenHow(LOOK_FLAGS, 0, _CACHED_RESOLVE))
 _HOW_SIZE: Final = ctypes.sizeof(_OpenHow)
 
 

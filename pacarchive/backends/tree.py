@@ -6,34 +6,30 @@ Everything here blocks and is called in pool threads.  L{pacarchive.backends.com
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from twisted.logger import Logger
+
 from pacarchive import errors
 from pacarchive.backends.fixity import FixityStore
 from pacarchive.backends.groupsync import GroupSync
-from pacarchive.backends.syscalls import open_beneath, release
+from pacarchive.backends.hidden import Hidden, sweep
+from pacarchive.backends.syscalls import DIRECTORY_FLAGS, LOOK_FLAGS, READ_FLAGS, open_beneath, release
 from pacarchive.digests import Digests
 from pacarchive.model import Durability, FileStatus, Locality, WriteConditions
 
-HIDDEN = ".pacarchive"
-"""The archive's own directory below the prefix; no id maps into it."""
+_LAST_PART = re.compile(r"(?:file\.)?([0-9a-f]{1,20})\Z", re.ASCII)
+"""Of the path of an id, in hexadecimal or decimal digits."""
 
-_TEMPORARIES = f"{HIDDEN}/tmp"  # noqa: S108  (below the prefix)
-_LOCKS = f"{HIDDEN}/locks"
-_SIDECARS = f"{HIDDEN}/digests"
-READ_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
-LOOK_FLAGS = os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW
-"""Opens the name alone: no hierarchical storage takes that for a wish to have the data."""
-
-DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_LOCK_STRIPES = 64
 _NOT_TO_BE_OPENED = frozenset({errno.ENXIO, errno.ENODEV, errno.EOPNOTSUPP, errno.EACCES})
 _NO_WAY = frozenset({errno.ENOTDIR, errno.ELOOP, errno.EXDEV})
+
+_log = Logger()
 
 
 @contextmanager
@@ -61,39 +57,6 @@ def translating(doing: str) -> Iterator[None]:
                 raise errors.TooLarge("The file system takes no file of this size.", reason=reason) from error
             case _:
                 raise errors.BackendUnavailable("The storage failed.", reason=reason) from error
-
-
-def sweep(temporaries: int, *, dry_run: bool = False) -> Iterator[tuple[str, os.stat_result]]:
-    """
-    Remove temporaries whose writer is gone, as L{FileTree.sweep} says.  What is no file of this user's is none of them,
-    and stays.
-
-    @param temporaries: A descriptor of their directory.
-    @param dry_run: Only find them.
-    @return: Their names, and what the file system told of them.
-    """
-    for name in os.listdir(temporaries):
-        try:
-            descriptor = os.open(name, READ_FLAGS, dir_fd=temporaries)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            if error.errno not in (errno.ELOOP, errno.EACCES, errno.ENXIO):
-                raise
-            continue  # a link, another user's, or a socket
-        try:
-            state = os.fstat(descriptor)
-            if not stat.S_ISREG(state.st_mode):
-                continue
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            state = os.fstat(descriptor)
-            if not dry_run:
-                os.unlink(name, dir_fd=temporaries)
-        except (BlockingIOError, FileNotFoundError):
-            continue  # its writer lives, or has just finished
-        finally:
-            release(descriptor)
-        yield name, state
 
 
 def _no_file(state: os.stat_result) -> errors.NotFound:
@@ -137,30 +100,34 @@ class FileTree:
         Open the prefix, make the hidden directory, and sweep what crashed writers left.
 
         @raise OSError: The prefix cannot be used.
+        @raise errors.BackendUnavailable: Something that is not the archive's own is in the place of what is.
         """
         self.root = os.open(self.prefix, DIRECTORY_FLAGS)
-        for name in (HIDDEN, _TEMPORARIES, _LOCKS, _SIDECARS):
-            with suppress(FileExistsError):
-                os.mkdir(name, 0o700, dir_fd=self.root)
-        self.temporaries = os.open(_TEMPORARIES, DIRECTORY_FLAGS, dir_fd=self.root)
-        self._sidecars = os.open(_SIDECARS, DIRECTORY_FLAGS, dir_fd=self.root)
-        self.fixity = FixityStore(self._sidecars, self.sync)
-        self.sync(self.root)
-        hidden = os.open(HIDDEN, DIRECTORY_FLAGS, dir_fd=self.root)
         try:
-            self.sync(hidden)  # a sidecar is part of what an acknowledgement promises
-        finally:
-            release(hidden)
-        self.sweep()
+            self._hidden = Hidden(self.root, self.prefix, self.sync)
+            try:
+                self.fixity = FixityStore(self._hidden.sidecars, self.sync, self._hidden.sidecars_locked)
+                self.sweep()
+            except BaseException:
+                self._hidden.close()
+                raise
+        except BaseException:
+            release(self.root)
+            raise
 
     def close_root(self) -> None:
         """Release the descriptors of L{open_root}."""
-        for descriptor in (self.temporaries, self._sidecars, self.root):
-            release(descriptor)
+        self._hidden.close()
+        release(self.root)
+
+    @property
+    def temporaries(self) -> int:
+        """A descriptor of the directory for temporaries."""
+        return self._hidden.temporaries
 
     def sweep(self) -> int:
         """
-        Remove temporaries whose writer is gone: writers hold a lock, which the kernel drops with them.
+        Remove temporaries whose writer is gone.
 
         @return: How many.
         """
@@ -288,11 +255,14 @@ class FileTree:
         """
         Store digests that were computed from a whole read of an open version, unless it has changed since.
 
+        The version is synced first: one that has a digest counts as one whose bytes are on the disk (L{is_durable}).
+
         @param status: The status from before the read.
         """
         with translating("Can't store the digest of posix file"):
+            self.sync_found(descriptor)
             if self.describe(descriptor, status.file_id)[1].generation == status.generation:
-                self.fixity.store(descriptor, digests)
+                self.fixity.add(descriptor, digests, status.file_id)
 
     def check(self, file_id: int, size: int | None, conditions: WriteConditions) -> None:
         """
@@ -312,13 +282,14 @@ class FileTree:
     def remove(self, file_id: int, conditions: WriteConditions) -> None:
         """Unlink the published version, and make that durable."""
         with translating("Can't remove posix file"), self.locked(file_id):
-            descriptor, _, status = self.open_stored(file_id)
+            descriptor, state, status = self.open_stored(file_id)
             try:
                 WriteConditions(if_match=conditions.if_match).require(status)
                 with self.directory_of(file_id) as (directory, name):
                     os.unlink(name, dir_fd=directory)
                     self.sync(directory)
-                self.fixity.forget(descriptor)
+                if state.st_nlink == 1:
+                    self.fixity.forget(descriptor)
             finally:
                 release(descriptor)
 
@@ -331,6 +302,31 @@ class FileTree:
         if self._durability is Durability.FULL:
             os.fsync(descriptor)
 
+    def sync_found(self, descriptor: int) -> None:
+        """
+        L{sync} for a file that somebody else may have written.  A failure is kept in mind with the file, for all who
+        ever ask L{is_durable}: the kernel tells each failure once, and then takes the bytes for written.
+        """
+        try:
+            self.sync(descriptor)
+        except OSError:
+            self.fixity.mark_unsynced(descriptor)
+            raise
+
+    def is_durable(self, descriptor: int) -> bool:
+        """
+        Whether the bytes of an open file are on stable storage, as far as can be known: no sync of it has failed in our
+        presence, and one that is made now does not.
+        """
+        if self.fixity.is_unsynced(descriptor):
+            return False
+        try:
+            self.sync_found(descriptor)
+        except OSError as error:
+            _log.warn("a file of the storage cannot be put on stable storage: {error}", error=error.strerror)
+            return False
+        return True
+
     def sync_all(self, descriptors: Sequence[int], group_sync: GroupSync) -> list[OSError | None]:
         """
         L{sync} for many files.
@@ -342,19 +338,34 @@ class FileTree:
         return group_sync.sync(descriptors, self.sync)
 
     @contextmanager
-    def locked(self, file_id: int) -> Iterator[None]:
+    def locked(self, *keys: int) -> Iterator[None]:
         """
-        Exclude every other replacement and removal of this id, in all processes and nodes of the archive.
+        Exclude every other replacement and removal of these ids, in all processes and nodes of the archive.
 
-        Publishing under a free name needs no lock: link(2) decides.
+        Whoever frees the name of an id, or gives it to another file, holds its lock from the look that made him do it
+        to the deed.  Publishing under a free name needs no lock: link(2) decides, and takes nothing from anybody.
+
+        @param keys: The ids; of a file that has none, its inode number.
         """
-        name = f"{_LOCKS}/{file_id % _LOCK_STRIPES:02x}"
-        lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600, dir_fd=self.root)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with self._hidden.locked(*keys):
             yield
-        finally:
-            release(lock)
+
+    def id_at(self, directory: int, name: str) -> int | None:
+        """
+        The id whose file has this name in this directory, however the directory was found.
+
+        @param directory: A descriptor.
+        """
+        if (part := _LAST_PART.match(name)) is None:
+            return None
+        for base in (16, 10):
+            with suppress(ValueError, OSError):
+                file_id = int(part[1], base)
+                if self.name_of(file_id).rpartition("/")[2] == name:
+                    with self.directory_of(file_id) as (own, _):
+                        if os.path.samestat(os.fstat(own), os.fstat(directory)):
+                            return file_id
+        return None
 
     @contextmanager
     def directory_of(self, file_id: int, *, make: bool = False) -> Iterator[tuple[int, str]]:

@@ -17,9 +17,9 @@ from typing import Any
 import attrs
 import pytest
 
-from pacarchive.backends import batch, commit, filetimes, fixity, local, move, syscalls, tree
+from pacarchive.backends import batch, commit, filetimes, fixity, hidden, local, move, sidecars, syscalls, tree
 
-MODULES = (batch, commit, filetimes, fixity, local, move, syscalls, tree)
+MODULES = (batch, commit, filetimes, fixity, hidden, local, move, sidecars, syscalls, tree)
 
 WATCHED = {
     *("open", "close", "dup", "mkdir", "unlink", "rename", "link", "fsync", "fchmod", "utime", "fstat", "stat"),

@@ -35,7 +35,7 @@ from pacarchive.digests import PRIMARY, Buffer, Hasher
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pacarchive.model import WriteConditions
+    from pacarchive.model import FileStatus, WriteConditions
 
 MIB = 1 << 20
 STEPS = ("open", "pwritev", "utime", "setxattr", "fchmod", "fsync", "link", "rename", "unlink")
@@ -68,8 +68,8 @@ async def test_the_order_of_a_move(tmp_path: Path, source: Path) -> None:
             status = await backend.move(7, str(source), ALLOW)
         below = "../incoming/some/where"
         assert [step for step in calls.text(*STEPS) if not step.startswith(("open", "unlink .pacarchive/digests"))] == [
-            *(f"fchmod {below}/file", f"fsync {below}/file", "link 7", "fsync .", f"unlink {below}/file"),
-            f"fsync {below}",
+            *(f"fsync {below}/file", f"fchmod {below}/file", f"fsync {below}/file", "link 7", "fsync ."),
+            *(f"unlink {below}/file", f"fsync {below}"),
         ]
         assert status.mtime == 1000
         assert not source.exists()
@@ -329,15 +329,15 @@ async def test_a_source_that_is_replaced_under_way(
     tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file that was opened is archived; the one that came in its place is not removed."""
-    publish = commit.publish
+    place = commit.Draft.place
 
-    def replace_and_publish(*args: Any) -> bool:
+    def replace_and_place(*args: Any) -> FileStatus | None:
         source.unlink()
         source.write_bytes(b"new")
-        return publish(*args)
+        return place(*args)
 
     async with archive(tmp_path) as backend:
-        monkeypatch.setattr(move, "publish", replace_and_publish)
+        monkeypatch.setattr(commit.Draft, "place", replace_and_place)
         (source.parent / "second name").hardlink_to(source)
         await backend.move(1, str(source), ALLOW)
         assert await content(backend, 1) == b"words"

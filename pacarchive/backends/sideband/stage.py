@@ -23,8 +23,8 @@ from twisted.python.failure import Failure
 
 from pacarchive.backends.sideband.libsam import LibSam
 from pacarchive.backends.sideband.mount import Mount
-from pacarchive.backends.syscalls import open_beneath, release
-from pacarchive.backends.tree import READ_FLAGS, FileTree
+from pacarchive.backends.syscalls import READ_FLAGS, open_beneath, release
+from pacarchive.backends.tree import FileTree
 from pacarchive.model import RecallProgress, RecallState
 from pacarchive.threads import BlockingPool
 

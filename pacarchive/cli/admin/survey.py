@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 from pacarchive.backends.fixity import FixityStore
-from pacarchive.backends.syscalls import open_beneath
-from pacarchive.backends.tree import DIRECTORY_FLAGS, HIDDEN, LOOK_FLAGS
+from pacarchive.backends.hidden import HIDDEN
+from pacarchive.backends.syscalls import DIRECTORY_FLAGS, LOOK_FLAGS, open_beneath
 from pacarchive.cli.admin.archive import user_name
 from pacarchive.cli.admin.findings import Finding
 from pacarchive.cli.admin.layout import FLAT, SPREAD, Layout, loose_id

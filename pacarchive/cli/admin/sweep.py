@@ -1,4 +1,4 @@
-"""C{pacarchive admin sweep}: remove unfinished files whose writer is gone, as every start of the service does."""
+"""C{pacarchive admin sweep}: remove what dead writers left, as each start does, and digests of files that are gone."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import errno
 import os
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import attrs
 
-from pacarchive.backends.syscalls import open_beneath
-from pacarchive.backends.tree import DIRECTORY_FLAGS, HIDDEN, FileTree, sweep
+from pacarchive.backends.hidden import HIDDEN, SIDECARS, TEMPORARIES, Hidden, sweep
+from pacarchive.backends.sidecars import Sidecars
+from pacarchive.backends.syscalls import LOOK_FLAGS, open_beneath
+from pacarchive.backends.tree import FileTree
 from pacarchive.cli import exits
 from pacarchive.cli.admin.archive import require_own, root_of, settings_of, tree_of
 from pacarchive.cli.printing import age_words, print_json
@@ -26,13 +28,11 @@ if TYPE_CHECKING:
 
     from pacarchive.backends.hpss.session import Session
 
-TEMPORARIES = f"{HIDDEN}/tmp"  # noqa: S108  (below the prefix)
-
 
 @attrs.frozen
 class Abandoned:
     """
-    An unfinished file whose writer is gone.
+    An unfinished file whose writer is gone, or what belonged to a file that is gone.
 
     @ivar age: Seconds since it was last changed.
     @ivar removed: Whether it is gone now, if it was to be.
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         return exits.UNAVAILABLE
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
-        sys.stderr.write(f"pacarchive: {TEMPORARIES}: {name}{error.strerror}\n")
+        sys.stderr.write(f"pacarchive: {HIDDEN}: {name}{error.strerror}\n")
         failed += 1
     removed = 0 if arguments.dry_run else count - failed
     if arguments.json:
@@ -84,17 +84,33 @@ def _tell(each: Abandoned, *, as_json: bool, dry_run: bool) -> None:
 
 
 def _of_tree(tree: FileTree, *, dry_run: bool) -> Iterator[Abandoned]:
-    with root_of(tree) as root:
+    def has_inode(file_id: int, number: int) -> bool:
+        try:
+            descriptor = open_beneath(root, tree.name_of(file_id), LOOK_FLAGS)
+        except FileNotFoundError:
+            return False
+        try:
+            return os.fstat(descriptor).st_ino == number
+        finally:
+            os.close(descriptor)
+
+    with ExitStack() as opened:
+        root = opened.enter_context(root_of(tree))
         require_own(tree, root)
         try:
-            temporaries = open_beneath(root, TEMPORARIES, DIRECTORY_FLAGS | os.O_NOFOLLOW)
+            os.stat(HIDDEN, dir_fd=root, follow_symlinks=False)
         except FileNotFoundError:
             return  # nothing was ever stored
-        try:
-            for name, state in sweep(temporaries, dry_run=dry_run):
-                yield Abandoned(f"{TEMPORARIES}/{name}", state.st_size, time.time() - state.st_ctime, not dry_run)
-        finally:
-            os.close(temporaries)
+        hidden = Hidden(root, tree.prefix, os.fsync)
+        opened.callback(hidden.close)
+        sidecars = Sidecars(hidden.sidecars, os.fsync, hidden.sidecars_locked)
+        for directory, found in (
+            (TEMPORARIES, sweep(hidden.temporaries, dry_run=dry_run)),
+            (SIDECARS, sidecars.sweep(has_inode, dry_run=dry_run)),
+        ):
+            for name, state in found:
+                path = f"{HIDDEN}/{directory}/{name}"
+                yield Abandoned(path, state.st_size, time.time() - state.st_ctime, not dry_run)
 
 
 def _of_hpss(settings: Settings, *, dry_run: bool) -> Iterator[Abandoned]:

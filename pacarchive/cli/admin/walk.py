@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from pacarchive.backends.tree import DIRECTORY_FLAGS, HIDDEN
+from pacarchive.backends.hidden import HIDDEN
+from pacarchive.backends.syscalls import DIRECTORY_FLAGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

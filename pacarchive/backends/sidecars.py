@@ -1,0 +1,200 @@
+"""Digests of files on file systems without user attributes: one small JSON document for each version of a file.
+
+It is named for the inode, and its digests are valid only with the size and mtime that it states, so that they are never
+taken for another version's.  A document is never changed: a new one is written, synced, and renamed over it.  It is
+removed when the version that it belongs to is durably gone.  What a crash leaves between the two is found by the ids
+that it names (L{Sidecars.sweep}).
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import Any
+
+import attrs
+
+from pacarchive.backends.hidden import sweep_one
+from pacarchive.backends.syscalls import release
+from pacarchive.digests import Digests
+
+_SUFFIX = ".json"
+_READ_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+_MOST = 65536
+_SETTLED = 86400.0
+"""Seconds after which a document's file has its name, or never gets it: no sync takes so long."""
+
+
+@attrs.frozen
+class Document:
+    """
+    What is known of a version.
+
+    @ivar file_ids: Under which ids it was, or was about to be, published.
+    @ivar unsynced: Whether a sync of it has failed.
+    """
+
+    digests: Digests = attrs.field(factory=dict)
+    file_ids: frozenset[int] = frozenset()
+    unsynced: bool = False
+
+
+class Sidecars:
+    """
+    The documents of one archive.  All methods block.
+
+    @param directory: A descriptor of their directory.
+    @param sync: Puts a file or directory on stable storage.
+    @param locked: Excludes others who change names in the directory.
+    """
+
+    def __init__(
+        self,
+        directory: int,
+        sync: Callable[[int], None],
+        locked: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self._directory = directory
+        self._sync = sync
+        self._locked = locked
+
+    def load(self, descriptor: int) -> Document:
+        """
+        What is known of an open file; of a version with another size or mtime no digest counts.  Cut short or edited,
+        a document says nothing.
+        """
+        state = os.fstat(descriptor)
+        try:
+            sidecar = os.open(_name_of(state), _READ_FLAGS, dir_fd=self._directory)
+        except FileNotFoundError:
+            return Document()
+        try:
+            return _parse(os.read(sidecar, _MOST), state)
+        finally:
+            release(sidecar)
+
+    def store(self, descriptor: int, document: Document, *, durable: bool = True) -> None:
+        """
+        Put a document in the place of that of an open file.
+
+        @raise OSError: It could not be stored; then the old one is still there.
+        """
+        state = os.fstat(descriptor)
+        text = _text_of(document, state)
+        temporary = uuid.uuid4().hex
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        sidecar = os.open(temporary, flags, 0o600, dir_fd=self._directory)
+        try:
+            try:
+                fcntl.flock(sidecar, fcntl.LOCK_EX)
+                if os.write(sidecar, text) < len(text):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                if durable:
+                    self._sync(sidecar)
+                with self._locked():
+                    os.rename(temporary, _name_of(state), src_dir_fd=self._directory, dst_dir_fd=self._directory)
+            except BaseException:
+                with suppress(OSError):
+                    os.unlink(temporary, dir_fd=self._directory)
+                raise
+        finally:
+            release(sidecar)
+        if durable:
+            self._sync(self._directory)
+
+    def forget(self, descriptor: int) -> None:
+        """
+        Remove the document of an open file.  Raises nothing but for a bug: the file has gone durably, and what is left
+        of it is for the sweep.
+        """
+        with suppress(OSError):
+            os.unlink(_name_of(os.fstat(descriptor)), dir_fd=self._directory)
+
+    def sweep(
+        self,
+        has_inode: Callable[[int, int], bool],
+        *,
+        dry_run: bool = False,
+        now: Callable[[], float] = time.time,
+    ) -> Iterator[tuple[str, os.stat_result]]:
+        """
+        Remove what belongs to no file any more: half a document whose writer is gone, and documents that have been here
+        for a day and whose inode has none of the ids that they name.
+
+        @param has_inode: Whether the file of an id has an inode number.
+        @param dry_run: Only find them.
+        @return: Their names, and what the file system told of them.
+        """
+        with os.scandir(self._directory) as entries:
+            for entry in entries:
+                if not entry.name.endswith(_SUFFIX):
+                    state = sweep_one(self._directory, entry.name, dry_run=dry_run)
+                else:
+                    state = self._sweep_document(entry.name, has_inode, now() - _SETTLED, dry_run=dry_run)
+                if state is not None:
+                    yield entry.name, state
+
+    def _sweep_document(
+        self, name: str, has_inode: Callable[[int, int], bool], before: float, *, dry_run: bool
+    ) -> os.stat_result | None:
+        try:
+            sidecar = os.open(name, _READ_FLAGS | os.O_NONBLOCK, dir_fd=self._directory)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ELOOP, errno.EACCES, errno.ENXIO):
+                raise
+            return None
+        try:
+            state = os.fstat(sidecar)
+            number = name.removesuffix(_SUFFIX)
+            if state.st_mtime > before or not number.isdecimal():
+                return None
+            file_ids = _file_ids_of(os.read(sidecar, _MOST))
+            if not file_ids or any(has_inode(file_id, int(number)) for file_id in file_ids):
+                return None  # one that names no id is of an earlier release
+            with self._locked():
+                if not os.fstat(sidecar).st_nlink:
+                    return None  # there is a new one for the inode
+                if not dry_run:
+                    os.unlink(name, dir_fd=self._directory)
+            return state
+        finally:
+            release(sidecar)
+
+
+def _name_of(state: os.stat_result) -> str:
+    return f"{state.st_ino}{_SUFFIX}"
+
+
+def _text_of(document: Document, state: os.stat_result) -> bytes:
+    content: dict[str, Any] = {
+        "size": state.st_size,
+        "mtime_ns": state.st_mtime_ns,
+        "digests": {name: digest.hex() for name, digest in document.digests.items()},
+        "files": sorted(document.file_ids),
+    }
+    if document.unsynced:
+        content["unsynced"] = True
+    return json.dumps(content).encode("ascii")
+
+
+def _parse(text: bytes, state: os.stat_result) -> Document:
+    try:
+        content = json.loads(text)
+        if (content["size"], content["mtime_ns"]) != (state.st_size, state.st_mtime_ns):
+            return Document(unsynced=content.get("unsynced") is True)
+        digests = {name: bytes.fromhex(value) for name, value in content["digests"].items()}
+        return Document(digests, _file_ids_of(text), content.get("unsynced") is True)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Document()
+
+
+def _file_ids_of(text: bytes) -> frozenset[int]:
+    with suppress(ValueError, KeyError, TypeError, AttributeError):
+        return frozenset(file_id for file_id in json.loads(text)["files"] if isinstance(file_id, int))
+    return frozenset()
