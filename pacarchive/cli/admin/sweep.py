@@ -101,7 +101,10 @@ def _of_tree(tree: FileTree, *, dry_run: bool) -> Iterator[Abandoned]:
             os.stat(HIDDEN, dir_fd=root, follow_symlinks=False)
         except FileNotFoundError:
             return  # nothing was ever stored
-        hidden = Hidden(root, tree.prefix, os.fsync)
+        try:
+            hidden = Hidden(root, tree.prefix, os.fsync)
+        except BackendUnavailable as error:
+            raise ConfigError("admin sweep", str(error)) from error
         opened.callback(hidden.close)
         sidecars = Sidecars(hidden.sidecars, os.fsync, hidden.sidecars_locked)
         for directory, found in (
