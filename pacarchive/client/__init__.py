@@ -49,6 +49,7 @@ from pacarchive.client.words import (
     RetryPolicy,
     Status,
     Stored,
+    Trouble,
     WishState,
 )
 from pacarchive.model import Health, Locality
@@ -96,6 +97,7 @@ __all__ = [
     "Status",
     "Stored",
     "TooLarge",
+    "Trouble",
     "Unauthorised",
     "WishState",
 ]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+import attrs
+
 from pacarchive.client.errors import ProtocolError
 from pacarchive.client.fields import parse_levels, parse_mtime, parse_path, parse_repr_digest
-from pacarchive.client.words import Estimate, Job, JobFile, JobState, Located, Plan, Status, WishState
+from pacarchive.client.words import Estimate, Job, JobFile, JobState, Located, Plan, Status, Trouble, WishState
 from pacarchive.ids import MAX_FILE_ID, parse_file_id
 from pacarchive.model import Locality
 
@@ -177,6 +180,19 @@ def read_job(document: Mapping[str, Any]) -> Job:
         rate=float(document["rate"]),
         estimate=None if estimate is None else read_estimate(estimate),
         cursor=str(document["cursor"]),
+        trouble=None if (trouble := document.get("trouble")) is None else _trouble(trouble),
+        most_attempts=int(document.get("most_attempts", 0)),
+        pin=document.get("pin"),
+        effect={name: int(count) for name, count in document.get("effect", {}).items()},
+    )
+
+
+def _trouble(document: Mapping[str, Any]) -> Trouble:
+    return Trouble(
+        files=int(document["files"]),
+        reason=str(document["reason"]),
+        attempts=int(document["attempts"]),
+        next_try=document["next_try"],
     )
 
 
@@ -200,6 +216,7 @@ def read_files(entries: Sequence[Mapping[str, Any]]) -> list[JobFile]:
             attempts=int(each["attempts"]),
             reason=str(each["reason"]),
             pinned=each["pinned"],
+            next_try=each.get("next_try"),
         )
         for each in entries
     ]
@@ -252,7 +269,10 @@ def joined(jobs: Sequence[Job]) -> Job:
     states = {each.state for each in jobs}
     over = all(each.ended is not None for each in jobs)
     state = states.pop() if len(states) == 1 else JobState.RUNNING
-    estimates = [each.estimate for each in jobs if each.estimate is not None]
+    estimates = [each.estimate for each in jobs if each.left]
+    known = [each for each in estimates if each is not None]
+    troubles = [each.trouble for each in jobs if each.trouble is not None]
+    pins = [each.pin for each in jobs if each.pin is not None]
     started = [each.started for each in jobs if each.started is not None]
     return Job(
         id=",".join(each.id for each in jobs),
@@ -269,9 +289,28 @@ def joined(jobs: Sequence[Job]) -> Job:
         bytes_total=sum(each.bytes_total for each in jobs),
         bytes_done=sum(each.bytes_done for each in jobs),
         rate=sum(each.rate for each in jobs),
-        estimate=max(estimates, key=lambda each: each.seconds, default=None),
+        # One of which nobody can tell when it ends may be the last.
+        estimate=max(known, key=lambda each: each.seconds, default=None) if len(known) == len(estimates) else None,
         cursor=",".join(each.cursor for each in jobs),
+        trouble=_troubles_joined(troubles) if troubles else None,
+        most_attempts=max(each.most_attempts for each in jobs),
+        pin=max(pins, default=None),
+        effect=effects_joined(each.effect for each in jobs),
     )
+
+
+def _troubles_joined(troubles: Sequence[Trouble]) -> Trouble:
+    """Told by the one that was tried most often, as of one job."""
+    worst = max(troubles, key=lambda each: each.attempts)
+    return attrs.evolve(worst, files=sum(each.files for each in troubles))
+
+
+def effects_joined(effects: Iterable[Mapping[str, int]]) -> Mapping[str, int]:
+    """What several calls have done, together."""
+    total: Counter[str] = Counter()
+    for each in effects:
+        total.update(each)
+    return dict(total)
 
 
 def plans_joined(plans: Sequence[Plan]) -> Plan:

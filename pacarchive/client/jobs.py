@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import attrs
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from pacarchive.client.documents import (
+    effects_joined,
     halves,
     job_ids,
     joined,
@@ -176,10 +178,12 @@ class Jobs:
     async def _end(self, job: Job | str, what: str, ids: Iterable[int] | None) -> Job:
         parts = job_ids(job)
         bodies: list[object] = [{"files": each} for each in wishes(ids)] if ids is not None else [None]
-        for part in parts:
-            for body in bodies:
-                await self.ask("POST", f"/jobs/{part}/{what}", body, safe=False)
-        return await self.job(job)
+        done = [
+            read_job(await self.ask("POST", f"/jobs/{part}/{what}", body, safe=False))
+            for part in parts
+            for body in bodies
+        ]
+        return attrs.evolve(await self.job(job), effect=effects_joined(each.effect for each in done))
 
     async def archiveinfo(self, ids: Iterable[int]) -> list[Located]:
         asked, found = list(ids), []

@@ -154,6 +154,24 @@ class Estimate:
 
 
 @attrs.frozen(kw_only=True)
+class Trouble:
+    """
+    Why files of a job do not come.
+
+    @ivar files: How many.
+    @ivar reason: For a person: what holds everything up, or why the last try of one of them failed, of the one that
+        was tried most often.
+    @ivar attempts: How often the storage system was asked for that one; 0 where everything is held up.
+    @ivar next_try: When it is asked again, where that is known.
+    """
+
+    files: int
+    reason: str
+    attempts: int
+    next_try: float | None
+
+
+@attrs.frozen(kw_only=True)
 class Job:
     """
     A recall of many files, and how it stands.
@@ -169,6 +187,13 @@ class Job:
     @ivar rate: Bytes a second so far.
     @ivar estimate: When the last will be there; C{None} where it has ended, or nobody can tell.
     @ivar cursor: What to give to C{changes} to hear of later changes only.
+    @ivar trouble: Why files do not come; C{None} while nothing is known to be wrong.
+    @ivar most_attempts: How often a file is asked for before it has failed; 0 where the archive does not say.
+    @ivar pin: For how many seconds each file stays on disk once it has come: what was granted; C{None} where the
+        archive does not say.
+    @ivar effect: What the call that this is the answer to has done to how many files: of C{cancel}, those that were
+        C{cancelled}, are C{cancelling}, and had C{ended} before; of C{release}, those whose pin was C{released}, those
+        that are C{coming} and will have none, and those that were C{unpinned} before.
     """
 
     id: str
@@ -187,6 +212,10 @@ class Job:
     rate: float
     estimate: Estimate | None
     cursor: str
+    trouble: Trouble | None = None
+    most_attempts: int = 0
+    pin: float | None = None
+    effect: Mapping[str, int] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)
@@ -196,6 +225,7 @@ class JobFile:
 
     @ivar size: Bytes, where they are known.
     @ivar attempts: How often the storage system was asked for it.
+    @ivar next_try: When it is asked again, where it rests after a try that failed.
     @ivar reason: For a person: why it stands so.
     @ivar pinned: Until when it is to stay on disk; C{None} where it is not pinned.
     """
@@ -209,6 +239,7 @@ class JobFile:
     attempts: int
     reason: str
     pinned: float | None
+    next_try: float | None = None
 
 
 OnJobProgress: TypeAlias = Callable[[Job, Sequence[JobFile]], object]

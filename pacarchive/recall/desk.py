@@ -36,6 +36,7 @@ class Reading(Turn):
     @ivar asking: Requests for its files that the storage system has not answered.
     @ivar learned: When its reading was last learned from; C{None} before its first file has come.
     @ivar come: Files and bytes that have come since.
+    @ivar came: When the last of its files came; at first, when it began.
     @ivar stalled: Something else than the drive held it up since.
     """
 
@@ -48,6 +49,7 @@ class Reading(Turn):
     asking: int = 0
     learned: float | None = None
     come: tuple[int, int] = (0, 0)
+    came: float
     stalled: bool = False
 
 

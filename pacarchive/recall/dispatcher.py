@@ -132,7 +132,8 @@ class Dispatcher:
             desk.active[each.key] = Active(each, _INHERITED_GRACE, desk.now)
             reading = desk.readings.get(each.medium)
             if reading is None:
-                reading = Reading(medium=each.medium, begun=desk.now, after=(each.position, each.key), stalled=True)
+                place = (each.position, each.key)
+                reading = Reading(medium=each.medium, begun=desk.now, came=desk.now, after=place, stalled=True)
                 desk.readings[each.medium] = reading
             reading.after = max(reading.after, (each.position, each.key))
             reading.left += 1

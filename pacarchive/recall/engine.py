@@ -22,7 +22,7 @@ from twisted.logger import Logger
 
 from pacarchive import errors
 from pacarchive.interfaces import IArchiveBackend, IRecaller
-from pacarchive.recall import jobs, work
+from pacarchive.recall import jobs, waiting, work
 from pacarchive.recall.dispatcher import Dispatcher
 from pacarchive.recall.jobs import Submission
 from pacarchive.recall.lease import HEARTBEAT, Lease
@@ -31,7 +31,18 @@ from pacarchive.recall.releasing import release_all
 from pacarchive.recall.schema import from_key, to_key
 from pacarchive.recall.store import Cursor, MakePool, Store, StoreSettings, StoreUnavailable, Turn
 from pacarchive.recall.watch import Watch
-from pacarchive.recall.words import Asked, FilesPage, JobRequest, JobStatus, JobSummary, Pin, Plan
+from pacarchive.recall.words import (
+    Asked,
+    Cancelled,
+    FilesPage,
+    JobRequest,
+    JobStatus,
+    JobSummary,
+    Pin,
+    Plan,
+    Released,
+    Trouble,
+)
 from pacarchive.sections import RecallSettings
 from pacarchive.shared import Shared
 from pacarchive.threads import BlockingPool, finished
@@ -311,14 +322,14 @@ class RecallEngine(Service):
         """
         return await self._watch.end_of(file_id, seconds)
 
-    async def cancel(self, job: str, file_ids: Collection[int] | None = None) -> None:
+    async def cancel(self, job: str, file_ids: Collection[int] | None = None) -> Cancelled:
         """
         Give files up, or all of them; what has ended already is left as it is.
 
         @raise errors.NotFound: There is no such job.
         @raise errors.InvalidRequest: A file is none of the job's; nothing has changed then.
         """
-        await self._write(lambda turn: jobs.cancel(turn, job, file_ids))
+        return await self._write(lambda turn: jobs.cancel(turn, job, file_ids))
 
     async def delete(self, job: str) -> None:
         """
@@ -343,11 +354,12 @@ class RecallEngine(Service):
             summary = jobs.summary(cursor, number)
             tally = jobs.tally(cursor, number)
             seq, obstacle, learned = jobs.circumstances(cursor)
-            estimate = None
+            estimate = trouble = None
             if summary.left:
-                waiting = jobs.waiting(cursor, number)
+                trouble = Trouble(files=summary.left, reason=obstacle) if obstacle else waiting.trouble(cursor, number)
+                waits_for = waiting.waiting(cursor, number)
                 estimate = job_estimate(
-                    summary, waiting, Learned.from_text(learned), obstacle, self._settings.drives, now
+                    summary, waits_for, Learned.from_text(learned), obstacle, self._settings.drives, now
                 )
             elapsed = 0.0 if summary.started is None else (summary.ended or now) - summary.started
             return JobStatus(
@@ -357,6 +369,9 @@ class RecallEngine(Service):
                 done=tally.done,
                 rate=tally.done / elapsed if elapsed > 0 else 0.0,
                 estimate=estimate,
+                trouble=trouble,
+                pin=tally.pin,
+                most_attempts=self._settings.attempts,
                 cursor=jobs.cursor_text(seq),
                 others=jobs.others(cursor, number),
             )
@@ -374,8 +389,12 @@ class RecallEngine(Service):
         return await self._look(lambda cursor: jobs.files(cursor, job, since, limit))
 
     async def reason(self, file_id: int) -> str | None:
-        """Why the last recall of a file failed, if it has, and nobody has asked for it since."""
-        return await self._look(lambda cursor: jobs.last_failure(cursor, file_id))
+        """
+        Why the last recall of a file failed, if it has, and nobody has asked for it since; or why its last try did, if
+        that is under way.
+        """
+        now, most = self._reactor.seconds(), self._settings.attempts
+        return await self._look(lambda cursor: waiting.last_failure(cursor, file_id, most, now))
 
     async def follow(self, job: str, since: str = "") -> AsyncIterator[FilesPage]:
         """
@@ -420,7 +439,7 @@ class RecallEngine(Service):
 
     # Pins
 
-    async def release(self, job: str, file_ids: Collection[int] | None = None) -> None:
+    async def release(self, job: str, file_ids: Collection[int] | None = None) -> Released:
         """
         End pins of a job: its files need not stay on disk.  Ended ones are passed over; one that has not come yet is
         not pinned when it comes.
@@ -428,7 +447,9 @@ class RecallEngine(Service):
         @raise errors.NotFound: There is no such job.
         @raise errors.InvalidRequest: A file is none of the job's; nothing has changed then.
         """
-        self._released(await self._write(lambda turn: jobs.release(turn, job, file_ids)))
+        released, unpinned = await self._write(lambda turn: jobs.release(turn, job, file_ids))
+        self._released(unpinned)
+        return released
 
     async def pins(
         self, *, owner: str | None = None, after: tuple[int, str] | None = None, limit: int = 100

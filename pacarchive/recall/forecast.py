@@ -50,6 +50,7 @@ class Rates:
     @ivar file_seconds: For each file, whatever its size: mostly for finding its place.
     @ivar byte_seconds: For each byte.
     @ivar observations: Files learned from.
+    @ivar recalled: Files that have come, whether there was something to learn from them or not.
     """
 
     def __init__(self) -> None:
@@ -57,6 +58,7 @@ class Rates:
         self.file_seconds = _FILE
         self.byte_seconds = _BYTE
         self.observations = 0
+        self.recalled = 0
         self._mounts = [_MOUNT, 1.0]
         # The normal equations over files and gigabytes: two of the matrix's three numbers are its diagonal.
         self._seen = [0.0] * 5
@@ -113,7 +115,8 @@ class Rates:
 
     def dump(self) -> dict[str, object]:
         """All that was learned, as JSON can have it."""
-        return {"observations": self.observations, "mounts": list(self._mounts), "seen": list(self._seen)}
+        counted = {"observations": self.observations, "recalled": self.recalled}
+        return {**counted, "mounts": list(self._mounts), "seen": list(self._seen)}
 
     def load(self, kept: Mapping[str, object]) -> None:
         """Go on from what L{dump} gave.  What makes no sense is as if nothing had been learned."""
@@ -128,6 +131,8 @@ class Rates:
             self._solve()
             if isinstance(observations, int) and observations > 0:
                 self.observations = observations
+        if isinstance(recalled := kept.get("recalled"), int) and recalled > 0:
+            self.recalled = recalled
 
 
 def _products(files: float, gigabytes: float, seconds: float, weight: float) -> list[float]:
@@ -254,7 +259,10 @@ def basis(files: int, media: int, drives: int, rates: Rates) -> str:
         f"{_short(1e-6 / rates.byte_seconds)} MB/s"
     )
     if rates.observations == 0:
-        return f"{where}; {how}, assumed, as nothing was recalled yet"
+        if rates.recalled == 0:
+            return f"{where}; {how}, assumed, as nothing was recalled yet"
+        few = _count(rates.recalled, "recall")
+        return f"{where}; {how}, assumed for the most part, as the {few} so far took too little time to learn from"
     return f"{where}; {how}, learned from {_count(rates.observations, 'recall')}"
 
 

@@ -90,6 +90,7 @@ class Handing:
             waits = any(medium == reading.medium for medium, _ in desk.demands)
             if (reading.finished or reading.over or not waits) and reading.left <= 0:
                 del desk.readings[reading.medium]
+                self._progress.learn_the_rest(reading)
                 await self._recount(reading)
             elif desk.now - reading.counted >= _RECOUNT:
                 await self._recount(reading)
@@ -113,7 +114,12 @@ class Handing:
             if demand is None:
                 return
             desk.readings[demand.medium] = Reading(
-                medium=demand.medium, flow=demand.flow, begun=desk.now, counted=desk.now, after=BEGINNING
+                medium=demand.medium,
+                flow=demand.flow,
+                begun=desk.now,
+                counted=desk.now,
+                came=desk.now,
+                after=BEGINNING,
             )
             desk.queue.charge(demand.flow, desk.rates.mount_seconds)
 

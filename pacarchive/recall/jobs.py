@@ -15,7 +15,18 @@ from pacarchive import errors
 from pacarchive.recall.schema import from_key, to_key
 from pacarchive.recall.store import Cursor, Row, Turn
 from pacarchive.recall.tables import RecallState, cut, end_wishes, give_up, live_wishes
-from pacarchive.recall.words import LIVE, FilesPage, FileState, JobFile, JobRequest, JobSummary, Pin, Priority
+from pacarchive.recall.words import (
+    LIVE,
+    Cancelled,
+    FilesPage,
+    FileState,
+    JobFile,
+    JobRequest,
+    JobSummary,
+    Pin,
+    Priority,
+    Released,
+)
 
 _SUMMARY = "number, job, owner, priority, created, deadline, started, ended, files, remaining"
 
@@ -155,67 +166,34 @@ def others(cursor: Cursor, number: int) -> tuple[str, ...]:
 
 @attrs.frozen
 class Tally:
-    """What a job's files amount to: their numbers by state, all bytes that are known, and bytes that have come."""
+    """
+    What a job's files amount to: their numbers by state, all bytes that are known, and bytes that have come.
+
+    @ivar pin: For how many seconds a file is to stay on disk, of the one that stays longest.
+    """
 
     counts: dict[FileState, int]
     size: int
     done: int
+    pin: float
 
 
 def tally(cursor: Cursor, number: int) -> Tally:
     """Count a job's files."""
     counts = dict.fromkeys(FileState, 0)
     size = done = 0
-    for state, files, known in cursor.rows(
-        "SELECT w.state, COUNT(*), SUM(COALESCE(w.size, r.size, 0))"
+    pin = 0.0
+    for state, files, known, longest in cursor.rows(
+        "SELECT w.state, COUNT(*), SUM(COALESCE(w.size, r.size, 0)), MAX(w.pin)"
         " FROM wishes w LEFT JOIN recalls r ON r.file = w.file WHERE w.job = ? GROUP BY w.state",
         number,
     ):
         counts[FileState(state)] = files
         size += int(known)
+        pin = max(pin, longest)
         if state == FileState.COMPLETED:
             done = int(known)
-    return Tally(counts, size, done)
-
-
-@attrs.frozen
-class Waiting:
-    """
-    Files of a job that wait for one cartridge.
-
-    @ivar begins: When the cartridge's turn is thought to begin; C{None} where nobody has thought about it.
-    @ivar furthest: The position of the last of them, in a queue from C{lowest} to C{highest}.
-    """
-
-    medium: str
-    files: int
-    size: int
-    furthest: int
-    begins: float | None
-    ends: float | None
-    lowest: int | None
-    highest: int | None
-
-
-def waiting(cursor: Cursor, number: int) -> list[Waiting]:
-    """What a job waits for, by cartridge; the empty one stands for what nobody has looked up yet."""
-    rows = cursor.rows(
-        "SELECT r.medium, COUNT(*), SUM(COALESCE(r.size, 0)), MAX(r.position), MAX(m.begins), MAX(m.ends),"
-        " MAX(m.lowest), MAX(m.highest) FROM wishes w JOIN recalls r ON r.file = w.file"
-        " LEFT JOIN media m ON m.medium = r.medium WHERE w.job = ? AND w.state < ? GROUP BY r.medium",
-        *(number, LIVE),
-    )
-    return [Waiting(medium, files, int(size), *rest) for medium, files, size, *rest in rows]
-
-
-def waiting_for_file(cursor: Cursor, file_id: int) -> Waiting | None:
-    """What a file waits for, if it does."""
-    row = cursor.row(
-        "SELECT r.medium, 1, COALESCE(r.size, 0), r.position, m.begins, m.ends, m.lowest, m.highest FROM recalls r"
-        " LEFT JOIN media m ON m.medium = r.medium WHERE r.file = ?",
-        to_key(file_id),
-    )
-    return None if row is None else Waiting(*row)
+    return Tally(counts, size, done, pin)
 
 
 def circumstances(cursor: Cursor) -> tuple[int, str, str]:
@@ -256,7 +234,7 @@ def files(cursor: Cursor, job: str, since: str, limit: int) -> FilesPage:
     deadline = summary(cursor, number).deadline
     rows = cursor.rows(
         "SELECT w.file, w.state, w.seq, COALESCE(w.size, r.size), w.started, w.ended, w.reason, r.heard,"
-        " COALESCE(r.attempts, 0), r.state, r.reason, p.expires"
+        " COALESCE(r.attempts, 0), r.state, r.reason, r.resting, p.expires"
         " FROM wishes w LEFT JOIN recalls r ON r.file = w.file AND w.state < ?"
         " LEFT JOIN pins p ON p.file = w.file AND p.job = w.job"
         " WHERE w.job = ? AND (w.seq > ? OR (w.seq = ? AND w.file > ?)) ORDER BY w.seq, w.file LIMIT ?",
@@ -275,7 +253,7 @@ def changes(cursor: Cursor, job: str, since: str, limit: int) -> tuple[FilesPage
 
 
 def _file(row: Row, deadline: float, obstacle: str) -> JobFile:
-    key, state, _, size, started, ended, reason, heard, attempts, recall, recall_reason, pinned = row
+    key, state, _, size, started, ended, reason, heard, attempts, recall, recall_reason, resting, pinned = row
     return JobFile(
         file_id=from_key(key),
         state=FileState(state),
@@ -285,6 +263,7 @@ def _file(row: Row, deadline: float, obstacle: str) -> JobFile:
         deadline=deadline,
         heard=heard,
         attempts=attempts,
+        next_try=resting if recall == RecallState.RESTING else None,
         reason=reason or _words(recall, recall_reason, obstacle),
         pinned=pinned,
     )
@@ -301,6 +280,8 @@ def _words(recall: int | None, reason: str | None, obstacle: str) -> str:
             return obstacle or reason or "It waits for its cartridge's turn."
         case RecallState.CANCELLING:
             return "The storage system was told that nobody wants the file any more, and has not agreed yet."
+        case RecallState.STARTED if reason:
+            return f"It is being tried again; the last time: {reason}"
         case _:
             return reason or "The storage system is recalling it."
 
@@ -335,7 +316,7 @@ def _wishes(turn: Turn, number: int, file_ids: Collection[int] | None) -> list[t
     return [(key, FileState(state)) for key, state in found]
 
 
-def cancel(turn: Turn, job: str, file_ids: Collection[int] | None) -> None:
+def cancel(turn: Turn, job: str, file_ids: Collection[int] | None) -> Cancelled:
     """
     Give files of a job up.
 
@@ -343,14 +324,13 @@ def cancel(turn: Turn, job: str, file_ids: Collection[int] | None) -> None:
     @raise errors.InvalidRequest: One is none of its files.
     """
     number = number_of(turn, job)
-    wanted = [
-        (number, key)
-        for key, state in _wishes(turn, number, file_ids)
-        if not state.ended and state is not FileState.CANCELLING
-    ]
-    give_up(turn, wanted, FileState.CANCELLED)
+    found = _wishes(turn, number, file_ids)
+    wanted = [(number, key) for key, state in found if not state.ended and state is not FileState.CANCELLING]
+    at_once = give_up(turn, wanted, FileState.CANCELLED)
     if wanted:  # whoever wants the file again must not become part of what is being given up
         turn.execute("UPDATE jobs SET single = NULL WHERE number = ?", number)
+    cancelling = len(wanted) - at_once + sum(state is FileState.CANCELLING for _, state in found)
+    return Cancelled(cancelled=at_once, cancelling=cancelling, ended=sum(state.ended for _, state in found))
 
 
 def delete(turn: Turn, job: str) -> list[int]:
@@ -369,20 +349,23 @@ def delete(turn: Turn, job: str) -> list[int]:
     return unpinned(turn, pinned)
 
 
-def release(turn: Turn, job: str, file_ids: Collection[int] | None) -> list[int]:
+def release(turn: Turn, job: str, file_ids: Collection[int] | None) -> tuple[Released, list[int]]:
     """
     End pins of a job, those that are still to come too.
 
-    @return: The files that nobody has pinned any more.
+    @return: What that was; and the files that nobody has pinned any more.
     @raise errors.NotFound: There is no such job.
     @raise errors.InvalidRequest: One is none of its files.
     """
     number = number_of(turn, job)
     keys = [key for key, _ in _wishes(turn, number, file_ids)]
+    query = "SELECT file FROM wishes WHERE job = ? AND state < ? AND pin > 0 AND file IN (*)"
+    coming = len(list(turn.among(query, keys, number, LIVE)))
     turn.execute_among("UPDATE wishes SET pin = 0 WHERE job = ? AND file IN (*)", keys, number)
     pinned = [row[0] for row in turn.among("SELECT file FROM pins WHERE job = ? AND file IN (*)", keys, number)]
     turn.execute_among("DELETE FROM pins WHERE job = ? AND file IN (*)", pinned, number)
-    return unpinned(turn, pinned)
+    released = Released(released=len(pinned), coming=coming, unpinned=len(keys) - len(pinned) - coming)
+    return released, unpinned(turn, pinned)
 
 
 def unpin(turn: Turn, file_id: int) -> int:
@@ -416,21 +399,6 @@ def pins(cursor: Cursor, owner: str | None, after: tuple[int, str] | None, limit
         Pin(file_id=from_key(key), job=job, owner=whose, size=size, expires=expires, until_read=bool(until_read))
         for key, job, whose, size, expires, until_read in rows
     ]
-
-
-def last_failure(cursor: Cursor, file_id: int) -> str | None:
-    """Why the last wish for a file failed, if it did; or the last try, if there is to be another."""
-    row = cursor.row(
-        "SELECT w.state, w.reason, r.state, r.reason FROM wishes w LEFT JOIN recalls r ON r.file = w.file"
-        " WHERE w.file = ? ORDER BY w.job DESC LIMIT 1",
-        to_key(file_id),
-    )
-    if row is None:
-        return None
-    state, reason, recall, last = row
-    if state == FileState.FAILED:
-        return str(reason)
-    return str(last) or None if state < LIVE and recall == RecallState.RESTING else None
 
 
 def new_jobs(cursor: Cursor, after: int, limit: int) -> list[int]:

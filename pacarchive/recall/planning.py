@@ -13,10 +13,10 @@ from pacarchive.interfaces import IArchiveBackend, IRecaller
 from pacarchive.model import TapeLocation
 from pacarchive.recall import jobs
 from pacarchive.recall.forecast import Load, Rates, Span, basis, forecast, position_share
-from pacarchive.recall.jobs import Waiting
 from pacarchive.recall.lookup import find
 from pacarchive.recall.promises import Promises
 from pacarchive.recall.store import Cursor
+from pacarchive.recall.waiting import Waiting, waiting_for_file
 from pacarchive.recall.words import Asked, Estimate, JobSummary, Plan
 
 T = TypeVar("T")
@@ -27,6 +27,9 @@ _SOONEST, _LATEST = 1, 3600
 
 _UNKNOWN = 60.0
 """What a file takes of which nothing is known yet, in seconds."""
+
+_HOPELESS = 2
+"""From so many failed tries of a file on, nobody can tell when it will come."""
 
 _SLIGHT = 0.1
 """What is stretched by less than about a tenth needs no words."""
@@ -66,21 +69,30 @@ class Learned:
         return f"{words}; times {self.stretch:.1f}, as jobs have lately taken so much of what was forecast"
 
 
-def _when(waiting: Waiting, now: float) -> float | None:
+def _when(waiting: Waiting, rates: Rates, now: float) -> float | None:
     """Seconds until the furthest of some files has come, where somebody has thought about it."""
-    if waiting.begins is None or waiting.ends is None or waiting.lowest is None or waiting.highest is None:
-        return None
-    part = position_share(waiting.furthest, waiting.lowest, waiting.highest)
-    return max(0.0, Span(begin=waiting.begins, ready=waiting.begins, end=waiting.ends).at(part) - now)
+    times = []
+    if waiting.until is not None:
+        # When it has rested, it needs a drive; how many wait for one by then, nobody knows.
+        times.append(max(0.0, waiting.until - now) + rates.mount_seconds + rates.cost(waiting.size // waiting.files))
+    if waiting.resting < waiting.files:
+        if waiting.begins is None or waiting.ends is None or waiting.lowest is None or waiting.highest is None:
+            return None
+        part = position_share(waiting.furthest, waiting.lowest, waiting.highest)
+        times.append(max(0.0, Span(begin=waiting.begins, ready=waiting.begins, end=waiting.ends).at(part) - now))
+    return max(times)
 
 
-def time_left(waiting: Sequence[Waiting], now: float) -> float | None:
+def time_left(waiting: Sequence[Waiting], rates: Rates, now: float) -> float | None:
     """
     Seconds until the last file of a job has come, by the forecast alone.
 
-    @return: C{None} where nobody can tell: not all of it was looked up, or forecast.
+    @return: C{None} where nobody can tell: not all of it was looked up, or forecast; or it failed again and again, and
+        nothing says that the next try will not.
     """
-    times = [_when(each, now) for each in waiting]
+    if any(each.failures >= _HOPELESS for each in waiting):
+        return None
+    times = [_when(each, rates, now) for each in waiting]
     known = [time for time in times if time is not None]
     return max(known, default=0.0) if len(known) == len(times) else None
 
@@ -91,15 +103,15 @@ def job_estimate(
     """
     When the last file of a job will be there.
 
-    @return: C{None} where nobody can tell: not all of it was looked up, or something holds everything up.
+    @return: C{None} where nobody can tell, as L{time_left}; or something holds everything up.
     """
     if obstacle or not waiting:
         return None
-    seconds = time_left(waiting, now)
+    seconds = time_left(waiting, learned.rates, now)
     if seconds is None:
         return None
     # A cartridge is not read to its end for all who wait for it, where others had less than they.
-    if (end := learned.ends.get((job.owner, job.priority))) is not None:
+    if (end := learned.ends.get((job.owner, job.priority))) is not None and not any(each.resting for each in waiting):
         seconds = min(seconds, max(0.0, end - now))
     files = sum(each.files for each in waiting)
     return Estimate(seconds=seconds * learned.stretch, basis=learned.basis(files, len(waiting), drives))
@@ -107,14 +119,17 @@ def job_estimate(
 
 def asked_for(cursor: Cursor, job: str, file_id: int, now: float) -> Asked:
     """The answer to a wish for one file."""
-    waiting = jobs.waiting_for_file(cursor, file_id)
+    waiting = waiting_for_file(cursor, file_id)
     if waiting is None:  # it has come already
         return Asked(job=job, retry_after=_SOONEST)
-    seconds = _when(waiting, now)
-    if seconds is None:
+    learned = Learned.from_text(jobs.circumstances(cursor)[2])
+    seconds = _when(waiting, learned.rates, now)
+    if waiting.resting:
+        assert seconds is not None, "it is known when it has rested"
+    elif seconds is None or waiting.failures >= _HOPELESS:
         seconds = _UNKNOWN
     else:
-        seconds *= Learned.from_text(jobs.circumstances(cursor)[2]).stretch
+        seconds *= learned.stretch
     return Asked(job=job, retry_after=min(_LATEST, max(_SOONEST, math.ceil(seconds))))
 
 

@@ -72,6 +72,7 @@ class Progress:
         self._ended = ended
         self._polls = Errands()
         self._cancels = Errands()
+        self._short = (0, 0, 0.0)  # files, bytes and seconds of readings that were each too short to learn from
 
     async def stop(self) -> None:
         """End, when the lanes have."""
@@ -150,7 +151,7 @@ class Progress:
                 active.unknown_since = None
                 if now - active.handed.started >= self._desk.settings.silence:
                     verdicts.silent.append(key)
-                    self._again(active, "The storage system was at it for too long, without an end.", verdicts)
+                    self._again(active, "The tape system worked on the request for too long, without an end.", verdicts)
                 elif now - active.heard >= _NOTE_HEARD:
                     active.heard = now
                     verdicts.heard.append(key)
@@ -168,7 +169,7 @@ class Progress:
         now = self._desk.now
         if active.unknown_since is None:
             active.unknown_since = now
-        return "The storage system lost it." if now - active.unknown_since >= active.grace else ""
+        return "The tape system dropped the request." if now - active.unknown_since >= active.grace else ""
 
     def _again(self, active: Active, words: str, verdicts: _Verdicts) -> None:
         """Try a recall again after a rest, or not, when that was done often enough."""
@@ -187,6 +188,7 @@ class Progress:
 
     def _learn(self, come: Sequence[Active], now: float) -> None:
         """Learn how fast the drives are."""
+        self._desk.rates.recalled += len(come)
         readings: dict[str, tuple[int, int]] = {}
         for active in come:
             files, size = readings.get(active.handed.medium, (0, 0))
@@ -197,6 +199,7 @@ class Progress:
 
     def _learn_reading(self, reading: Reading, files: int, size: int, now: float) -> None:
         rates = self._desk.rates
+        reading.came = now
         if reading.learned is None:
             if not reading.stalled:
                 rates.learn_mount(max(0.0, now - reading.begun - rates.reading_time(files, size)))
@@ -207,3 +210,14 @@ class Progress:
             if not reading.stalled:
                 rates.learn_reading(*reading.come, now - reading.learned)
             reading.come, reading.learned, reading.stalled = (0, 0), now, False
+
+    def learn_the_rest(self, reading: Reading) -> None:
+        """A cartridge is done with: what came since it was last learned from counts together with others' rests."""
+        if reading.learned is None or reading.stalled or not reading.come[0]:
+            return
+        files, size, seconds = self._short
+        files, size = files + reading.come[0], size + reading.come[1]
+        self._short = files, size, seconds + reading.came - reading.learned
+        if self._short[2] >= _LEARN_AFTER:
+            self._desk.rates.learn_reading(*self._short)
+            self._short = (0, 0, 0.0)

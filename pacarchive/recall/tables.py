@@ -85,13 +85,14 @@ def fail(turn: Turn, keys: Sequence[int], reason: str) -> None:
     turn.execute_among("DELETE FROM recalls WHERE file IN (*)", keys)
 
 
-def give_up(turn: Turn, wishes: Sequence[tuple[int, int]], state: FileState, reason: str = "") -> None:
+def give_up(turn: Turn, wishes: Sequence[tuple[int, int]], state: FileState, reason: str = "") -> int:
     """
     End wishes, and the recalls that nobody else has a wish for.
 
     @param wishes: Job numbers and file keys, of wishes that have not ended.
     @param state: What becomes of them, but for those that were given up before.  L{FileState.CANCELLED} only comes
         true at once where the storage system has not been asked; else it is L{FileState.CANCELLING} until that agrees.
+    @return: For how many it came true.
     """
     mine = set(wishes)
     keys = {key for _, key in wishes}
@@ -114,3 +115,4 @@ def give_up(turn: Turn, wishes: Sequence[tuple[int, int]], state: FileState, rea
         wishes = [each for each in wishes if each not in before]
     end_wishes(turn, wishes, state, reason)
     turn.execute_among("DELETE FROM recalls WHERE file IN (*)", standing.keys() - asked_for)
+    return len(wishes)

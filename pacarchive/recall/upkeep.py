@@ -15,6 +15,7 @@ from pacarchive.recall.planning import time_left
 from pacarchive.recall.schedule import Flow, weight
 from pacarchive.recall.schema import from_key, to_key
 from pacarchive.recall.store import Cursor, Turn
+from pacarchive.recall.waiting import Waiting, troubled, waiting
 from pacarchive.recall.work import Outlook
 
 PUBLISH = 5.0
@@ -28,6 +29,10 @@ _RECHECKED = 200
 
 _PROMISES = 50
 """Jobs that are forecast at a time, to learn from it."""
+
+_PATIENCE, _LEAST_PATIENCE = 4, 30.0
+"""A cartridge of which nothing has come for so many times as long as a file should take, and for so many seconds at the
+least, is taken to be stuck: when its files come, nobody can tell."""
 
 _MOST_FLOWS = 1000
 """Flows whose end is told; the others are not told apart."""
@@ -116,7 +121,14 @@ class Upkeep:
     async def _hold_to_promises(self) -> None:
         """Learn from the jobs that have ended how good the forecasts were."""
         promises = self._desk.promises
-        for job, ended in (await self._desk.read(lambda cursor: work.outcomes(cursor, promises.open))).items():
+
+        def look(cursor: Cursor) -> tuple[set[int], dict[int, float | None]]:
+            return troubled(cursor, promises.open), work.outcomes(cursor, promises.open)
+
+        in_trouble, outcomes = await self._desk.read(look)
+        for job in in_trouble:
+            promises.forget(job)  # what an accident takes says nothing of forecasts
+        for job, ended in outcomes.items():
             if ended is None:
                 promises.forget(job)
             else:
@@ -126,15 +138,18 @@ class Upkeep:
         """Note what is forecast for new jobs."""
         desk, now = self._desk, self._desk.now
 
-        def look(cursor: Cursor) -> list[tuple[int, float | None]]:
+        def look(cursor: Cursor) -> list[tuple[int, list[Waiting]]]:
             numbers = jobs.new_jobs(cursor, self._promised, _PROMISES)
-            return [(number, time_left(jobs.waiting(cursor, number), now)) for number in numbers]
+            return [(number, waiting(cursor, number)) for number in numbers]
 
-        for number, seconds in await desk.read(look):
-            if seconds is None:
+        for number, waits_for in await desk.read(look):
+            seconds = time_left(waits_for, desk.rates, now)
+            failing = any(each.failures for each in waits_for)
+            if seconds is None and not failing:
                 break  # it was not looked up yet; next time
             self._promised = number
-            desk.promises.make(number, now, seconds)
+            if seconds is not None and not failing:
+                desk.promises.make(number, now, seconds)
 
     def _shared_ends(self) -> dict[Flow, float]:
         """When each flow has all that it waits for, in seconds."""
@@ -175,5 +190,21 @@ class Upkeep:
         queue = [Load(medium=medium, files=waiting[medium][0], size=waiting[medium][1]) for medium in order]
         spans = forecast(queue, running, desk.settings.drives, desk.rates, now)
         loads = {load.medium: load.files for load in (*running, *queue)}
-        found = [Outlook(medium, loads[medium], span.ready, span.end) for medium, span in spans.items()]
+        stuck = {load.medium for load in running if self._is_stuck(load)}
+        found = [
+            Outlook(medium, loads[medium], span.ready, span.end)
+            for medium, span in spans.items()
+            if medium not in stuck
+        ]
         return sorted(found, key=lambda each: each.begins)[:_MOST_MEDIA]
+
+    def _is_stuck(self, load: Load) -> bool:
+        """Whether nothing has come of a cartridge for so long that no forecast would say more than that it should."""
+        desk, reading = self._desk, self._desk.readings.get(load.medium)
+        if reading is None:
+            return False
+        rates, settings = desk.rates, desk.settings
+        file = rates.cost(load.size // max(1, load.files))
+        expected = file if load.mounted else rates.mount_seconds + file
+        since = max(reading.came, reading.fed)
+        return desk.now - since > max(_LEAST_PATIENCE, _PATIENCE * expected + 2 * settings.poll_interval)

@@ -85,6 +85,24 @@ class Estimate:
 
 
 @attrs.frozen(kw_only=True)
+class Trouble:
+    """
+    Why files of a job do not come.
+
+    @ivar files: How many.
+    @ivar reason: For a person: what holds everything up; or else why the last try of one of them failed, of the one
+        that was tried most often.
+    @ivar attempts: How often the storage system was asked for that one; 0 where everything is held up.
+    @ivar next_try: When it is asked again; C{None} where it waits for its turn, or is being tried now.
+    """
+
+    files: int
+    reason: str
+    attempts: int = 0
+    next_try: float | None = None
+
+
+@attrs.frozen(kw_only=True)
 class JobSummary:
     """
     A job without its files.
@@ -120,6 +138,10 @@ class JobStatus:
     @ivar done: Bytes of those that have come.
     @ivar rate: Bytes a second that came so far, since the first was asked for; 0 while nothing is known.
     @ivar estimate: When the last will be there; C{None} where it has ended or nobody can tell.
+    @ivar trouble: Why files do not come; C{None} while nothing is known to be wrong.
+    @ivar pin: For how many seconds each file that has come stays on disk: what was granted, of the one that stays
+        longest.
+    @ivar most_attempts: How often a file is asked for before it has failed.
     @ivar cursor: What to give as C{since} to hear of later changes only.
     @ivar others: The request's.
     """
@@ -130,6 +152,9 @@ class JobStatus:
     done: int
     rate: float
     estimate: Estimate | None
+    trouble: Trouble | None = None
+    pin: float
+    most_attempts: int
     cursor: str
     others: Sequence[str] = ()
 
@@ -143,6 +168,7 @@ class JobFile:
     @ivar deadline: When it will have failed, unless it ends before.
     @ivar heard: When the storage system was last heard of about it.
     @ivar attempts: How often the storage system was asked for it.
+    @ivar next_try: When it is asked again, where it rests after a try that failed.
     @ivar reason: For a person: why it stands so.  Never empty for what failed.
     @ivar pinned: Until when it is to stay on disk; C{None} where it is not pinned.
     """
@@ -155,8 +181,39 @@ class JobFile:
     deadline: float
     heard: float | None
     attempts: int
+    next_try: float | None = None
     reason: str
     pinned: float | None
+
+
+@attrs.frozen(kw_only=True)
+class Cancelled:
+    """
+    What giving files of a job up has done.
+
+    @ivar cancelled: How many were given up just now.
+    @ivar cancelling: How many will be when the storage system agrees, unless they come.
+    @ivar ended: How many had ended before, and are left as they are.
+    """
+
+    cancelled: int
+    cancelling: int
+    ended: int
+
+
+@attrs.frozen(kw_only=True)
+class Released:
+    """
+    What ending pins of a job has done.
+
+    @ivar released: How many files were pinned, and are not any more.
+    @ivar coming: How many are still to come, and will not be pinned.
+    @ivar unpinned: How many had no pin, or none any more.
+    """
+
+    released: int
+    coming: int
+    unpinned: int
 
 
 @attrs.frozen(kw_only=True)

@@ -148,8 +148,7 @@ def hand(
     keys = [row[0] for row in taken]
     if keys:
         turn.execute_among(
-            "UPDATE recalls SET state = ?, request = ?, attempts = attempts + 1, started = ?, reason = ''"
-            " WHERE file IN (*)",
+            "UPDATE recalls SET state = ?, request = ?, attempts = attempts + 1, started = ? WHERE file IN (*)",
             keys,
             *(RecallState.STARTED, request, turn.now),
         )

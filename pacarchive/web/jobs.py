@@ -28,6 +28,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ParamSpec
 from urllib.parse import urlencode
 
+import attrs
+
 from pacarchive import errors
 from pacarchive.config import Compatibility
 from pacarchive.ids import MAX_FILE_ID, parse_file_id
@@ -185,7 +187,8 @@ async def list_files(app: ArchiveApplication, request: ArchiveRequest, job: str)
     _check(job)
     limit = _limit(request)
     page = await app.recall.files(job, _query(request, "since") or "", limit)
-    document = {"job": job, "cursor": page.cursor, "more": page.more}
+    attempts = app.recall_settings.attempts
+    document = {"job": job, "most_attempts": attempts, "cursor": page.cursor, "more": page.more}
     if page.more:
         document["next"] = _url(f"{url_of(job)}/files", since=page.cursor, limit=limit)
     return await write_document(app, request, document, {"files": map(_file, page.files)})
@@ -194,15 +197,17 @@ async def list_files(app: ArchiveApplication, request: ArchiveRequest, job: str)
 async def cancel(app: ArchiveApplication, request: ArchiveRequest, job: str) -> bytes:
     """Give files of a job up."""
     _check(job)
-    await app.recall.cancel(job, await _some_files(app, request))
-    return await write_document(app, request, _job(await app.recall.status(job)))
+    effect = await app.recall.cancel(job, await _some_files(app, request))
+    document = {**_job(await app.recall.status(job)), "effect": attrs.asdict(effect)}
+    return await write_document(app, request, document)
 
 
 async def release(app: ArchiveApplication, request: ArchiveRequest, job: str) -> bytes:
     """End pins of a job."""
     _check(job)
-    await app.recall.release(job, await _some_files(app, request))
-    return await write_document(app, request, _job(await app.recall.status(job)))
+    effect = await app.recall.release(job, await _some_files(app, request))
+    document = {**_job(await app.recall.status(job)), "effect": attrs.asdict(effect)}
+    return await write_document(app, request, document)
 
 
 async def delete(app: ArchiveApplication, request: ArchiveRequest, job: str) -> bytes:
@@ -440,7 +445,10 @@ def _job(status: JobStatus) -> dict[str, Any]:
         "counts": {state.name.lower(): count for state, count in status.counts.items()},
         "bytes": {"total": status.size, "done": status.done},
         "rate": status.rate,
-        "estimate": None if estimate is None else {"seconds": estimate.seconds, "basis": estimate.basis},
+        "estimate": None if estimate is None else attrs.asdict(estimate),
+        "trouble": None if status.trouble is None else attrs.asdict(status.trouble),
+        "most_attempts": status.most_attempts,
+        "pin": status.pin,
         "cursor": status.cursor,
         **({"others": list(status.others)} if status.others else {}),
         "links": {"self": url, "files": f"{url}/files", "events": f"{url}/events"},
@@ -457,6 +465,7 @@ def _file(file: JobFile) -> dict[str, Any]:
         "deadline": file.deadline,
         "heard": file.heard,
         "attempts": file.attempts,
+        "next_try": file.next_try,
         "reason": file.reason,
         "pinned": file.pinned,
     }

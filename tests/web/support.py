@@ -35,6 +35,7 @@ from pacarchive.interfaces import IArchiveBackend, IIncomingFile, IStoredFile
 from pacarchive.model import FileStatus, WriteConditions
 from pacarchive.recall.words import (
     Asked,
+    Cancelled,
     Estimate,
     FilesPage,
     FileState,
@@ -45,6 +46,7 @@ from pacarchive.recall.words import (
     Pin,
     Plan,
     Priority,
+    Released,
 )
 from pacarchive.threads import BlockingPool
 from pacarchive.web.api import ArchiveApplication
@@ -321,7 +323,7 @@ def job_status(job: str = JOB, **changes: Any) -> JobStatus:
     counts = {**dict.fromkeys(FileState, 0), FileState.QUEUED: 3}
     status = JobStatus(
         summary=attrs.evolve(summary, **of_summary), counts=counts, size=108, done=0, rate=0.0, estimate=None,
-        cursor="3",
+        pin=86400.0, most_attempts=20, cursor="3",
     )  # fmt: skip
     return attrs.evolve(status, **changes)
 
@@ -457,18 +459,20 @@ class FakeRecalls:
         self._note("jobs", owner, before, limit)
         return self.listed["jobs"][:limit]
 
-    async def cancel(self, job: str, file_ids: Collection[int] | None = None) -> None:
+    async def cancel(self, job: str, file_ids: Collection[int] | None = None) -> Cancelled:
         self._note("cancel", job, file_ids)
         self._require(job)
+        return Cancelled(cancelled=2, cancelling=1, ended=0)
 
     async def delete(self, job: str) -> None:
         self._note("delete", job)
         self._require(job)
         del self.statuses[job]
 
-    async def release(self, job: str, file_ids: Collection[int] | None = None) -> None:
+    async def release(self, job: str, file_ids: Collection[int] | None = None) -> Released:
         self._note("release", job, file_ids)
         self._require(job)
+        return Released(released=1, coming=2, unpinned=0)
 
     async def pins(
         self, *, owner: str | None = None, after: tuple[int, str] | None = None, limit: int = 100

@@ -110,8 +110,9 @@ class Engine:
         counts = {state: sum(file.state is state for file in files) for state in FileState}
         others = self.requests[job].others
         return JobStatus(
-            summary=summary, counts=counts, size=0, done=0, rate=0, estimate=None, cursor="9", others=others
-        )
+            summary=summary, counts=counts, size=0, done=0, rate=0, estimate=None, pin=0, most_attempts=20, cursor="9",
+            others=others,
+        )  # fmt: skip
 
     async def files(self, job: str, since: str = "", limit: int = 1000) -> FilesPage:
         """Its files, in the order of their changes."""

@@ -1,0 +1,116 @@
+"""What jobs and files wait for, and what is the trouble with them: seen in the store, for estimates and for people.
+
+Each function runs in a thread of the store, inside one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import attrs
+
+from pacarchive.recall.schema import to_key
+from pacarchive.recall.store import Cursor
+from pacarchive.recall.tables import RecallState
+from pacarchive.recall.words import LIVE, FileState, Trouble
+
+_FAILURES = f"CASE WHEN r.state >= {RecallState.STARTED:d} THEN r.attempts - 1 ELSE r.attempts END"
+"""How many tries of a recall have failed: one that is under way has not."""
+
+_UNTIL = f"CASE WHEN r.state = {RecallState.RESTING:d} THEN r.resting END"
+
+
+@attrs.frozen
+class Waiting:
+    """
+    Files of a job that wait for one cartridge.
+
+    @ivar begins: When the cartridge's turn is thought to begin; C{None} where nobody has thought about it.
+    @ivar furthest: The position of the last of them, in a queue from C{lowest} to C{highest}.
+    @ivar failures: How many tries of the one that was tried most often have failed.
+    @ivar resting: How many of them rest before they are tried again.
+    @ivar until: When the last of those is tried again; C{None} where none rests.
+    """
+
+    medium: str
+    files: int
+    size: int
+    furthest: int
+    begins: float | None
+    ends: float | None
+    lowest: int | None
+    highest: int | None
+    failures: int = 0
+    resting: int = 0
+    until: float | None = None
+
+
+def waiting(cursor: Cursor, number: int) -> list[Waiting]:
+    """What a job waits for, by cartridge; the empty one stands for what nobody has looked up yet."""
+    rows = cursor.rows(
+        "SELECT r.medium, COUNT(*), SUM(COALESCE(r.size, 0)), MAX(r.position), MAX(m.begins), MAX(m.ends),"  # noqa: S608
+        f" MAX(m.lowest), MAX(m.highest), MAX({_FAILURES}), COUNT({_UNTIL}), MAX({_UNTIL})"
+        " FROM wishes w JOIN recalls r ON r.file = w.file"
+        " LEFT JOIN media m ON m.medium = r.medium WHERE w.job = ? AND w.state < ? GROUP BY r.medium",
+        *(number, LIVE),
+    )
+    return [Waiting(medium, files, int(size), *rest) for medium, files, size, *rest in rows]
+
+
+def waiting_for_file(cursor: Cursor, file_id: int) -> Waiting | None:
+    """What a file waits for, if it does."""
+    row = cursor.row(
+        "SELECT r.medium, 1, COALESCE(r.size, 0), r.position, m.begins, m.ends, m.lowest, m.highest,"  # noqa: S608
+        f" {_FAILURES}, {_UNTIL} IS NOT NULL, {_UNTIL} FROM recalls r"
+        " LEFT JOIN media m ON m.medium = r.medium WHERE r.file = ?",
+        to_key(file_id),
+    )
+    return None if row is None else Waiting(*row)
+
+
+def trouble(cursor: Cursor, number: int) -> Trouble | None:
+    """What is the trouble with a job's files, if the last try of one has failed."""
+    of_job = "FROM wishes w JOIN recalls r ON r.file = w.file WHERE w.job = ? AND w.state <= ? AND r.reason <> ''"
+    row = cursor.row(f"SELECT COUNT(*) {of_job}", number, FileState.STARTED)
+    if row is None or not row[0]:
+        return None
+    # Told by the one that was tried most often, and of those, by the one that is tried next.
+    worst = cursor.row(
+        f"SELECT r.reason, r.attempts, {_UNTIL} AS next_try {of_job}"
+        " ORDER BY r.attempts DESC, next_try, r.file LIMIT 1",
+        *(number, FileState.STARTED),
+    )
+    assert worst is not None, "they were just counted"
+    reason, attempts, until = worst
+    return Trouble(files=row[0], reason=reason, attempts=attempts, next_try=until)
+
+
+def last_failure(cursor: Cursor, file_id: int, most_attempts: int, now: float) -> str | None:
+    """Why the last wish for a file failed, if it did; or the last try, and when the next one is, if there is one."""
+    row = cursor.row(
+        "SELECT w.state, w.reason, r.state, r.reason, r.attempts, r.resting"
+        " FROM wishes w LEFT JOIN recalls r ON r.file = w.file WHERE w.file = ? ORDER BY w.job DESC LIMIT 1",
+        to_key(file_id),
+    )
+    if row is None:
+        return None
+    state, reason, recall, last, attempts, resting = row
+    if state == FileState.FAILED:
+        return str(reason)
+    if state >= LIVE or not last:
+        return None
+    if recall != RecallState.RESTING:
+        return f"{last} It is being tried again."
+    return f"{last} Attempt {attempts} of {most_attempts}; next try in {max(0.0, resting - now):.0f} s."
+
+
+def troubled(cursor: Cursor, numbers: Collection[int]) -> set[int]:
+    """Which of some jobs have a file that rests after a failure: no forecast could know."""
+    if not numbers:
+        return set()
+    rows = cursor.among(
+        "SELECT DISTINCT w.job FROM recalls r JOIN wishes w ON w.file = r.file WHERE r.state = ? AND w.job IN (*)",
+        numbers,
+        RecallState.RESTING,
+    )
+    return {row[0] for row in rows}
