@@ -57,12 +57,30 @@ def time_words(seconds: float) -> str:
     return f"{whole // 86400} days" if whole < 10_000 * 86400 else "very long"
 
 
+def counted(number: int, noun: str) -> str:
+    """So many of something that has its plural in s."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def clock_words(time: float, now: float) -> str:
+    """A time that is near, as the clock on the wall has it; one that is not has its date."""
+    try:
+        return datetime.fromtimestamp(time).strftime("%H:%M" if abs(time - now) < 20 * 3600 else "%Y-%m-%d %H:%M")  # noqa: DTZ006
+    except (OverflowError, ValueError, OSError):
+        return f"{time:g}"
+
+
 def when_words(time: float) -> str:
     """A time, in UTC."""
     try:
         return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S")
     except (OverflowError, ValueError, OSError):
         return f"{time:g}"
+
+
+def decapitalised(text: str) -> str:
+    """A sentence as the end of another: with a small letter, unless it begins with a name in capitals."""
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text
 
 
 def age_words(seconds: float) -> str:

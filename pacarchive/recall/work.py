@@ -236,6 +236,8 @@ def rest(turn: Turn, until: dict[int, tuple[float, str]]) -> None:
             if key in wanted
         ],
     )
+    # Those who follow are told why, and of the next try.
+    turn.execute_among("UPDATE wishes SET seq = ? WHERE state < ? AND file IN (*)", wanted, turn.seq, LIVE)
 
 
 def current(turn: Turn, requests: Mapping[int, str]) -> frozenset[int]:

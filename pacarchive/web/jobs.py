@@ -268,8 +268,7 @@ async def _tell(
 
 
 async def _progress(app: ArchiveApplication, request: ArchiveRequest, job: str, page: FilesPage) -> Sequence[bytes]:
-    if not page.files:
-        return [b":\n\n"]
+    # A page without files is a sign of life; what is expected of the job changes all the time.
     document = {**_job(await app.recall.status(job)), "cursor": page.cursor}
     return _event("progress", page.cursor, await encode(request, document, {"changes": map(_file, page.files)}))
 

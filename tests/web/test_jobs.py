@@ -13,7 +13,7 @@ from twisted.internet.error import ConnectionDone
 
 from pacarchive import errors
 from pacarchive.config import Compatibility, RecallSettings
-from pacarchive.recall.words import Estimate, FilesPage, FileState, JobRequest, Pin, Plan, Priority
+from pacarchive.recall.words import Estimate, FilesPage, FileState, JobRequest, Pin, Plan, Priority, Trouble
 from pacarchive.web.documents import LARGE, SLICE
 from pacarchive.web.jobs import LARGEST_PAGE, PAGE
 
@@ -92,6 +92,9 @@ def test_submit(either: Server) -> None:
         "bytes": {"total": 108, "done": 0},
         "rate": 0.0,
         "estimate": None,
+        "trouble": None,
+        "most_attempts": 20,
+        "pin": 86400.0,
         "cursor": "3",
         "links": {"self": URL, "files": f"{URL}/files", "events": f"{URL}/events"},
     }
@@ -357,7 +360,8 @@ def test_changes(server: Server) -> None:
     """With a cursor, what has changed since comes with the job, and the next cursor."""
     file = {
         "file": "18446744073709551615", "state": "failed", "bytes": 36, "started": NOW, "ended": NOW + 2,
-        "deadline": NOW + 1000, "heard": NOW + 1, "attempts": 2, "reason": "The cartridge is lost.", "pinned": NOW + 9,
+        "deadline": NOW + 1000, "heard": NOW + 1, "attempts": 2, "next_try": None,
+        "reason": "The cartridge is lost.", "pinned": NOW + 9,
     }  # fmt: skip
     server.recalls.changes[JOB][2] = job_file(
         2**64 - 1, FileState.FAILED, size=36, started=NOW, ended=NOW + 2, heard=NOW + 1, attempts=2,
@@ -377,10 +381,11 @@ def test_job_files(server: Server) -> None:
     """Pages of all files; the last one says where changes begin."""
     document = document_of(server.ask("GET", f"{URL}/files?limit=2"))
     assert [each["file"] for each in document.pop("files")] == ["12", "13"]
-    assert document == {"job": JOB, "cursor": "2", "more": True, "next": f"{URL}/files?since=2&limit=2"}
+    rest = {"job": JOB, "most_attempts": 20}
+    assert document == {**rest, "cursor": "2", "more": True, "next": f"{URL}/files?since=2&limit=2"}
     document = document_of(server.ask("GET", document["next"]))
     assert [each["file"] for each in document.pop("files")] == ["18446744073709551615"]
-    assert document == {"job": JOB, "cursor": "3", "more": False}
+    assert document == {**rest, "cursor": "3", "more": False}
     assert document_of(server.ask("GET", f"{URL}/files"))["more"] is False
     assert server.ask("GET", f"{URL}/files?since=x").status == 400
 
@@ -418,6 +423,31 @@ def test_cancel_and_release(server: Server, call: str) -> None:
     assert document_of(server.ask("POST", url, "Transfer-Encoding: chunked", body=b"0\r\n\r\n"))["job"] == JOB
     assert document_of(post(server, url, {}))["job"] == JOB
     assert server.recalls.called(call) == [[JOB, [12, 13]], *[[JOB, None]] * 4]
+
+
+def test_what_cancel_and_release_have_done(server: Server) -> None:
+    """It is told, beside the job as it stands then."""
+    document = document_of(server.ask("POST", f"{URL}/cancel"))
+    assert document["effect"] == {"cancelled": 2, "cancelling": 1, "ended": 0}
+    document = document_of(server.ask("POST", f"{URL}/release"))
+    assert document["effect"] == {"released": 1, "coming": 2, "unpinned": 0}
+    assert "effect" not in document_of(server.ask("GET", URL))
+
+
+def test_trouble(server: Server) -> None:
+    """Why files do not come, how often they were asked for, and when the next try is; and what was granted."""
+    trouble = Trouble(files=2, reason="The tape system dropped the request.", attempts=4, next_try=NOW + 320)
+    server.recalls.place(
+        job_status(trouble=trouble, pin=60.0),
+        job_file(12, FileState.STARTED, attempts=4, next_try=NOW + 320, reason="The tape system dropped the request."),
+    )
+    document = document_of(server.ask("GET", f"{URL}?since="))
+    expected = {"files": 2, "reason": "The tape system dropped the request.", "attempts": 4, "next_try": NOW + 320}
+    assert (document["trouble"], document["most_attempts"], document["pin"]) == (expected, 20, 60.0)
+    (file,) = document["changes"]
+    assert (file["attempts"], file["next_try"]) == (4, NOW + 320)
+    server.recalls.place(job_status())
+    assert document_of(server.ask("GET", URL))["trouble"] is None
 
 
 @pytest.mark.parametrize("call", ["cancel", "release"])
@@ -642,8 +672,11 @@ def test_events(either: Server) -> None:
     data = event["data"]
     assert [each["file"] for each in data.pop("changes")] == ["12", "13"]
     assert (data["state"], data["cursor"], data["files"]) == ("running", "7-all", 3)
+    recalls.place(job_status(started=NOW, estimate=Estimate(seconds=2.5, basis="2 drives")))
     recalls.tell(page())
-    assert follower.read() == ":\n\n"
+    (event,) = follower.events()
+    assert (event["event"], event["data"]["changes"]) == ("progress", [])
+    assert event["data"]["estimate"]["seconds"] == 2.5, "what is expected has changed, although no file has"
     recalls.tell(page(13, cursor="8-all"))
     assert [event["id"] for event in follower.events()] == ["8-all"]
     recalls.place(job_status(started=NOW, ended=NOW + 5, left=0, cursor="9-all"))
@@ -734,7 +767,7 @@ def test_a_follower_of_what_does_not_change(server: Server) -> None:
     for _ in range(20):
         server.clock.pump([10] * 10)
         server.recalls.tell(page())
-    assert follower.read() == ":\n\n" * 20
+    assert [event["data"]["changes"] for event in follower.events()] == [[]] * 20
     assert follower.client.connected
     follower.client.hang_up()
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from twisted.internet.task import LoopingCall
 
 from pacarchive.cli.printing import is_screen
-from pacarchive.cli.remote.lines import SHOWN, Amounts, Speed, Transfer, plain, screen
+from pacarchive.cli.remote.lines import SHOWN, Amounts, Speed, Transfer, indented, plain, screen
 from pacarchive.client import Progress
 
 if TYPE_CHECKING:
@@ -22,8 +22,12 @@ if TYPE_CHECKING:
 REFRESH = 0.125
 """How many seconds are between two looks of the screen."""
 
-TELL = 5.0
-"""How many seconds are between two lines where there is no screen."""
+TELL, SELDOM = 5.0, 320.0
+"""How many seconds are between two lines where there is no screen; each time that nothing has changed, twice as many,
+up to the latter."""
+
+_LOOK = 1.0
+"""How many seconds are between two looks whether something has changed."""
 
 
 def console_of(file: TextIO) -> Console:
@@ -36,13 +40,24 @@ class Display:
     What is drawn while something goes on, on stderr.
 
     @param draw: Gives the lines for a screen of some width.
-    @param tell: Gives one line for what is no screen; empty for nothing.
+    @param tell: Gives one line for what is no screen.
+    @param state: Gives what is the same for as long as there is no news.
     """
 
-    def __init__(self, clock: IReactorTime, draw: Callable[[int], Sequence[str]], tell: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        draw: Callable[[int], Sequence[str]],
+        tell: Callable[[], str],
+        state: Callable[[], object],
+    ) -> None:
         self._clock = clock
         self._draw = draw
         self._tell = tell
+        self._state = state
+        self._told: object = None
+        self._told_at = 0.0
+        self._pause = TELL
         self._console = console_of(sys.stderr)
         self._live: Live | None = None
 
@@ -62,7 +77,8 @@ class Display:
         if live:
             self._live = Live(console=self._console, auto_refresh=False, transient=True, redirect_stdout=False)
             self._live.start()
-        looping.start(REFRESH if live else TELL, now=live)
+        self._told_at = self._clock.seconds()
+        looping.start(REFRESH if live else _LOOK, now=live)
         try:
             yield
         finally:
@@ -79,8 +95,13 @@ class Display:
         self._live.update(text, refresh=True)
 
     def _say(self) -> None:
-        if line := self._tell():
-            self.say(line)
+        line, state, now = self._tell(), self._state(), self._clock.seconds()
+        news = state != self._told
+        if now - self._told_at < (TELL if news else self._pause):
+            return
+        self._pause = TELL if news else min(SELDOM, self._pause * 2)
+        self._told, self._told_at = state, now
+        self.say(line)
 
     def say(self, line: str) -> None:
         """Write a line on stderr, above what is drawn."""
@@ -98,6 +119,7 @@ class Tally:
     @param what: What is done to them.
     @param total_size: Bytes in all; C{None} where nobody knows yet.
     @param counts_bytes: Whether bytes are what takes the time.
+    @ivar trouble: Why it does not go on, in lines; none where it does.
     """
 
     def __init__(
@@ -114,6 +136,7 @@ class Tally:
         self._speed = Speed()
         self.files = 0
         self.failed = 0
+        self.trouble: Sequence[str] = ()
 
     def begin(self, key: int, name: str, total: int | None = None) -> Callable[[Progress], None]:
         """A file is begun.  @return: To be told of its progress."""
@@ -170,12 +193,16 @@ class Tally:
         kept = [each for each in self._shown if any(each is other for other in under_way)]
         fresh = [each for each in under_way if not any(each is other for other in kept)]
         self._shown = (kept + fresh)[:SHOWN]
-        return screen(self.amounts(), self._shown, width)
+        return [*screen(self.amounts(), self._shown, width), *indented(self.trouble, width)]
 
     def tell(self) -> str:
         """The line for what is no screen."""
-        return plain(self.amounts())
+        return "; ".join([plain(self.amounts()), *self.trouble])
+
+    def state(self) -> object:
+        """What is the same for as long as there is no news."""
+        return self.files, self.failed, self.size, tuple(self.trouble)
 
     def display(self) -> Display:
         """What shows this."""
-        return Display(self._clock, self.draw, self.tell)
+        return Display(self._clock, self.draw, self.tell, self.state)

@@ -21,6 +21,7 @@ from pacarchive.cli.remote.ids import Misunderstood, parse_ids
 from pacarchive.cli.remote.pipes import Stdout
 from pacarchive.cli.remote.running import run
 from pacarchive.cli.remote.session import Session
+from pacarchive.cli.remote.staging import trouble_lines
 from pacarchive.cli.remote.totals import Totals
 from pacarchive.cli.remote.words import parse_duration
 from pacarchive.client import ClientError, Job, JobFile, Locality, NotFound, ServerError, WishState
@@ -171,7 +172,8 @@ class _Get:
         estimate = "" if job.estimate is None else f", perhaps in {time_words(job.estimate.seconds)}"
         self.session.note(f"{len(offline):,} of the files are on tape; job {job.id} brings them{estimate}")
 
-        def progress(_: Job, files: Sequence[JobFile]) -> None:
+        def progress(job: Job, files: Sequence[JobFile]) -> None:
+            self.tally.trouble = trouble_lines(job, self.session.reactor.seconds())
             for each in files:
                 if each.state.ended and each.file_id not in told:
                     told.add(each.file_id)

@@ -174,6 +174,12 @@ def shortened(name: str, width: int) -> str:
     return set_cell_size(f"…{kept}", width)
 
 
+def indented(lines: Sequence[str], width: int) -> list[str]:
+    """Lines below another; of one that is too long the beginning is kept."""
+    room = max(1, width - 4)
+    return [f"  {line}" if cell_len(line) <= room - 2 else f"{set_cell_size(f'  {line}', room - 1)}…" for line in lines]
+
+
 def screen(amounts: Amounts, transfers: Sequence[Transfer], width: int) -> list[str]:
     """All lines: one for all of it, where there are several, and one for each transfer that is shown."""
     if amounts.total == 1:

@@ -7,13 +7,22 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import attrs
 from twisted.internet.defer import CancelledError
 
 from pacarchive.cli import exits
-from pacarchive.cli.printing import size_words, time_words, when_words
+from pacarchive.cli.printing import (
+    age_words,
+    clock_words,
+    counted,
+    decapitalised,
+    size_words,
+    time_words,
+    when_words,
+)
 from pacarchive.cli.remote.display import Display
 from pacarchive.cli.remote.ids import parse_ids
-from pacarchive.cli.remote.lines import Amounts, Speed, overall, plain, shortened
+from pacarchive.cli.remote.lines import Amounts, Speed, indented, overall, plain, shortened
 from pacarchive.cli.remote.running import run
 from pacarchive.cli.remote.session import Session, write
 from pacarchive.cli.remote.words import parse_duration
@@ -43,9 +52,11 @@ def stage(arguments: argparse.Namespace) -> int:
             return
         job = await session.archive.stage(ids, pin=pin, deadline=deadline, priority=arguments.priority)
         if not arguments.wait:
-            session.result(_record(job), _made(job))
+            session.result(_record(job), _made(job, pin))
             return
         session.note(f"job {job.id}; Ctrl-C leaves it running")
+        for line in _granted(job, pin):
+            session.note(line)
         await _wait(session, job)
 
     return run(arguments, lambda: _wanted(arguments), command)
@@ -76,7 +87,8 @@ def job(arguments: argparse.Namespace) -> int:
         if arguments.wait:
             await _wait(session, found)
         else:
-            session.result(_record(found), "\n".join(_job_lines(found)))
+            now = session.reactor.seconds()
+            session.result(_record(found), "\n".join([*_effect_lines(found), *_job_lines(found, now)]))
 
     return run(arguments, lambda: arguments.job, command)
 
@@ -118,10 +130,11 @@ class _Watched:
         self._speed = Speed()
         self._troubles: deque[str] = deque(maxlen=_TROUBLES)
         self._told: set[int] = set()
+        self._height = 1 + len(_USUAL) + min(_TROUBLES, job.files)
 
     def display(self) -> Display:
         """What shows it."""
-        return Display(self._session.reactor, self._draw, lambda: f"{plain(self._amounts())} ({_counts(self._job)})")
+        return Display(self._session.reactor, self._draw, self._tell, self._state)
 
     def progress(self, job: Job, files: Iterable[JobFile]) -> None:
         """It has gone on."""
@@ -130,6 +143,16 @@ class _Watched:
             if each.state is WishState.FAILED and each.file_id not in self._told:
                 self._told.add(each.file_id)
                 self._troubles.append(f"file {each.file_id}: {_reason(each)}")
+
+    def _tell(self) -> str:
+        """One line."""
+        trouble = trouble_lines(self._job, self._session.reactor.seconds())
+        return "; ".join([f"{plain(self._amounts())} ({_counts(self._job)})", *trouble])
+
+    def _state(self) -> object:
+        """What is the same for as long as there is no news."""
+        job = self._job
+        return dict(job.counts), job.bytes_done, job.trouble
 
     def _amounts(self) -> Amounts:
         job = self._job
@@ -152,8 +175,10 @@ class _Watched:
         shown = [state for state in WishState if job.counts[state] or state in _USUAL]
         lines += [f"  {state.value:10} {job.counts[state]:{cells},}"[:room] for state in shown]
         lines += [shortened(f"  {trouble}", room).rstrip() for trouble in self._troubles]
-        # Always as many, so that nothing jumps.
-        return lines + [""] * (1 + len(_USUAL) + min(_TROUBLES, job.files) - len(lines))
+        lines += indented(trouble_lines(job, self._session.reactor.seconds()), width)
+        # Never fewer than before, so that nothing jumps.
+        self._height = max(self._height, len(lines))
+        return lines + [""] * (self._height - len(lines))
 
 
 def _counts(job: Job) -> str:
@@ -164,14 +189,50 @@ def _reason(file: JobFile) -> str:
     return printable(file.reason.rstrip(".") or f"ended as {file.state.value}")
 
 
-def _made(job: Job) -> str:
-    lines = [f"job {job.id}: {job.files:,} files"]
+def trouble_lines(job: Job, now: float) -> list[str]:
+    """Why a job's files do not come, and when they are tried again; nothing where nothing is known to be wrong."""
+    trouble = job.trouble
+    if trouble is None:
+        return []
+    parts = [counted(trouble.files, "file")]
+    if trouble.attempts:
+        parts.append(f"attempt {trouble.attempts}" + (f" of {job.most_attempts}" if job.most_attempts else ""))
+    if trouble.next_try is not None:
+        parts.append(f"next try at {clock_words(trouble.next_try, now)}")
+    return [printable(decapitalised(trouble.reason.rstrip("."))), ", ".join(parts)]
+
+
+def _granted(job: Job, pin: float | None) -> list[str]:
+    """What to say where files are pinned for less time than was asked for."""
+    if pin is None or job.pin is None or job.pin >= pin:
+        return []
+    return [f"pinned for {age_words(job.pin)}, the most that this archive grants; {age_words(pin)} were asked for"]
+
+
+def _made(job: Job, pin: float | None) -> str:
+    lines = [f"job {job.id}: {counted(job.files, 'file')}", *_granted(job, pin)]
     if job.estimate is not None:
         lines.append(f"done in {time_words(job.estimate.seconds)}, perhaps ({job.estimate.basis})")
     return "\n".join([*lines, f"see how it goes on: pacarchive job {job.id} --wait"])
 
 
-def _job_lines(job: Job) -> list[str]:
+_EFFECTS = (
+    ("cancelled", "{files} cancelled"),
+    ("cancelling", "{files} asked for already, and cancelled when the tape system agrees"),
+    ("ended", "{files} had ended before"),
+    ("released", "{files} not pinned any more"),
+    ("coming", "{files} still to come, and not pinned then"),
+    ("unpinned", "{files} had no pin"),
+)
+
+
+def _effect_lines(job: Job) -> list[str]:
+    """What C{--cancel} or C{--release} has done."""
+    said = [words.format(files=counted(job.effect[name], "file")) for name, words in _EFFECTS if job.effect.get(name)]
+    return ["; ".join(said) or "there was nothing to do"] if job.effect else []
+
+
+def _job_lines(job: Job, now: float) -> list[str]:
     lines = [
         f"job       {job.id}",
         f"state     {job.state.value}: {_counts(job)}",
@@ -181,8 +242,13 @@ def _job_lines(job: Job) -> list[str]:
     ]
     if job.ended is not None:
         lines.append(f"ended     {when_words(job.ended)} UTC")
+    if job.pin:
+        lines.append(f"pin       {age_words(job.pin)} for each file that has come")
     if job.estimate is not None:
         lines.append(f"estimate  {time_words(job.estimate.seconds)} ({job.estimate.basis})")
+    elif job.ended is None:
+        lines.append("estimate  unknown")
+    lines += [f"{word:8}  {line}" for word, line in zip(("trouble", ""), trouble_lines(job, now), strict=False)]
     return lines
 
 
@@ -216,6 +282,10 @@ def _record(job: Job) -> dict[str, Any]:
         "ended": job.ended,
         "deadline": job.deadline,
         "estimate": None if job.estimate is None else {"seconds": job.estimate.seconds, "basis": job.estimate.basis},
+        "trouble": None if job.trouble is None else attrs.asdict(job.trouble),
+        "most_attempts": job.most_attempts,
+        "pin": job.pin,
+        **({"effect": dict(job.effect)} if job.effect else {}),
     }
 
 
