@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from datetime import UTC, datetime
@@ -81,6 +82,14 @@ def when_words(time: float) -> str:
 def decapitalised(text: str) -> str:
     """A sentence as the end of another: with a small letter, unless it begins with a name in capitals."""
     return text[:1].lower() + text[1:] if text[1:2].islower() else text
+
+
+def wait_words(seconds: float) -> str:
+    """For how long something has to be waited for, at the least: in whole units, rounded up."""
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= length:
+            return counted(math.ceil(seconds / length), unit)
+    return counted(max(1, math.ceil(seconds)), "second")
 
 
 def age_words(seconds: float) -> str:

@@ -112,7 +112,8 @@ class TestEstimates:
         around.spend(95)
         around.tapes.come(1, 2)
         around.spend(20)
-        assert (found := status(engine, job).estimate) is not None
+        found = status(engine, job).estimate
+        assert found is not None
         assert found.seconds < 200
         around.spend(300)
         assert status(engine, job).estimate is None
@@ -171,8 +172,7 @@ class TestBasis:
         """That nothing was recalled yet is not said when much was; and what was learned of short ones counts."""
         around.tapes.add(*range(100, 220), medium="V2")
         around.tapes.add(1000, medium="V3")
-        around.tapes.down = ""
-        first = True
+        first, words = True, ""
         for begin in range(100, 220, 20):
             submit(engine, *range(begin, begin + 20))
             around.spend(2)
@@ -182,15 +182,16 @@ class TestBasis:
             around.spend(8)
             job = submit(engine, 1000)
             around.spend(12)
-            (estimate,) = [status(engine, job).estimate]
+            estimate = status(engine, job).estimate
             assert estimate is not None
-            assert "nothing was recalled" not in estimate.basis
+            words = estimate.basis
+            assert "nothing was recalled" not in words
             if first:
-                assert "as the 20 recalls so far took too little time to learn from" in estimate.basis
+                assert "as the 20 recalls so far took too little time to learn from" in words
             first = False
             done(engine.cancel(job))
             around.spend(30)
-        assert "learned from" in estimate.basis
+        assert "learned from" in words
 
     def test_words(self) -> None:
         """Before anything was recalled, and when too little was to learn from it."""

@@ -343,7 +343,7 @@ def test_a_stage_that_fails(site: Site) -> None:
     site.archive.clock.advance(3600)
     assert site.archive.requests(unfinished=True) == []
     assert service.ask("GET", 1).status == 503
-    until(lambda: "lost it" in json.loads(service.ask("GET", 1).body)["message"], "it is noticed")
+    until(lambda: "dropped the request" in json.loads(service.ask("GET", 1).body)["message"], "it is noticed")
     site.archive.restore_cartridge(cartridge.name)
     assert service.ask("GET", 1).status == 503
     until(lambda: len(site.archive.requests()) > 1, "it is asked for again")

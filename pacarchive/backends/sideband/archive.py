@@ -322,7 +322,7 @@ class SidebandArchive(Service):
         except defer.TimeoutError:
             self._catalogue.counts["on tape against the database"] += 1
             raise errors.Offline(
-                "The bytes of the file do not come: it is on tape, and is being recalled.",
+                "The file is on tape, and is being recalled.",
                 job=None,
                 retry_after=RETRY_OFFLINE,
             ) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from pacarchive.cli import exits
-from pacarchive.cli.printing import time_words
+from pacarchive.cli.printing import decapitalised, wait_words
 from pacarchive.cli.remote.ids import Misunderstood
 from pacarchive.client import (
     AlreadyExists,
@@ -38,10 +38,17 @@ def parse_duration(text: str) -> float:
     return float(found[1]) * _SECONDS[found[2]]
 
 
+_JUST_ON_TAPE = "The file is on tape"
+"""How the archive's words begin where nothing is wrong."""
+
+
 def failure_words(error: Exception) -> str:
     """What went wrong, and what to type or do about it, in one line."""
     if isinstance(error, Offline):
-        return f"is on tape; add --wait (the archive thinks of {time_words(error.retry_after)} at least)"
+        wait = f"add --wait (expected wait: at least {wait_words(error.retry_after)})"
+        if (words := str(error)).startswith(_JUST_ON_TAPE):
+            return f"is on tape; {wait}"
+        return printable(f"is on tape: {decapitalised(words.rstrip('.'))}; {wait}")
     if isinstance(error, OSError):
         name = f"{error.filename}: " if isinstance(error.filename, str) else ""
         return printable(f"{name}{error.strerror or error}")

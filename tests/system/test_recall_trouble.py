@@ -1,0 +1,82 @@
+"""A cartridge is lost: what people and programs are told of recalls that fail, by real commands at a simulated HPSS."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from system.harness import HOST, PATIENCE, content, until
+from system.terminal import COMMAND, Terminal, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from system.hpss import Site
+
+WORDS = "the tape system dropped the request"
+
+
+@pytest.mark.timeout(240)
+def test_a_lost_cartridge(site: Site, tmp_path: Path) -> None:
+    """The reason, the attempt and the next try are shown wherever one waits; nowhere that it is nearly done."""
+    service = site.start(recall={"attempts": 7})
+    for file_id in (1, 2):
+        service.ask("PUT", file_id, content(file_id, 1000))
+        site.send_to_tape(file_id)
+    (cartridge,) = site.archive.cartridges()
+    site.archive.lose_cartridge(cartridge.name)
+    site.archive.clock.set_scale(60)
+    environment = {"PACARCHIVE_URL": f"http://{HOST}:{service.port}", "TZ": "UTC"}
+    begun = time.monotonic()
+    with open(tmp_path / "said", "wb") as said:
+        waiting = subprocess.Popen(
+            [*COMMAND, "get", "1-2", "-o", "out/", "--wait"], cwd=tmp_path, env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said,
+        )  # fmt: skip
+    until(lambda: re.search(f"{WORDS}; 2 files, attempt", (tmp_path / "said").read_text()), "it is told", 2 * PATIENCE)
+    job = re.findall("job ([0-9a-f]{32}) brings them", (tmp_path / "said").read_text())[0]
+
+    def resting() -> bool:
+        trouble = json.loads(service.ask("GET", f"/jobs/{job}").body)["trouble"]
+        return bool(trouble["attempts"] == 2 and trouble["next_try"])
+
+    # One that wants it alone is told the same, and when to come back: not before the next try.
+    until(resting, "the second try has failed", 2 * PATIENCE)
+    document = json.loads(service.ask("GET", f"/jobs/{job}?since=").body)
+    assert (document["estimate"], document["most_attempts"]) == (None, 7)
+    assert document["trouble"]["files"] == 2
+    left = document["trouble"]["next_try"] - time.time()
+    assert min(each["next_try"] for each in document["changes"]) == document["trouble"]["next_try"]
+    assert {(each["attempts"], each["reason"]) for each in document["changes"]} == {
+        (2, "The tape system dropped the request.")
+    }
+    answer = service.ask("GET", 1)
+    assert answer.status == 503
+    assert int(answer.fields["retry-after"]) >= left - 2
+    message = json.loads(answer.body)["message"]
+    assert re.fullmatch(r"The tape system dropped the request\. Attempt 2 of 7; next try in \d+ s\.", message)
+    # On a slow machine the second rest may be over before a command has begun.
+    shown = run(tmp_path, "job", job, environment=environment).stdout
+    next_try = r"(, next try at \d\d:\d\d)?"
+    assert re.search(rf"\nestimate  unknown\ntrouble   {WORDS}\n          2 files, attempt \d of 7{next_try}\n", shown)
+    done = run(tmp_path, "get", "1", "-o", "one", environment=environment)
+    assert done.returncode == 4
+    state = r"(Attempt \d of 7; next try in \d+ s|It is being tried again)"
+    wait = r"add --wait \(expected wait: at least \d+ (second|minute)s?\)"
+    assert re.fullmatch(rf"pacarchive: file 1 is on tape: {WORDS}\. {state}; {wait}\n", done.stderr)
+    with Terminal(tmp_path, "job", job, "--wait", environment=environment) as terminal:
+        lines = terminal.shows(f"  {WORDS}")
+        assert " left" not in "".join(lines)
+        assert re.search(rf"  2 files, attempt \d of 7{next_try}\n", "\n".join([*lines, ""]))
+    site.archive.restore_cartridge(cartridge.name)
+    assert waiting.wait(3 * PATIENCE) == 0
+    assert (tmp_path / "out/2").read_bytes() == content(2, 1000)
+    lines = [line for line in (tmp_path / "said").read_text().splitlines() if line.startswith("get: 0 of 2 files")]
+    assert 2 <= len(lines) < 0.75 * (time.monotonic() - begun) / 5
+    assert not [line for line in lines if " left" in line]
