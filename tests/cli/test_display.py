@@ -65,7 +65,7 @@ def test_trouble_on_a_screen() -> None:
     tally = Tally(Clock(), "get", 4)
     tally.trouble = ["the tape system dropped the request", "short"]
     lines = tally.draw(30)
-    assert lines[-2:] == ["  the tape system droppe…", "  short"]
+    assert lines[-2:] == ["  the tape system dropped…", "  short"]
     assert len(lines) == len(Tally(Clock(), "get", 4).draw(30)) + 2
 
 
