@@ -162,6 +162,6 @@ def test_what_is_no_duration(text: str) -> None:
 def test_failures_say_what_to_do() -> None:
     """In the words of the command."""
     offline = Offline("The file is on tape.", job="1" * 32, retry_after=300)
-    assert failure_words(offline) == "is on tape; add --wait (the archive thinks of 5:00 min at least)"
+    assert failure_words(offline) == "is on tape; add --wait (expected wait: at least 5 minutes)"
     assert "--url" in failure_words(ConnectionFailed("The archive cannot be reached: no."))
     assert failure_words(FileNotFoundError(2, "No such file", "a\nb")) == "a\\nb: No such file"
