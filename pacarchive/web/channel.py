@@ -266,7 +266,8 @@ class ArchiveChannel(IntakeChannel):
             self.transport.loseConnection()
         elif (request := self.requests[-1]).begun or (not self.line_mode and self._command == b"PUT"):
             self.persistent = False
-            request.body_failed(errors.IncompleteBody("The body ended before it was complete."))
+            if not request.body_failed(errors.IncompleteBody("The body ended before it was complete.")):
+                self.transport.loseConnection()  # the answer is out already, and nobody sends the rest
         else:
             self.refuse(HTTPStatus.BAD_REQUEST, "The request ended before it was complete.")
             self.transport.loseConnection()

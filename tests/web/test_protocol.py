@@ -139,6 +139,15 @@ def test_large_refused_body_lingers(server: Server) -> None:
     assert transport.closed == "aborted"
 
 
+def test_refused_body_that_never_comes(server: Server) -> None:
+    """The answer is out, and the sender ends: so does the connection, and not only when its time is up."""
+    client = server.connect().send(compose("PATCH", "/7", "Content-Length: 70000") + bytes(30_000))
+    assert [answer.status for answer in client.answers()] == [415]
+    assert client.connected
+    client.end()
+    assert not client.connected
+
+
 def test_large_refused_body_sent_to_its_end(server: Server) -> None:
     """A sender that does not look at the answer before it has sent everything is closed in peace."""
     client = server.connect()
