@@ -30,6 +30,31 @@ need() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
 }
 
+# need_idle PACKAGE...: the same for packages that bring a service of their name, which is neither started now nor at boot.
+need_idle() {
+    new=
+    for package in "$@"; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || new="$new $package"
+    done
+    [ -z "$new" ] && return
+    policy=/usr/sbin/policy-rc.d  # what Debian asks before it starts anything
+    if [ -e "$policy" ]; then
+        need "$@"
+    else
+        (
+            trap 'as_root rm -f "$policy"' EXIT
+            printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+            as_root chmod 755 "$policy"
+            need "$@"
+        )
+    fi
+    if [ -d /run/systemd/system ]; then
+        for package in $new; do
+            as_root systemctl disable -q "${package%-light}.service"
+        done
+    fi
+}
+
 find_python() {
     for candidate in python3 python3.14 python3.13 python3.12 python3.11; do
         if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then

@@ -1,0 +1,5 @@
+"""Shared fixtures."""
+
+from system.conftest import serve
+
+__all__ = ["serve"]
