@@ -63,6 +63,26 @@ def test_something_else_in_the_way(serve: Callable[..., Service], tmp_path: Path
     assert taken.read_text() == "mine"
 
 
+@BOTH
+@pytest.mark.parametrize("name", ["", "tmp", "locks", "digests"])
+def test_a_link_in_the_place_of_an_own_directory(
+    serve: Callable[..., Service], tmp_path: Path, workers: int, name: str
+) -> None:
+    """Nothing is swept that it leads to, and nothing is served."""
+    victim = tmp_path / "victim"
+    for each in (victim, victim / "tmp"):
+        each.mkdir()
+        (each / "file").write_text("mine")
+    place = tmp_path / "prefix" / ".pacarchive" / name
+    place.parent.mkdir(parents=True)
+    place.symlink_to(victim)
+    status, line = _end_of(serve("--prefix", str(tmp_path / "prefix"), workers=workers))
+    assert status == 1
+    assert "cannot start: " in line
+    assert f"{place}: is a symbolic link" in line
+    assert (victim / "file").read_text() == (victim / "tmp/file").read_text() == "mine"
+
+
 @pytest.mark.parametrize(
     ("options", "settings", "words"),
     [
