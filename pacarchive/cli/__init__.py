@@ -38,7 +38,8 @@ Many files, and files on tape:
   pacarchive stage 500-599 --wait            bring them from tape to disk
   pacarchive get 500-599 -o runs/ --wait     both at once
 
-Whatever was cut short can be typed again, and goes on from there.
+Whatever was cut short can be typed again: what is complete by then is left as it is, and
+a file that is not begins anew.
 """
 
 _EPILOG = f"""\

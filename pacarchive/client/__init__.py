@@ -1,4 +1,4 @@
-"""A client of the archive: asynchronous, resuming, and sure of every byte.
+"""A client of the archive: asynchronous, patient with lost connections, and sure of every byte.
 
 >>> async with ArchiveClient(reactor, "http://archive.example.org:8080") as archive:  # doctest: +SKIP
 ...     await archive.put(12345, "results.h5")

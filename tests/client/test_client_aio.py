@@ -6,6 +6,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from pacarchive.client import ArchiveClient, aio
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -24,6 +26,8 @@ def serve():
 USE = (
     BEGIN
     + """
+import io
+
 async def pieces():
     for number in range(5):
         await asyncio.sleep(0)
@@ -40,29 +44,46 @@ async def endless():
 
 async def main():
     port = serve()
-    got = []
+    got, plainly = [], []
 
     async def take(piece):
         await asyncio.sleep(0)
         got.append(piece)
 
     async with aio.connected(f"http://127.0.0.1:{port.getHost().port}", connections=2) as client:
-        await asyncio.gather(*(aio.call(client.put(each, b"%d" % each)) for each in range(20)))
+        await asyncio.gather(*(client.put(each, b"%d" % each) for each in range(20)))
         assert archive.files[19].data == b"19"
-        await aio.call(client.get(19, "target"))
-        await aio.call(client.put(1, aio.source(pieces())))
-        fetched = await aio.call(client.get(1, aio.destination(take)))
+        await client.get(19, "target")
+        await client.put(1, pieces())
+        fetched = await client.get(1, take)
         assert b"".join(got) == archive.files[1].data and fetched.size == 5000
+        await client.get(1, plainly.append)
+        assert plainly == got
+        with open("target", "rb") as file:
+            file.seek(1)
+            await client.put(4, file)
+            assert not file.closed
+        assert archive.files[4].data == b"9"
+        await client.put(5, io.BytesIO(bytes(3_000_000)))
+        assert archive.files[5].data == bytes(3_000_000)
         try:
-            await aio.call(client.status(99))
+            await client.put(60, io.StringIO("text"))
+        except TypeError as error:
+            print(error)
+        assert 60 not in archive.files
+        assert (await client.status(1)).size == 5000
+        assert (await asyncio.create_task(client.health())).ready
+        await client.delete(1)
+        try:
+            await client.status(1)
         except NotFound as error:
-            print(error.advice)
+            print(error)
         async with asyncio.timeout(5):
             try:
-                await aio.call(client.put(3, aio.source(endless()), size=5500))
+                await client.put(3, endless(), size=5500)
             except SourceChanged:
                 print("changed")
-            waiting = aio.call(client.get(2, "target2", wait=60))
+            waiting = asyncio.create_task(client.get(2, "target2", wait=60))
             archive.to_tape(2)
             await asyncio.sleep(0.2)
             waiting.cancel()
@@ -75,17 +96,48 @@ asyncio.run(main())
 """
 )
 
-TWICE = (
+AGAIN = (
     BEGIN
     + """
-async def main():
+import os, threading
+
+async def main(number):
+    port = serve()
+    async with aio.connected(f"http://127.0.0.1:{port.getHost().port}") as client:
+        await client.put(number, b"x")
+        print((await client.status(number)).size)
+    await aio.call(stopped(port))
+
+async def stopped(port):
+    await port.stopListening()
+
+asyncio.run(main(0))
+before = len(os.listdir("/proc/self/fd")), threading.active_count()
+for number in range(1, 5):
+    asyncio.run(main(number))
+assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == before
+"""
+)
+
+NESTED = (
+    BEGIN
+    + """
+import threading
+
+async def other():
     aio.reactor()
 
+def run():
+    try:
+        asyncio.run(other())
+    except RuntimeError as error:
+        print(error)
+
+async def main():
+    aio.reactor()
+    await asyncio.to_thread(run)
+
 asyncio.run(main())
-try:
-    asyncio.run(main())
-except RuntimeError as error:
-    print(error)
 """
 )
 
@@ -114,15 +166,33 @@ def run(code: str, directory: Path) -> str:
 
 
 def test_a_program_on_asyncio_uses_the_client(tmp_path: Path) -> None:
-    """Many calls at once, iterators and functions of asyncio's, and cancelling."""
-    assert run(USE, tmp_path).splitlines()[-3:] == ["closed", "changed", "cancelled"]
+    """Tasks await its calls; iterators, functions and open files of asyncio's are sources and destinations."""
+    said = run(USE, tmp_path).splitlines()
+    assert said == [
+        "a file to store is opened in binary mode",
+        "There is no file 1.",
+        "closed",
+        "changed",
+        "cancelled",
+    ]
     assert (tmp_path / "target").read_bytes() == b"19"
     assert not (tmp_path / "target2").exists()
 
 
-def test_a_second_loop_is_refused_with_words(tmp_path: Path) -> None:
-    """The reactor belongs to the first."""
-    assert "another loop" in run(TWICE, tmp_path)
+def test_it_is_usable_again_on_the_next_loop(tmp_path: Path) -> None:
+    """C{asyncio.run} as often as one likes; nothing of the loops before is left."""
+    assert run(AGAIN, tmp_path).split() == ["1"] * 5
+
+
+def test_a_second_loop_at_the_same_time_is_refused_with_words(tmp_path: Path) -> None:
+    """The reactor belongs to the first until that has ended."""
+    assert "another loop" in run(NESTED, tmp_path)
+
+
+def test_every_call_of_the_client_is_there() -> None:
+    """One that is added to the one is added to the other."""
+    names = {name for name in vars(ArchiveClient) if not name.startswith("_")}
+    assert names <= vars(aio.AsyncioClient).keys()
 
 
 def test_a_reactor_of_another_kind_is_refused_with_words(tmp_path: Path) -> None:

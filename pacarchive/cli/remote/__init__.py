@@ -113,8 +113,9 @@ def _register_get(subparsers: Subparsers) -> None:
         "getting:get",
         "read files",
         "Reads files. A local file appears under its name when it is complete and its digest was compared with the "
-        "archive's; whatever ends the command before that leaves none. A connection that is lost is made again, and "
-        "the file goes on where it was.",
+        "archive's; whatever ends the command before that leaves none. While it runs, a connection that is lost is "
+        "made again, and the file goes on where it was; typed again, the command reads a file that is not complete "
+        "from its beginning.",
         [
             ("pacarchive get 12345 -o results.h5", ""),
             ("pacarchive get 500-599 -o runs/", "as runs/500, runs/501, ..."),
