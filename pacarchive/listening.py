@@ -14,13 +14,11 @@ import socket
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
-from twisted.internet import _sslverify
 from twisted.internet.abstract import isIPv6Address
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint, serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
-from twisted.internet.ssl import AcceptableCiphers
 from twisted.internet.tcp import makeBinding
 from zope.interface import directlyProvides, providedBy
 
@@ -35,6 +33,8 @@ BACKLOG = 1024
 
 STRONG_CIPHERS = "ECDH+AESGCM:ECDH+CHACHA20:DH+AESGCM:DH+CHACHA20:!aNULL:!MD5:!DSS"
 """What TLS 1.2 is spoken with: keys that are forgotten (forward secrecy), and encryption that authenticates."""
+
+_PLAIN = ("tcp:", "tcp6:", "unix:", "systemd:")  # which have no TLS for sure
 
 _TWISTED_BACKLOG = 50  # what an endpoint passes on when its string says nothing
 
@@ -223,10 +223,21 @@ class _OnlyAsked(Exception):
 
 
 def _endpoint(reactor: object, description: str) -> IStreamServerEndpoint:
-    # Whatever makes its CertificateOptions out of a string, as "ssl:" and "tls:" do, takes Twisted's default, which for
-    # the sake of old clients ends in CBC and RSA key exchange; and there is no other way to tell it.
-    _sslverify.defaultCiphers = AcceptableCiphers.fromOpenSSLCipherString(STRONG_CIPHERS)
+    if not description.startswith(_PLAIN):
+        _choose_ciphers()
     return serverFromString(reactor, description)  # type: ignore[no-any-return]
+
+
+def _choose_ciphers() -> None:
+    """
+    Have L{STRONG_CIPHERS} alone.  Whatever makes its C{CertificateOptions} out of a string, as C{ssl:} and C{tls:} do,
+    takes Twisted's default, which for the sake of old clients ends in CBC and RSA key exchange; and there is no other
+    way to tell it.
+    """
+    from twisted.internet import _sslverify  # only now: what has no TLS gets along without OpenSSL
+    from twisted.internet.ssl import AcceptableCiphers
+
+    _sslverify.defaultCiphers = AcceptableCiphers.fromOpenSSLCipherString(STRONG_CIPHERS)
 
 
 def _discard(failure: Failure) -> None:

@@ -9,22 +9,27 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+import time
+from contextlib import suppress
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from sdnotify import SystemdNotifier  # type: ignore[import-untyped]
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger, textFileLogObserver
 
 from pacarchive.errors import ArchiveError
+from pacarchive.reloading import IReloadable, heed, reload_all
 from pacarchive.texts import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twisted.python.failure import Failure
+
+    from pacarchive.logfile import LogFile
 
 EXTENSION = 30.0
 """Seconds that each request for more time to stop is good for; they are repeated in a third of that."""
@@ -81,14 +86,25 @@ class LaunchedService(Service):
     @param reactor: The reactor.
     @param inner: What serves.  Its C{startService} may return a Deferred, which fires when requests are answered.
     @param describe: Says what is served where, once C{inner} has started.
+    @param log_file: The log file, unless twistd opens one, or none.
     """
 
-    def __init__(self, reactor: Any, inner: IService, describe: Callable[[], str]) -> None:
+    def __init__(
+        self, reactor: Any, inner: IService, describe: Callable[[], str], log_file: LogFile | None = None
+    ) -> None:
         self._reactor = reactor
         self._inner = inner
         self._describe = describe
+        self._log_file = log_file
+        self._is_ready = False
         self._notifier = Notifier()
         self._beat = self._repeat("WATCHDOG=1")
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Be twistd's; the application says where the log goes, if it is not for twistd to say."""
+        super().setServiceParent(parent)
+        if self._log_file is not None:
+            parent.setComponent(ILogObserver, textFileLogObserver(cast("IO[str]", self._log_file)))
 
     def privilegedStartService(self) -> None:
         """Before twistd gives up its privileges."""
@@ -97,6 +113,7 @@ class LaunchedService(Service):
     def startService(self) -> None:
         """Start C{inner}; the outcome goes where the class says."""
         super().startService()
+        heed(self._reactor, self._reload)
         if self._notifier.watchdog is not None:
             self._beat.start(self._notifier.watchdog / 2)
         maybeDeferred(self._inner.startService).addCallbacks(self._serving, self._failed)
@@ -110,6 +127,7 @@ class LaunchedService(Service):
         if self.running:
             line = self._describe()
             _log.info("{line}", line=line)
+            self._is_ready = True
             self._notifier.tell("READY=1", f"STATUS={line}")
 
     def _failed(self, failure: Failure) -> None:
@@ -120,7 +138,24 @@ class LaunchedService(Service):
             self._notifier.close()  # so that this stays the last status
             end_unsuccessfully(self._reactor)
 
+    def _reload(self, name: str) -> None:
+        """On a signal, at any time."""
+        if self._is_ready:  # else this would tell systemd that it is
+            self._notifier.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        inner = IReloadable(self._inner, None)
+        done = reload_all(self._reopen_log, *([] if inner is None else [inner.reload]))
+        _log.info("{name}: {what}", name=name, what=f"reloaded {', '.join(done)}" if done else "nothing to reload")
+        if self._is_ready:
+            self._notifier.tell("READY=1")
+
+    def _reopen_log(self) -> list[str]:
+        if self._log_file is None:
+            return []
+        self._log_file.reopen()
+        return ["the log file"]
+
     async def _stop(self) -> None:
+        self._is_ready = False
         self._notifier.tell("STOPPING=1", "STATUS=finishing the transfers under way")
         patience = self._repeat(f"EXTEND_TIMEOUT_USEC={EXTENSION * 1e6:.0f}")
         patience.start(EXTENSION / 3)
@@ -159,6 +194,7 @@ def end_unsuccessfully(reactor: Any) -> None:
 
 
 def _exit_unsuccessfully() -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with suppress(OSError):  # the terminal may be gone
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(1)

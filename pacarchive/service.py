@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from pacarchive.config import ConfigError, Settings, find_provider
 from pacarchive.errors import BackendUnavailable
 from pacarchive.interfaces import IArchiveBackend
 from pacarchive.listening import served_url, server_endpoints
+from pacarchive.logfile import LogFile
 from pacarchive.model import Durability
 from pacarchive.notify import LaunchedService, StartError
 from pacarchive.recall.engine import RecallEngine
@@ -129,15 +131,18 @@ def _make_backend(reactor: Any, settings: Settings) -> IArchiveBackend:
         raise ConfigError(f"backend {name}", str(error)) from error
 
 
-def make_service(settings: Settings) -> IService:
+def make_service(settings: Settings, log_file: LogFile | None = None) -> IService:
     """
     Build what C{twistd} runs: one process, or a supervisor of several.
 
     @param settings: The settings in force.
+    @param log_file: The log file, unless twistd opens one, or none.
     @raise ConfigError: This machine lacks something that the backend needs.
     """
     from twisted.internet import reactor
 
+    # From when twistd writes the process id on, somebody may send it; what to do then is known when the service starts.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     server = settings.server
     if server.durability is Durability.RELAXED:
         _log.warn("durability = relaxed: a power cut loses files that were acknowledged")
@@ -146,7 +151,7 @@ def make_service(settings: Settings) -> IService:
         _make_backend(reactor, settings)  # what is missing is said once, here, and not by each worker
         supervisor = Supervisor(reactor, settings)
         return LaunchedService(
-            reactor, supervisor, lambda: f"{what} {' '.join(supervisor.urls)} ({server.workers} workers)"
+            reactor, supervisor, lambda: f"{what} {' '.join(supervisor.urls)} ({server.workers} workers)", log_file
         )
     archive = make_archive_service(reactor, settings, server_endpoints(reactor, server.endpoints))
 
@@ -157,4 +162,4 @@ def make_service(settings: Settings) -> IService:
         ]
         return f"{what} {' '.join(urls)}"
 
-    return LaunchedService(reactor, archive, describe)
+    return LaunchedService(reactor, archive, describe, log_file)

@@ -22,6 +22,7 @@ from pacarchive.config import (
     key_of,
     load,
 )
+from pacarchive.logfile import log_file
 
 if TYPE_CHECKING:
     from twisted.application.service import IService
@@ -145,6 +146,8 @@ def makeService(options: Options) -> IService:
     from pacarchive.service import make_service  # only now: --help does not need a web server
 
     try:
-        return make_service(options.settings)
+        return make_service(options.settings, log_file(options.parent))
     except ConfigError as error:
         _refuse(str(error))
+    except OSError as error:
+        _refuse(f"--logfile: {error.filename}: {error.strerror}")

@@ -19,16 +19,20 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IReadDescriptor, IStreamServerEndpoint
 from twisted.internet.task import LoopingCall
-from twisted.logger import FileLogObserver, LogEvent, eventAsText, globalLogBeginner
+from twisted.logger import FileLogObserver, LogEvent, Logger, eventAsText, globalLogBeginner
 from zope.interface import implementer
 
 from pacarchive.listening import worker_endpoints
 from pacarchive.notify import failure_words
-from pacarchive.workers import ALIVE, CONTROL, FAILED, HEARTBEAT, READY, Assignment
+from pacarchive.reloading import IReloadable, reload_all
+from pacarchive.workers import ALIVE, CONTROL, FAILED, GROUP_SIGNALS, HEARTBEAT, READY, RELOAD, Assignment
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
+_log = Logger()
+
+_LONGEST_READ = 4096
 _LONGEST_REASON = 1000  # a write to a pipe is all or nothing up to 4096 bytes
 
 MakeService = Callable[[Any, Any, Sequence[IStreamServerEndpoint]], IService]
@@ -42,8 +46,9 @@ def run(make_service: MakeService) -> int:
     @param make_service: Makes what serves.
     @return: The exit status.
     """
-    # Ctrl-C in a terminal reaches the whole process group; what to do about it is the parent's decision.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in GROUP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
     assignment: Assignment = pickle.load(sys.stdin.buffer)  # noqa: S301  (the parent's own)
     globalLogBeginner.beginLoggingTo([FileLogObserver(sys.stderr, _log_line)])
     from twisted.internet import reactor
@@ -60,12 +65,13 @@ class _Process:
         self._reactor = reactor
         self._assignment = assignment
         self._make_service = make_service
+        self._reloadable: Any = None
         self._status = 0
         self._stopping = False
 
     def run(self) -> int:
         os.set_blocking(CONTROL, False)
-        self._reactor.addReader(_Lifeline())
+        self._reactor.addReader(_Lifeline(self._told))
         beat = LoopingCall(_tell, ALIVE)
         beat.clock = self._reactor
         beat.start(HEARTBEAT)
@@ -83,7 +89,12 @@ class _Process:
         endpoints = worker_endpoints(self._reactor, self._assignment.listeners, self._assignment.index)
         service = self._make_service(self._reactor, self._assignment.settings, endpoints)
         self._reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
+        self._reloadable = IReloadable(service, None)
         await maybeDeferred(service.startService)
+
+    def _told(self, line: bytes) -> None:
+        if line == RELOAD.encode() and self._reloadable is not None and (done := reload_all(self._reloadable.reload)):
+            _log.info("reloaded {what}", what=", ".join(done))
 
     def _failed(self, failure: Failure) -> None:
         _tell(f"{FAILED} {failure_words(failure)[:_LONGEST_REASON]}")
@@ -109,7 +120,13 @@ class _Lifeline:
 
     Nothing is drained then: nobody replaces this process, and a new parent may already wait for its port.  It is as if
     the whole server had been killed, which loses no acknowledged file.
+
+    @param told: Takes each line that the parent sends meanwhile.
     """
+
+    def __init__(self, told: Callable[[bytes], None]) -> None:
+        self._told = told
+        self._rest = b""
 
     def fileno(self) -> int:
         return 0
@@ -118,7 +135,12 @@ class _Lifeline:
         return "lifeline"
 
     def doRead(self) -> Any:
-        return None if os.read(0, 1) else endings.CONNECTION_DONE
+        if not (data := os.read(0, _LONGEST_READ)):
+            return endings.CONNECTION_DONE
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._told(line)
+        return None
 
     def connectionLost(self, reason: Failure) -> None:
         # The reactor's own end comes here too, with another reason.

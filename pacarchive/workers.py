@@ -2,7 +2,8 @@
 
 It serves nothing and opens nothing of the archive.  What parent and worker say to each other:
 
-  - standard input: the pickled L{Assignment}.  It stays open; its end tells the worker that the parent is gone.
+  - standard input: the pickled L{Assignment}, and then the line L{RELOAD} whenever the worker is to reload what it can.
+    It stays open; its end tells the worker that the parent is gone.
   - descriptor L{CONTROL}: lines from the worker, L{READY}, L{FAILED} with a reason, and L{ALIVE} every
     L{HEARTBEAT} seconds.
   - standard output and error: log lines, which the parent logs as its own.
@@ -24,9 +25,11 @@ from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
+from zope.interface import implementer
 
 from pacarchive.listening import Listener, PortReservation
 from pacarchive.notify import StartError
+from pacarchive.reloading import SIGNALS, IReloadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -40,6 +43,7 @@ CONTROL = 3
 READY = "ready"
 FAILED = "failed"
 ALIVE = "alive"
+RELOAD = "reload"
 
 HEARTBEAT = 5.0
 """Seconds between a worker's signs of life."""
@@ -55,6 +59,9 @@ GRACE = 10.0
 
 # Without -P, python -m would look for the package in the working directory first.
 COMMAND = (sys.executable, "-P", "-m", "pacarchive.worker")
+
+GROUP_SIGNALS = SIGNALS | {signal.SIGINT}
+"""What a terminal or an operator sends to a whole process group; what to do about it is the parent's decision."""
 
 _CHECKS = 4  # within SILENCE
 _LINGER = 2.0  # what still waits in a dead worker's pipes is read within it
@@ -78,6 +85,7 @@ class Assignment:
     listeners: tuple[Listener, ...]
 
 
+@implementer(IReloadable)
 class Supervisor(Service):
     """
     Keeps C{settings.server.workers} processes serving.
@@ -120,6 +128,12 @@ class Supervisor(Service):
         """
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
+
+    def reload(self) -> list[str]:
+        """Have the workers reload what they can, which they log themselves."""
+        for worker in self._workers.values():
+            worker.reload()
+        return []
 
     async def _start(self) -> None:
         self._listeners = self._reservation.reserve(self._reactor, self._settings.server.endpoints)
@@ -190,12 +204,16 @@ class Supervisor(Service):
             listeners.append(listener)
         assignment = Assignment(self._settings, index, tuple(listeners))
         worker = self._workers[index] = _Worker(self._reactor, index, first, dumps(assignment))
+        # They may go to all of the process group; the worker inherits that they wait until it knows what to do.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
         try:
             self._reactor.spawnProcess(
                 worker, self._command[0], self._command, env=_environment(os.environ), childFDs=descriptors
             )
         except OSError as error:  # no memory, too many processes
             worker.end(f"cannot be started: {error.strerror}")
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         return worker
 
 
@@ -224,6 +242,7 @@ class _Worker(ProcessProtocol):
         self._clock = clock
         self._assignment = assignment
         self._reason: str | None = None
+        self._reloads_later = False
         self._silent_checks = 0
         self._watch = LoopingCall(self._check)
         self._watch.clock = clock
@@ -235,6 +254,13 @@ class _Worker(ProcessProtocol):
             self.transport.signalProcess(number.name.removeprefix("SIG"))
         except ProcessExitedAlready:
             _log.debug("worker {index} has ended by itself", index=self.index)
+
+    def reload(self) -> None:
+        """Have it reload what it can; one that only starts, as soon as it serves."""
+        if self.served:
+            self.transport.write(f"{RELOAD}\n".encode())
+        else:
+            self._reloads_later = True
 
     def end(self, reason: str) -> None:
         """It is gone."""
@@ -276,6 +302,8 @@ class _Worker(ProcessProtocol):
         if word == READY:
             self.served = True
             self.ready.callback(None)
+            if self._reloads_later:
+                self.reload()
         elif word == FAILED:
             self._reason = rest
 

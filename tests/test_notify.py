@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -62,6 +64,15 @@ def _no_systemd(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture(autouse=True)
+def handlers(monkeypatch: pytest.MonkeyPatch) -> dict[int, Any]:
+    """The handlers of signals, instead of this process's own."""
+    handlers: dict[int, Any] = {}
+    monkeypatch.setattr("signal.signal", handlers.__setitem__)
+    monkeypatch.setattr("signal.getsignal", lambda number: handlers.get(number, signal.SIG_DFL))
+    return handlers
+
+
 @pytest.fixture
 def logged() -> Iterator[list[tuple[LogLevel, str]]]:
     """Level and text of what L{pacarchive.notify} logs."""
@@ -81,6 +92,9 @@ class FakeReactor(Clock):
     """Time, and how often it was asked to stop."""
 
     stops = 0
+
+    def callFromThread(self, call: Any) -> None:
+        call()
 
     def callWhenRunning(self, call: Any) -> None:
         call()
@@ -183,6 +197,55 @@ def test_ready_when_it_serves(systemd: Systemd, logged: list[tuple[LogLevel, str
     assert logged == [(LogLevel.info, "serving {everything}")]
     launched.stopService()
     inner.stopped.callback(None)
+
+
+def test_a_reload_is_told(systemd: Systemd, handlers: dict[int, Any], logged: list[tuple[LogLevel, str]]) -> None:
+    """With the time, as Type=notify-reload wants it; before it is ready and when it stops, only the log is told."""
+    inner = Inner()
+    reactor = FakeReactor()
+    launched = LaunchedService(reactor, inner, lambda: "serving")
+    launched.startService()
+    handlers[signal.SIGHUP]()
+    assert systemd.heard() == []
+    inner.started.callback(None)
+    systemd.heard()
+    before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    for _ in range(3):
+        handlers[signal.SIGHUP]()
+    told = systemd.heard()
+    assert [lines[0] for lines in told] == ["RELOADING=1", "READY=1"] * 3
+    name, _, microseconds = told[0][1].partition("=")
+    assert name == "MONOTONIC_USEC"
+    assert before <= int(microseconds) <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    launched.stopService()
+    systemd.heard()
+    handlers[signal.SIGUSR1]()
+    assert systemd.heard() == []
+    inner.stopped.callback(None)
+    texts = [text for _, text in logged if "reload" in text]
+    assert texts == ["SIGHUP: nothing to reload"] * 4 + ["SIGUSR1: nothing to reload"]
+
+
+def test_many_signals_are_one(handlers: dict[int, Any], logged: list[tuple[LogLevel, str]]) -> None:
+    """Those that come before the reactor gets to the first of them."""
+    reactor = FakeReactor()
+    waiting: list[Any] = []
+    reactor.callFromThread = waiting.append  # type: ignore[assignment,method-assign]
+    LaunchedService(reactor, Inner(), lambda: "").startService()
+    for _ in range(3):
+        handlers[signal.SIGHUP]()
+    (run,) = waiting
+    run()
+    assert [text for _, text in logged] == ["SIGHUP: nothing to reload"]
+    handlers[signal.SIGHUP]()
+    assert len(waiting) == 2
+
+
+def test_a_handler_of_twistds_stays(handlers: dict[int, Any]) -> None:
+    """twistd's own rotates the log file that twistd has opened."""
+    handlers[signal.SIGUSR1] = twistds = print
+    LaunchedService(FakeReactor(), Inner(), lambda: "").startService()
+    assert handlers[signal.SIGUSR1] is twistds
 
 
 def test_the_watchdog_beats_through_the_drain(systemd: Systemd, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -157,12 +157,12 @@ def test_an_argument_that_is_no_option() -> None:
 def test_the_service_is_made_from_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """makeService hands over what was parsed, and imports the server only then."""
     stand_in = types.ModuleType("pacarchive.service")
-    monkeypatch.setattr(stand_in, "make_service", lambda settings: ("service of", settings), raising=False)
+    monkeypatch.setattr(stand_in, "make_service", lambda settings, log: ("service of", settings, log), raising=False)
     monkeypatch.setitem(sys.modules, "pacarchive.service", stand_in)
     options = tap.Options()
     options.parseOptions(["-t", "memory"])  # type: ignore[no-untyped-call]
     made: object = tap.makeService(options)
-    assert made == ("service of", options.settings)
+    assert made == ("service of", options.settings, None)
 
 
 # the plugin, in real processes

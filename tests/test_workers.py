@@ -423,14 +423,22 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
+from pacarchive.reloading import IReloadable
 from pacarchive.worker import run
+from zope.interface import implementer
 
 class Tell(Protocol):
     def connectionMade(self):
         self.transport.write(b"%d" % os.getpid())
         self.transport.loseConnection()
 
+@implementer(IReloadable)
 class Fake(Service):
+    def reload(self):
+        if "FAKE_RELOAD" in os.environ:
+            raise {"OSError": OSError("no certificate"), "KeyError": KeyError("a bug")}[os.environ["FAKE_RELOAD"]]
+        return ["certificates", "users"]
+
     def __init__(self, reactor, settings, endpoints):
         self.reactor, self.endpoints = reactor, endpoints
 
@@ -623,6 +631,31 @@ def test_ctrl_c(launch: Callable[..., Twistd]) -> None:
     assert twistd.ends() == -signal.SIGINT
     assert twistd.log.count("drained") == 2
     assert "Traceback" not in twistd.log
+
+
+def test_workers_reload(launch: Callable[..., Twistd]) -> None:
+    """On the parent's SIGHUP, and each says what; sent to a worker itself, it does nothing."""
+    twistd = launch()
+    twistd.port()
+    children = twistd.children()
+    for each in children:
+        os.kill(each, signal.SIGHUP)
+    assert "reloaded" not in twistd.log
+    twistd.process.send_signal(signal.SIGHUP)
+    words = "[pacarchive.worker#info] reloaded certificates, users"
+    twistd.until(lambda: all(f"[worker {index}] {words}" in twistd.log for index in (0, 1)))
+    assert twistd.children() == children
+
+
+@pytest.mark.parametrize("fault", ["OSError", "KeyError"])
+def test_what_cannot_be_reloaded(launch: Callable[..., Twistd], fault: str) -> None:
+    """Is told by the worker, which goes on."""
+    twistd = launch(FAKE_RELOAD=fault)
+    port = twistd.port()
+    twistd.process.send_signal(signal.SIGHUP)
+    words = "cannot reload: no certificate" if fault == "OSError" else "KeyError: 'a bug'"
+    twistd.until(lambda: all(re.search(rf"\[worker {index}\].*{words}", twistd.log) for index in (0, 1)))
+    assert _ask(port) in twistd.children()
 
 
 @pytest.mark.parametrize(("fault", "words", "traceback"), [("prefix", "no such prefix", False), ("bug", "a bug", True)])

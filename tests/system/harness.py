@@ -78,6 +78,8 @@ class Service:
     @param wrapper: A command that runs the service.
     @param port: The port to listen at; 0 for a free one, C{None} where C{options} say where to listen.
     @param environment: Variables beside this process's own.
+    @param log_file: A log file for twistd to write, instead of its standard output.
+    @param twistd: Further options of twistd itself.
     @ivar prefix: The archive's root.
     """
 
@@ -90,6 +92,8 @@ class Service:
         wrapper: Sequence[str] = (),
         port: int | None = 0,
         environment: Mapping[str, str] | None = None,
+        log_file: Path | None = None,
+        twistd: Sequence[str] = (),
     ) -> None:
         self.directory = directory
         self.prefix = directory / "archive"
@@ -99,9 +103,10 @@ class Service:
         self._wrapper = os.path.basename(wrapper[0]) if wrapper else None
         settled = ("pacarchive", "-c", "settings.ini", "--prefix", "archive", "--workers", str(workers))
         listening = () if port is None else ("-p", str(port))
+        own = twistd if log_file is None else (*twistd, f"--logfile={log_file}")
         with open(self._log, "wb") as log:
             self.process = subprocess.Popen(
-                [*wrapper, *TWISTD, *settled, *listening, *options],
+                [*wrapper, *TWISTD, *own, *settled, *listening, *options],
                 cwd=directory,
                 env={**os.environ, **(environment or {})},
                 stdin=subprocess.DEVNULL,
@@ -109,11 +114,12 @@ class Service:
                 stderr=log,
                 start_new_session=True,
             )
+        self._log = log_file or self._log
 
     @property
     def log(self) -> str:
         """All that it has said so far."""
-        return self._log.read_text(errors="replace")
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
 
     @property
     def port(self) -> int:
