@@ -144,7 +144,7 @@ def test_a_drain_goes_on(serve: Callable[..., Service], workers: int) -> None:
     """A transfer under way is finished, whoever sends SIGHUP meanwhile."""
     service = serve(workers=workers)
     with service.connect() as writer:
-        writer.sendall(b"PUT /5 HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n12345")
+        writer.sendall(b"PUT /5 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n12345")
         assert service.ask("GET", "/health").status == 200
         service.process.terminate()
         until(service.refuses, "new connections are refused")
