@@ -72,7 +72,7 @@ async def test_removals_make_nothing(tmp_path: Path, lacking: tuple[Callable[[py
 async def test_a_start_without_room_for_locks(tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is told, and what is there is served."""
     told: list[str] = []
-    monkeypatch.setattr(hidden._log, "warn", lambda words, **values: told.append(words.format(**values)))
+    monkeypatch.setattr(hidden._log, "warn", lambda text, **values: told.append(text.format(**values)))
     async with archive(tmp_path) as backend:
         await store(backend, 1, b"words")
     for lock in (tmp_path / "archive/.pacarchive/locks").iterdir():
