@@ -91,6 +91,10 @@ class Overloaded(Unavailable):
     """A limit of this server is reached."""
 
 
+class QuotaReached(Unavailable):
+    """The caller has as much as one may have, until some of that has ended."""
+
+
 class Offline(Unavailable):
     """
     The bytes are on a slower level; a recall is under way.

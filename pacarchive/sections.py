@@ -372,6 +372,29 @@ class RecallSettings:
     keep: float = attrs.field(
         default=7 * 86400, converter=timeout, metadata={"doc": "How long a job that has ended can be seen, in seconds."}
     )
+    owner_jobs: int = attrs.field(
+        default=5_000,
+        converter=count,
+        metadata={
+            "doc": "The most jobs of one owner that are kept. Those that ended longest ago, and at least an hour, make "
+            "way for new ones; beyond: 429."
+        },
+    )
+    owner_files: int = attrs.field(
+        default=200_000, converter=count, metadata={"doc": "The most files of all jobs of one owner, likewise."}
+    )
+    kept_jobs: int = attrs.field(
+        default=100_000,
+        converter=count,
+        metadata={"doc": "The most jobs of all owners, likewise; beyond: 503."},
+    )
+    kept_files: int = attrs.field(
+        default=2_000_000,
+        converter=count,
+        metadata={
+            "doc": "The most files of all jobs of all owners, likewise; beyond: 503. A million take some 150 MB."
+        },
+    )
     owner_header: str = attrs.field(
         default="",
         converter=optional_line,

@@ -23,6 +23,7 @@ from pacarchive.recall.lanes import Lane, Step
 from pacarchive.recall.lease import Lease
 from pacarchive.recall.lookup import LookUp
 from pacarchive.recall.progress import Progress
+from pacarchive.recall.quotas import recount
 from pacarchive.recall.releasing import release_all
 from pacarchive.recall.schedule import Demand
 from pacarchive.recall.store import Cursor, Store
@@ -126,6 +127,7 @@ class Dispatcher:
         """Learn from the store how things stand, and begin."""
         if self._begun:
             return False
+        await self._desk.write(recount)
         handed, demands, learned = await self._desk.read(_look)
         desk = self._desk
         for each in handed:

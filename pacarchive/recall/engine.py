@@ -238,6 +238,8 @@ class RecallEngine(Service):
 
         @return: The job's identifier.
         @raise errors.BackendUnavailable: The store does not answer.
+        @raise errors.QuotaReached: The owner has as much as one may have.
+        @raise errors.Overloaded: The store has as much as it may have.
         @raise errors.TooLarge: It has more files than a job may have.
         """
         if len(request.file_ids) > self._settings.job_files:
@@ -258,6 +260,7 @@ class RecallEngine(Service):
         and one recall.  Its pin ends with the first whole read.
 
         @raise errors.BackendUnavailable: The store does not answer.
+        @raise errors.QuotaReached: The owner has as much as one may have; likewise C{Overloaded}.
         """
         wish = file_id, owner
         if (asking := self._wanted.get(wish)) is None:
@@ -294,13 +297,17 @@ class RecallEngine(Service):
             while self._pending:
                 batch = self._next_batch()
                 try:
-                    made = await self._write(partial(jobs.submit_all, submissions=[each for each, _ in batch]))
+                    submissions = [each for each, _ in batch]
+                    made = await self._write(partial(jobs.submit_all, submissions=submissions, settings=self._settings))
                 except Exception as error:  # noqa: BLE001  (those who asked get it)
                     for _, done in batch:
                         done.errback(error)
                     continue
                 for (_, done), job in zip(batch, made, strict=True):
-                    done.callback(job)
+                    if isinstance(job, errors.ArchiveError):
+                        done.errback(job)
+                    else:
+                        done.callback(job)
         finally:
             self._submitting = False
 

@@ -12,6 +12,7 @@ from uuid import uuid4
 import attrs
 
 from pacarchive import errors
+from pacarchive.recall.quotas import Accounts, forget
 from pacarchive.recall.schema import from_key, to_key
 from pacarchive.recall.store import Cursor, Row, Turn
 from pacarchive.recall.tables import RecallState, cut, end_wishes, give_up, live_wishes
@@ -27,6 +28,7 @@ from pacarchive.recall.words import (
     Priority,
     Released,
 )
+from pacarchive.sections import RecallSettings
 
 _SUMMARY = "number, job, owner, priority, created, deadline, started, ended, files, remaining"
 
@@ -50,25 +52,42 @@ class Submission:
     single: int | None = None
 
 
-def submit_all(turn: Turn, submissions: Iterable[Submission]) -> list[str]:
-    """Make jobs.  @return: Their identifiers."""
-    return [_submit(turn, each) for each in submissions]
+def submit_all(
+    turn: Turn, submissions: Iterable[Submission], settings: RecallSettings
+) -> list[str | errors.ArchiveError]:
+    """
+    Make jobs.
+
+    @param settings: What owners may have.
+    @return: Their identifiers; or why one cannot be made, which is no failure of the others.
+    """
+    accounts = Accounts(turn, settings)
+    made: list[str | errors.ArchiveError] = []
+    for each in submissions:
+        try:
+            made.append(_submit(turn, each, accounts))
+        except errors.Unavailable as error:
+            made.append(error)
+    accounts.write()
+    return made
 
 
-def _submit(turn: Turn, submission: Submission) -> str:
+def _submit(turn: Turn, submission: Submission, accounts: Accounts) -> str:
     request, single = submission.request, None
     if submission.single is not None:
         single = _single(submission.single, request.owner)
         if (known := single_job(turn, submission.single, request.owner)) is not None:
             return known
+    others = json.dumps(list(request.others))
     job = uuid4().hex
     file_ids = list(dict.fromkeys(request.file_ids))  # one that is there twice would fail all jobs that are made now
     keys = [to_key(file_id) for file_id in file_ids]
+    accounts.admit(request.owner, len(keys), others)
     number = turn.execute(
         "INSERT INTO jobs (job, owner, priority, created, deadline, pin, until_read, single, files, remaining, others,"
         " ended) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         *(job, cut(request.owner), request.priority, turn.now, turn.now + submission.deadline, submission.pin),
-        *(int(single is not None), single, len(keys), len(keys), json.dumps(list(request.others))),
+        *(int(single is not None), single, len(keys), len(keys), others),
         None if keys else turn.now,
     ).lastrowid
     pins = [request.pins.get(file_id, submission.pin) for file_id in file_ids]
@@ -344,8 +363,8 @@ def delete(turn: Turn, job: str) -> list[int]:
     wanted = [(number, key) for key, state in _wishes(turn, number, None) if not state.ended]
     give_up(turn, wanted, FileState.FAILED)
     pinned = [row[0] for row in turn.rows("SELECT file FROM pins WHERE job = ?", number)]
-    for table, column in (("pins", "job"), ("wishes", "job"), ("jobs", "number")):
-        turn.execute(f"DELETE FROM {table} WHERE {column} = ?", number)  # noqa: S608
+    turn.execute("DELETE FROM pins WHERE job = ?", number)
+    forget(turn, [number])
     return unpinned(turn, pinned)
 
 

@@ -51,6 +51,7 @@ SQLITE = Dialect(
         "clustered": "WITHOUT ROWID",
         "plain": "",
         "ignore": "INSERT OR IGNORE",
+        "div": "/",  # of integers
     },
     "?",
 )
@@ -64,6 +65,7 @@ MARIADB = Dialect(
         "clustered": "ENGINE=InnoDB",
         "plain": "ENGINE=InnoDB",
         "ignore": "INSERT IGNORE",
+        "div": "DIV",
     },
     "%s",
 )
@@ -158,7 +160,18 @@ CREATE TABLE IF NOT EXISTS media (
 ) {plain};
 """
 
-STEPS: Sequence[str] = (TABLES,)
+ACCOUNTS = """
+CREATE TABLE IF NOT EXISTS accounts (
+    kind INTEGER NOT NULL,
+    owner {text} NOT NULL,
+    jobs BIGINT NOT NULL,
+    weight BIGINT NOT NULL,
+    PRIMARY KEY (kind, owner)
+) {clustered};
+CREATE INDEX IF NOT EXISTS jobs_by_owners_end ON jobs (owner, ended);
+"""
+
+STEPS: Sequence[str] = (TABLES, ACCOUNTS)
 """
 What makes each version of the tables out of the one before.  MariaDB makes each statement durable by itself, so each
 can be repeated: the last time may have ended between two.

@@ -13,6 +13,7 @@ from itertools import accumulate
 import attrs
 
 from pacarchive.recall.jobs import unpinned
+from pacarchive.recall.quotas import OLD, forget
 from pacarchive.recall.schedule import Demand, Flow
 from pacarchive.recall.schema import to_key
 from pacarchive.recall.store import Cursor, Turn
@@ -24,9 +25,6 @@ _SOME = 500
 
 _FORGOTTEN = 20_000
 """How many files of jobs that are forgotten are cleared away in one transaction, unless a single job has more."""
-
-_OLD = "ended <= ? AND NOT EXISTS (SELECT 1 FROM pins WHERE pins.job = jobs.number)"
-"""Which jobs can be forgotten: a pin is kept for as long as was promised, and is its job's."""
 
 
 @attrs.frozen
@@ -295,7 +293,7 @@ def due(cursor: Cursor, now: float, age: float) -> frozenset[str]:
         "wake": ("SELECT 1 FROM recalls WHERE state = ? AND resting <= ? LIMIT 1", (RecallState.RESTING, now)),
         "overdue": ("SELECT 1 FROM jobs WHERE deadline <= ? AND ended IS NULL LIMIT 1", (now,)),
         "expire": ("SELECT 1 FROM pins WHERE expires <= ? LIMIT 1", (now,)),
-        "forget": (f"SELECT 1 FROM jobs WHERE {_OLD} LIMIT 1", (now - age,)),  # noqa: S608
+        "forget": (f"SELECT 1 FROM jobs WHERE {OLD} LIMIT 1", (now - age,)),  # noqa: S608
     }
     return frozenset(name for name, (text, arguments) in questions.items() if cursor.row(text, *arguments) is not None)
 
@@ -332,12 +330,11 @@ def pinned_bytes(cursor: Cursor) -> int:
 
 def forget_old(turn: Turn, age: float) -> int:
     """Forget some of the jobs that ended long ago.  @return: How many."""
-    rows = turn.rows(f"SELECT number, files FROM jobs WHERE {_OLD} ORDER BY ended LIMIT 20", turn.now - age)  # noqa: S608
+    rows = turn.rows(f"SELECT number, files FROM jobs WHERE {OLD} ORDER BY ended LIMIT 20", turn.now - age)  # noqa: S608
     # Everybody else who writes waits for this.
     files = accumulate(row[1] for row in rows)
     numbers = [row[0] for row, so_far in zip(rows, files, strict=True) if so_far <= max(_FORGOTTEN, rows[0][1])]
-    turn.execute_among("DELETE FROM wishes WHERE job IN (*)", numbers)
-    turn.execute_among("DELETE FROM jobs WHERE number IN (*)", numbers)
+    forget(turn, numbers)
     return len(numbers)
 
 

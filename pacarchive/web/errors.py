@@ -33,6 +33,7 @@ STATUSES: dict[type[errors.ArchiveError], HTTPStatus] = {
     errors.NotPermitted: HTTPStatus.FORBIDDEN,
     errors.BackendUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.QuotaReached: HTTPStatus.TOO_MANY_REQUESTS,
     errors.Offline: HTTPStatus.SERVICE_UNAVAILABLE,
     Corrupted: HTTPStatus.INTERNAL_SERVER_ERROR,
 }

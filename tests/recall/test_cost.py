@@ -10,11 +10,12 @@ import pytest
 
 from pacarchive.recall import jobs, work
 from pacarchive.recall.jobs import Submission
-from pacarchive.recall.schema import SQLITE, TABLES, statements
+from pacarchive.recall.schema import SQLITE, STEPS, statements
 from pacarchive.recall.store import Turn
 from pacarchive.recall.waiting import last_failure, trouble, troubled, waiting, waiting_for_file
 from pacarchive.recall.words import JobRequest, Priority
 from pacarchive.recall.work import Located, Outlook
+from pacarchive.sections import RecallSettings
 
 FEW, MANY = 2_000, 20_000
 MEDIA = 20
@@ -24,7 +25,9 @@ _UNIT = 100
 
 def submit(turn: Turn, first: int, count: int, priority: Priority = Priority.NORMAL) -> str:
     request = JobRequest(owner="a", file_ids=range(first, first + count), priority=priority)
-    return jobs.submit_all(turn, [Submission(request=request, pin=60, deadline=3600)])[0]
+    (job,) = jobs.submit_all(turn, [Submission(request=request, pin=60, deadline=3600)], RecallSettings())
+    assert isinstance(job, str)
+    return job
 
 
 def look_up(turn: Turn, first: int, count: int) -> None:
@@ -34,7 +37,7 @@ def look_up(turn: Turn, first: int, count: int) -> None:
 def filled(files: int) -> sqlite3.Connection:
     """A store with a queue: half of the files were looked up."""
     database = sqlite3.connect(":memory:", isolation_level=None)
-    for statement in statements(TABLES):
+    for statement in [each for step in STEPS for each in statements(step)]:
         database.execute(SQLITE.render(statement))
     turn = Turn(database.cursor(), SQLITE, 1e9)
     for first in range(1, files, 100):

@@ -15,6 +15,7 @@ from pacarchive.recall.jobs import Submission, circumstances, submit_all
 from pacarchive.recall.lease import SILENCE
 from pacarchive.recall.tables import RecallState
 from pacarchive.recall.words import FileState, JobFile, JobRequest, Priority
+from pacarchive.sections import RecallSettings
 from recall.surroundings import AFTER, BEFORE, Going, Surroundings, VirtualReactor, done, ids, logged
 
 HIGHEST = (1 << 64) - 1
@@ -175,7 +176,7 @@ class TestSubmitting:
         submissions = [
             Submission(request=JobRequest(owner=f"node{each}", file_ids=[each]), pin=0, deadline=1000) for each in many
         ]
-        done(engine._store.write(lambda turn: submit_all(turn, submissions)))
+        done(engine._store.write(lambda turn: submit_all(turn, submissions, RecallSettings())))
         around.spend(5)
         around.tapes.prompt = True
         around.tapes.come()

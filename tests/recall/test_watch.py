@@ -13,6 +13,7 @@ from pacarchive.recall.jobs import Submission
 from pacarchive.recall.store import Store, StoreSettings
 from pacarchive.recall.watch import LOOK, Watch
 from pacarchive.recall.words import JobRequest
+from pacarchive.sections import RecallSettings
 from recall.surroundings import ARCHIVE, Going, VirtualReactor, done, logged
 
 
@@ -47,7 +48,7 @@ class House:
     def begin(self, *file_ids: int) -> None:
         """Another process asks for files."""
         submission = Submission(request=JobRequest(owner="a", file_ids=file_ids), pin=0, deadline=1000)
-        done(self.other.write(lambda turn: jobs.submit_all(turn, [submission])))
+        done(self.other.write(lambda turn: jobs.submit_all(turn, [submission], RecallSettings())))
 
     def end(self, *file_ids: int) -> None:
         """Another process notes that they have come."""

@@ -245,3 +245,18 @@ def _body(files: int) -> bytes:
 
 def _plan(files: int) -> bytes:
     return compose("POST", "/jobs", JSON, body=_body(files))
+
+
+class TestQuotas:
+    @pytest.mark.parametrize("mode", list(Compatibility), ids=lambda mode: mode.value)
+    @pytest.mark.parametrize(
+        ("target", "document"), [("/jobs", {"files": [1]}), ("/api/v1/stage", {"files": [{"path": "/1"}]})]
+    )
+    def test_an_owner_that_has_enough(self, mode: Compatibility, target: str, document: object) -> None:
+        """It is told so with a status that its client understands, and when to come back."""
+        with serving(Server(compatibility=mode)) as server:
+            server.recalls.trouble["submit"] = errors.QuotaReached("You have enough.", retry_after=300)
+            answer = server.ask("POST", target, JSON, body=json.dumps(document).encode())
+            assert (answer.status, answer.field("Retry-After")) == (429, "300")
+            assert b"You have enough." in answer.body
+            assert server.site.events == {"QuotaReached": 1}

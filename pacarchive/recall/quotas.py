@@ -1,0 +1,169 @@
+"""What owners may keep in the store, in sum and each: its size is a matter of the site, and not of who asks most.
+
+What counts is a job's files, as long as the job is kept, and so its pins, which keep it.  A table has the sums: to
+count all jobs for each that is made would take the longer the more there are.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection
+
+import attrs
+
+from pacarchive import errors
+from pacarchive.recall.store import Cursor, Turn
+from pacarchive.recall.tables import cut
+from pacarchive.sections import RecallSettings
+
+SHOWN = 3600.0
+"""Seconds for which a job that has ended can be seen in any case."""
+
+_RETRY_AFTER = 300
+"""Seconds after which an owner may try again: by then some of what it has may have ended."""
+
+_OTHERS_OF_A_FILE = 100
+"""Characters of names that are no ids, which take about as much room as a file."""
+
+_LOOKED_AT = 100
+"""Jobs that ended long ago, of which some may make way."""
+
+_SUM, _OWNER = 0, 1
+
+_WEIGHT = f"files + LENGTH(others) {{div}} {_OTHERS_OF_A_FILE}"
+
+OLD = "ended <= ? AND NOT EXISTS (SELECT 1 FROM pins WHERE pins.job = jobs.number)"
+"""Which jobs can be forgotten: a pin is kept for as long as was promised, and is its job's."""
+
+
+@attrs.define
+class _Account:
+    jobs: int = 0
+    weight: int = 0
+
+
+class Accounts:
+    """
+    What there is, while jobs are made in one transaction.
+
+    @param turn: The transaction.
+    @param settings: The limits.
+    """
+
+    def __init__(self, turn: Turn, settings: RecallSettings) -> None:
+        self._turn = turn
+        self._settings = settings
+        self._known: dict[tuple[int, str], _Account] = {}
+        self._added: defaultdict[tuple[int, str], _Account] = defaultdict(_Account)
+
+    def admit(self, owner: str, files: int, others: str) -> None:
+        """
+        See that a job may be made, and count it.  Jobs that ended long ago make way for it.
+
+        @param others: The text of its names that are no ids.
+        @raise errors.QuotaReached: Its owner has as much as one may have.
+        @raise errors.Overloaded: There is as much as there may be.
+        """
+        settings, weight = self._settings, files + len(others) // _OTHERS_OF_A_FILE
+        mine, all_of_them = (_OWNER, cut(owner)), (_SUM, "")
+        if self._is_full(mine, weight, settings.owner_jobs, settings.owner_files):
+            account = self._of(mine)
+            raise errors.QuotaReached(
+                f"{owner!r} has {account.jobs} jobs with {account.weight} files here, and {files} more would be too "
+                f"many ([recall] owner_jobs {settings.owner_jobs}, owner_files {settings.owner_files}): jobs that have "
+                "not ended, have pins, or have just ended. Wait for them, or delete some.",
+                retry_after=_RETRY_AFTER,
+            )
+        if self._is_full(all_of_them, weight, settings.kept_jobs, settings.kept_files):
+            raise errors.Overloaded(
+                "The server keeps as many jobs as it can ([recall] kept_jobs, kept_files).", retry_after=_RETRY_AFTER
+            )
+        for key in (mine, all_of_them):
+            self._of(key).jobs += 1
+            self._of(key).weight += weight
+            self._added[key].jobs += 1
+            self._added[key].weight += weight
+
+    def write(self) -> None:
+        """Put what was counted into the store."""
+        for (kind, owner), added in self._added.items():
+            self._turn.execute("{ignore} INTO accounts (kind, owner, jobs, weight) VALUES (?, ?, 0, 0)", kind, owner)
+            self._turn.execute(
+                "UPDATE accounts SET jobs = jobs + ?, weight = weight + ? WHERE kind = ? AND owner = ?",
+                *(added.jobs, added.weight, kind, owner),
+            )
+        self._added.clear()
+
+    def _of(self, key: tuple[int, str]) -> _Account:
+        if key not in self._known:
+            row = self._turn.row("SELECT jobs, weight FROM accounts WHERE kind = ? AND owner = ?", *key)
+            self._known[key] = _Account(*row) if row else _Account()
+        return self._known[key]
+
+    def _is_full(self, key: tuple[int, str], weight: int, jobs: int, files: int) -> bool:
+        account = self._of(key)
+        if account.jobs < jobs and account.weight + weight <= files:
+            return False
+        if weight <= files:
+            self._make_way(key, account.jobs + 1 - jobs, account.weight + weight - files)
+        account = self._of(key)
+        return account.jobs >= jobs or account.weight + weight > files
+
+    def _make_way(self, key: tuple[int, str], jobs: int, weight: int) -> None:
+        """Forget the oldest jobs that have ended, if they are enough: so many, of so much weight."""
+        kind, owner = key
+        whose, arguments = (" AND owner = ?", [owner]) if kind == _OWNER else ("", [])
+        rows = self._turn.rows(
+            f"SELECT number, {_WEIGHT} FROM (SELECT * FROM jobs WHERE ended <= ?{whose} ORDER BY ended LIMIT ?)"  # noqa: S608
+            " AS jobs WHERE NOT EXISTS (SELECT 1 FROM pins WHERE pins.job = jobs.number) ORDER BY ended",
+            *(self._turn.now - SHOWN, *arguments, _LOOKED_AT),
+        )
+        numbers: list[int] = []
+        freed = 0
+        for number, each in rows:
+            if len(numbers) >= jobs and freed >= weight:
+                break
+            numbers.append(number)
+            freed += int(each)
+        if numbers and len(numbers) >= jobs and freed >= weight:
+            self.write()
+            forget(self._turn, numbers)
+            self._known.clear()
+
+
+def forget(turn: Turn, numbers: Collection[int]) -> None:
+    """Forget jobs that have ended, and whose pins have."""
+    freed: defaultdict[tuple[int, str], _Account] = defaultdict(_Account)
+    for owner, weight in turn.among(f"SELECT owner, {_WEIGHT} FROM jobs WHERE number IN (*)", numbers):  # noqa: S608
+        for key in ((_OWNER, owner), (_SUM, "")):
+            freed[key].jobs += 1
+            freed[key].weight += int(weight)
+    turn.execute_among("DELETE FROM wishes WHERE job IN (*)", numbers)
+    turn.execute_among("DELETE FROM jobs WHERE number IN (*)", numbers)
+    turn.many(
+        "UPDATE accounts SET jobs = jobs - ?, weight = weight - ? WHERE kind = ? AND owner = ?",
+        [(account.jobs, account.weight, *key) for key, account in freed.items()],
+    )
+    turn.execute_among(
+        "DELETE FROM accounts WHERE jobs <= 0 AND kind = ? AND owner IN (*)",
+        [owner for kind, owner in freed if kind == _OWNER],
+        _OWNER,
+    )
+
+
+def recount(turn: Turn) -> None:
+    """Count anew: a node of an earlier version may have made jobs, and forgotten some."""
+    turn.execute("DELETE FROM accounts")
+    for kind, owner, group in ((_OWNER, "owner", " GROUP BY owner"), (_SUM, "''", "")):
+        turn.execute(
+            "INSERT INTO accounts (kind, owner, jobs, weight)"  # noqa: S608
+            f" SELECT ?, {owner}, COUNT(*), COALESCE(SUM({_WEIGHT}), 0) FROM jobs{group}",
+            kind,
+        )
+
+
+def counted(cursor: Cursor) -> dict[str, tuple[int, int]]:
+    """Jobs and weight, by owner; under the empty name those of all."""
+    return {
+        owner: (jobs, int(weight)) for owner, jobs, weight in cursor.rows("SELECT owner, jobs, weight FROM accounts")
+    }
