@@ -26,6 +26,7 @@ from pacarchive.converters import (
     size,
     timeout,
 )
+from pacarchive.directories import make_durable
 from pacarchive.interfaces import IBackendProvider
 from pacarchive.sections import (
     DEFAULT_ENDPOINT,
@@ -321,7 +322,8 @@ def _check_directories(server: ServerSettings, given: _GivenValues, create_defau
         _check_directory(given, "prefix", server.prefix, os.R_OK | os.W_OK | os.X_OK)
     elif create_default or server.prefix.exists():
         try:
-            server.prefix.mkdir(exist_ok=True)
+            if create_default:
+                make_durable(server.prefix)
         except OSError as error:
             raise _error(given, "server", "prefix", f"{server.prefix} cannot be made: {error.strerror}") from error
         _check_directory(given, "prefix", server.prefix, os.R_OK | os.W_OK | os.X_OK)

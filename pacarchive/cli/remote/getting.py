@@ -27,6 +27,7 @@ from pacarchive.cli.remote.words import parse_duration
 from pacarchive.client import ClientError, Job, JobFile, Locality, NotFound, ServerError, WishState
 from pacarchive.client.download import together
 from pacarchive.digests import PRIMARY
+from pacarchive.directories import make_durable
 
 if TYPE_CHECKING:
     import argparse
@@ -235,6 +236,6 @@ def _wanted(arguments: argparse.Namespace, output: str) -> tuple[list[int], bool
     if len(ids) > 1 and not into_directory:
         raise Misunderstood(f"{len(ids):,} files need a directory to go to: -o {output}/")
     if output.endswith("/"):
-        os.makedirs(output, exist_ok=True)
+        make_durable(output)
     waits = parse_duration(arguments.wait_limit) if arguments.wait_limit else math.inf if arguments.wait else 0.0
     return ids, into_directory, waits
