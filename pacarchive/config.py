@@ -28,6 +28,7 @@ from pacarchive.converters import (
 )
 from pacarchive.directories import make_durable
 from pacarchive.interfaces import IBackendProvider
+from pacarchive.places import absolute_store, default_store
 from pacarchive.sections import (
     DEFAULT_ENDPOINT,
     BackendSettings,
@@ -80,9 +81,6 @@ CONFIG_VARIABLE = "ARCHIVEINTERFACE_CONFIG"
 
 MACHINE_FILE = "/etc/pacarchive/pacarchive.ini"
 """The settings file of the machine's service, where nothing else names one."""
-
-STATE_VARIABLE = "STATE_DIRECTORY"
-"""The environment variable in which systemd names a service's own directory."""
 
 VARIABLES: Mapping[str, tuple[str, str]] = {
     "PAI_BACKEND_TYPE": ("server", "type"),
@@ -159,10 +157,6 @@ def load(
     limits = _build("limits", LimitSettings, given)
     pools = _build("pools", PoolSettings, given)
     recall = _build("recall", RecallSettings, given)
-    if not recall.store.startswith("mariadb:"):
-        # systemd names the directories of StateDirectory= with colons between them.
-        home = "" if ("recall", "store") in given else environ.get(STATE_VARIABLE, "").partition(":")[0]
-        recall = attrs.evolve(recall, store=os.path.abspath(os.path.join(home, recall.store)))
     if backend.local_prefix:
         server = attrs.evolve(
             server, prefix=directory(server.prefix), move_roots=tuple(directory(root) for root in server.move_roots)
@@ -170,6 +164,9 @@ def load(
         _check_directories(server, given, create_default)
     else:
         _check_remote_names(server, given)
+    default = default_store(server, backend.local_prefix, environ)
+    store = absolute_store(recall.store) if ("recall", "store") in given else default.path
+    recall = attrs.evolve(recall, store=store)
     return Settings(
         server=server,
         limits=limits,
@@ -184,6 +181,7 @@ def load(
             own=own,
         ),
         source=source,
+        default_store=default if store == default.path else None,  # it may be named as "pacarchive config" names it
     )
 
 

@@ -41,6 +41,7 @@ from pacarchive.converters import (
     worker_count,
 )
 from pacarchive.model import Durability, Overwrite
+from pacarchive.places import DefaultStore
 
 DEFAULT_ENDPOINT = "tcp:8080:interface=127.0.0.1"
 """Loopback only: a server that nobody configured is not for strangers."""
@@ -268,12 +269,13 @@ class RecallSettings:
     """Files that come from tape: C{[recall]}."""
 
     store: str = attrs.field(
-        default="recall.sqlite",
+        default="recall.sqlite",  # whose directory, and perhaps another name, follow from the archive
         converter=store_address,
         metadata={
             "doc": "Where stage jobs are kept: a file on a local file system (SQLite), or "
             "mariadb://user@host:3306/database, mariadb://user@/database?socket=/path, which several nodes can share.",
-            "default": "recall.sqlite in $STATE_DIRECTORY, which systemd sets, else in the working directory",
+            "default": ".pacarchive/recall.sqlite below the prefix, where that is on a disk of this machine; else a "
+            "name by the archive, in $STATE_DIRECTORY, which systemd sets, else in the working directory",
         },
     )
     store_password: str = attrs.field(
@@ -584,6 +586,7 @@ class Settings:
     Everything that is in force.  Can be pickled: worker processes get it through a pipe.
 
     @ivar source: The path of the file that was read, if any.
+    @ivar default_store: Where stage jobs are kept, where nobody has said so.
     """
 
     server: ServerSettings
@@ -592,3 +595,4 @@ class Settings:
     recall: RecallSettings
     backend: BackendSettings
     source: str | None
+    default_store: DefaultStore | None

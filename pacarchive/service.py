@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Sequence
 from typing import Any
@@ -14,11 +15,13 @@ from twisted.logger import Logger
 from pacarchive import __version__
 from pacarchive.config import ConfigError, Settings, find_provider
 from pacarchive.errors import BackendUnavailable
+from pacarchive.filesystems import is_one_machines
 from pacarchive.interfaces import IArchiveBackend
 from pacarchive.listening import served_url, server_endpoints
 from pacarchive.logfile import LogFile
 from pacarchive.model import Durability
 from pacarchive.notify import LaunchedService, StartError
+from pacarchive.places import archive_name
 from pacarchive.recall.engine import RecallEngine
 from pacarchive.threads import BlockingPool
 from pacarchive.web.api import ArchiveApplication
@@ -108,7 +111,7 @@ def make_archive_service(
     """
     server, limits = settings.server, settings.limits
     backend = _make_backend(reactor, settings)
-    recall = RecallEngine(reactor, backend, settings.recall, f"{server.type}:{server.prefix}")
+    recall = RecallEngine(reactor, backend, settings.recall, archive_name(server), default_store=settings.default_store)
     sending = BlockingPool(reactor, "send", settings.pools.io)
     application = ArchiveApplication(
         backend=backend,
@@ -146,6 +149,9 @@ def make_service(settings: Settings, log_file: LogFile | None = None) -> IServic
     server = settings.server
     if server.durability is Durability.RELAXED:
         _log.warn("durability = relaxed: a power cut loses files that were acknowledged")
+    store = settings.recall.store
+    if not store.startswith("mariadb:") and os.path.exists(store) and not is_one_machines(os.path.dirname(store)):
+        _log.warn("[recall] store: {store} may be on a network; SQLite is for one machine only", store=store)
     what = f"pacarchive {__version__}: {server.type} archive {server.prefix} on"
     if server.workers > 1:
         _make_backend(reactor, settings)  # what is missing is said once, here, and not by each worker

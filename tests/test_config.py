@@ -35,7 +35,9 @@ from pacarchive.config import (
     key_of,
     load,
 )
+from pacarchive.filesystems import is_one_machines
 from pacarchive.model import Durability, Overwrite
+from pacarchive.places import DefaultStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -712,10 +714,44 @@ def test_the_public_url(write: Callable[[str], str]) -> None:
         assert f"{text!r} is no URL" in complaint(write(f"[server]\npublic_url = {text}\n"))
 
 
-def test_recall_values(write: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The job store lies in systemd's directory for it, or in the working directory, or where it is said to."""
-    assert load(None, {}, {}).recall.store == str(tmp_path / "recall.sqlite")
-    assert load(None, {"STATE_DIRECTORY": "/var/lib/a:/var/lib/b"}, {}).recall.store == "/var/lib/a/recall.sqlite"
+def test_the_default_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[str], str]) -> None:
+    """Is with the archive where that is on a disk of this machine; else it has a name that depends on the archive."""
+    systemd = {"STATE_DIRECTORY": "/var/lib/a:/var/lib/b"}
+    homes: list[tuple[dict[str, str], Path]] = [({}, tmp_path), (systemd, Path("/var/lib/a"))]
+    for environ, former in homes:
+        settings = load(None, environ, {})
+        assert settings.recall.store == str(tmp_path / "archive/.pacarchive/recall.sqlite")
+        assert settings.default_store == DefaultStore(settings.recall.store, True, str(former / "recall.sqlite"))
+    monkeypatch.setattr("pacarchive.places.is_one_machines", lambda path: False)
+    found = set()
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        for kind in ("posix", "hsmsideband", "memory", "hpss"):
+            given: dict[tuple[str, str], object] = {
+                ("server", "prefix"): f"{tmp_path}/{name}",
+                ("server", "type"): kind,
+            }
+            for environ, home in homes:
+                settings = load(None, environ, given)
+                path = Path(settings.recall.store)
+                assert (path.parent, path.match(f"recall-{kind}-*.sqlite")) == (home, True)
+                assert load(None, environ, given) == settings
+                assert settings.default_store == DefaultStore(str(path), False, str(home / "recall.sqlite"))
+                found.add(path)
+    assert len(found) == 16
+    named = load(write("[recall]\nstore = jobs.db\n"), systemd, {})
+    assert (named.recall.store, named.default_store) == (str(tmp_path / "jobs.db"), None)
+
+
+def test_file_systems(tmp_path: Path) -> None:
+    """Those of disks, and what is none; what is not there could be anything."""
+    assert is_one_machines(tmp_path)
+    assert not is_one_machines("/proc")
+    assert not is_one_machines(tmp_path / "missing")
+
+
+def test_recall_values(write: Callable[[str], str], tmp_path: Path) -> None:
+    """The job store is where it is said to be."""
     path = write("[recall]\nstore = jobs.db\nbuffer = 1 TiB\nhigh_water = 80 %\n")
     settings = load(path, {"STATE_DIRECTORY": "/var/lib/a"}, {})
     assert (settings.recall.store, settings.recall.buffer) == (str(tmp_path / "jobs.db"), 2**40)

@@ -12,6 +12,8 @@ import errno
 import os
 from typing import Final
 
+from pacarchive.filesystems import LOCAL_DISKS, type_of
+
 _SYS_OPENAT2: Final = 437  # the same number on every architecture: include/uapi/asm-generic/unistd.h
 _RESOLVE_NO_MAGICLINKS: Final = 0x02
 _RESOLVE_BENEATH: Final = 0x08
@@ -123,23 +125,9 @@ def _walk(directory: int, path: str, flags: int) -> int:
         release(current)
 
 
-_LOCAL_FILE_SYSTEMS: Final = frozenset({
-    0xEF53,  # ext2, ext3, ext4
-    0x58465342,  # XFS
-    0x9123683E,  # btrfs
-    0xF2F52010,  # f2fs
-    0x01021994,  # tmpfs
-    0x2FC12FC1,  # ZFS
-})  # fmt: skip
-
-
 def opens_without_network(directory: int) -> bool:
     """
-    Whether the file system is one whose C{open} and C{fstat} of a cached file touch neither disk nor network
-    (C{statfs(2)}: C{f_type}).  On NFS and its like even a cached C{open} may ask the server.
+    Whether the file system is one whose C{open} and C{fstat} of a cached file touch neither disk nor network.
+    On NFS and its like even a cached C{open} may ask the server.
     """
-    buffer = ctypes.create_string_buffer(512)
-    library = ctypes.CDLL(None, use_errno=True)
-    if library.fstatfs(directory, buffer) != 0:
-        return False
-    return (ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF) in _LOCAL_FILE_SYSTEMS
+    return type_of(directory) in LOCAL_DISKS

@@ -11,6 +11,7 @@ The store, and what is done to it inside transactions:
 
   schema.py       the tables, in the words of both databases
   store.py        the database: writes one after the other, reads beside them
+  moving.py       taking it over from where an earlier version had it
   tables.py       how wishes end
   jobs.py         what those who ask do to it, and see of it
   work.py         what the dispatcher does to it

@@ -22,14 +22,16 @@ from twisted.logger import Logger
 
 from pacarchive import errors
 from pacarchive.interfaces import IArchiveBackend, IRecaller
+from pacarchive.places import DefaultStore
 from pacarchive.recall import jobs, waiting, work
 from pacarchive.recall.dispatcher import Dispatcher
 from pacarchive.recall.jobs import Submission
 from pacarchive.recall.lease import HEARTBEAT, Lease
+from pacarchive.recall.moving import look, make_room
 from pacarchive.recall.planning import Learned, asked_before, asked_for, job_estimate, make_plan
 from pacarchive.recall.releasing import release_all
 from pacarchive.recall.schema import from_key, to_key
-from pacarchive.recall.store import Cursor, MakePool, Store, StoreSettings, StoreUnavailable, Turn
+from pacarchive.recall.store import Cursor, MakePool, Store, StoreRefused, StoreSettings, StoreUnavailable, Turn
 from pacarchive.recall.watch import Watch
 from pacarchive.recall.words import (
     Asked,
@@ -76,6 +78,7 @@ class RecallEngine(Service):
     @param settings: The settings.
     @param archive: What the archive is known by in the store.
     @param make_pool: Makes the threads of the store's connections.
+    @param default_store: Says where the store is, if the settings do not.
     @ivar obstacle: Why jobs cannot be taken at present, in words; else empty.
     """
 
@@ -88,21 +91,22 @@ class RecallEngine(Service):
         settings: RecallSettings,
         archive: str,
         make_pool: MakePool = BlockingPool,
+        *,
+        default_store: DefaultStore | None = None,
     ) -> None:
         self._reactor = reactor
         self._backend = backend
         self._recaller = IRecaller(backend) if IRecaller.providedBy(backend) else None
         self._settings = settings
-        self._store = Store(
-            reactor,
-            StoreSettings(
-                address=settings.store,
-                password=settings.store_password,
-                archive=archive,
-                timeout=settings.store_timeout,
-            ),
-            make_pool,
+        self._make_pool = make_pool
+        self._store_settings = StoreSettings(
+            address=settings.store,
+            password=settings.store_password,
+            archive=archive,
+            timeout=settings.store_timeout,
+            default=default_store,
         )
+        self._store = Store(reactor, self._store_settings, make_pool)
         self._lease = Lease(reactor, self._store, f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}")
         self._watch = Watch(reactor, self._store)
         self._dispatcher: Dispatcher | None = None
@@ -129,9 +133,7 @@ class RecallEngine(Service):
         """
         super().startService()
         self._running = True
-        if self._recaller is None and not os.path.exists(self._settings.store):
-            return Deferred.fromCoroutine(_nothing())
-        return Deferred.fromCoroutine(self._open())
+        return Deferred.fromCoroutine(self._begin())
 
     def stopService(self) -> Deferred[None]:
         """Make way for another dispatcher, and close the store; the jobs stay."""
@@ -141,6 +143,18 @@ class RecallEngine(Service):
     def stop_waiting(self) -> None:
         """Those who wait for files, or follow jobs, are to come back later: the service is about to stop."""
         self._watch.stop()
+
+    async def _begin(self) -> None:
+        try:
+            if await look(self._reactor, self._store_settings, self._make_pool) or self._recaller is not None:
+                await self._open()
+        except StoreRefused:
+            raise
+        except StoreUnavailable as error:
+            if self._recaller is not None:
+                raise
+            # Files are served all the same: what makes room on a full disk must not need any.
+            self.obstacle = str(error)
 
     async def _open(self) -> None:
         """
@@ -155,6 +169,7 @@ class RecallEngine(Service):
     async def _start(self) -> None:
         if not self._running:
             raise StoreUnavailable("The server is about to stop.")
+        make_room(self._store_settings)
         await self._store.start()
         if self._running:
             self._beating = self._beat.start(HEARTBEAT)
@@ -517,7 +532,3 @@ class RecallEngine(Service):
     def _released(self, file_ids: Sequence[int]) -> None:
         if self._recaller is not None and file_ids:
             self._keep(release_all(self._recaller, file_ids))
-
-
-async def _nothing() -> None:
-    """There is nothing to open."""

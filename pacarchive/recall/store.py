@@ -23,6 +23,7 @@ from twisted.logger import Logger
 
 from pacarchive import errors
 from pacarchive.databases import DaemonConnectionPool, MariaDBPool
+from pacarchive.places import DefaultStore
 from pacarchive.recall.schema import MARIADB, SQLITE, STEPS, Dialect, statements
 from pacarchive.threads import BlockingPool, finished
 
@@ -46,6 +47,10 @@ _log = Logger()
 
 class StoreUnavailable(errors.BackendUnavailable):
     """The job store does not answer, or answers with errors."""
+
+
+class StoreRefused(StoreUnavailable):
+    """The job store is none for this archive and this version: only the operator can do something about it."""
 
 
 class OutcomeUnknown(StoreUnavailable):
@@ -147,12 +152,14 @@ class StoreSettings:
     @ivar address: A file, or C{mariadb://user@host:port/database}, C{mariadb://user@/database?socket=/path}.
     @ivar archive: What archive it is of; a store that is another's is refused.
     @ivar timeout: What connecting, and any answer, may take, in seconds.
+    @ivar default: Says where C{address} comes from, if nobody has named it.
     """
 
     address: str
     password: str = attrs.field(default="", repr=False)
     archive: str
     timeout: float = 10.0
+    default: DefaultStore | None = None
 
 
 MakePool = Callable[[Any, str, int], BlockingPool]
@@ -308,12 +315,16 @@ class Store:
         else:
             cursor.execute("BEGIN IMMEDIATE")
             _migrate(cursor, "sqlite_master WHERE name = 'version'")
-        archive = self._settings.archive
+        archive, default = self._settings.archive, self._settings.default
+        if default is not None and default.is_inside:
+            # That archive's for sure, also after it was mounted in another place.
+            cursor.execute("UPDATE turn SET archive = ?", archive)
         cursor.execute("UPDATE turn SET archive = ? WHERE archive = ''", archive)
         row = cursor.row("SELECT archive FROM turn")
         if row is None or row[0] != archive:
             whose = row[0] if row else "nobody's"
-            raise StoreUnavailable(f"The job store is that of another archive ({whose}); set [recall] store.")
+            words = f"{self._settings.address} is that of another archive ({whose}): name another one"
+            raise StoreRefused("The list of recalls is that of another archive.") from ValueError(words)
 
 
 def _interact(pool: adbapi.ConnectionPool, run: Callable[[Any], T]) -> Deferred[T]:
@@ -346,7 +357,7 @@ def _migrate(cursor: Cursor, version_table: str) -> None:
     row = cursor.row("SELECT MAX(version) FROM version")
     version = (row[0] if row else None) or 0
     if version > len(STEPS):
-        raise StoreUnavailable("The job store was made by a later version of pacarchive.")
+        raise StoreRefused("The list of recalls was made by a later version of pacarchive.")
     for number, step in enumerate(STEPS[version:], version + 1):
         for statement in statements(step):
             cursor.execute(statement)

@@ -109,10 +109,14 @@ class TestOpening:
         with pytest.raises(StoreUnavailable, match="later version"):
             open_store()
 
-    def test_of_another_archive_is_refused(self, open_store: Open) -> None:
+    def test_of_another_archive_is_refused(self, open_store: Open, store_address: dict[str, Any]) -> None:
         done(open_store().stop())
-        with pytest.raises(StoreUnavailable, match="another archive"):
+        with pytest.raises(StoreUnavailable, match="another archive") as caught:
             open_store(archive="posix:/other")
+        # Where it is, is for the log alone.
+        address = store_address["store"]
+        assert address not in str(caught.value)
+        assert str(caught.value.__cause__) == f"{address} is that of another archive ({ARCHIVE}): name another one"
         open_store()
 
     def test_that_was_made_by_half(self, open_store: Open, outside: Callable[..., list[Any]]) -> None:

@@ -1,0 +1,49 @@
+"""What kind of file system a directory is on (C{statfs(2)}: C{f_type})."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from typing import Final
+
+OVERLAY: Final = 0x794C7630
+LOCAL_DISKS: Final = frozenset({
+    0xEF53,  # ext2, ext3, ext4
+    0x58465342,  # XFS
+    0x9123683E,  # btrfs
+    0xF2F52010,  # f2fs
+    0x01021994,  # tmpfs
+    0x2FC12FC1,  # ZFS
+})  # fmt: skip
+"""Those that are one machine's own, with nothing behind them but its disks."""
+
+_UNKNOWN: Final = 0
+
+
+def type_of(directory: int) -> int:
+    """
+    The number that the kernel has for it.
+
+    @param directory: A descriptor.
+    @return: Zero where the kernel does not say.
+    """
+    buffer = ctypes.create_string_buffer(512)
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.fstatfs(directory, buffer) != 0:
+        return _UNKNOWN
+    return ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF
+
+
+def is_one_machines(path: str | os.PathLike[str]) -> bool:
+    """
+    Whether a directory is on a file system that other machines do not have as well: a container's counts as its
+    machine's.  What is not known is taken for a network's.
+    """
+    try:
+        descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return type_of(descriptor) in LOCAL_DISKS | {OVERLAY}
+    finally:
+        os.close(descriptor)

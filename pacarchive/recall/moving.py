@@ -1,0 +1,176 @@
+"""Taking over the list of stage jobs from where an earlier version had it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from typing import Any
+from urllib.parse import quote
+
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+
+from pacarchive.places import DefaultStore
+from pacarchive.recall.store import MakePool, StoreRefused, StoreSettings, StoreUnavailable
+from pacarchive.threads import finished
+
+_log = Logger()
+
+
+class InUse(Exception):
+    """Somebody else has the list open; C{str()} names it."""
+
+
+async def look(reactor: Any, settings: StoreSettings, make_pool: MakePool) -> bool:
+    """
+    Take over what an earlier version has left elsewhere.
+
+    @param reactor: The reactor.
+    @param settings: How to reach the store.
+    @param make_pool: Makes the thread for that.
+    @return: Whether there is a store.
+    @raise StoreUnavailable: There is one, but it cannot be taken over.
+    """
+    default = settings.default
+    if default is not None and _is_to_be_moved(default):
+        pool = make_pool(reactor, "recall-move", 1)
+        pool.start()
+        try:
+            await finished(deferToThreadPool(reactor, pool.threadpool, _move, default, settings.archive))
+        except InUse as error:
+            raise StoreRefused("The list of recalls is in use.") from error
+        except (OSError, sqlite3.Error) as error:
+            _log.error("job store: {former} cannot be taken over: {error}", former=default.former, error=error)
+            raise StoreUnavailable("The list of recalls cannot be taken over.") from error
+        finally:
+            pool.stop()
+    return _is_there(settings.address)
+
+
+def make_room(settings: StoreSettings) -> None:
+    """
+    See that the archive's own directory, if the store is to be in it, exists and is nobody else's.
+
+    @raise StoreUnavailable: It cannot be made, or is somebody else's.
+    """
+    if settings.default is not None and settings.default.is_inside:
+        try:
+            _make_directory(os.path.dirname(settings.default.path))
+        except OSError as error:
+            _log.error("job store: {error}", error=error)
+            raise StoreUnavailable("The list of recalls does not answer.") from error
+
+
+def _make_directory(path: str) -> None:
+    with suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+    state = os.lstat(path)
+    if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.geteuid():
+        raise PermissionError(f"{path} is no directory of this user's")
+
+
+def _is_to_be_moved(default: DefaultStore) -> bool:
+    return os.path.lexists(default.former) and not os.path.lexists(default.path)
+
+
+def _is_there(address: str) -> bool:
+    return address.startswith("mariadb:") or os.path.exists(address)
+
+
+def _move(default: DefaultStore, archive: str) -> None:
+    if default.is_inside:
+        _make_directory(os.path.dirname(default.path))
+    take_over(default.former, default.path, archive)
+
+
+def take_over(former: str, store: str, archive: str) -> None:
+    """
+    Move the list, if there is one there, none here yet, and it is this archive's.  Blocks; may be called by several
+    processes at the same time.
+
+    The old file goes when the new one is durable.  Whoever is interrupted between the two leaves one that nobody looks
+    at any more.
+
+    @param former: Where it was.
+    @param store: Where it is to be; the directory exists.
+    @param archive: What the archive is known by.
+    @raise InUse: A server has it open.
+    @raise OSError: The new one cannot be made.
+    @raise sqlite3.Error: Likewise.
+    """
+    with _alone(os.path.dirname(store)):
+        if os.path.lexists(store) or not _is_ours(former):
+            return
+        # Its own locks rule, so no other descriptor of the file is closed here while it is open: that would drop them.
+        with closing(_open(former)) as connection:
+            if _archive_of(connection) != archive:
+                return
+            try:
+                connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+                connection.execute("PRAGMA journal_mode = DELETE")  # which needs to be alone, and stays so
+            except sqlite3.OperationalError as error:
+                raise InUse(f"{former} is in use; stop the server that has it open") from error
+            _copy(connection, store)
+            os.unlink(former)
+            _sync(os.path.dirname(former))
+    _log.info("the list of stage jobs was moved from {former} to {store}", former=former, store=store)
+
+
+@contextmanager
+def _alone(directory: str) -> Iterator[None]:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _is_ours(path: str) -> bool:
+    """Whether a file is this user's own: in a working directory, anybody may have put one with this name."""
+    try:
+        state = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISREG(state.st_mode) and state.st_uid == os.geteuid()
+
+
+def _open(path: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{quote(path)}?mode=rw", uri=True, timeout=1.0, isolation_level=None)
+
+
+def _archive_of(connection: sqlite3.Connection) -> str | None:
+    """Whose list it is; C{None} where it is none."""
+    try:
+        row = connection.execute("SELECT archive FROM turn").fetchone()
+    except sqlite3.DatabaseError:
+        return None
+    return None if row is None else str(row[0])
+
+
+def _copy(connection: sqlite3.Connection, store: str) -> None:
+    draft = f"{store}.new"
+    with suppress(FileNotFoundError):
+        os.unlink(draft)  # of somebody who was interrupted
+    try:
+        with closing(sqlite3.connect(draft)) as copy:
+            connection.backup(copy)
+        _sync(draft)
+        os.rename(draft, store)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(draft)
+        raise
+    _sync(os.path.dirname(store))
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
