@@ -220,20 +220,15 @@ async def streaming(app: ArchiveApplication, request: ArchiveRequest) -> AsyncIt
         yield Stream(request, flow)
     except TimeoutError as error:
         request.site.refused("stalled", request.client, str(error))
-        _cut(request)
+        request.cut()
         raise Aborted from error
     except (CancelledError, errors.ArchiveError):
         raise
     except Exception as error:
         # The answer has begun: there is no other way to tell that it is not complete.
         request.site.incident("An answer broke off", Failure())
-        _cut(request)
+        request.cut()
         raise Aborted from error
     finally:
-        if request.channel is not None:
+        if not request.is_over:
             request.unregisterProducer()  # type: ignore[no-untyped-call]
-
-
-def _cut(request: ArchiveRequest) -> None:
-    request.channel.persistent = False  # what follows in a pipeline is not looked at
-    request.transport.abortConnection()

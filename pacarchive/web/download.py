@@ -22,7 +22,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet import tcp
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IPushProducer, IReactorFDSet, IReactorTime, IWriteDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -45,6 +45,10 @@ _BURST = 64 << 20
 _PATIENCE = 5  # milliseconds
 _BLOCK = 1 << 20
 _SLICE = 64 << 10  # what the TLS transport encrypts without copying it over and over
+
+
+class _Left(OSError):
+    """The client has broken the connection off."""
 
 
 class Aborted(Exception):
@@ -87,7 +91,12 @@ class Sender:
             request.write(data)
             return
         with request.site.transfers.enter(request.client) as place:
-            await self._stream(request, stored, offset, length, place)
+            try:
+                await self._stream(request, stored, offset, length, place)
+            except CancelledError:
+                if request.is_over:
+                    request.site.left(request.client)
+                raise
 
     async def _stream(
         self, request: ArchiveRequest, stored: IStoredFile, offset: int, length: int, place: Place
@@ -156,7 +165,7 @@ class Sender:
         except (errors.ArchiveError, TimeoutError) as error:
             _break_off(request, error)
         finally:
-            if request.channel is not None:
+            if not request.is_over:
                 request.unregisterProducer()
 
 
@@ -176,9 +185,13 @@ def _break_off(request: ArchiveRequest, error: Exception) -> None:
 
     @raise Aborted: Always.
     """
-    request.site.failed("download", request.client, error)
-    request.channel.persistent = False  # what follows in a pipeline is not looked at
-    request.transport.abortConnection()
+    if isinstance(error, _Left):
+        request.site.left(request.client)
+    elif isinstance(error, TimeoutError):
+        request.site.refused("stalled", request.client, str(error))
+    else:
+        request.site.failed("download", request.client, error)
+    request.cut()
     raise Aborted from error
 
 
@@ -214,12 +227,13 @@ class ProgressWatch:
         resting = None if self._place is None else self._clock.callLater(IDLE, self._place.rest)
         try:
             await self._waiting
+            # Only now: of a connection that is lost, somebody else may have the descriptor.
+            self._waited += self._clock.seconds() - self._since
+            self._moved += self._left - self._outstanding()
         finally:
             self._waiting = None
             if self._deadline.active():
                 self._deadline.cancel()
-            self._waited += self._clock.seconds() - self._since
-            self._moved += self._left - self._outstanding()
             if self._place is not None:
                 self._place.go_on()
             if resting is not None and resting.active():
@@ -319,7 +333,10 @@ class _Pump:
         self._cork(True)
         try:
             while offset < end:
-                offset = await self._pool.run(self._burst, offset, end)
+                reached = await self._pool.run(self._burst, offset, end)
+                if reached is None:
+                    raise _Left("The connection was lost.")
+                offset = reached
                 if offset < end:
                     self._reactor.addWriter(self)
                     try:
@@ -334,9 +351,12 @@ class _Pump:
             self._options.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, not state)
             self._options.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, state)
 
-    def _burst(self, offset: int, end: int) -> int:
+    def _burst(self, offset: int, end: int) -> int | None:
         """
         Send until much is sent or the client is slow: a fast one empties the socket sooner than a thread hop takes.
+
+        @return: How far that went; C{None} where the client is gone, which is no failure.
+        @raise OSError: The disk failed, or the file became shorter.
         """
         stop = min(end, offset + _BURST)
         while offset < stop:
@@ -346,10 +366,18 @@ class _Pump:
                 if not self._room.poll(_PATIENCE):
                     break
                 continue
+            except OSError:
+                if self._is_hung_up():
+                    return None
+                raise
             if not sent:
                 raise OSError("The file became shorter while it was sent.")
             offset += sent
         return offset
+
+    def _is_hung_up(self) -> bool:
+        """Whether it was the socket that failed, and not the disk: the peer has sent a reset, or is not there."""
+        return any(event & (select.POLLHUP | select.POLLERR) for _, event in self._room.poll(0))
 
     def doWrite(self) -> None:
         self._reactor.removeWriter(self)
@@ -357,7 +385,7 @@ class _Pump:
 
     def connectionLost(self, reason: Failure) -> None:
         """The socket itself belongs to the transport, which hears of its end by itself."""
-        self._watch.give_up(OSError("The connection was lost."))
+        self._watch.give_up(_Left("The connection was lost."))
 
     def fileno(self) -> int:
         return self._socket

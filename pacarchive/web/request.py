@@ -55,7 +55,8 @@ class ArchiveRequest(server.Request):
     @ivar begun: Whether the route has been started.
     """
 
-    channel: ArchiveChannel
+    # Twisted deletes the attribute at the end of a request, and sets it to None when the connection is lost first.
+    channel: ArchiveChannel = None  # type: ignore[assignment]
     site: ArchiveSite
     transport: Any
     defaultContentType = None
@@ -152,17 +153,17 @@ class ArchiveRequest(server.Request):
             self._read_much()
 
     def invite_body(self) -> None:
-        if self._uninvited:
+        if self._uninvited and not self.is_over:
             self._uninvited = False
             self.channel.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def pause_body(self) -> None:
-        if self.channel is not None:
+        if not self.is_over:
             self.channel.setTimeout(None)  # it is not the peer who is slow
             self.channel.hold_body(True)
 
     def resume_body(self) -> None:
-        if self.channel is not None and not self._disconnected:
+        if not self.is_over:
             if not self.body.complete:
                 self.body.timed = self.body.received
                 self.channel.setTimeout(self.channel.site.limits.progress_timeout)
@@ -182,12 +183,25 @@ class ArchiveRequest(server.Request):
 
     # The answer
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it has been answered, or its connection is lost: there is no channel any more."""
+        return self.channel is None
+
+    def cut(self) -> None:
+        """Cut the connection amid the answer, so that nobody takes it for complete."""
+        if not self.is_over:
+            self.channel.persistent = False  # what follows in a pipeline is not looked at
+            self.transport.abortConnection()
+
     def write(self, data: bytes) -> None:
+        if self.is_over:
+            return
         if not self.startedWriting and self._early and not self.body.complete:
             left = None if self.body.length is None else self.body.length - self.body.received
             if self._uninvited or left is None or left > DRAIN_LIMIT:
                 self.channel.persistent = False
-        if not self.startedWriting and self.channel is not None and not self.channel.persistent:
+        if not self.startedWriting and not self.channel.persistent:
             self.responseHeaders.setRawHeaders(b"connection", [b"close"])
         super().write(data)
 
@@ -252,7 +266,7 @@ class ArchiveRequest(server.Request):
     async def give_way(self) -> None:
         """Let others have their turn.  Work that does so often is long, and ends as L{while_listened_to} says."""
         self._gave_way += 1
-        if self._gave_way > OFTEN and self.channel is not None and self.channel.peer_has_ended:
+        if self._gave_way > OFTEN and not self.is_over and self.channel.peer_has_ended:
             self.transport.abortConnection()
         await deferLater(self.site.reactor, 0)
 

@@ -101,6 +101,11 @@ class ArchiveSite(Site):
         self.events[kind] += 1
         _log.info("refused ({kind}) {peer}: {message}", kind=kind, peer=_spoken(peer), message=printable(message))
 
+    def left(self, peer: IAddress | None) -> None:
+        """Count and log that a client has broken off what it was being sent."""
+        self.events["left"] += 1
+        _log.info("left {peer}: the client has broken the download off", peer=_spoken(peer))
+
     def failed(self, kind: str, peer: IAddress | None, error: Exception) -> None:
         """Count and log what the archive could not do."""
         self.events[kind] += 1

@@ -179,7 +179,8 @@ def test_gone(server: Server) -> None:
         assert server.archive.unclosed == 1
         client.hang_up()
         assert server.archive.unclosed == 0
-    assert server.site.events == {}
+    assert server.site.events == {"left": 2}
+    assert all("failed" not in words for words in server.words())
 
 
 def stalled(server: Server) -> Client:
@@ -201,7 +202,7 @@ def test_stalled_reader(server: Server) -> None:
     assert client.connected
     server.clock.advance(1)
     assert client.transport.closed == "aborted"
-    assert server.site.events == {"download": 1}
+    assert server.site.events == {"stalled": 1}
 
 
 def test_slow_reader() -> None:
@@ -527,7 +528,7 @@ async def test_stalled_and_slow_sendfile(tmp_path: Path) -> None:
             server.clock.advance(patience)  # this looks, and may still see the last of what moved
             server.clock.advance(patience)
             await server.until(lambda: not server.connections)
-            assert server.site.events == {"download": 1}
+            assert server.site.events == {"stalled": 1}
             assert not server.clock.getDelayedCalls()
 
 
@@ -544,6 +545,7 @@ async def test_sendfile_client_gone(tmp_path: Path) -> None:
             client.close()
             await server.until(lambda: not server.connections)
         await server.until(lambda: len(os.listdir("/proc/self/fd")) <= descriptors)
+        assert server.site.events == {"left": 3}
 
 
 @in_reactor

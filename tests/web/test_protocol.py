@@ -165,6 +165,18 @@ def test_refused_body_of_a_liar(server: Server) -> None:
     assert answers[1].closes
 
 
+@pytest.mark.parametrize("length", [BLOCK, HIGH_WATER, HIGH_WATER + 1])
+def test_refused_when_the_body_has_just_come(server: Server, length: int) -> None:
+    """All of it is there, and the sender is held back, when the refusal is known: the connection goes on."""
+    consent = server.archive.hold("receive")
+    client = server.connect().send(head("/7", length) + bytes(length))
+    assert client.unsent == 0
+    consent.errback(errors.PreconditionFailed("The id is taken."))
+    assert [answer.status for answer in client.answers("PUT")] == [412]
+    assert client.transport.producerState == "producing"
+    assert client.ask("GET", "/102").status == 200
+
+
 # Expect
 
 
