@@ -44,9 +44,12 @@ def run(arguments: argparse.Namespace) -> int:
     """
     try:
         checks = chosen(arguments.only)
-        if arguments.list:
-            _list(checks, as_json=arguments.json)
-            return exits.OK
+    except ValueError as error:
+        return _complain(error, exits.USAGE)
+    if arguments.list:
+        _list(checks, as_json=arguments.json)
+        return exits.OK
+    try:
         url = arguments.url or os.environ.get("ARCHIVE_URL") or os.environ.get("PACARCHIVE_URL")
         if not url:
             raise Misused("say which archive, by its URL or in ARCHIVE_URL")

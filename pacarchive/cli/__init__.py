@@ -9,14 +9,13 @@ returns the exit code.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from pacarchive import __version__
 from pacarchive.cli import admin, check, completion, exits, remote, show_config
-from pacarchive.texts import printable
+from pacarchive.cli.streams import Parser, run_program
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +57,7 @@ environment:
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="pacarchive",
         description=_TUTORIAL,
         epilog=_EPILOG,
@@ -79,60 +78,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     @param argv: The arguments without the program's name; those of the process by default.
     @return: One of L{exits}.
     """
-    _fill_standard_files()
+    return run_program("pacarchive", lambda: _run(argv))
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = make_parser().parse_args(argv)
     module, _, function = arguments.run.partition(":")
     from pacarchive.config import ConfigError
 
     try:
-        return _flushed(int(getattr(import_module(module), function)(arguments)))
+        return int(getattr(import_module(module), function)(arguments))
     except ConfigError as error:
         sys.stderr.write(f"pacarchive: {error}\n")
         return exits.USAGE
-    except KeyboardInterrupt:
-        sys.stderr.write("pacarchive: interrupted\n")
-        return exits.INTERRUPTED
-    except BrokenPipeError:
-        _write_no_more()  # whoever read the output has gone
-        return exits.FAILED
-    except OSError as error:
-        name = f"{error.filename}: " if isinstance(error.filename, str) else ""
-        sys.stderr.write(f"pacarchive: {printable(f'{name}{error.strerror or error}')}\n")
-        _write_no_more()
-        return exits.FAILED
-
-
-def _flushed(code: int) -> int:
-    """
-    See that what was printed has gone out.
-
-    @param code: The exit code, if so.
-    @raise OSError: It has not, and nothing has been said of any failure so far.
-    """
-    try:
-        sys.stdout.flush()
-    except OSError:
-        if code == exits.OK:
-            raise
-        _write_no_more()
-    return code
-
-
-def _fill_standard_files() -> None:
-    """
-    Put something in the place of standard input, output and error where a shell has closed them (C{<&-}, C{>&-}): the
-    next file or connection that is opened would be there, and get what is printed.  What is wanted of them fails.
-    """
-    for number, flags in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, flags)  # which has the lowest number that is free
-    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115  (to the end of the process)
-    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
-    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
-
-
-def _write_no_more() -> None:
-    """At exit Python would complain about what it could not write."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -23,6 +23,10 @@ DIFFERENT = 5
 INTERRUPTED = 130
 """Ctrl-C; what shells expect of it."""
 
+PIPE = 141
+"""Whoever read the output has gone: what shells see of a program that SIGPIPE ends.  No words: it may be what was
+wanted, as with C{| head}."""
+
 TEXT = """exit codes:
   0    all done
   1    something was not done; stderr says what
@@ -31,4 +35,5 @@ TEXT = """exit codes:
   4    a file is on tape: add --wait
   5    bytes differ from what they should be
   130  interrupted by Ctrl-C; 143 if ended by SIGTERM
+  141  nobody reads the output any more
 """

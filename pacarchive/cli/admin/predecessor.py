@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pacarchive.cli import exits
+from pacarchive.cli.streams import Parser, run_program
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     @param argv: The arguments without the program's name; those of the process by default.
     @return: 0, or 1 as soon as a file cannot be removed.
     """
+    return run_program(_PROGRAM, lambda: _run(argv))
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = _make_parser().parse_args(argv)
     from pacarchive.cli.admin.running import NotStarted, with_backend
     from pacarchive.config import ConfigError
@@ -56,16 +61,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ConfigError, NotStarted, _Failed) as error:
         sys.stderr.write(f"{_PROGRAM}: {error}\n")
         return exits.FAILED
-    except KeyboardInterrupt:
-        sys.stderr.write(f"{_PROGRAM}: interrupted\n")
-        return exits.INTERRUPTED
     return exits.OK
 
 
 def _make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=_PROGRAM, description='The predecessor\'s command. New scripts say "pacarchive admin delete".'
-    )
+    parser = Parser(prog=_PROGRAM, description='The predecessor\'s command. New scripts say "pacarchive admin delete".')
     parser.add_argument("-c", "--config", metavar="CONFIG", help="the settings file")
     parser.add_argument("-t", "--type", choices=_TYPES, help="the kind of storage")
     parser.add_argument("--prefix", metavar="PREFIX", help="where the archive is")

@@ -54,19 +54,23 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         raise ConfigError("admin sweep", f"what an archive of type {settings.server.type} leaves is not known here")
     count = size = failed = 0
-    try:
-        for each in found:
-            count += 1
-            size += each.size
-            failed += not (each.removed or arguments.dry_run)
-            _tell(each, as_json=arguments.json, dry_run=arguments.dry_run)
-    except BackendUnavailable as error:
-        sys.stderr.write(f"pacarchive: {error}\n")
-        return exits.UNAVAILABLE
-    except OSError as error:
-        name = f"{error.filename}: " if error.filename else ""
-        sys.stderr.write(f"pacarchive: {HIDDEN}: {name}{error.strerror}\n")
-        failed += 1
+    while True:
+        try:
+            each = next(found, None)
+        except BackendUnavailable as error:
+            sys.stderr.write(f"pacarchive: {error}\n")
+            return exits.UNAVAILABLE
+        except OSError as error:
+            name = f"{error.filename}: " if error.filename else ""
+            sys.stderr.write(f"pacarchive: {HIDDEN}: {name}{error.strerror}\n")
+            failed += 1
+            break
+        if each is None:
+            break
+        count += 1
+        size += each.size
+        failed += not (each.removed or arguments.dry_run)
+        _tell(each, as_json=arguments.json, dry_run=arguments.dry_run)
     removed = 0 if arguments.dry_run else count - failed
     if arguments.json:
         print_json({"summary": {"found": count, "bytes": size, "removed": removed, "failed": failed}})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
@@ -117,7 +118,8 @@ def read_map(path: str, stdin: TextIO) -> list[tuple[int, str]]:
             file_id = parse_file_id(first)
         except ValueError:
             raise Misunderstood(f"{name}, line {number}: {first!r} is no id; a line is: ID PATH") from None
-        if not (file := rest.strip()):
+        # A name is bytes, whatever the locale makes of them.
+        if not (file := os.fsdecode(rest.strip().encode("utf-8", "surrogateescape"))):
             raise Misunderstood(f"{name}, line {number}: no path stands behind the id")
         if file_id in found:
             raise Misunderstood(f"{name}, line {number}: id {file_id} is there twice")
