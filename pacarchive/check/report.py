@@ -30,7 +30,8 @@ _NAMED = 12
 
 def _begun(session: Session, checks: Sequence[Check]) -> str:
     mode = "" if session.strict else ", with the predecessor's statuses (compatibility = pacifica)"
-    return f"{session.wire.place.url}: {session.server}{mode}\n{len(checks)} checks, with ids from {session.ids[0]} on"
+    url = session.wire.place.whole_url
+    return f"{url}: {session.server}{mode}\n{len(checks)} checks, with ids from {session.ids[0]} on"
 
 
 def _spoken(result: Result) -> str:
@@ -187,7 +188,7 @@ class Lines:
     def begin(self, session: Session, checks: Sequence[Check]) -> None:
         """As in L{Report<pacarchive.check.run.Report>}, like all of these."""
         self._say(
-            "begin", url=session.wire.place.url, server=session.server,
+            "begin", url=session.wire.place.whole_url, server=session.server,
             compatibility="none" if session.strict else "pacifica", first_id=str(session.ids[0]),
             checks=[check.name for check in checks],
         )  # fmt: skip

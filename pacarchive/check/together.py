@@ -119,7 +119,7 @@ def _spoken(wrong: list[JobFile]) -> str:
 
 def _client(session: Session) -> ArchiveClient:
     wishes = session.wishes
-    return ArchiveClient(session.reactor, session.wire.place.url, token=wishes.token, ca=wishes.ca)
+    return ArchiveClient(session.reactor, session.wire.place.whole_url, token=wishes.token, ca=wishes.ca)
 
 
 @GROUP.check("client", "the client library puts, verifies, reads and removes a file")

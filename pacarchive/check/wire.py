@@ -12,13 +12,12 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import attrs
 import treq
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.error import (
     ConnectError,
     ConnectionDone,
@@ -30,17 +29,17 @@ from twisted.internet.ssl import Certificate, optionsForClientTLS, platformTrust
 from twisted.internet.task import cooperate
 from twisted.web.client import (
     Agent,
-    BrowserLikePolicyForHTTPS,
     HTTPConnectionPool,
     PartialDownloadError,
     ResponseFailed,
 )
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IBodyProducer
+from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer
 from zope.interface import implementer
 
 from pacarchive import __version__
 from pacarchive.check.raw import Conversation, Malformed, Talk
+from pacarchive.client.addresses import Place
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IConsumer, IStreamClientEndpoint
@@ -184,42 +183,15 @@ def nothing(_: int) -> None:
     """Nobody wants to hear of it."""
 
 
+@implementer(IAgentEndpointFactory)
 @attrs.frozen
-class Place:
-    """
-    Where an archive is.
+class _There:
+    """Leads to the one archive, whatever a URL says."""
 
-    @ivar base: The path that a proxy serves it under, without a slash at its end.
-    """
+    _make: Callable[[], IStreamClientEndpoint]
 
-    secure: bool
-    host: str
-    port: int
-    base: str
-
-    @classmethod
-    def of(cls, url: str) -> Place:
-        """
-        @raise ValueError: It is no archive's URL.
-        """
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"an archive's URL begins with http:// or https:// and a host, not {url!r}")
-        if parts.query or parts.fragment or parts.username is not None or parts.password is not None:
-            raise ValueError("an archive's URL has no query, fragment, user or password")
-        secure = parts.scheme == "https"
-        return cls(secure, parts.hostname, parts.port or (443 if secure else 80), parts.path.rstrip("/"))
-
-    @property
-    def authority(self) -> str:
-        """Host and port as they stand in a URL."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == (443 if self.secure else 80) else f"{host}:{self.port}"
-
-    @property
-    def url(self) -> str:
-        """The URL, without a slash at its end."""
-        return f"{'https' if self.secure else 'http'}://{self.authority}{self.base}"
+    def endpointForURI(self, uri: object) -> IStreamClientEndpoint:
+        return self._make()
 
 
 class Wire:
@@ -235,6 +207,7 @@ class Wire:
         self, reactor: Any, url: str, *, token: str | None, ca: str | None, connections: int, patience: float = PATIENCE
     ) -> None:
         self.place = Place.of(url)
+        self.place.check()
         self.connections = connections
         self._reactor = reactor
         self._patience = patience
@@ -261,8 +234,14 @@ class Wire:
         # What is to be seen is not to be mended.
         pool.retryAutomatically = False
         self._pools.append(pool)
-        policy = BrowserLikePolicyForHTTPS(self._trust)
-        return HTTPClient(Agent(self._reactor, policy, connectTimeout=CONNECT_TIMEOUT, pool=pool))
+        return HTTPClient(Agent.usingEndpointFactory(self._reactor, _There(self.endpoint), pool))
+
+    def endpoint(self) -> IStreamClientEndpoint:
+        """What connects to the archive."""
+        endpoint = self.place.endpoint(self._reactor, CONNECT_TIMEOUT)
+        if self.place.secure:
+            return wrapClientTLS(optionsForClientTLS(self.place.host, self._trust), endpoint)
+        return endpoint
 
     async def close(self) -> None:
         """Close what is open."""
@@ -331,10 +310,7 @@ class Wire:
     @asynccontextmanager
     async def talk(self) -> AsyncIterator[Conversation]:
         """A connection on which every byte can be said; cut at the end."""
-        place = self.place
-        endpoint: IStreamClientEndpoint = HostnameEndpoint(self._reactor, place.host, place.port, CONNECT_TIMEOUT)
-        if place.secure:
-            endpoint = wrapClientTLS(optionsForClientTLS(place.host, self._trust), endpoint)
+        endpoint = self.endpoint()
         with _named():
             protocol = Talk()
             watch = _Watch(self._reactor, self._patience)

@@ -8,13 +8,13 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
-from urllib.parse import urlsplit
 
 from treq.client import HTTPClient
 from twisted.internet.interfaces import IReactorThreads
 from twisted.web.iweb import IBodyProducer
 
 from pacarchive.client._threads import NoThreads, Threads
+from pacarchive.client.addresses import Place
 from pacarchive.client.connection import Connections
 from pacarchive.client.documents import check_id, read_status
 from pacarchive.client.download import Download
@@ -92,11 +92,7 @@ class ArchiveClient:
         retry: RetryPolicy = USUAL,
         treq: Any = None,
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"an archive's URL begins with http:// or https:// and a host, not {url!r}")
-        if parts.query or parts.fragment or parts.username is not None or parts.password is not None:
-            raise ValueError("an archive's URL has no query, fragment, user or password")
+        place = Place.of(url)
         if token is not None and not _TOKEN.fullmatch(token):
             raise ValueError("a bearer token is letters, digits and -._~+/=")  # the token itself goes nowhere
         if connections < 1 or progress_timeout <= 0:
@@ -107,13 +103,12 @@ class ArchiveClient:
         own = treq is None
         if own:
             timeout = min(CONNECT_TIMEOUT, progress_timeout)
-            secure = parts.scheme == "https"
-            self._connections = Connections(reactor, connections, secure=secure, ca=ca, timeout=timeout)
+            self._connections = Connections(reactor, place, connections, ca=ca, timeout=timeout)
             treq = HTTPClient(self._connections.agent)
         self._wire = Wire(
             treq,
             reactor,
-            url.rstrip("/"),
+            place,
             token=token,
             connections=connections,
             progress_timeout=progress_timeout,

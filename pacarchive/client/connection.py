@@ -18,13 +18,13 @@ import os
 import re
 import socket
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from twisted.internet import tcp
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.interfaces import ISSLTransport, IStreamClientEndpoint
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
@@ -38,6 +38,8 @@ from pacarchive.client.pump import FilePiece
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IProtocolFactory
     from twisted.web.client import URI
+
+    from pacarchive.client.addresses import Place
 
 READ_SIZE = 64 << 10
 """How much a connection reads at once."""
@@ -238,29 +240,16 @@ class _Endpoint:
 
 @implementer(IAgentEndpointFactory)
 class _Endpoints:
-    """
-    Makes the endpoint for a URL, one for all URLs of a host: it is asked for each request, and to make one takes time.
-    """
+    """Gives the one endpoint, which leads to the archive: it is asked for each request, and to make one takes time."""
 
-    def __init__(self, reactor: Any, policy: BrowserLikePolicyForHTTPS | None, timeout: float, census: Census) -> None:
-        self._census = census
-        self._reactor = reactor
-        self._policy = policy
-        self._timeout = timeout
-        self._made: dict[tuple[bytes, bytes, int], IStreamClientEndpoint] = {}
+    def __init__(self, make: Callable[[], IStreamClientEndpoint]) -> None:
+        self._make = make
+        self._endpoint: IStreamClientEndpoint | None = None
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
-        key = (uri.scheme, uri.host, uri.port)
-        if key not in self._made:
-            self._made[key] = self._make(uri)
-        return self._made[key]
-
-    def _make(self, uri: URI) -> IStreamClientEndpoint:
-        endpoint: IStreamClientEndpoint = HostnameEndpoint(self._reactor, uri.host, uri.port, self._timeout)
-        if uri.scheme == b"https":
-            assert self._policy is not None
-            endpoint = wrapClientTLS(self._policy.creatorForNetloc(uri.host, uri.port), endpoint)
-        return _Endpoint(endpoint, self._census)
+        if self._endpoint is None:
+            self._endpoint = self._make()
+        return self._endpoint
 
 
 @implementer(IAgent)
@@ -284,28 +273,35 @@ class Connections:
     """
     All connections of a client.
 
+    @param place: Where the archive is.
     @param count: How many are kept for later.
-    @param secure: Whether TLS is needed at all.
     @param ca: The file with the certificates to trust; C{None} for the system's.
     @param timeout: For how many seconds to wait for one.
     @ivar agent: Makes requests over them.
-    @raise ValueError: There is no certificate in the file.
+    @raise ValueError: There is no certificate in the file, or nothing leads to the archive.
     @raise OSError: The file cannot be read.
     """
 
     def __init__(
-        self, reactor: Any, count: int, *, secure: bool, ca: str | os.PathLike[str] | None, timeout: float
+        self, reactor: Any, place: Place, count: int, *, ca: str | os.PathLike[str] | None, timeout: float
     ) -> None:
         policy = None
-        if secure:
+        if place.secure:
             policy = BrowserLikePolicyForHTTPS() if ca is None else BrowserLikePolicyForHTTPS(_trusted(ca))
+        place.check()
         self._census = Census()
+
+        def make() -> IStreamClientEndpoint:
+            endpoint = place.endpoint(reactor, timeout)
+            if policy is not None:
+                endpoint = wrapClientTLS(policy.creatorForNetloc(place.host.encode("ascii"), place.port), endpoint)
+            return _Endpoint(endpoint, self._census)
+
         self._pool = HTTPConnectionPool(reactor, persistent=True)
         self._pool.maxPersistentPerHost = count
         self._pool.cachedConnectionTimeout = cast("int", IDLE)
         self._pool.retryAutomatically = False  # what may be repeated is decided elsewhere
-        endpoints = _Endpoints(reactor, policy, timeout, self._census)
-        self.agent = _IdentityAgent(Agent.usingEndpointFactory(reactor, endpoints, self._pool))
+        self.agent = _IdentityAgent(Agent.usingEndpointFactory(reactor, _Endpoints(make), self._pool))
 
     async def close(self) -> None:
         """Close all of them, and wait until they are gone."""

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from http.cookiejar import CookieJar
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import attrs
 from hyperlink import EncodedURL
@@ -28,6 +27,8 @@ from pacarchive.client.sources import one
 
 if TYPE_CHECKING:
     from twisted.web.iweb import IResponse
+
+    from pacarchive.client.addresses import Place
 
 BLOCK = 1 << 20
 """How much of an answer is gathered before it is worth handing on."""
@@ -159,7 +160,7 @@ class Wire:
 
     @param treq: What makes requests.
     @param clock: The time.
-    @param url: The archive's URL, without a slash at the end.
+    @param place: Where the archive is.
     @param token: Goes with each request.
     @param connections: How many exchanges there are at a time.
     @param progress_timeout: For how long nothing may move.
@@ -172,7 +173,7 @@ class Wire:
         self,
         treq: Any,
         clock: Any,
-        url: str,
+        place: Place,
         *,
         token: str | None,
         connections: int,
@@ -181,8 +182,8 @@ class Wire:
     ) -> None:
         self._treq = treq
         self.clock = clock
-        self._url = url
-        self._parsed = EncodedURL.from_text(url)
+        self._url = place.url
+        self._parsed = EncodedURL.from_text(place.url)
         self._fields = {"User-Agent": _USER_AGENT}
         if token is not None:
             self._fields["Authorization"] = f"Bearer {token}"
@@ -192,7 +193,7 @@ class Wire:
         self._timeout = progress_timeout
         self._under_way: set[Deferred[Any]] = set()
         self._closed = False
-        self.plain = urlsplit(url).scheme != "https"
+        self.plain = not place.secure
         self.streams = streams
 
     @asynccontextmanager

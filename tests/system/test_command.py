@@ -280,6 +280,12 @@ def test_stage_over_posix(user: User) -> None:
         (("health", "--retry", "0"), 3, "The archive cannot be reached"),
         (("stat", "1", "--url", "nonsense://x"), 2, "begins with http:// or https://"),
         (("stat", "1", "--url", ""), 2, "which server? Set PACARCHIVE_URL"),
+        (("stat", "1", "--url", " \n"), 2, "which server? Set PACARCHIVE_URL"),
+        (("stat", "1", "--url", "http://a b"), 2, "there is a blank or a control character in the archive's URL"),
+        (("stat", "1", "--url", "host:99999"), 2, "a port is a number from 1 to 65535"),
+        (("check", "http://ho st"), 2, "there is a blank or a control character in the archive's URL"),
+        (("stat", "1", "--url", "http://[fe80::1%25none]"), 2, "there is no network interface 'none'"),
+        (("stat", "1", "--url", "http://bücher.invalid", "--retry", "0"), 3, "cannot be reached"),
         (("stat", "1", "--token-file", "none"), 2, "none: No such file"),
         (("stat", "1", "--url", "https://127.0.0.1:1", "--ca", "none"), 2, "none: No such file"),
         (("stat", "x"), 2, "'x' is no id"),
@@ -364,6 +370,14 @@ def test_a_server_without_conditions_replaces_nothing(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "has another file already" in done.stderr
     assert "PUT" not in asked
+
+
+@pytest.mark.parametrize("around", ["{}\n", "{}\r\n", " {} ", "{}/"])
+def test_a_url_out_of_a_file_works(user: User, service: Service, around: str) -> None:
+    """With what editors put behind it; also where it has no scheme, or one that is written large."""
+    service.ask("PUT", 1460, b"x")
+    for url in (user.url, user.url.upper(), user.url.removeprefix("http://")):
+        assert attrs.evolve(user, url=around.format(url)).types("stat", "1460").returncode == 0
 
 
 @pytest.mark.parametrize("retry", [0, 2])

@@ -22,13 +22,10 @@ ASCII = {"PYTHONIOENCODING": "ascii"}
 LATIN = {"PYTHONIOENCODING": "iso-8859-1"}
 PLAIN_C = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 POSIX = {"LC_ALL": "POSIX", "LANG": "", "LC_CTYPE": ""}
-WIDE = {"PYTHONIOENCODING": "utf-16"}
 
 HELPS = [
-    *([command, "--help"] for command in ("put", "get", "stat", "stage", "job", "mv", "rm", "verify", "health")),
-    *(["admin", command, "--help"] for command in ("adopt", "delete", "digest", "sweep")),
-    ["--help"], ["--version"], ["check", "--help"], ["check", "--list"], ["check", "--list", "--json"],
-    ["config", "--help"], ["completion", "--help"], ["completion", "bash"], ["completion", "zsh"],
+    ["--help"], ["--version"], ["put", "--help"], ["admin", "digest", "--help"], ["check", "--list"],
+    ["completion", "bash"],
 ]  # fmt: skip
 """Commands that only print."""
 
@@ -48,13 +45,10 @@ def use(service: Service) -> list[list[str]]:
     """Commands that do something."""
     prefix = ["--prefix", str(service.prefix)]
     return [
-        ["stat", "1"], ["stat", "1-2", "--long"], ["stat", "1", "--json"], ["health"],
-        ["verify", "grün…", "--id", "1"], ["put", "grün…", "--id", "1", "--replace"], ["put", "grün…", "--id", "1"],
-        ["put", "grün…", "grün…", "--id", "1", "--replace"],
-        ["get", "1", "-o", "grün…", "--force"], ["get", "1", "-o", "grün…"], ["stage", "1-2", "--plan"],
-        ["stage", "1"], ["stage", "1", "--wait"],
-        ["config", "--config", "settings.ini"], ["config", "--config", "settings.ini", "--json"],
-        ["admin", "adopt", *prefix], ["admin", "digest", *prefix, "--verify"], ["admin", "sweep", *prefix],
+        ["stat", "1-2"], ["stat", "1", "--json"], ["verify", "grün…", "--id", "1"],
+        ["put", "grün…", "--id", "1", "--replace"], ["get", "1", "-o", "grün…"], ["stage", "1-2", "--plan"],
+        ["config", "--config", "settings.ini"], ["admin", "adopt", *prefix], ["admin", "digest", *prefix],
+        ["admin", "sweep", *prefix],
     ]  # fmt: skip
 
 
@@ -71,19 +65,14 @@ def act(
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "environment", [ASCII, LATIN, PLAIN_C, POSIX, WIDE], ids=["ascii", "latin", "c", "posix", "wide"]
-)
+@pytest.mark.parametrize("environment", [ASCII, LATIN, PLAIN_C, POSIX], ids=["ascii", "latin", "c", "posix"])
 def test_text_goes_out_in_any_locale(service: Service, tmp_path: Path, environment: dict[str, str]) -> None:
     """What the encoding lacks is written in characters that it has; the exit code is what it is elsewhere."""
     url = f"http://{HOST}:{service.port}"
-    for words in (*use(service), ["stat", "3"], ["get", "1", "-o", "no…ne/x"], ["stat", "1", "--url", "http://…"]):
-        expected = act(tmp_path, words, PACARCHIVE_URL=url)
+    failing = (["get", "3", "-o", "x"], ["get", "1", "-o", "no…ne/x"], ["stat", "1", "--url", "http://…"])
+    for words, code in (*((each, 0) for each in use(service)), *zip(failing, (1, 1, 2), strict=True)):
         done = act(tmp_path, words, PACARCHIVE_URL=url, **environment)
-        assert b"Traceback" not in done.stderr, words
-        assert done.returncode == expected.returncode, (words, done.stderr)
-        assert bool(done.stdout) == bool(expected.stdout)
-        assert done.stderr.count(b"\n") == expected.stderr.count(b"\n")
+        assert (done.returncode, bool(done.stdout), done.stderr.count(b"\n")) == (code, code == 0, code != 0), words
     done = act(tmp_path, ["put", "grün…", "--id", "1", "--replace"], PACARCHIVE_URL=url, **ASCII)
     assert done.stdout.startswith(b"1  gr\\xfcn...  4 B  sha256:3a6eb0790f39ac87...  stored in ")
     done = act(tmp_path, ["stat", "1"], PACARCHIVE_URL=url, **ASCII)
@@ -103,7 +92,7 @@ def test_names_that_are_no_text_are_names(service: Service, tmp_path: Path, envi
             assert (done.returncode, done.stderr) == (0, b"")
             assert b"odd\\udcff" in done.stdout
     done = act(tmp_path, ["get", "99", "-o", os.fsdecode(name) + "x"], **told)
-    assert (done.returncode, done.stderr) == (1, b"pacarchive: file 99: No file has this id.\n".replace(b"No", b"No"))
+    assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
     for words in (["stat", "\udcff"], ["nonsense\udcff"], ["stat", "1", "--url", "\udcff"], ["mv", "/\udcff", "5"]):
         done = act(tmp_path, words, **told)
         assert b"Traceback" not in done.stderr
@@ -114,24 +103,20 @@ def test_names_that_are_no_text_are_names(service: Service, tmp_path: Path, envi
 def test_what_could_not_be_written_is_told(service: Service, tmp_path: Path, buffered: bool) -> None:
     """One line, and 1; whether it is found at once, or at the end."""
     told = {"PACARCHIVE_URL": f"http://{HOST}:{service.port}"} | ({} if buffered else {"PYTHONUNBUFFERED": "1"})
-    for words in (*HELPS, *use(service)):
+    for words in (*HELPS, *use(service)) if buffered else HELPS:
         done = act(tmp_path, words, ending=">/dev/full", **told)
         lines = done.stderr.decode().splitlines()
         assert (done.returncode, lines[-1:]) == (1, ["pacarchive: No space left on device"]), (words, lines)
         assert "Traceback" not in done.stderr.decode()
-        done = act(tmp_path, words, ending=">&-", **told)
-        assert (done.returncode, b"Traceback" in done.stderr) == (1, False), words
 
 
 @pytest.mark.parametrize("buffered", [True, False])
 def test_whoever_reads_no_more_is_left_in_peace(service: Service, tmp_path: Path, buffered: bool) -> None:
     """As after C{| head}: no words, and what a shell knows of a program that SIGPIPE ends."""
     told = {"PACARCHIVE_URL": f"http://{HOST}:{service.port}"} | ({} if buffered else {"PYTHONUNBUFFERED": "1"})
-    for words in (*HELPS, *use(service)):
-        done = act(tmp_path, words, ending="> >(exec <&-; sleep 0.01); exit", **told)
+    for words in (*HELPS, *use(service)) if buffered else HELPS:
         gone = act(tmp_path, ["-c", _TO_NOBODY, *COMMAND, *words], (sys.executable,), **told)
         assert (gone.returncode, b"Traceback" in gone.stderr, b"Broken" in gone.stderr) == (141, False, False), words
-        assert b"Exception" not in done.stderr
 
 
 _TO_NOBODY = """

@@ -78,24 +78,24 @@ class _Get:
         progress = self.tally.begin(file_id, str(file_id))
         begun = self.session.reactor.seconds()
         try:
-            if path == "-":
-                destination: Any = Stdout(self.session.reactor).write
-            else:
-                destination = path
-                if not self.force and await deferToThread(os.path.lexists, path):
-                    await self._there(file_id, path, record)
-                    return
-            fetched = await self.session.archive.get(
-                file_id,
-                destination,
-                wait=min(self._patience, _AGAIN) if self.waits else None,
-                verify=self.verify,
-                on_progress=progress,
-            )
+            there = None if path == "-" or self.force else await self._there(file_id, path)
+            if there is None:
+                fetched = await self.session.archive.get(
+                    file_id,
+                    Stdout(self.session.reactor).write if path == "-" else path,
+                    wait=min(self._patience, _AGAIN) if self.waits else None,
+                    verify=self.verify,
+                    on_progress=progress,
+                )
         except (ClientError, OSError) as error:
             if isinstance(error, BrokenPipeError):
                 raise
             self.failed(file_id, error, record)
+            return
+        if there is not None:
+            size, digest = there
+            record |= {"verified": True, "sha256": digest.hex()}
+            self.totals.end(file_id, path, size, f"sha256:{digest.hex()[:16]}…", "is there already", record, there=True)
             return
         if path == "-":
             self.tally.end(file_id, fetched.size)
@@ -108,12 +108,15 @@ class _Get:
             checked = f"sha256:{record['sha256'][:16]}…"
         self.totals.end(file_id, path, fetched.size, checked, f"in {took}", record, there=False)
 
-    async def _there(self, file_id: int, path: str, record: dict[str, Any]) -> None:
+    async def _there(self, file_id: int, path: str) -> tuple[int, bytes] | None:
         """
         See whether a local file is the archive's: then the same command was typed before.
 
+        @return: Size and digest; C{None} where there is none.
         @raise FileExistsError: It is something else.
         """
+        if not await deferToThread(os.path.lexists, path):
+            return None
         other = FileExistsError(errno.EEXIST, "is there already, and is not the archive's; --force replaces it", path)
         if not await deferToThread(os.path.isfile, path):
             raise FileExistsError(errno.EEXIST, "is there already, and is no file", path)
@@ -123,8 +126,7 @@ class _Get:
         size, digest = await digest_of(path)
         if status.digests.get(PRIMARY) != digest:
             raise other
-        record |= {"verified": True, "sha256": digest.hex()}
-        self.totals.end(file_id, path, size, f"sha256:{digest.hex()[:16]}…", "is there already", record, there=True)
+        return size, digest
 
     def failed(self, file_id: int, error: Exception, record: dict[str, Any] | None = None) -> None:
         """Tell that a file did not come."""

@@ -99,10 +99,10 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
 
     @raise Misunderstood: There is no URL, or a file cannot be read.
     """
-    url = arguments.url or os.environ.get("PACARCHIVE_URL", "")
+    url = (arguments.url or os.environ.get("PACARCHIVE_URL", "")).strip()
     if not url:
         raise Misunderstood("which server? Set PACARCHIVE_URL=http://HOST:PORT, or give --url")
-    if not re.match(r"[a-z]+://", url):
+    if not re.match(r"[A-Za-z]+://", url):
         url = f"http://{url}"
     token: str | None = os.environ.get("PACARCHIVE_TOKEN") or None
     if arguments.token_file:
