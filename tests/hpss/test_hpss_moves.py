@@ -25,7 +25,7 @@ from twisted.internet.threads import deferToThread
 from pacarchive import errors
 from pacarchive.backends.hpss import client
 from pacarchive.backends.hpss.archive import HpssArchive
-from pacarchive.backends.hpss.publish import locate, resolve
+from pacarchive.backends.hpss.move import locate, resolve
 from pacarchive.backends.hpss.session import session_of
 from pacarchive.backends.hpss.tree import HpssTree
 from pacarchive.digests import PRIMARY

@@ -23,9 +23,10 @@ from zope.interface import implementer
 
 from pacarchive import errors
 from pacarchive.backends.hpss.monitor import CoreServerMonitor
+from pacarchive.backends.hpss.move import move_into, resolve
 from pacarchive.backends.hpss.openfile import OpenFile
 from pacarchive.backends.hpss.pool import HpssPool
-from pacarchive.backends.hpss.publish import move_into, remove, resolve
+from pacarchive.backends.hpss.publish import remove
 from pacarchive.backends.hpss.recall import BATCH_MOST, Stager
 from pacarchive.backends.hpss.residency import Residency, residency_of
 from pacarchive.backends.hpss.session import session_of

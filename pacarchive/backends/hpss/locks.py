@@ -49,22 +49,23 @@ class IdLocks:
     @contextmanager
     def held(
         self,
-        file_id: int,
+        *file_ids: int,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> Iterator[None]:
         """
-        Hold the lock of an id.  Blocks.
+        Hold the locks of some ids, taken in one order, so that nobody waits for somebody who waits for him.  Blocks.
 
         @raise errors.BackendUnavailable: Somebody else holds it for too long: a call of his is stuck.
         """
         descriptor = self._open()
         try:
             deadline = monotonic() + _PATIENCE
-            while not _take(descriptor, file_id):
-                if monotonic() > deadline:
-                    raise errors.BackendUnavailable("Another change of this file does not come to an end.")
-                sleep(_TURN)
+            for byte in sorted({_byte_of(file_id) for file_id in file_ids}):
+                while not _take(descriptor, byte):
+                    if monotonic() > deadline:
+                        raise errors.BackendUnavailable("Another change of this file does not come to an end.")
+                    sleep(_TURN)
             yield
         finally:
             os.close(descriptor)
@@ -78,7 +79,7 @@ class IdLocks:
         """
         descriptor = self._open()
         try:
-            yield [file_id for file_id in dict.fromkeys(file_ids) if _take(descriptor, file_id)]
+            yield [file_id for file_id in dict.fromkeys(file_ids) if _take(descriptor, _byte_of(file_id))]
         finally:
             os.close(descriptor)
 
@@ -94,14 +95,18 @@ class IdLocks:
         return descriptor
 
 
-def _take(descriptor: int, file_id: int) -> bool:
+def _byte_of(file_id: int) -> int:
+    return file_id % _MOST_BYTES
+
+
+def _take(descriptor: int, byte: int) -> bool:
     """
     Take a lock, which goes with the descriptor.
 
     @return: Whether it could be had.
     """
     # Of the open file, not of the process: threads exclude each other as well.
-    wish = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, file_id % _MOST_BYTES, 1, 0)
+    wish = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
     try:
         fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, wish)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Adding, moving and removing files of an L{HpssTree}: the order of steps behind an acknowledgement.
+"""Adding and removing files of an L{HpssTree}: the order of steps behind an acknowledgement.
 
     temporary name -> data -> hpss_Fsync, hpss_Close -> digests as attributes -> mtime -> mode 0444
     -> size and mtime compared -> hpss_Rename over the old version, or hpss_Link under a name that must be free
@@ -24,7 +24,7 @@ from pacarchive.backends.hpss import client
 from pacarchive.backends.hpss.client import Attributes, HpssError, Kind
 from pacarchive.backends.hpss.openfile import OpenFile
 from pacarchive.backends.hpss.residency import Residency, residency_of
-from pacarchive.backends.hpss.tree import HIDDEN, HpssTree, unless_there
+from pacarchive.backends.hpss.tree import HpssTree, unless_there
 from pacarchive.backends.hpss.words import translating
 from pacarchive.digests import PRIMARY, Buffer, Digests, Hasher
 from pacarchive.model import FileStatus, Overwrite, WriteConditions
@@ -32,11 +32,8 @@ from pacarchive.times import SECOND
 
 FILE_MODE = 0o444
 _DIRECTORY_MODE = 0o755
-_LINKS_MOST = 40
 _COMPARED_BLOCK = 8 << 20
 _FARTHEST_TIME = 2**32 - 1  # timestamp_sec_t is unsigned and has 32 bits; zero stands for a time that is not set
-_MOVING = "Can't move hpss file"
-_DENIED = f"{_MOVING} with error: [Errno 13] Permission denied"
 
 _log = Logger()
 
@@ -129,39 +126,51 @@ def publish(tree: HpssTree, source: str, file_id: int, digests: Digests, conditi
     """
     Give a complete file its place.
 
-    @param source: Its name so far, which is gone afterwards.
+    @param source: Its name so far, which nobody else uses, and which is gone afterwards.
     @param digests: Those that are stored with it, with the primary one for L{Overwrite.IDENTICAL}.
     @return: The status of the published version: this one, or the one that was kept because it has the same bytes.
     @raise HpssError: HPSS failed.
     """
-    session = tree.session
-    mine = session.call(client.attributes, source)
+    mine = tree.session.call(client.attributes, source)
     with tree.locks.held(file_id):
-        _require_directories(tree, tree.path_of(file_id))
-        if conditions.unconditional:
-            _replace(tree, source, file_id)
-        else:
-            while True:
-                current = tree.published(file_id)
-                conditions.require(current)
-                if current is None:
-                    if not _take_free_name(tree, source, file_id, mine.file_id):
-                        _refuse_what_is_no_file(tree, tree.path_of(file_id))
-                        continue  # another machine has taken it since we looked
-                elif conditions.overwrite is Overwrite.IDENTICAL:
-                    _require_same_bytes(tree, current, mine.size, digests)
-                    tree.drop(source, mine.file_id)
-                    return current
-                else:
-                    _replace(tree, source, file_id)
-                break
-        try:
-            found = tree.attributes(tree.path_of(file_id))
-        except errors.NotFound:  # removed on another machine already
-            found = mine
+        return place(tree, source, mine, file_id, digests, conditions)
+
+
+def place(
+    tree: HpssTree, source: str, mine: Attributes, file_id: int, digests: Digests, conditions: WriteConditions
+) -> FileStatus:
+    """
+    L{publish} with the id locked, and that of the source's name, where it is an id's.
+
+    @param mine: The attributes of the file.
+    """
+    target = tree.path_of(file_id)
+    _require_directories(tree, target)
+    tree.is_wanted_again(target)
+    if conditions.unconditional:
+        _replace(tree, source, file_id)
+    else:
+        while True:
+            current = tree.published(file_id)
+            conditions.require(current)
+            if current is None:
+                if not _take_free_name(tree, source, file_id, mine.file_id):
+                    _refuse_what_is_no_file(tree, target)
+                    continue  # another machine has taken it since we looked
+            elif conditions.overwrite is Overwrite.IDENTICAL:
+                current = _with_same_bytes(tree, current, mine.size, digests)
+                tree.drop(source, mine.file_id)
+                return current
+            else:
+                _replace(tree, source, file_id)
+            break
+    try:
+        found = tree.attributes(target)
+    except errors.NotFound:  # removed on another machine already
+        found = mine
     if found.file_id == mine.file_id:
         mine = found
-        tree.know(tree.path_of(file_id), mine, digests)
+        tree.know(target, mine, digests)
     return tree.status_of(file_id, mine, digests)
 
 
@@ -173,96 +182,6 @@ def remove(tree: HpssTree, file_id: int, conditions: WriteConditions) -> None:
         else:
             tree.refuse_links(tree.path_of(file_id))
         tree.session.call(client.unlink, tree.path_of(file_id))
-
-
-def move_into(tree: HpssTree, file_id: int, source: str, conditions: WriteConditions) -> FileStatus:
-    """
-    Publish a file that lies in one of the tree's move roots (L{pacarchive.interfaces.IArchiveBackend.move}).
-
-    It is renamed, never copied: that would recall it.  Digests that its writer stored with it stay valid.
-    """
-    path = locate(tree, source)
-    with translating(_MOVING):
-        found = tree.session.call(client.attributes, path)
-        if found.kind is not Kind.FILE:
-            raise errors.InvalidRequest("Only a regular file can be moved.", reason=_MOVING)
-        if path == tree.path_of(file_id):
-            return tree.status(file_id)
-        digests = dict(tree.stored_digests(path, found.size))
-        if conditions.overwrite is Overwrite.IDENTICAL and PRIMARY not in digests:
-            digests |= computed_digests(tree, path, found)
-        try:
-            status = publish(tree, path, file_id, digests, conditions)
-        except HpssError as error:
-            if error.errno == errno.EXDEV:
-                raise errors.InvalidRequest(
-                    "The source lies in another fileset of HPSS: it cannot be moved here without being copied.",
-                    reason=f"{_MOVING} with error: {error.name} ({error.code})",
-                ) from error
-            raise
-    try:
-        tree.session.call(client.chmod, tree.path_of(file_id), FILE_MODE)
-    except HpssError as error:  # somebody else's; that does not make it less archived
-        _log.warn("HPSS: file {file_id} keeps its mode: {error}", file_id=file_id, error=error)
-        return status
-    return tree.status(file_id)
-
-
-def locate(tree: HpssTree, source: str) -> str:
-    """
-    Resolve the source of a move, and see that it is in one of the move roots.
-
-    @param source: A path from a client.
-    @return: The path without symbolic links.
-    """
-    if "\0" in source or not source.startswith("/"):
-        raise errors.InvalidRequest("The path of the source must be absolute.", reason=_MOVING)
-    try:
-        source.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError as error:  # half of a pair, as JSON can have it
-        raise errors.InvalidRequest("The path of the source is no text.", reason=_MOVING) from error
-    with translating(_MOVING):
-        real, missing = resolve(tree, source)
-    hidden = f"{tree.prefix}/{HIDDEN}/"
-    if not any(real.startswith(root.rstrip("/") + "/") for root in tree.move_roots) or f"{real}/".startswith(hidden):
-        raise errors.NotPermitted(
-            "The source of the move is outside the directories from which this archive may take files.", reason=_DENIED
-        )
-    if missing:
-        raise errors.NotFound("The source of the move is not there.", reason=f"{_MOVING} with error: [Errno 2]")
-    return real
-
-
-def resolve(tree: HpssTree, path: str) -> tuple[str, bool]:
-    """
-    Follow the symbolic links of a path.
-
-    @return: The path without them, and whether something on it is missing, so that the rest is as it was given.
-    @raise errors.NotPermitted: The links lead in circles.
-    """
-    done, rest, links = "/", _components(path), 0
-    while rest:
-        name = rest.pop(0)
-        if name == "..":
-            done = posixpath.dirname(done)
-            continue
-        here = posixpath.join(done, name)
-        try:
-            kind = tree.session.call(client.lstat, here).kind
-        except HpssError as error:
-            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
-                raise
-            return posixpath.normpath(posixpath.join(here, *rest)), True
-        if kind is not Kind.SYMLINK:
-            done = here
-            continue
-        if (links := links + 1) > _LINKS_MOST:
-            raise errors.NotPermitted("The source of the move cannot be opened.", reason=_DENIED)
-        target = tree.session.call(client.readlink, here)
-        if target.startswith("/"):
-            done = "/"
-        rest = _components(target) + rest
-    return done, False
 
 
 def computed_digests(tree: HpssTree, path: str, found: Attributes) -> dict[str, bytes]:
@@ -287,17 +206,23 @@ def computed_digests(tree: HpssTree, path: str, found: Attributes) -> dict[str, 
     return hasher.digests()
 
 
-def _require_same_bytes(tree: HpssTree, current: FileStatus, size: int, digests: Digests) -> None:
+def _with_same_bytes(tree: HpssTree, current: FileStatus, size: int, digests: Digests) -> FileStatus:
     """
-    @raise errors.AlreadyExists: The published version has other bytes, or that cannot be told.
+    The published version, with a digest: one that has to be computed is stored.
+
+    @raise errors.AlreadyExists: It has other bytes, or that cannot be told.
     """
     if current.size == size:
         stored = current.digests.get(PRIMARY)
-        if stored is None:
+        if stored is not None:
+            if stored == digests[PRIMARY]:
+                return current
+        else:
             path = tree.path_of(current.file_id)
-            stored = computed_digests(tree, path, tree.attributes(path))[PRIMARY]
-        if stored == digests[PRIMARY]:
-            return
+            computed = computed_digests(tree, path, tree.attributes(path))
+            if computed[PRIMARY] == digests[PRIMARY]:
+                tree.add_digests(path, computed, size)
+                return tree.status(current.file_id)
     raise errors.AlreadyExists("The id is taken by a file with other bytes.")
 
 
@@ -387,7 +312,3 @@ def _make_parents(tree: HpssTree, path: str) -> None:
     for each in reversed(missing):
         with unless_there():
             tree.session.call(client.mkdir, each, _DIRECTORY_MODE)
-
-
-def _components(path: str) -> list[str]:
-    return [name for name in path.split("/") if name not in ("", ".")]

@@ -10,7 +10,7 @@ import posixpath
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 
 from twisted.logger import Logger
 
@@ -24,7 +24,7 @@ from pacarchive.backends.hpss.session import Session
 from pacarchive.backends.hpss.temporaries import Writer, is_left_over, starting_time, this_writer
 from pacarchive.backends.hpss.words import translating
 from pacarchive.digests import PRIMARY, Digests
-from pacarchive.ids import id_to_path
+from pacarchive.ids import id_to_path, path_to_id
 from pacarchive.model import FileStatus, WriteConditions
 from pacarchive.texts import printable
 from pacarchive.times import SECOND
@@ -80,6 +80,9 @@ class HpssTree:
                 raise errors.BackendUnavailable(f"HPSS: {self.prefix} is no directory")
             with unless_there():
                 self.session.call(client.mkdir, self.temporaries, _PRIVATE_MODE)
+            if self.session.call(client.lstat, self.temporaries).kind is not Kind.DIRECTORY:
+                # A link: what it leads to would be swept.
+                raise errors.BackendUnavailable(f"HPSS: {self.temporaries} is no directory of the archive's own")
             self._sweep()
         except HpssError as error:
             raise errors.BackendUnavailable(f"HPSS: the prefix {self.prefix or '/'} cannot be used: {error}") from error
@@ -87,6 +90,15 @@ class HpssTree:
     def path_of(self, file_id: int) -> str:
         """The place of an id."""
         return self.prefix + id_to_path(file_id)
+
+    def id_of(self, path: str) -> int | None:
+        """The id that has a place, if one has."""
+        if not path.startswith(f"{self.prefix}/"):
+            return None
+        try:
+            return path_to_id(path.removeprefix(self.prefix))
+        except ValueError:
+            return None
 
     # describing
 
@@ -119,14 +131,14 @@ class HpssTree:
         """
         path = self.path_of(file_id)
         found = self.attributes(path)
-        while (digests := self._known.get((path, *_version(found)))) is None:
+        while (digests := self._known.get((path, *version_of(found)))) is None:
             before = found
             self.refuse_links(path)
             with translating("Can't open hpss file"):
                 digests = self.stored_digests(path, found.size)
             # Digests are read by name: were they those of the version that was there before?
             found = self.attributes(path)
-            if _version(found) == _version(before):
+            if version_of(found) == version_of(before):
                 self.know(path, found, digests)
                 break
         return self.status_of(file_id, found, digests), found
@@ -239,7 +251,7 @@ class HpssTree:
             if len(self._known) >= _KNOWN_DIGESTS:
                 with suppress(KeyError, RuntimeError, StopIteration):
                     del self._known[next(iter(self._known))]
-            self._known[path, *_version(found)] = digests
+            self._known[path, *version_of(found)] = digests
 
     # temporaries
 
@@ -265,14 +277,32 @@ class HpssTree:
 
     def drop_left_over(self) -> None:
         """Remove what could not be removed when it should have been."""
-        with self._left_over_lock:
-            left_over, self._left_over = self._left_over, {}
-        for path, identity in left_over.items():
+        for path in list(self._left_over):
+            file_id = self.id_of(path)
             try:
-                if identity is None or self.session.call(client.attributes, path).file_id == identity:
-                    self.drop(path, identity)
-            except HpssError as error:
-                self._keep_in_mind(path, identity, error)
+                with nullcontext() if file_id is None else self.locks.held(file_id):
+                    self._drop_left_over(path)
+            except errors.BackendUnavailable as error:  # another change of the id takes long: next time
+                _log.warn("HPSS: {path} cannot be removed yet: {error}", path=printable(path), error=error)
+
+    def _drop_left_over(self, path: str) -> None:
+        with self._left_over_lock:
+            if path not in self._left_over:
+                return
+            identity = self._left_over.pop(path)
+        try:
+            if identity is None or self.session.call(client.attributes, path).file_id == identity:
+                self.drop(path, identity)
+        except HpssError as error:
+            self._keep_in_mind(path, identity, error)
+
+    def is_wanted_again(self, path: str) -> None:
+        """
+        Do not remove a name any more that could not be removed when it should have been: it is given anew, perhaps to
+        the same file.
+        """
+        with self._left_over_lock:
+            self._left_over.pop(path, None)
 
     def _keep_in_mind(self, path: str, identity: int | None, error: HpssError) -> None:
         if error.errno != errno.ENOENT:
@@ -314,6 +344,6 @@ def unless_there() -> Iterator[None]:
             raise
 
 
-def _version(found: Attributes) -> tuple[int, int, int]:
+def version_of(found: Attributes) -> tuple[int, int, int]:
     """What tells a version of a file from all others."""
     return found.file_id, found.ctime, found.size
