@@ -120,6 +120,21 @@ class Hidden:
         """Release the descriptors."""
         self._opened.close()
 
+    def is_in_place(self, root: int) -> bool:
+        """
+        Whether everybody who works on the archive finds the very directories that are open here.
+
+        @param root: A descriptor of the prefix.
+        """
+        named = ((TEMPORARIES, self.temporaries), (LOCKS, self._locks), (SIDECARS, self.sidecars))
+        try:
+            return all(
+                os.path.samestat(os.stat(f"{HIDDEN}/{name}", dir_fd=root, follow_symlinks=False), os.fstat(descriptor))
+                for name, descriptor in named
+            )
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
     def _make_locks(self, place: Path) -> None:
         """Make them before they are needed: what is full can be freed then without making anything."""
         for name in (*map(_stripe_name, range(_STRIPES)), _SIDECARS_LOCK):

@@ -21,6 +21,7 @@ from pacarchive.backends.commit import Draft
 from pacarchive.backends.move import move_into
 from pacarchive.backends.syscalls import open_cached, opens_without_network, release
 from pacarchive.backends.tree import FileTree
+from pacarchive.backends.wellness import Wellness
 from pacarchive.digests import PRIMARY, Digests, Hasher
 from pacarchive.interfaces import IArchiveBackend, IBatchStatus, IIncomingFile, ISendable, IStoredFile
 from pacarchive.model import FileStatus, Health, WriteConditions
@@ -54,6 +55,7 @@ class LocalArchive(Service):
     def __init__(self, tree: FileTree, pool: BlockingPool, algorithms: Collection[str] = ()) -> None:
         self._tree = tree
         self._pool = pool
+        self._wellness = Wellness(tree)
         self._small_files = SmallFileQueue(tree, pool)
         self._algorithms = {PRIMARY, *algorithms}
         self._reads_cached = False
@@ -116,12 +118,7 @@ class LocalArchive(Service):
         await self._pool.run(self._tree.remove, file_id, conditions)
 
     async def health(self) -> Health:
-        try:
-            space = await self._pool.run(os.fstatvfs, self._tree.root)
-        except OSError as error:
-            return Health(False, f"The file system answers: {error.strerror}.")
-        free = space.f_bavail * space.f_frsize
-        return Health(free > 0, f"{free >> 20} MiB free")
+        return await self._pool.run(self._wellness.look)
 
     def _open(self, file_id: int) -> _Opened:
         opened = _Opened(self._tree.open_stored(file_id))

@@ -19,6 +19,7 @@ from pacarchive import errors
 from pacarchive.backends.fixity import FixityStore
 from pacarchive.backends.groupsync import GroupSync
 from pacarchive.backends.hidden import Hidden, sweep
+from pacarchive.backends.place import require_in_place
 from pacarchive.backends.syscalls import DIRECTORY_FLAGS, LOOK_FLAGS, READ_FLAGS, open_beneath, release
 from pacarchive.digests import Digests
 from pacarchive.model import Durability, FileStatus, Locality, WriteConditions
@@ -103,6 +104,7 @@ class FileTree:
         @raise errors.BackendUnavailable: Something that is not the archive's own is in the place of what is.
         """
         self.root = os.open(self.prefix, DIRECTORY_FLAGS)
+        self._place = os.path.abspath(self.prefix)
         try:
             self._hidden = Hidden(self.root, self.prefix, self.sync)
             try:
@@ -285,6 +287,7 @@ class FileTree:
             descriptor, state, status = self.open_stored(file_id)
             try:
                 WriteConditions(if_match=conditions.if_match).require(status)
+                self.require_in_place()
                 with self.directory_of(file_id) as (directory, name):
                     os.unlink(name, dir_fd=directory)
                     self.sync(directory)
@@ -367,6 +370,18 @@ class FileTree:
                             return file_id
         return None
 
+    def require_in_place(self) -> None:
+        """
+        See that the prefix leads to this tree.
+
+        @raise errors.BackendUnavailable: It does not any more.
+        """
+        require_in_place(self._place, self.root)
+
+    def is_whole(self) -> bool:
+        """Whether the archive's own directories are in it, as they were opened."""
+        return self._hidden.is_in_place(self.root)
+
     @contextmanager
     def directory_of(self, file_id: int, *, make: bool = False) -> Iterator[tuple[int, str]]:
         """
@@ -375,7 +390,10 @@ class FileTree:
         @param make: Make what is missing, and see that each directory on the way is durable.
         @return: Its descriptor, and the file's name in it.
         @raise errors.NotAFile: With C{make}: something that is no directory is on the way.
+        @raise errors.BackendUnavailable: With C{make}: the prefix does not lead there any more.
         """
+        if make:
+            self.require_in_place()
         path, _, name = self.name_of(file_id).rpartition("/")
         if not path:
             yield self.root, name

@@ -24,6 +24,7 @@ from pacarchive.web.describing import describe, set_digests, set_mtime, set_vali
 from pacarchive.web.documents import no_body, read_document, require_json
 from pacarchive.web.download import Sender
 from pacarchive.web.errors import HTTPRefusal
+from pacarchive.web.health import HealthDesk
 from pacarchive.web.hosts import require_known_host
 from pacarchive.web.preferences import RESPOND_ASYNC_APPLIED, read_preferences, wait_applied
 from pacarchive.web.propfind import CONTENT_TYPE, collection_multistatus, multistatus
@@ -56,6 +57,7 @@ class ArchiveApplication:
     @ivar clock: The time.
     @ivar recall: Sees to files that are on tape.
     @ivar recall_settings: Its settings.
+    @ivar health_desk: Asks how the storage is.
     """
 
     backend: IArchiveBackend
@@ -65,8 +67,13 @@ class ArchiveApplication:
     clock: IReactorTime
     recall: RecallEngine
     recall_settings: RecallSettings
+    health_desk: HealthDesk = attrs.field(init=False)
 
     router: ClassVar[Router] = Router()
+
+    @health_desk.default
+    def _health_desk_default(self) -> HealthDesk:
+        return HealthDesk(self.backend, self.clock)
 
     @property
     def compatibility(self) -> Compatibility:
@@ -318,7 +325,7 @@ class ArchiveApplication:
     @router.answers("GET", "/health")
     async def health(self, request: ArchiveRequest) -> bytes:
         """Say whether requests can be expected to succeed: 200 or 503, for balancers; the words are for people."""
-        health = await self.backend.health()
+        health = await self.health_desk.ask()
         if obstacle := self.recall.obstacle:
             health = attrs.evolve(health, words=f"{health.words}; recalls: {obstacle}", degraded=True)
         if not health.ready:

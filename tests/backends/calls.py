@@ -17,9 +17,22 @@ from typing import Any
 import attrs
 import pytest
 
-from pacarchive.backends import batch, commit, filetimes, fixity, hidden, local, move, sidecars, syscalls, tree
+from pacarchive.backends import (
+    batch,
+    commit,
+    filetimes,
+    fixity,
+    hidden,
+    local,
+    move,
+    place,
+    sidecars,
+    syscalls,
+    tree,
+    wellness,
+)  # fmt: skip
 
-MODULES = (batch, commit, filetimes, fixity, hidden, local, move, sidecars, syscalls, tree)
+MODULES = (batch, commit, filetimes, fixity, hidden, local, move, place, sidecars, syscalls, tree, wellness)
 
 WATCHED = {
     *("open", "close", "dup", "mkdir", "unlink", "rename", "link", "fsync", "fchmod", "utime", "fstat", "stat"),

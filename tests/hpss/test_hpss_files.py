@@ -41,6 +41,7 @@ from twisted.internet.threads import blockingCallFromThread, deferToThread
 
 from pacarchive import errors
 from pacarchive.backends import hpss
+from pacarchive.backends.hpss import client
 from pacarchive.backends.hpss.archive import HpssArchive
 from pacarchive.backends.hpss.temporaries import ANOTHERS_LASTS, this_writer
 from pacarchive.digests import PRIMARY
@@ -705,6 +706,33 @@ async def test_health(tmp_path: Path) -> None:
         await pinged(archive)
         assert (await backend.health()).ready
         assert await content(backend, 1) == WORDS
+
+
+@pytest.mark.parametrize("trouble", ["read-only", "moved", "without its own directory", "out of space for names"])
+@in_reactor
+async def test_an_archive_that_takes_nothing_is_not_ready(tmp_path: Path, trouble: str) -> None:
+    """Although the core server answers; and it is again when the trouble is over."""
+    async with running_archive(tmp_path) as (archive, backend):
+        with neighbour():
+            match trouble:
+                case "read-only":
+                    archive.fault("hpss_Mkdir", value=-30)
+                case "moved":
+                    client.rename(PREFIX, "/elsewhere")
+                case "without its own directory":
+                    client.rmdir(TEMPORARIES)
+                case "out of space for names":
+                    archive.fault("hpss_Mkdir", value=-28)
+            health = await backend.health()
+            assert not health.ready
+            assert "nothing can be stored: " in health.words
+            assert PREFIX not in health.words
+            if trouble == "moved":
+                client.rename("/elsewhere", PREFIX)
+            elif trouble == "without its own directory":
+                archive.mkdir(TEMPORARIES)
+        assert (await backend.health()).ready
+        assert temporaries(archive) == []
 
 
 @pytest.mark.parametrize(

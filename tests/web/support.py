@@ -32,7 +32,7 @@ from pacarchive.backends.tree import FileTree
 from pacarchive.config import LimitSettings, RecallSettings, ServerSettings
 from pacarchive.digests import Digests
 from pacarchive.interfaces import IArchiveBackend, IIncomingFile, IStoredFile
-from pacarchive.model import FileStatus, WriteConditions
+from pacarchive.model import FileStatus, Health, WriteConditions
 from pacarchive.recall.words import (
     Asked,
     Cancelled,
@@ -240,6 +240,10 @@ class Archive(MemoryArchive):
     async def remove(self, file_id: int, conditions: WriteConditions) -> None:
         await self.pass_by("remove")
         await super().remove(file_id, conditions)
+
+    async def health(self) -> Health:
+        await self.pass_by("health")
+        return await super().health()
 
 
 def _sha256(data: bytes) -> Digests:

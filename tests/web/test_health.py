@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from support import DATA, Archive, Server, serving
+from support import DATA, Archive, Server, compose, serving
 
+from pacarchive import errors
 from pacarchive.model import Health, Locality
 
 
@@ -52,3 +53,46 @@ def test_jobs_that_cannot_be_taken() -> None:
         document = json.loads(answer.body)
         assert (answer.status, document["ready"], document["degraded"]) == (200, True, True)
         assert document["message"].endswith("; recalls: The list of recalls does not answer.")
+
+
+def test_one_look_is_enough_for_all_who_ask_at_once() -> None:
+    """Probes from many balancers take no more of the storage than one does; one that leaves takes nobody's answer."""
+    with serving(Server()) as server:
+        held = server.archive.hold("health")
+        clients = [server.connect().send(compose("GET", "/health")) for _ in range(20)]
+        clients[0].hang_up()
+        held.callback(None)
+        for client in clients[1:]:
+            (answer,) = client.answers("GET")
+            assert answer.status == 200
+        assert server.archive.calls == ["health"]
+        assert server.ask("GET", "/health").status == 200
+        assert server.archive.calls == ["health", "health"], "it is looked again for who asks later"
+
+
+def test_storage_that_does_not_say_how_it_is() -> None:
+    """It is not ready after ten seconds, for who comes later at once, and is looked at no second time meanwhile."""
+    with serving(Server()) as server:
+        held = server.archive.hold("health")
+        first = server.connect().send(compose("GET", "/health"))
+        server.clock.advance(9.9)
+        assert first.answers("GET") == []
+        server.clock.advance(0.2)
+        (answer,) = first.answers("GET")
+        assert (answer.status, json.loads(answer.body)["ready"]) == (503, False)
+        assert "has not said for 10 s" in json.loads(answer.body)["message"]
+        assert server.ask("GET", "/health").status == 503
+        assert server.archive.calls == ["health"]
+        held.callback(None)
+        assert server.ask("GET", "/health").status == 200
+        assert [line.partition(":")[0] for line in server.words()] == ["not ready", "ready again"]
+
+
+def test_a_look_that_fails() -> None:
+    """What the backend raises is not ready either, in its words, and told to the log once."""
+    with serving(Server()) as server:
+        server.archive.trouble["health"] = errors.BackendUnavailable("No thread is free.")
+        for _ in range(3):
+            answer = server.ask("GET", "/health")
+            assert (answer.status, json.loads(answer.body)["message"]) == (503, "No thread is free.")
+        assert server.words() == ["not ready: No thread is free."]

@@ -44,6 +44,8 @@ _RETRY_OFFLINE = 60
 """Seconds; a mount and a seek."""
 
 _LOGOUT_MAY_TAKE = 5.0
+_BELIEVED = 30.0
+"""Seconds; for so long a name that could be made stands for the next."""
 
 _log = Logger()
 
@@ -80,6 +82,7 @@ class HpssArchive(Service):
         self._pools = (self._names, self._data, self._recalls)
         self._login = BlockingPool(reactor, "hpss-login", 1)
         self._logged_in = False
+        self._writable_until = 0.0
 
     def startService(self) -> Deferred[None]:
         """Log in, and open the archive."""
@@ -145,7 +148,15 @@ class HpssArchive(Service):
             return Health(False, f"HPSS: {trouble}")
         if exhausted := [pool.name for pool in self._pools if pool.exhausted]:
             return Health(False, f"HPSS: too many calls do not come back: {', '.join(exhausted)}")
-        return Health(True, f"HPSS: the core server answers in {self._monitor.latency * 1000:.0f} ms")
+        words = f"HPSS: the core server answers in {self._monitor.latency * 1000:.0f} ms"
+        if self._reactor.seconds() < self._writable_until:
+            return Health(True, words)
+        try:
+            await self._names.run(self._tree.require_writable)
+        except errors.ArchiveError as error:
+            return Health(False, f"{words}, but nothing can be stored: {error}")
+        self._writable_until = self._reactor.seconds() + _BELIEVED
+        return Health(True, words)
 
     @property
     def batch_limit(self) -> int:

@@ -33,6 +33,7 @@ HIDDEN = ".pacarchive"
 """The archive's own directory below the prefix; no id maps into it."""
 
 _PRIVATE_MODE = 0o700
+_TRIAL = "writable"
 _KNOWN_DIGESTS = 16384
 
 _NO_DIGESTS = frozenset(
@@ -252,6 +253,24 @@ class HpssTree:
                 with suppress(KeyError, RuntimeError, StopIteration):
                     del self._known[next(iter(self._known))]
             self._known[path, *version_of(found)] = digests
+
+    def require_writable(self) -> None:
+        """
+        See that the archive is in its place, and that names can be made and removed in it: no rights were lost, no
+        fileset is read-only.  It is done with a directory, because a file would wait for a mover, and where a trash can
+        is kept it would gather one each time.
+
+        @raise errors.BackendUnavailable: They cannot.
+        """
+        with translating("Can't write hpss file", absent=errors.BackendUnavailable):
+            with unless_there():  # another process tries as well
+                self.session.call(client.mkdir, f"{self.temporaries}/{_TRIAL}", _PRIVATE_MODE)
+            try:
+                self.session.call(client.rmdir, f"{self.temporaries}/{_TRIAL}")
+            except HpssError as error:
+                if error.errno != errno.ENOENT:
+                    raise
+                self.session.call(client.stat, self.temporaries)  # the other has removed it; or all is gone
 
     # temporaries
 
