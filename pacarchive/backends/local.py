@@ -59,9 +59,9 @@ class LocalArchive(Service):
         self._small_files = SmallFileQueue(tree, pool)
         self._algorithms = {PRIMARY, *algorithms}
         self._reads_cached = False
-        # Digests by (inode, ctime): both change with the attributes that hold them.  Filled in threads, because reading
-        # an attribute may need a disk block; read in the reactor.
-        self._known: dict[tuple[int, int], Digests] = {}
+        # Digests by (device, inode, ctime): the ctime changes with the attributes that hold them.  Filled in threads,
+        # because reading an attribute may need a disk block; read in the reactor.
+        self._known: dict[tuple[int, int, int], Digests] = {}
 
     def startService(self) -> None:
         """Open the archive.  Called before anything listens, so waiting for the disk here holds up nobody."""
@@ -147,7 +147,7 @@ class LocalArchive(Service):
         # A file without digests may get some at any time, and the inode of one that has just changed may be freed and
         # used again before the clock of the inode times moves on.
         if status.digests and time.time_ns() - state.st_ctime_ns > _SETTLED:
-            known[state.st_ino, state.st_ctime_ns] = status.digests
+            known[state.st_dev, state.st_ino, state.st_ctime_ns] = status.digests
 
     def _find_cached(self, file_id: int, *, path_only: bool = False) -> tuple[int, os.stat_result, FileStatus] | None:
         """
@@ -164,7 +164,7 @@ class LocalArchive(Service):
             return None
         try:
             state = os.fstat(descriptor)
-            digests = self._known.get((state.st_ino, state.st_ctime_ns))
+            digests = self._known.get((state.st_dev, state.st_ino, state.st_ctime_ns))
             if digests is not None:
                 return descriptor, state, self._tree.status_of(state, file_id, digests)
         except BaseException:

@@ -77,9 +77,12 @@ async def range_odd(session: Session) -> None:
 @GROUP.check("range-if", "If-Range gives a part of the version it names, and else all of the file")
 async def range_if(session: Session) -> None:
     content = await session.file("sample")
-    etag = (await session.wire.ask("GET", content.file_id)).field("ETag") or '"none"'
+    first = await session.wire.ask("GET", content.file_id)
+    etag = first.field("ETag") or '"none"'
     await session.get(content, {"Range": "bytes=100-299", "If-Range": etag}, part=(100, 300), status=206)
-    await session.get(content, {"Range": "bytes=100-299", "If-Range": '"another"'})
+    # A date never matches: two versions may have the same.
+    for other in ('"another"', first.field("Last-Modified") or http_date(0)):
+        await session.get(content, {"Range": "bytes=100-299", "If-Range": other})
 
 
 @GROUP.check("byte-range", "?byte_range=a-b, the predecessor's way, gives the bytes from a to before b")
@@ -104,9 +107,8 @@ async def get_if_changed(session: Session) -> None:
     first = await session.get(content)
     etag, date = first.field("ETag"), first.field("Last-Modified")
     require(etag is not None and date is not None, "ETag and Last-Modified with GET", first, "caches cannot ask again")
-    for name, value in (("If-None-Match", etag), ("If-Modified-Since", date)):
-        answer = await session.wire.ask("GET", content.file_id, {name: value or ""})
-        require(answer.status == 304, f"304 for {name}", answer, "all of the file is sent again")
+    answer = await session.wire.ask("GET", content.file_id, {"If-None-Match": etag or ""})
+    require(answer.status == 304, "304 for If-None-Match", answer, "all of the file is sent again")
     for name, value in (("If-None-Match", '"another"'), ("If-Modified-Since", http_date(0))):
         await session.get(content, {name: value})
 

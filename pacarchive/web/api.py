@@ -120,14 +120,14 @@ class ArchiveApplication:
         stored = await self._open(request, file_id)
         try:
             status, now = stored.status, self.clock.seconds()
-            outcome = evaluate_read(request.field, etag=status.etag, mtime_ns=status.mtime_ns, now=now)
+            outcome = evaluate_read(request.field, status, now)
             if outcome is ReadOutcome.FAILED:
                 raise errors.PreconditionFailed("The file is not in the state that the request makes a condition.")
-            set_validators(request, status)
+            set_validators(request, status, now)
             if outcome is ReadOutcome.NOT_MODIFIED:
                 request.setResponseCode(HTTPStatus.NOT_MODIFIED)
                 return b""
-            offset, length = self._select(request, status, now)
+            offset, length = self._select(request, status)
             request.set(b"Content-Type", b"application/octet-stream")
             request.set(b"Accept-Ranges", b"bytes")
             request.set(b"Content-Length", b"%d" % length)
@@ -175,26 +175,23 @@ class ArchiveApplication:
             request.set(b"Preference-Applied", wait_applied(seconds))
         return seconds
 
-    def _select(self, request: ArchiveRequest, status: FileStatus, now: float) -> tuple[int, int]:
+    def _select(self, request: ArchiveRequest, status: FileStatus) -> tuple[int, int]:
         """Which bytes are asked for; sets the status and header fields that go with them."""
         if request.args and (texts := request.args.get(b"byte_range")) and texts[0]:
             return parse_byte_range(texts[0].decode("latin-1"), status.size)
-        if ranges := request.field("range"):
-            conditions = request.field("if-range")
-            if len(ranges) == 1 and range_applies(
-                conditions[0] if conditions else None, etag=status.etag, mtime_ns=status.mtime_ns, now=now
-            ):
-                wanted = parse_range(ranges[0], status.size)
-                if isinstance(wanted, Unsatisfiable):
-                    raise HTTPRefusal(
-                        HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
-                        f"The file has {status.size} bytes; the range lies beyond them.",
-                        {"Content-Range": wanted.content_range.decode("ascii")},
-                    )
-                if wanted is not None:
-                    request.setResponseCode(HTTPStatus.PARTIAL_CONTENT)
-                    request.set(b"Content-Range", wanted.content_range)
-                    return wanted.offset, wanted.length
+        ranges = request.field("range")
+        if len(ranges) == 1 and range_applies(request.field("if-range"), status.etag):
+            wanted = parse_range(ranges[0], status.size)
+            if isinstance(wanted, Unsatisfiable):
+                raise HTTPRefusal(
+                    HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+                    f"The file has {status.size} bytes; the range lies beyond them.",
+                    {"Content-Range": wanted.content_range.decode("ascii")},
+                )
+            if wanted is not None:
+                request.setResponseCode(HTTPStatus.PARTIAL_CONTENT)
+                request.set(b"Content-Range", wanted.content_range)
+                return wanted.offset, wanted.length
         return 0, status.size
 
     @router.answers("PUT", FILE)
@@ -344,11 +341,7 @@ class ArchiveApplication:
         return await self.options(request, 0)
 
     def _conditions(self, request: ArchiveRequest) -> WriteConditions:
-        if request.field("if-unmodified-since") and not request.field("if-match"):
-            raise errors.InvalidRequest(
-                "A file's time is its sender's and proves nothing: a write takes If-Match with an ETag."
-            )
-        return write_conditions(request.field("if-match"), request.field("if-none-match"), self.settings.overwrite)
+        return write_conditions(request.field, self.settings.overwrite)
 
     def _mtime(self, request: ArchiveRequest) -> int | None:
         """The time in C{Last-Modified}; the predecessor meant to read it, and ignored what it could not."""

@@ -18,8 +18,13 @@ from pacarchive.web.dates import parse_condition_date
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from pacarchive.model import FileStatus
+
 ANY = "*"
 """The condition that holds for any existing file."""
+
+_CLOCK_STEP = 20_000_000
+"""Nanoseconds; the clock of inode times lags behind that of dates by a tick, which is 1 to 10 ms."""
 
 _ENTITY_TAG = re.compile(r'((?:W/)?"[^\x00-\x20"\x7f]*")(?:[ \t]*,[ \t,]*|\Z)')
 
@@ -57,60 +62,72 @@ def parse_etags(values: Sequence[str]) -> frozenset[str] | None:
     return frozenset(tags)
 
 
-def evaluate_read(get: Callable[[str], Sequence[str]], *, etag: str, mtime_ns: int, now: float) -> ReadOutcome:
+def evaluate_read(get: Callable[[str], Sequence[str]], status: FileStatus, now: float) -> ReadOutcome:
     """
     Evaluate the conditions of a GET or HEAD in the order of section 13.2.2.
 
     A condition that is not well formed does not count.
 
     @param get: All values of a request header by its name; empty when it is absent.
-    @param etag: The file's entity tag.
-    @param mtime_ns: The file's modification time; its whole second is what counts, as no client knows more.
+    @param status: The version that would be read.
     @param now: The present.
     """
+    etag = status.etag
     if (tags := _etags_or_none(get("If-Match"))) is not None:
         if etag not in tags and ANY not in tags:
             return ReadOutcome.FAILED
-    elif (date := _date_or_none(get("If-Unmodified-Since"), now)) is not None and mtime_ns // SECOND > date:
+    elif (date := _date_or_none(get("If-Unmodified-Since"), now)) is not None and not _is_as_of(date, status, now):
         return ReadOutcome.FAILED
     if (tags := _etags_or_none(get("If-None-Match"))) is not None:
         if not tags.isdisjoint((etag, f"W/{etag}", ANY)):
             return ReadOutcome.NOT_MODIFIED
-    elif (date := _date_or_none(get("If-Modified-Since"), now)) is not None and mtime_ns // SECOND <= date:
+    elif (date := _date_or_none(get("If-Modified-Since"), now)) is not None and _is_as_of(date, status, now):
         return ReadOutcome.NOT_MODIFIED
     return ReadOutcome.PROCEED
 
 
-def range_applies(if_range: str | None, *, etag: str, mtime_ns: int, now: float) -> bool:
+def _is_as_of(date: int, status: FileStatus, now: float) -> bool:
     """
-    Whether C{If-Range} lets a C{Range} count.  When it does not, the whole file is the answer, which is
-    always right: so anything but the very version that the client has (a weak tag, nonsense) is no.
+    Whether a copy that was right at some date must be of this version.
 
-    @param if_range: The header's value, C{None} when it is absent.
+    The file's own time says nothing of that: it is its sender's, who may give it to any number of versions.  What
+    counts is when the version was stored.  Not in the second of the date either, as the copy may have been made before
+    it in that second; and a date that is still to come is no copy's.
+
+    @param date: Seconds since the epoch.
+    """
+    return status.mtime_ns // SECOND <= date <= now and status.ctime_ns + _CLOCK_STEP < date * SECOND
+
+
+def range_applies(if_range: Sequence[str], etag: str) -> bool:
+    """
+    Whether C{If-Range} lets a C{Range} count.  When it does not, the whole file is the answer, which is always right.
+    So anything but the entity tag of the very version that the client has is no: a weak tag, nonsense, and any date, as
+    the time of a file is its sender's and makes no strong validator (RFC 9110, sections 8.8.2.2 and 13.1.5).
+
+    @param if_range: The values of the header.
     @param etag: The file's entity tag.
-    @param mtime_ns: The file's modification time.
-    @param now: The present.
     """
-    if if_range is None or if_range == etag:
-        return True
-    return parse_condition_date(if_range, now=now) == mtime_ns // SECOND
+    return not if_range or list(if_range) == [etag]
 
 
-def write_conditions(
-    if_match: Sequence[str], if_none_match: Sequence[str], overwrite: Overwrite = Overwrite.ALLOW
-) -> WriteConditions:
+def write_conditions(get: Callable[[str], Sequence[str]], overwrite: Overwrite = Overwrite.ALLOW) -> WriteConditions:
     """
     Translate the conditions of a request that writes.
 
     Nothing is ignored here as it is for reads: a client that is not understood must not have its file replaced.
+    C{If-Modified-Since} alone is no condition of a write (section 13.1.3).
 
-    @param if_match: All values of C{If-Match}.  Weak tags match no file, as the comparison is strong.
-    @param if_none_match: All values of C{If-None-Match}.
+    @param get: All values of a request header by its name; empty when it is absent.  Weak tags in C{If-Match} match no
+        file, as the comparison is strong.
     @param overwrite: The policy for a taken id.
-    @raise InvalidRequest: A header is not well formed, or C{If-None-Match} is not C{*}.
+    @raise InvalidRequest: A header is not well formed, C{If-None-Match} is not C{*}, or a date is to be the condition:
+        it would let through what was stored in the same second, and the file's own time is its sender's.
     """
-    wanted = parse_etags(if_match)
-    unwanted = parse_etags(if_none_match)
+    wanted = parse_etags(get("If-Match"))
+    unwanted = parse_etags(get("If-None-Match"))
+    if wanted is None and get("If-Unmodified-Since"):
+        raise InvalidRequest("a date tells no version from another: a write takes If-Match with the ETag of the file")
     if unwanted is not None and ANY not in unwanted:
         raise InvalidRequest("a write takes If-None-Match with * only")
     if wanted is not None:

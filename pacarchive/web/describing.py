@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from pacarchive.times import format_iso
+from pacarchive.times import SECOND, format_iso
 from pacarchive.web import digest_fields
 from pacarchive.web.answers import REVALIDATED
 from pacarchive.web.dates import format_http_date
@@ -33,11 +33,16 @@ def describe(request: ArchiveRequest, status: FileStatus) -> None:
     set_digests(request, status)
 
 
-def set_validators(request: ArchiveRequest, status: FileStatus) -> None:
-    """Tell which version it is, for GET."""
+def set_validators(request: ArchiveRequest, status: FileStatus, now: float) -> None:
+    """
+    Tell which version it is, for GET.
+
+    A file may be newer than the present, by its sender's word.  C{Last-Modified} may not (RFC 9110, section 8.8.2.1):
+    it comes back as the date of a copy, and must not be later than any version that replaces this one.
+    """
     request.set(b"ETag", status.etag)
     request.set(b"Cache-Control", REVALIDATED)
-    request.set(b"Last-Modified", format_http_date(status.mtime_ns))
+    request.set(b"Last-Modified", format_http_date(min(status.mtime_ns, int(now) * SECOND)))
     set_mtime(request, status)
 
 

@@ -103,9 +103,10 @@ def test_ranges_and_conditions(sam: Site) -> None:
         assert client.ask("GET", "/300?byte_range=10-12").body == data[10:12]
         assert client.ask("GET", 300, fields={"Range": f"bytes={size}-"}).status == 416
         assert client.ask("GET", 300, fields={"Range": "bytes=0-9", "If-Range": '"other"'}).body == data
-        for fields in ({"If-None-Match": etag}, {"If-Modified-Since": DATE}):
-            answer = client.ask("GET", 300, fields=fields)
-            assert (answer.status, answer.body) == (304, b"")
+        answer = client.ask("GET", 300, fields={"If-None-Match": etag})
+        assert (answer.status, answer.body) == (304, b"")
+        # It was stored long after the time that its sender gave it.
+        assert client.ask("GET", 300, fields={"If-Modified-Since": DATE}).status == 200
         for method in ("GET", "PUT", "DELETE"):
             assert client.ask(method, 300, b"no" if method == "PUT" else b"", {"If-Match": '"other"'}).status == 412
         assert client.ask("PUT", 300, b"no", {"If-None-Match": "*"}).status == 412

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pacarchive.errors import InvalidRequest
-from pacarchive.model import Overwrite, WriteConditions
+from pacarchive.model import FileStatus, Locality, Overwrite, WriteConditions
 from pacarchive.times import SECOND
 from pacarchive.web.conditions import ReadOutcome, evaluate_read, parse_etags, range_applies, write_conditions
 from pacarchive.web.dates import format_http_date
@@ -19,8 +20,20 @@ if TYPE_CHECKING:
 
 ETAG = '"xyzzy"'
 MTIME_NS = 784111777_750000000
+STORED_NS = 1770000000_500000000
 NOW = 1780000000.0
-OLDER, SAME, NEWER = (format_http_date(MTIME_NS + shift * SECOND).decode("ascii") for shift in (-1, 0, 1))
+STATUS = FileStatus(
+    file_id=1, path="/1", size=5, mtime_ns=MTIME_NS, ctime_ns=STORED_NS, bytes_per_level=(5,), media=("disk",),
+    locality=Locality.DISK, digests={}, generation="xyzzy",
+)  # fmt: skip
+
+
+def date(nanoseconds: int) -> str:
+    return format_http_date(nanoseconds).decode("ascii")
+
+
+MODIFIED, BEFORE, STORED, AFTER = map(date, (MTIME_NS, STORED_NS - SECOND, STORED_NS, STORED_NS + SECOND))
+COMING = date((int(NOW) + 1) * SECOND)
 
 ENTITY_TAGS = st.builds(
     lambda weak, opaque: f'{"W/" if weak else ""}"{opaque}"',
@@ -40,7 +53,7 @@ def getter(**headers: str | list[str]) -> Callable[[str], list[str]]:
 
 
 def read(**headers: str | list[str]) -> ReadOutcome:
-    return evaluate_read(getter(**headers), etag=ETAG, mtime_ns=MTIME_NS, now=NOW)
+    return evaluate_read(getter(**headers), STATUS, NOW)
 
 
 @pytest.mark.parametrize(
@@ -133,32 +146,60 @@ def test_if_none_match(value: str, outcome: ReadOutcome) -> None:
     assert read(if_none_match=value) is outcome
 
 
-def test_if_modified_since() -> None:
-    """The whole second of the file's time counts: the date that was sent with it means not modified."""
-    assert read(if_modified_since=OLDER) is ReadOutcome.PROCEED
-    assert read(if_modified_since=SAME) is ReadOutcome.NOT_MODIFIED
-    assert read(if_modified_since=NEWER) is ReadOutcome.NOT_MODIFIED
+@pytest.mark.parametrize("given", [MODIFIED, BEFORE, STORED, COMING])
+def test_dates_that_prove_nothing(given: str) -> None:
+    """A copy of the second in which the version was stored may be of the one before, and nobody has one of tomorrow."""
+    assert read(if_modified_since=given) is ReadOutcome.PROCEED
+    assert read(if_unmodified_since=given) is ReadOutcome.FAILED
 
 
-def test_if_unmodified_since() -> None:
-    """The date that was sent with the file means not modified."""
-    assert read(if_unmodified_since=OLDER) is ReadOutcome.FAILED
-    assert read(if_unmodified_since=SAME) is ReadOutcome.PROCEED
-    assert read(if_unmodified_since=NEWER) is ReadOutcome.PROCEED
+@pytest.mark.parametrize("given", [AFTER, date(int(NOW) * SECOND)])
+def test_dates_after_the_version_was_stored(given: str) -> None:
+    """What was right then is right now."""
+    assert read(if_modified_since=given) is ReadOutcome.NOT_MODIFIED
+    assert read(if_unmodified_since=given) is ReadOutcome.PROCEED
+
+
+def test_a_file_that_is_newer_than_the_date() -> None:
+    """By its sender's word, although it was stored long ago."""
+    status = attrs.evolve(STATUS, mtime_ns=STORED_NS + 5 * SECOND)
+    for shift, outcome in ((4, ReadOutcome.PROCEED), (5, ReadOutcome.NOT_MODIFIED)):
+        get = getter(if_modified_since=date(STORED_NS + shift * SECOND))
+        assert evaluate_read(get, status, NOW) is outcome
+
+
+def test_the_clock_of_inodes_lags() -> None:
+    """A version of the first milliseconds of a second may say that it is of the second before."""
+    status = attrs.evolve(STATUS, ctime_ns=1770000001 * SECOND - 3_000_000)
+    assert evaluate_read(getter(if_modified_since=date(1770000001 * SECOND)), status, NOW) is ReadOutcome.PROCEED
+
+
+@given(st.tuples(*[st.integers(0, 3000)] * 3).map(sorted), st.integers(0, 3000))
+def test_a_copy_is_never_taken_for_another_version(moments: list[int], mtime: int) -> None:
+    """
+    Whatever times two versions have by their senders: a copy of the first, with the date of its copying or the
+    C{Last-Modified} that came with it, is never said to be the second.
+    """
+    copied, second, asked = moments  # in milliseconds
+    told = date(min(mtime, copied // 1000 * 1000) * 10**6)
+    status = attrs.evolve(STATUS, mtime_ns=mtime * 10**6, ctime_ns=second * 10**6)
+    for given_date in (told, date(copied * 10**6)):
+        assert evaluate_read(getter(if_modified_since=given_date), status, asked / 1000) is ReadOutcome.PROCEED
+        assert evaluate_read(getter(if_unmodified_since=given_date), status, asked / 1000) is ReadOutcome.FAILED
 
 
 def test_entity_tags_decide_before_dates() -> None:
     """A date does not count beside the entity tags of the same kind (section 13.2.2)."""
-    assert read(if_match=ETAG, if_unmodified_since=OLDER) is ReadOutcome.PROCEED
-    assert read(if_none_match='"other"', if_modified_since=SAME) is ReadOutcome.PROCEED
+    assert read(if_match=ETAG, if_unmodified_since=BEFORE) is ReadOutcome.PROCEED
+    assert read(if_none_match='"other"', if_modified_since=AFTER) is ReadOutcome.PROCEED
 
 
 def test_failure_comes_before_not_modified() -> None:
     """If-Match and If-Unmodified-Since are evaluated first."""
     assert read(if_match='"other"', if_none_match=ETAG) is ReadOutcome.FAILED
-    assert read(if_unmodified_since=OLDER, if_none_match=ETAG) is ReadOutcome.FAILED
+    assert read(if_unmodified_since=BEFORE, if_none_match=ETAG) is ReadOutcome.FAILED
     assert read(if_match=ETAG, if_none_match=ETAG) is ReadOutcome.NOT_MODIFIED
-    assert read(if_unmodified_since=SAME, if_modified_since=SAME) is ReadOutcome.NOT_MODIFIED
+    assert read(if_unmodified_since=AFTER, if_modified_since=AFTER) is ReadOutcome.NOT_MODIFIED
 
 
 @pytest.mark.parametrize("value", MALFORMED)
@@ -166,10 +207,10 @@ def test_malformed_tags_of_reads_do_not_count(value: str) -> None:
     """A condition that is not understood leaves the others to decide."""
     assert read(if_match=value) is ReadOutcome.PROCEED
     assert read(if_none_match=value) is ReadOutcome.PROCEED
-    assert read(if_none_match=value, if_modified_since=SAME) is ReadOutcome.NOT_MODIFIED
+    assert read(if_none_match=value, if_modified_since=AFTER) is ReadOutcome.NOT_MODIFIED
 
 
-@pytest.mark.parametrize("value", ["", "yesterday", "2099-01-01T00:00:00Z", [SAME, SAME]])
+@pytest.mark.parametrize("value", ["", "yesterday", "2099-01-01T00:00:00Z", [AFTER, AFTER]])
 def test_malformed_dates_of_reads_do_not_count(value: str | list[str]) -> None:
     """Only one HTTP date makes a condition."""
     assert read(if_modified_since=value) is ReadOutcome.PROCEED
@@ -179,30 +220,29 @@ def test_malformed_dates_of_reads_do_not_count(value: str | list[str]) -> None:
 @pytest.mark.parametrize(
     ("if_range", "applies"),
     [
-        (None, True),
-        (ETAG, True),
-        ('W/"xyzzy"', False),
-        ('"other"', False),
-        ("*", False),
-        (SAME, True),
-        (OLDER, False),
-        (NEWER, False),
-        ("Sun Nov  6 08:49:37 1994", True),
-        ("1994-11-06T08:49:37Z", False),
-        ("nonsense", False),
-        ("", False),
+        ([], True),
+        ([ETAG], True),
+        ([ETAG, '"other"'], False),
+        (['W/"xyzzy"'], False),
+        (['"other"'], False),
+        (["*"], False),
+        ([MODIFIED], False),
+        ([AFTER], False),
+        (["Sun Nov  6 08:49:37 1994"], False),
+        (["nonsense"], False),
+        ([""], False),
     ],
 )
-def test_if_range(if_range: str | None, applies: bool) -> None:
-    """A range counts for the very version that the client has, not for a newer or an older one."""
-    assert range_applies(if_range, etag=ETAG, mtime_ns=MTIME_NS, now=NOW) is applies
+def test_if_range(if_range: list[str], applies: bool) -> None:
+    """A range counts for the very version that the client has, which no date tells."""
+    assert range_applies(if_range, ETAG) is applies
 
 
 @given(st.text())
 def test_reads_never_break(text: str) -> None:
     """No text in a condition of a read is an error."""
     assert read(if_match=text, if_none_match=text, if_modified_since=text) in ReadOutcome
-    range_applies(text, etag=ETAG, mtime_ns=MTIME_NS, now=NOW)
+    range_applies([text], ETAG)
 
 
 @pytest.mark.parametrize(
@@ -219,26 +259,36 @@ def test_reads_never_break(text: str) -> None:
 )
 def test_write_conditions(if_match: list[str], if_none_match: list[str], expected: WriteConditions) -> None:
     """Writes carry their conditions to the moment of publishing; weak tags are none that a file could have."""
-    assert write_conditions(if_match, if_none_match) == expected
+    assert write_conditions(getter(if_match=if_match, if_none_match=if_none_match)) == expected
 
 
 @pytest.mark.parametrize("policy", Overwrite)
 def test_write_conditions_carry_the_policy(policy: Overwrite) -> None:
     """The policy is passed on beside the request's own conditions."""
-    assert write_conditions([], [], policy) == WriteConditions(overwrite=policy)
-    assert write_conditions([], ["*"], policy) == WriteConditions(overwrite=policy, if_absent=True)
+    assert write_conditions(getter(), policy) == WriteConditions(overwrite=policy)
+    assert write_conditions(getter(if_none_match="*"), policy) == WriteConditions(overwrite=policy, if_absent=True)
 
 
 @pytest.mark.parametrize("value", MALFORMED)
 def test_malformed_write_conditions_are_refused(value: str) -> None:
     """A condition that is not understood stops a write."""
     with pytest.raises(InvalidRequest):
-        write_conditions([value], [])
+        write_conditions(getter(if_match=value))
     with pytest.raises(InvalidRequest):
-        write_conditions([], [value])
+        write_conditions(getter(if_none_match=value))
 
 
 def test_write_unless_tag_is_refused() -> None:
     """If-None-Match with entity tags is no condition for a write here, and is not silently dropped."""
     with pytest.raises(InvalidRequest, match=r"\* only"):
-        write_conditions([], ['"a"'])
+        write_conditions(getter(if_none_match='"a"'))
+
+
+@pytest.mark.parametrize("given", [AFTER, COMING, "nonsense"])
+def test_no_date_is_a_condition_of_a_write(given: str) -> None:
+    """One that the client believes to be one must not have the file replaced; beside entity tags it does not count."""
+    with pytest.raises(InvalidRequest, match="If-Match"):
+        write_conditions(getter(if_unmodified_since=given, if_none_match="*"))
+    get = getter(if_unmodified_since=given, if_match=ETAG)
+    assert write_conditions(get) == WriteConditions(if_match=frozenset([ETAG]))
+    assert write_conditions(getter(if_modified_since=given)) == WriteConditions()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING
 
@@ -94,3 +95,37 @@ def test_a_time_that_no_date_can_say_is_not_told(disk: Server, tmp_path: Path) -
     answer = disk.ask("GET", "/102")
     assert (answer.status, answer.body) == (200, DATA)
     assert (answer.field("X-Pacarchive-Mtime") is None) is beyond
+
+
+def test_two_versions_of_one_date_are_never_joined(disk: Server) -> None:
+    """Who has half of one, and asks for the rest by that date, gets all of the other."""
+    date = "Sun, 06 Nov 1994 08:49:37 GMT"
+    disk.ask("PUT", "/102", f"Last-Modified: {date}", body=b"A" * 10)
+    assert disk.ask("GET", "/102", "Range: bytes=0-4").body == b"AAAAA"
+    disk.ask("PUT", "/102", f"Last-Modified: {date}", body=b"B" * 10)
+    answer = disk.ask("GET", "/102", "Range: bytes=5-", f"If-Range: {date}")
+    assert (answer.status, answer.body) == (200, b"B" * 10)
+    answer = disk.ask("GET", "/102", f"If-Modified-Since: {date}")
+    assert (answer.status, answer.body) == (200, b"B" * 10)
+    assert disk.ask("GET", "/102", "Range: bytes=5-", f"If-Unmodified-Since: {date}").status == 412
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
+def test_a_date_does_not_protect_a_file(disk: Server, tmp_path: Path, method: str) -> None:
+    """So it is refused as a condition of a write, in words that name the one that does; nothing is changed."""
+    disk.ask("PUT", "/102", body=DATA)
+    disk.ask("PUT", "/103", body=b"other")
+    body = json.dumps({"path": str(tmp_path / "103")}).encode() if method == "PATCH" else b"new"
+    fields = ["If-Unmodified-Since: Tue, 22 Nov 2050 17:18:49 GMT", "Content-Type: application/json"]
+    answer = disk.ask(method, "/102", *fields, body=body)
+    assert (answer.status, "If-Match" in answer.error["message"]) == (400, True)
+    assert disk.ask("GET", "/102").body == DATA
+    assert disk.ask("GET", "/103").body == b"other"
+
+
+def test_last_modified_is_never_later_than_now(disk: Server) -> None:
+    """Else the next version would be taken for this one until then; the file's time is told beside it."""
+    disk.ask("PUT", "/102", "Last-Modified: Fri, 01 Jan 2100 00:00:00 GMT", body=DATA)
+    answer = disk.ask("GET", "/102")
+    assert answer.field("Last-Modified") == "Sun, 22 Nov 2026 17:18:48 GMT"
+    assert answer.field("X-Pacarchive-Mtime") == "2100-01-01T00:00:00.000000000Z"
