@@ -115,9 +115,9 @@ def test_a_date_does_not_protect_a_file(disk: Server, tmp_path: Path, method: st
     """So it is refused as a condition of a write, in words that name the one that does; nothing is changed."""
     disk.ask("PUT", "/102", body=DATA)
     disk.ask("PUT", "/103", body=b"other")
-    body = json.dumps({"path": str(tmp_path / "103")}).encode() if method == "PATCH" else b"new"
+    bodies = {"PUT": b"new", "PATCH": json.dumps({"path": str(tmp_path / "103")}).encode()}
     fields = ["If-Unmodified-Since: Tue, 22 Nov 2050 17:18:49 GMT", "Content-Type: application/json"]
-    answer = disk.ask(method, "/102", *fields, body=body)
+    answer = disk.ask(method, "/102", *fields, body=bodies.get(method))
     assert (answer.status, "If-Match" in answer.error["message"]) == (400, True)
     assert disk.ask("GET", "/102").body == DATA
     assert disk.ask("GET", "/103").body == b"other"
