@@ -145,9 +145,7 @@ SCENARIOS = {
     "write-once move": Scenario(
         moving(DENY), "Lstat FileGetXAttributes Link Unlink Mkdir Chmod", moves=True, again=errors.AlreadyExists
     ),
-    "identical move": Scenario(
-        moving(IDENTICAL), "Lstat FileGetXAttributes Open Read Close Unlink Chmod", NEW, moves=True
-    ),
+    "identical move": Scenario(moving(IDENTICAL), "Lstat FileGetXAttributes Open Read Close Unlink", NEW, moves=True),
     "removal": Scenario(
         lambda backend, file_id, _: backend.remove(file_id, ALLOW),
         "Lstat Unlink",
@@ -309,9 +307,13 @@ class Stage:
 
     async def _succeeds_now(self, found: bytes | None) -> None:
         scenario = self._scenario
+        half_done = self._source in (names := paths(self.archive)) and self._path in names
+        half_done = half_done and self.archive.entry(self._source).number == self.archive.entry(self._path).number
         self._give_source()
         again = await self.play()
-        if scenario.again is not None and found == scenario.after != scenario.before:
+        if half_done:  # a move that has given the new name and not yet taken the old one
+            assert again is None
+        elif scenario.again is not None and found == scenario.after != scenario.before:
             assert type(again) is scenario.again
         else:
             assert again is None
