@@ -31,6 +31,7 @@ from pacarchive.client.errors import (
     Stalled,
     TooLarge,
     Unauthorised,
+    WrongScheme,
 )
 from pacarchive.client.words import (
     NEVER,
@@ -100,4 +101,5 @@ __all__ = [
     "Trouble",
     "Unauthorised",
     "WishState",
+    "WrongScheme",
 ]

@@ -18,9 +18,16 @@ from pacarchive.client.addresses import Place
 from pacarchive.client.connection import Connections
 from pacarchive.client.documents import check_id, read_status
 from pacarchive.client.download import Download
-from pacarchive.client.errors import ConnectionFailed, NotFound, ProtocolError, ServerUnavailable
+from pacarchive.client.errors import (
+    ClientError,
+    ConnectionFailed,
+    NotFound,
+    ProtocolError,
+    ServerError,
+    ServerUnavailable,
+)
 from pacarchive.client.jobs import Jobs
-from pacarchive.client.refusals import refusal, refused
+from pacarchive.client.refusals import no_archive, refusal, refused
 from pacarchive.client.retry import Tries
 from pacarchive.client.sinks import make_sink
 from pacarchive.client.upload import Upload, Way, Wish, chosen
@@ -49,6 +56,7 @@ CONNECT_TIMEOUT = 30.0
 """For how many seconds to wait for a connection, at the most."""
 
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
+_ROOT = b"Archive Interface Up and Running"
 _WANT_DIGESTS = {"Want-Repr-Digest": "sha-256=10, sha-512=5, md5=3, sha=2, adler=1"}
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | AsyncIterator[bytes] | IBodyProducer"
@@ -99,6 +107,7 @@ class ArchiveClient:
             raise ValueError("a client has one connection and some patience at least")
         self._reactor = reactor
         self._policy = retry
+        self._found_archive: bool | None = None
         self._connections: Connections | None = None
         own = treq is None
         if own:
@@ -232,13 +241,44 @@ class ArchiveClient:
         while True:
             try:
                 async with self._wire.exchange("HEAD", path, _WANT_DIGESTS) as answer:
-                    if answer.status == 404:  # without words: HEAD has no body
-                        raise NotFound(f"There is no file {file_id}.", status=404)
-                    if answer.status not in (200, 204):
-                        raise await refused(answer)
-                    return read_status(file_id, answer)
-            except (ConnectionFailed, ServerUnavailable) as error:
+                    if answer.status in (200, 204):
+                        return read_status(file_id, answer)
+                    failure = await refused(answer)
+                raise await self._absent() if failure.status == 404 else failure
+            except ConnectionFailed as error:
                 await tries.after(error)
+            except ServerUnavailable as error:
+                try:
+                    await tries.after(error)
+                except ServerUnavailable:
+                    raise await self._told(file_id, error) from None
+            except ServerError as error:
+                raise await self._told(file_id, error) from None
+
+    async def _absent(self) -> ClientError:
+        """What a HEAD's 404 means, which has no words."""
+        if await self._is_archive():
+            return NotFound("No file has this id.", status=404)
+        return no_archive(self._wire.url)
+
+    async def _told(self, file_id: int, failure: ClientError) -> ClientError:
+        """The failure of a HEAD, which has no words, in those of the archive: it is asked the same in another way."""
+        if failure.status not in (500, 503):
+            return failure
+        try:
+            async with self._wire.exchange("PROPFIND", f"/{file_id}", {"Depth": "0"}) as answer:
+                return await refused(answer) if answer.status == failure.status else failure
+        except ConnectionFailed:
+            return failure
+
+    async def _is_archive(self) -> bool:
+        """Whether an archive, or its predecessor, answers at the URL, as far as can be told; asked once."""
+        if self._found_archive is None:
+            async with self._wire.exchange("GET", "/") as answer:
+                if answer.status not in (200, 404):
+                    return True
+                self._found_archive = answer.status == 200 and _ROOT in await answer.words()
+        return self._found_archive
 
     async def move(self, file_id: int, source: str, *, if_absent: bool = False, if_match: str | None = None) -> None:
         """

@@ -155,7 +155,7 @@ class ConnectionFailed(ClientError):
     @ivar uncertain: Whether the archive may have done what was asked all the same: the answer was lost.
     """
 
-    advice = "Check the address, the network and health(). If it is uncertain what was done, look with status() first."
+    advice = "Check the address and the network. If it is uncertain what was done, look with status() first."
 
     def __init__(
         self, message: str, *, uncertain: bool = False, reason: str | None = None, status: int | None = None
@@ -174,6 +174,12 @@ class CertificateRefused(ConnectionFailed):
     """TLS could not be agreed on, or the archive's certificate is not one that is trusted here."""
 
     advice = "Check the host name in the URL, and give the authority's certificate as ca."
+
+
+class WrongScheme(CertificateRefused):
+    """The URL says C{https} and the archive's port does not speak TLS there, or it says C{http} and the port does."""
+
+    advice = "Correct the beginning of the URL."
 
 
 class ClientClosed(ClientError):

@@ -1,25 +1,16 @@
-"""The body of an answer as it comes, the watch over whether anything comes, and the names of what can go wrong then."""
+"""The body of an answer as it comes, and the watch over whether anything comes."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from OpenSSL import SSL
-from service_identity import VerificationError
-from twisted.internet import error as failures
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web._newclient import RequestNotSent
-from twisted.web.client import (
-    RequestGenerationFailed,
-    RequestTransmissionFailed,
-    ResponseDone,
-    ResponseFailed,
-    ResponseNeverReceived,
-)
+from twisted.web.client import ResponseDone
 
-from pacarchive.client.errors import CertificateRefused, ClientClosed, ConnectionFailed, Stalled
+from pacarchive.client.errors import Stalled
+from pacarchive.client.naming import named
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -178,34 +169,3 @@ class Reader(Protocol):
 
 def _not_enough() -> None:
     """That something has come is nothing, where all of it should."""
-
-
-def named(error: BaseException, closed: bool = False) -> BaseException:
-    """The words for what Twisted says."""
-    if closed:
-        return ClientClosed("The client was closed.")
-    if isinstance(error, RequestGenerationFailed):
-        reason = error.reasons[0].value
-        return error if reason is None else reason
-    reasons = [reason.value for reason in getattr(error, "reasons", ()) if isinstance(reason, Failure) and reason.value]
-    if cancelled := [reason for reason in reasons if isinstance(reason, CancelledError)]:
-        return cancelled[0]
-    for reason in reasons:
-        if isinstance(reason, SSL.Error | VerificationError):
-            return CertificateRefused(f"TLS with the archive failed: {_words(reason)}")
-    if isinstance(error, RequestNotSent):
-        return ConnectionFailed("The connection was lost before anything was sent.")
-    if isinstance(error, RequestTransmissionFailed | ResponseNeverReceived | ResponseFailed):
-        unread = [reason for reason in reasons if not isinstance(reason, failures.ConnectionClosed)]
-        words = f"The answer cannot be understood: {_words(unread[0])}" if unread else "The connection was lost."
-        return ConnectionFailed(words, uncertain=True)
-    if isinstance(error, failures.ConnectError | failures.DNSLookupError):
-        return ConnectionFailed(f"The archive cannot be reached: {_words(error)}")
-    return ConnectionFailed(f"The exchange with the archive failed: {_words(error)}", uncertain=True)
-
-
-def _words(error: BaseException) -> str:
-    if isinstance(error, SSL.Error):
-        found = [str(each[-1]) for each in (error.args[0] if error.args else ()) if each]
-        return ", ".join(found) or "it was broken off"
-    return str(error).rstrip(".") or type(error).__name__

@@ -21,6 +21,7 @@ from pacarchive.client.errors import (
     ServerUnavailable,
     TooLarge,
     Unauthorised,
+    WrongScheme,
 )
 from pacarchive.client.fields import parse_monitor, parse_retry_after
 
@@ -52,6 +53,12 @@ _REASONS: tuple[tuple[str, type[ClientError]], ...] = (
     ("[Errno 28]", NoSpace),
 )
 
+_NO_RESOURCE = "No such resource"
+"""How an archive's words for a path that is none of its own begin."""
+
+_WANTS_TLS = (b"plain HTTP request was sent to HTTPS port", b"speaking plain HTTP to an SSL-enabled server port")
+"""What nginx and Apache answer without TLS where they want it."""
+
 _CUT = ("The body ended before it was complete.", "The connection was lost.")
 
 
@@ -67,6 +74,8 @@ async def refused(answer: Answer) -> ClientError:
 
 def refusal(answer: Answer, text: bytes) -> ClientError:
     """As L{refused}, of an answer whose body has been read."""
+    if (failure := _misdirected(answer, text)) is not None:
+        return failure
     status = answer.status
     message, reason = _words(text, f"The archive answered {status}.")
     if status == 503:
@@ -78,19 +87,44 @@ def refusal(answer: Answer, text: bytes) -> ClientError:
         return ServerUnavailable(
             f"A proxy before the archive answered {status}.", retry_after=RETRY_AFTER, reason=reason, status=status
         )
-    if status in (400, 500):
-        if any(words in (message, reason) for words in _CUT):
-            # What the archive got was cut off, although this side lost no connection: a proxy did.
-            return ConnectionFailed(message, reason=reason, status=status)
-        for words, kind in _REASONS:
-            if words in reason:
-                # The message of the predecessor's 500 is the same for everything.
-                return kind(message if status == 400 else reason, reason=reason, status=status)
+    if status in (400, 500) and (failure := _by_reason(status, message, reason)) is not None:
+        return failure
     if status >= 500:
-        return _KINDS.get(status, ServerError)(f"{message} ({reason})", reason=reason, status=status)
+        words = message if reason in message else f"{message} ({reason})"
+        return _KINDS.get(status, ServerError)(words, reason=reason, status=status)
     if status >= 400:
         return _KINDS.get(status, InvalidRequest)(message, reason=reason, status=status)
     return ProtocolError(f"The archive answered {status}, which is no answer to this.", reason=reason, status=status)
+
+
+def _by_reason(status: int, message: str, reason: str) -> ClientError | None:
+    """The failure, where the reason tells of it and the status does not."""
+    if any(words in (message, reason) for words in _CUT):
+        # What the archive got was cut off, although this side lost no connection: a proxy did.
+        return ConnectionFailed(message, reason=reason, status=status)
+    for words, kind in _REASONS:
+        if words in reason:
+            # The message of the predecessor's 500 is the same for everything.
+            return kind(message if status == 400 else reason, reason=reason, status=status)
+    return None
+
+
+def _misdirected(answer: Answer, text: bytes) -> ClientError | None:
+    """The failure, where somebody else answers than an archive, or nobody at the path."""
+    status = answer.status
+    if status == 400 and any(each in text for each in _WANTS_TLS):
+        return WrongScheme(f"{answer.url} speaks TLS: write https:// instead of http://.", status=status)
+    if status == 404:
+        # This client asks for no paths but those that an archive has.
+        message, _ = _words(text, "")
+        if not message or message.startswith(_NO_RESOURCE):
+            return no_archive(answer.url)
+    return None
+
+
+def no_archive(url: str) -> NotFound:
+    """The failure of whoever asks for something where no archive is."""
+    return NotFound(f"No archive answers at {url}: check the address.", status=404)
 
 
 def _words(text: bytes, otherwise: str) -> tuple[str, str]:

@@ -185,6 +185,7 @@ class FakeArchive(Resource):
     def _route(self, method: str, path: str) -> Callable[[Request], bytes]:
         parts = path.strip("/").split("/")
         fixed: dict[tuple[str, str], Callable[[Request], bytes]] = {
+            ("GET", "/"): lambda request: _json({"message": "Pacifica Archive Interface Up and Running"}),
             ("GET", "/health"): self._health,
             ("POST", "/jobs"): self._submit,
             ("POST", "/api/v1/archiveinfo"): self._archiveinfo,

@@ -20,9 +20,11 @@ from pacarchive.client.errors import (
     ClientError,
     ConnectionFailed,
     ProtocolError,
+    WrongScheme,
 )
 from pacarchive.client.fields import field
-from pacarchive.client.reading import Reader, Watch, named
+from pacarchive.client.naming import is_lost, named, speaks_tls
+from pacarchive.client.reading import Reader, Watch
 from pacarchive.client.sources import one
 
 if TYPE_CHECKING:
@@ -48,12 +50,14 @@ class Answer:
     An answer, whose body is still to be read.
 
     @ivar status: Its status.
+    @ivar url: Whose answer it is: the archive's URL.
     """
 
     status: int
     headers: Headers
     _response: IResponse
     _watch: Watch
+    url: str = ""
     _reader: Reader | None = None
 
     @property
@@ -166,6 +170,7 @@ class Wire:
     @param progress_timeout: For how long nothing may move.
     @param streams: Whether treq takes bodies that are produced as the network wants them; else it gets bytes.
     @ivar connections: That number.
+    @ivar url: The archive's URL, for people.
     @ivar plain: Whether what is sent can be changed on the way: there is no TLS.
     """
 
@@ -184,6 +189,8 @@ class Wire:
         self.clock = clock
         self._url = place.url
         self._parsed = EncodedURL.from_text(place.url)
+        self._place = place
+        self.url = place.whole_url
         self._fields = {"User-Agent": _USER_AGENT}
         if token is not None:
             self._fields["Authorization"] = f"Bearer {token}"
@@ -192,6 +199,7 @@ class Wire:
         self._turns = DeferredSemaphore(connections)
         self._timeout = progress_timeout
         self._under_way: set[Deferred[Any]] = set()
+        self._heard = False
         self._closed = False
         self.plain = not place.secure
         self.streams = streams
@@ -266,11 +274,14 @@ class Wire:
                 raise ClientClosed("The client was closed.") from None
             raise
         except Exception as error:
-            raise named(error, self._closed) from error
+            if is_lost(error) and await self._meets_tls():
+                raise WrongScheme(f"{self.url} speaks TLS: write https:// instead of http://.") from error
+            raise named(error, self.url, closed=self._closed) from error
         finally:
             self._under_way.discard(asked)
         watch = Watch(self.clock, self._timeout + patience_within)
-        answer = Answer(response.code, response.headers, response, watch)
+        self._heard = True
+        answer = Answer(response.code, response.headers, response, watch, self.url)
         try:
             yield answer
         except BaseException:
@@ -280,6 +291,12 @@ class Wire:
             await answer.drop()
         else:
             answer.abandon()
+
+    async def _meets_tls(self) -> bool:
+        """Whether this has not got an answer ever, as it is a port with TLS that it speaks to without."""
+        if self._heard or self._closed or not self.plain or not self.streams:
+            return False
+        return await speaks_tls(self.clock, self._place)
 
     def close(self) -> None:
         """Fail what is under way."""

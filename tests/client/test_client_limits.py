@@ -105,7 +105,9 @@ def test_what_is_never_available_is_asked_for_so_often_and_no_more(tmp_path: Pat
             each.close()
         error, _ = end_of(archive, every[index])
         assert isinstance(error, ServerUnavailable)
-        assert len(archive.requests) == tries
+        # Why a HEAD fails has no room in its answer, and is asked once, in the end.
+        assert len([method for method, _ in archive.requests if method != "PROPFIND"]) == tries
+        assert len(archive.requests) - tries <= 1
 
 
 def test_nobody_is_asked_to_wait_for_a_year() -> None:

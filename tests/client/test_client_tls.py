@@ -15,9 +15,17 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from twisted.internet import ssl
+from twisted.internet.protocol import Factory, Protocol
 from twisted.web.server import Site
 
-from pacarchive.client import ArchiveClient, CertificateRefused, ProtocolError, RetryPolicy
+from pacarchive.client import (
+    ArchiveClient,
+    CertificateRefused,
+    ConnectionFailed,
+    ProtocolError,
+    RetryPolicy,
+    WrongScheme,
+)
 from pacarchive.client.testing import FakeArchive
 
 if TYPE_CHECKING:
@@ -127,6 +135,78 @@ async def test_a_certificate_that_is_not_trusted_is_refused(tmp_path: Path) -> N
             assert "ca" in caught.value.advice
             assert "secret" not in str(caught.value)
     assert not archive.requests
+
+
+@asynchronous
+async def test_the_other_scheme_is_recognised(tmp_path: Path) -> None:
+    """Without TLS where there is: said at once, and not tried again."""
+    _, own = certificate(tmp_path)
+    archive = Noting()
+    async with served(archive, own) as url:
+        plain = url.replace("https:", "http:")
+        async with client(plain) as archived:
+            calls: list[Callable[[], Awaitable[object]]]
+            calls = [archived.health, lambda: archived.status(1), lambda: archived.stage([1])]
+            for call in calls:
+                with pytest.raises(WrongScheme, match=f"{plain} speaks TLS: write https:// instead of http://"):
+                    await call()
+    assert not archive.requests
+
+
+@asynchronous
+async def test_tls_where_there_is_none_is_recognised(tmp_path: Path) -> None:
+    """By what a server answers that takes the beginning of TLS for a request."""
+    from twisted.internet import reactor
+
+    ca, _ = certificate(tmp_path)
+    listener: Any = reactor
+    port = listener.listenTCP(0, Factory.forProtocol(Refuses), interface="127.0.0.1")
+    url = f"https://127.0.0.1:{port.getHost().port}"
+    try:
+        async with client(url, ca=ca) as archived:
+            calls: list[Callable[[], Awaitable[object]]] = [archived.health, lambda: archived.put(1, b"data")]
+            for call in calls:
+                with pytest.raises(WrongScheme, match=f"{url} does not speak TLS: write http:// instead of https://"):
+                    await call()
+    finally:
+        await port.stopListening()
+
+
+class HangsUp(Protocol):
+    """Answers nothing to anybody."""
+
+    answer = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        assert self.transport is not None
+        self.transport.write(self.answer)
+        self.transport.loseConnection()
+
+
+class Refuses(HangsUp):
+    """Understands nothing."""
+
+    answer = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
+
+
+@asynchronous
+async def test_who_hangs_up_speaks_no_tls() -> None:
+    """A peer that answers nothing to anybody is no port with TLS; nor is one that has answered before."""
+    from twisted.internet import reactor
+
+    listener: Any = reactor
+    port = listener.listenTCP(0, Factory.forProtocol(HangsUp), interface="127.0.0.1")
+    url = f"http://127.0.0.1:{port.getHost().port}"
+    try:
+        async with client(url) as archived:
+            with pytest.raises(ConnectionFailed, match=f"The connection to {url} was lost") as caught:
+                await archived.health()
+            assert not isinstance(caught.value, WrongScheme)
+    finally:
+        await port.stopListening()
+    async with client(url) as archived:
+        with pytest.raises(ConnectionFailed, match=f"{url} cannot be reached: connection refused"):
+            await archived.health()
 
 
 def test_a_file_without_certificates_is_no_authority(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_the_program_for_twisted(serve: Callable[..., Service], directory: Path)
     assert (directory / "copy.h5").read_bytes() == (directory / "results.h5").read_bytes()
     stored, told = said.splitlines()
     assert stored.startswith('100000 "')
-    assert told.startswith("There is no file 99. Check the id.")
+    assert told.startswith("No file has this id. Check the id.")
 
 
 def test_the_program_for_asyncio(serve: Callable[..., Service], directory: Path) -> None:

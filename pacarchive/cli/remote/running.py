@@ -40,6 +40,7 @@ T = TypeVar("T")
 
 _SHOW_CURSOR = "\x1b[?25h"
 _TELL_RETRIES = 10.0
+_TLS = "twisted.internet._sslverify"
 
 
 def run(
@@ -190,7 +191,8 @@ def _log_to_stderr() -> None:
 
     @provider(ILogObserver)
     def tell(event: LogEvent) -> None:
-        sys.stderr.write(f"pacarchive: {formatEvent(event)}\n")
+        if event.get("log_namespace") != _TLS:  # of a certificate that is refused, the failure tells
+            sys.stderr.write(f"pacarchive: {formatEvent(event)}\n")
 
     observer = FilteringLogObserver(tell, [LogLevelFilterPredicate(LogLevel.critical)])
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False, discardBuffer=True)

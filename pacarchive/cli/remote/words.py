@@ -18,7 +18,9 @@ from pacarchive.client import (
     Offline,
     PreconditionFailed,
     ServerUnavailable,
+    Stalled,
     Unauthorised,
+    WrongScheme,
 )
 from pacarchive.texts import printable
 
@@ -70,9 +72,11 @@ _ADVICE: tuple[tuple[type[Exception], str], ...] = (
     (AlreadyExists, "Use another id; or --replace, if what is there may go and the archive allows that."),
     (PreconditionFailed, "Use another id; or --replace, if what is there may go and the archive allows that."),
     (Unauthorised, "Give a token in $PACARCHIVE_TOKEN, or with --token-file."),
+    (WrongScheme, ""),
     (CertificateRefused, "If it is an authority of your own that signed it, name its certificate with --ca."),
-    (ConnectionFailed, "Check the address ($PACARCHIVE_URL or --url), and the network; pacarchive health tells more."),
-    (ServerUnavailable, "Try again later; pacarchive health tells more."),
+    (Stalled, "Try again later."),
+    (ConnectionFailed, "Check the address ($PACARCHIVE_URL or --url) and the network."),
+    (ServerUnavailable, "Try again later; 'pacarchive health' tells more."),
     (NotVerifiable, "Whoever runs the archive can have it computed: pacarchive admin digest."),
 )
 
