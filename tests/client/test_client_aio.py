@@ -170,7 +170,7 @@ def test_a_program_on_asyncio_uses_the_client(tmp_path: Path) -> None:
     said = run(USE, tmp_path).splitlines()
     assert said == [
         "a file to store is opened in binary mode",
-        "There is no file 1.",
+        "No file has this id.",
         "closed",
         "changed",
         "cancelled",

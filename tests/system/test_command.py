@@ -276,8 +276,16 @@ def test_stage_over_posix(user: User) -> None:
     ("words", "code", "said"),
     [
         (("stat", "1", "--connections", "0"), 2, "a client has one connection"),
-        (("stat", "1", "--retry", "0"), 3, "The archive cannot be reached"),
-        (("health", "--retry", "0"), 3, "The archive cannot be reached"),
+        (
+            ("stat", "1", "--retry", "0"),
+            3,
+            "file 1: http://127.0.0.1:1 cannot be reached: connection refused. Check the address",
+        ),
+        (
+            ("health", "--retry", "0"),
+            3,
+            "pacarchive: http://127.0.0.1:1 cannot be reached: connection refused. Check the",
+        ),
         (("stat", "1", "--url", "nonsense://x"), 2, "begins with http:// or https://"),
         (("stat", "1", "--url", ""), 2, "which server? Set PACARCHIVE_URL"),
         (("stat", "1", "--url", " \n"), 2, "which server? Set PACARCHIVE_URL"),
@@ -561,7 +569,7 @@ def test_an_archive_that_goes_away_is_not_waited_for(site: Site, tmp_path: Path)
     assert re.fullmatch(
         "pacarchive: the job goes on; "
         "'pacarchive job (\\w+) --wait' comes back to it, 'pacarchive job \\1 --cancel' ends it\n"
-        "pacarchive: The archive cannot be reached: .*\n",
+        f"pacarchive: http://{HOST}:{service.port} cannot be reached: .*\n",
         stderr.decode(),
     )
     site.archive.clock.set_scale(1000)
