@@ -37,8 +37,8 @@ Many files, and files on tape:
   pacarchive stage 500-599 --wait            bring them from tape to disk
   pacarchive get 500-599 -o runs/ --wait     both at once
 
-Whatever was cut short can be typed again: what is complete by then is left as it is, and
-a file that is not begins anew.
+Whatever was cut short can be typed again: what is complete by then is left as
+it is, and a file that is not begins anew.
 """
 
 _EPILOG = f"""\
@@ -48,8 +48,8 @@ environment:
   PACARCHIVE_URL            the archive's address
   PACARCHIVE_TOKEN          a bearer token; or --token-file
   PACARCHIVE_CA             authorities to trust, in PEM
-  ARCHIVEINTERFACE_CONFIG   the server's settings, for admin and config; where it is not
-                            set, those of /etc/pacarchive/pacarchive.ini, if that is there
+  ARCHIVEINTERFACE_CONFIG   the server's settings, for admin and config; else
+                            /etc/pacarchive/pacarchive.ini, if that is there
   NO_COLOR                  no colours
 
 {exits.TEXT}"""

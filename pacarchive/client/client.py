@@ -202,6 +202,7 @@ class ArchiveClient:
         wait: float | None = None,
         parallel: int = 4,
         verify: bool = True,
+        keep_time: bool = False,
         on_progress: OnProgress | None = None,
     ) -> Fetched:
         """
@@ -213,6 +214,7 @@ class ArchiveClient:
         @param wait: For how many seconds to wait for a file on tape; without it, that fails with L{Offline} at once.
         @param parallel: How many connections a large file is read over, where one alone is slow; to a path only.
         @param verify: Compare with the archive's digest.
+        @param keep_time: Give a path the time of modification of its version, where the archive tells it.
         """
         check_id(file_id)
         if parallel < 1:
@@ -227,6 +229,7 @@ class ArchiveClient:
                 wait=wait,
                 connections=parallel,
                 verify=verify,
+                keep_time=keep_time,
                 on_progress=on_progress,
                 status=self.status,
             )

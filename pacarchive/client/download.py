@@ -80,6 +80,7 @@ class Download:
 
     @ivar wait: For how many seconds to wait for its recall, if it needs one.
     @ivar connections: How many parts are read at a time, at the most.
+    @ivar keep_time: Whether a local file gets the time of modification of its version.
     @ivar status: Asks for the file's status.
     """
 
@@ -90,6 +91,7 @@ class Download:
     wait: float | None
     connections: int
     verify: bool
+    keep_time: bool
     on_progress: OnProgress | None
     status: Callable[[int], Awaitable[Status]]
 
@@ -315,7 +317,7 @@ class Download:
         if self.verify:
             digests = await self.sink.digests()
             await self._compare(digests[PRIMARY])
-        await self.sink.publish()
+        await self.sink.publish(self._mtime_ns if self.keep_time else None)
         self._tell()
         return Fetched(
             file_id=self.file_id,

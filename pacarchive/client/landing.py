@@ -19,8 +19,8 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from pacarchive.digests import Hasher
 
@@ -28,6 +28,9 @@ _NO_UNNAMED = (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL)
 _READ = 4 << 20
 _VECTORS = 512  # fewer than IOV_MAX
 _HIDDEN = ".pacarchive-get-"
+
+_COARSEST = 2_000_000_000
+"""To how many nanoseconds at the worst file systems keep times."""
 
 MANY = 1000
 """How many names a directory has whose list is good for C{FRESH} seconds."""
@@ -42,19 +45,30 @@ class Landing:
     """
     A file that is being written.
 
-    @param path: Where it will be.
+    @param path: Where it will be; whatever cannot be done with it is said of this, and not of hidden names.
     @raise OSError: It cannot be there.
     """
 
     def __init__(self, path: str) -> None:
-        path = os.path.realpath(path)  # of a symbolic link, what it names is replaced
+        self._path = path
+        with self._named():
+            self._begin(os.path.realpath(path))  # of a symbolic link, what it names is replaced
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OSError(error.errno, error.strerror or str(error), self._path) from error
+
+    def _begin(self, path: str) -> None:
         directory, self._name = os.path.split(path)
         if not self._name or os.path.isdir(path):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         with suppress(FileNotFoundError):
             if not stat.S_ISREG(os.lstat(path).st_mode):
                 # A rename would put a file in the place of a device.
-                raise FileExistsError(errno.EEXIST, "exists and is not a regular file", path)
+                raise FileExistsError(errno.EEXIST, "exists and is not a regular file")
         digest = hashlib.sha256(os.fsencode(self._name)).hexdigest()[:16]
         self._prefix = f"{_HIDDEN}{digest}-"
         self._hidden: str | None = None
@@ -114,33 +128,60 @@ class Landing:
 
     def write(self, pieces: Sequence[bytes], offset: int) -> None:
         """Write all of the pieces, one behind the other."""
-        for start in range(0, len(pieces), _VECTORS):
-            some: list[bytes | memoryview] = list(pieces[start : start + _VECTORS])
-            while some:
-                written = os.pwritev(self._file, some, offset)
-                offset += written
-                while some and written >= len(some[0]):
-                    written -= len(some.pop(0))
-                if written:
-                    some[0] = memoryview(some[0])[written:]
+        with self._named():
+            for start in range(0, len(pieces), _VECTORS):
+                self._write(list(pieces[start : start + _VECTORS]), offset)
+                offset += sum(map(len, pieces[start : start + _VECTORS]))
+
+    def _write(self, some: list[bytes | memoryview], offset: int) -> None:
+        while some:
+            written = os.pwritev(self._file, some, offset)
+            offset += written
+            while some and written >= len(some[0]):
+                written -= len(some.pop(0))
+            if written:
+                some[0] = memoryview(some[0])[written:]
 
     def hash(self, hasher: Hasher, start: int, end: int) -> None:
         """Hash a part of what was written."""
-        while start < end:
-            block = os.pread(self._file, min(_READ, end - start), start)
-            if not block:
-                raise OSError(errno.EIO, "the file is shorter than what was written to it")
-            hasher.update(block)
-            # Of pages that are to be written this only says that it may begin, so that less is left for the end.
-            os.posix_fadvise(self._file, start, len(block), os.POSIX_FADV_DONTNEED)
-            start += len(block)
+        with self._named():
+            while start < end:
+                block = os.pread(self._file, min(_READ, end - start), start)
+                if not block:
+                    raise OSError(errno.EIO, "the file is shorter than what was written to it")
+                hasher.update(block)
+                # Of pages that are to be written this only says that it may begin, so that less is left for the end.
+                os.posix_fadvise(self._file, start, len(block), os.POSIX_FADV_DONTNEED)
+                start += len(block)
 
     def clear(self) -> None:
         """Begin with nothing again."""
-        os.ftruncate(self._file, 0)
+        with self._named():
+            os.ftruncate(self._file, 0)
+
+    def set_mtime(self, mtime_ns: int) -> None:
+        """
+        Give it a time of modification.
+
+        @param mtime_ns: Nanoseconds since the epoch.
+        @raise OSError: The file system cannot keep it.
+        """
+        with self._named():
+            try:
+                os.utime(self._file, ns=(os.fstat(self._file).st_atime_ns, mtime_ns))
+            except (OSError, OverflowError) as error:
+                code, words = (error.errno, error.strerror) if isinstance(error, OSError) else (errno.EOVERFLOW, error)
+                raise OSError(code, f"the time of its version cannot be set here: {words}") from error
+            # One that is too far away is cut off without a word.
+            if abs(os.fstat(self._file).st_mtime_ns - mtime_ns) > _COARSEST:
+                raise OSError(errno.EOVERFLOW, "the time of its version is beyond those that can be kept here")
 
     def publish(self) -> None:
         """Bring the file to stable storage, and give it its name."""
+        with self._named():
+            self._publish()
+
+    def _publish(self) -> None:
         os.fsync(self._file)
         if self._hidden is None:
             fcntl.flock(self._file, fcntl.LOCK_EX)

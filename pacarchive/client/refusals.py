@@ -44,13 +44,15 @@ _KINDS: dict[int, type[ClientError]] = {
     507: NoSpace,
 }
 
+_FULL = "[Errno 28]"
+
 # In the predecessor's mode, what went wrong is not in the status, but in the one line of the reason.
 _REASONS: tuple[tuple[str, type[ClientError]], ...] = (
     ("[Errno 2]", NotFound),
     ("No such file", NotFound),
     ("[Errno 13]", AlreadyExists),
     ("digest of the body is", DigestMismatch),
-    ("[Errno 28]", NoSpace),
+    (_FULL, NoSpace),
 )
 
 _NO_RESOURCE = "No such resource"
@@ -90,7 +92,9 @@ def refusal(answer: Answer, text: bytes) -> ClientError:
     if status in (400, 500) and (failure := _by_reason(status, message, reason)) is not None:
         return failure
     if status >= 500:
-        words = message if reason in message else f"{message} ({reason})"
+        # Of a full archive the system's words are the same once more; a quota, say, is something else.
+        known = reason in message or (status == 507 and _FULL in reason)
+        words = message if known else f"{message} ({reason})"
         return _KINDS.get(status, ServerError)(words, reason=reason, status=status)
     if status >= 400:
         return _KINDS.get(status, InvalidRequest)(message, reason=reason, status=status)

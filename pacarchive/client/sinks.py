@@ -38,8 +38,12 @@ class Sink(Protocol):
     async def digests(self) -> Digests:
         """What was computed of all of it, from the first byte to the last."""
 
-    async def publish(self) -> None:
-        """All of it is there, and right."""
+    async def publish(self, mtime_ns: int | None) -> None:
+        """
+        All of it is there, and right.
+
+        @param mtime_ns: The time of modification that it gets, where it is a file; C{None} for now.
+        """
 
     async def close(self) -> None:
         """It is over, for better or worse."""
@@ -117,7 +121,9 @@ class FileSink:
             raise self._trouble
         return self._hasher.digests()
 
-    async def publish(self) -> None:
+    async def publish(self, mtime_ns: int | None) -> None:
+        if mtime_ns is not None:
+            await self._threads.run(self._landing.set_mtime, mtime_ns)
         await self._threads.run(self._landing.publish)
 
     async def close(self) -> None:
@@ -165,7 +171,7 @@ class _InOrder:
     async def digests(self) -> Digests:
         return self._hasher.digests()
 
-    async def publish(self) -> None:
+    async def publish(self, mtime_ns: int | None) -> None:
         """It is where it should be."""
 
     async def close(self) -> None:

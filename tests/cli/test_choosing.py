@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import tempfile
 from pathlib import Path
 from typing import TextIO
 
@@ -10,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pacarchive.cli.remote.ids import MOST, Misunderstood, ids_of_directory, numbered, parse_ids, read_map
+from pacarchive.cli.remote.ids import MOST, Misunderstood, ids_of_directory, numbered, parse_ids
+from pacarchive.cli.remote.maps import SavedMap, read_map
 from pacarchive.ids import MAX_FILE_ID
 
 
@@ -68,6 +71,50 @@ def test_a_path_in_a_map_may_have_blanks() -> None:
         (5, "a file of mine.dat"),
         (6, "other file"),
     ]
+
+
+NAMES = st.binary(min_size=1, max_size=12).filter(lambda each: not {0, 47} & set(each))
+
+
+@given(st.dictionaries(IDS, NAMES, min_size=1, max_size=5))
+def test_a_saved_map_is_read_as_it_was_meant(files: dict[int, bytes]) -> None:
+    """Names are bytes; those that cannot stand in a map are refused, and no other is read in their place."""
+    meant = [(file_id, os.fsdecode(name)) for file_id, name in files.items()]
+    with tempfile.TemporaryDirectory() as directory:
+        try:
+            saved = SavedMap(f"{directory}/map", meant)
+        except Misunderstood:
+            assert any(each.strip() != each or {"\n", "\r"} & set(each) for _, each in meant)
+            return
+        saved.write(files)
+        saved.close()
+        if all(name == "-" for _, name in meant):
+            return
+        found = read_map(f"{directory}/map", NOTHING)
+    assert [(each, os.path.normpath(name)) for each, name in found] == [
+        (each, os.path.normpath(name)) for each, name in meant if name != "-"
+    ]
+
+
+def test_a_saved_map_has_what_was_stored_and_replaces_only_its_like(tmp_path: Path) -> None:
+    """That of the same command, which was cut short."""
+    place, files = f"{tmp_path}/map", [(1, "a"), (2, " b"), (3, "c")]
+
+    def save(*stored: int) -> list[tuple[int, str]]:
+        saved = SavedMap(place, files)
+        saved.write(stored)
+        saved.close()
+        return read_map(place, NOTHING) if os.path.exists(place) else []
+
+    assert save() == []
+    assert save(2) == [(2, "./ b")]
+    assert save(1) == [(1, "a"), (2, "./ b")]
+    for other in ("", "notes of mine", "1 x\n", "4 a\n"):
+        Path(place).write_text(other)
+        with pytest.raises(Misunderstood, match="is there already"):
+            SavedMap(place, files)
+        assert Path(place).read_text() == other
+    assert os.listdir(tmp_path) == ["map"]
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "x y\n", "5\n", "5 a\n5 b\n"])

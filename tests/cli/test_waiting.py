@@ -30,8 +30,10 @@ def waiting(archive: FakeArchive, waits: float) -> tuple[Session, Deferred[None]
         totals=Totals.begin(session, tally, "got", 2),
         output="/nowhere",
         into_directory=True,
+        paths={},
         force=True,
         verify=True,
+        keep_times=True,
         waits=waits,
     )
     return session, Deferred.fromCoroutine(get.all([1, 2]))

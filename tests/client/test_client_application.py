@@ -99,6 +99,28 @@ def test_what_the_application_refuses_is_told_by_name() -> None:
             result_of(client.move(2, "/etc/passwd"))
 
 
+FULL = "The archive has no space left for this file."
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        (None, FULL),
+        ("Can't write with error: [Errno 28] No space left on device", FULL),
+        ("Can't write with error: [Errno 122] Disk quota exceeded", f"{FULL} (Can't write with error: [Errno 122]"),
+    ],
+)
+def test_a_full_archive_says_so_once(reason: str | None, told: str) -> None:
+    """What the system said of it is told where it says more."""
+    with joined() as (server, client):
+        server.archive.trouble["commit"] = errors.NoSpace(FULL, reason=reason)
+        with pytest.raises(NoSpace) as caught:
+            result_of(client.put(1, DATA))
+        assert str(caught.value).startswith(told)
+        assert str(caught.value).count("rror") == told.count("rror")
+        assert caught.value.reason == (reason or told)
+
+
 @pytest.mark.parametrize("mode", ["none", "pacifica"])
 def test_bytes_that_do_not_have_their_digest_are_a_mismatch(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the predecessor's mode too, where the status is 500 for everything."""

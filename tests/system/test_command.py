@@ -208,7 +208,7 @@ def test_pipes(user: User) -> None:
         process.stdout.close()
         assert process.stderr is not None
         assert process.stderr.read() == b""
-        assert process.wait(PATIENCE) == 1
+        assert process.wait(PATIENCE) == 141
 
 
 @pytest.mark.timeout(90)
@@ -299,7 +299,7 @@ def test_stage_over_posix(user: User) -> None:
         (("stat", "x"), 2, "'x' is no id"),
         (("put",), 2, "which files?"),
         (("put", "f"), 2, "under which id?"),
-        (("put", "f", "--id-file", "m"), 2, "the files are named in there"),
+        (("put", "f", "--id-file", "m"), 2, "the files and their ids are named in there"),
         (("put", "-", "f", "-", "--id", "1"), 2, "standard input can be read once only"),
         (("get", "1-2", "-o", "x"), 2, "2 files need a directory"),
         (("get", "1", "--wait-limit", "soon"), 2, "is no duration"),

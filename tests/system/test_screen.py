@@ -90,7 +90,36 @@ def test_ten_files(service: Service, tmp_path: Path, columns: int) -> None:
     for lines in busy:
         assert re.match(r"put █*░+ +\d+% +\d+/10 files", lines[0])
         assert all(re.match(r"  run-\d\.dat +█*░+ +\d+%", line) for line in lines[1:])
-    assert "".join(last).startswith("10 of 10 files stored, 2.5 MiB in ")
+    ids = [line.split() for line in last if line.split()[-1] in names]
+    assert ids == [[str(200 + columns + number), name] for number, name in enumerate(names)]
+    assert "".join(last[10:]).startswith("10 of 10 files stored, 2.5 MiB in ")
+
+
+def test_which_id_a_file_got_is_always_told(service: Service, tmp_path: Path) -> None:
+    """Of more than fit, the first and the last, and where all are."""
+    names = [f"many{number:03}" for number in range(50)]
+    for name in names:
+        (tmp_path / name).write_text(name)
+    (tmp_path / names[3]).unlink()
+    environment = {"PACARCHIVE_URL": f"http://{HOST}:{service.port}"}
+    for more, where in (
+        ((), "one after the other; --save-map FILE keeps all"),
+        (("--save-map", "map"), "all are in map"),
+    ):
+        words = ("put", *names, "--id", "40000", *more)
+        with Terminal(tmp_path, *words, environment=environment) as terminal:
+            code, _, last = screens_of(terminal)
+        assert code == 1
+        assert last[1:4] == ["40000  many000", "40001  many001", "40002  many002"]
+        assert last[4] == "40004  many004"
+        assert last[11] == f"... 29 more: {where}"
+        assert last[12:22] == [f"{40000 + number}  many{number:03}" for number in range(40, 50)]
+        assert last[22].startswith("49 of 50 files stored" if not more else "0 of 50 files stored")
+    lines = (tmp_path / "map").read_text().splitlines()
+    assert lines == [f"{40000 + number} {name}" for number, name in enumerate(names) if number != 3]
+    with Terminal(tmp_path, "put", *names[:3], "--id", "40000", "--quiet", environment=environment) as terminal:
+        code, _, last = screens_of(terminal)
+    assert (code, last) == (0, [])
 
 
 def test_ten_thousand_files(service: Service, tmp_path: Path) -> None:

@@ -96,6 +96,7 @@ def _register_put(subparsers: Subparsers) -> None:
         [
             ("pacarchive put results.h5 --id 12345", ""),
             ("pacarchive put run*.dat --id 500", "500, 501, ... in that order"),
+            ("pacarchive put run*.dat --id 500 --save-map map", "and keep which is which"),
             ("pacarchive put --id-file map.txt", "lines of ID PATH"),
             ("tar c run7 | pacarchive put - --id 77", "what a pipe brings"),
         ],
@@ -103,6 +104,7 @@ def _register_put(subparsers: Subparsers) -> None:
     _path(parser.add_argument("files", nargs="*", metavar="FILE", help="a file; - for stdin"))
     parser.add_argument("--id", metavar="N", help="the id of the first file; the others have the next ones")
     _path(parser.add_argument("--id-file", metavar="MAP", help=_MAP))
+    _path(parser.add_argument("--save-map", metavar="FILE", help="write such a map of what is stored"))
     parser.add_argument("--replace", action="store_true", help="replace what the archive has under the ids")
 
 
@@ -120,10 +122,12 @@ def _register_get(subparsers: Subparsers) -> None:
             ("pacarchive get 12345 -o results.h5", ""),
             ("pacarchive get 500-599 -o runs/", "as runs/500, runs/501, ..."),
             ("pacarchive get @ids.txt -o runs/ --wait", "also from tape"),
+            ("pacarchive get --id-file map", "to the paths that put has saved there"),
             ("pacarchive get 77 -o - | tar t", "into a pipe"),
         ],
     )
-    parser.add_argument("ids", nargs="+", metavar="ID", help=_IDS)
+    parser.add_argument("ids", nargs="*", metavar="ID", help=_IDS)
+    _path(parser.add_argument("--id-file", metavar="MAP", help=_MAP))
     _path(
         parser.add_argument(
             "-o", "--output", metavar="PATH", help="a file, a directory, or - for stdout (default: ./ID)"
@@ -132,6 +136,7 @@ def _register_get(subparsers: Subparsers) -> None:
     parser.add_argument("-f", "--force", action="store_true", help="replace local files")
     parser.add_argument("-w", "--wait", action="store_true", help="recall what is on tape, and wait for it")
     parser.add_argument("--wait-limit", metavar="TIME", help="the same, but no longer than 90s, 15m, 2h or 7d")
+    parser.add_argument("--no-times", action="store_true", help="do not give files the times of their versions")
     parser.add_argument(
         "--no-verify", action="store_true", help="take files of which the archive has no digest, unchecked"
     )
@@ -221,7 +226,8 @@ def _register_rm(subparsers: Subparsers) -> None:
         "Removes files from the archive, for good. Asks first; where there is no terminal, --yes is needed.",
         [("pacarchive rm 12345", ""), ("pacarchive rm 500-599 --yes", "")],
     )
-    parser.add_argument("ids", nargs="+", metavar="ID", help=_IDS)
+    parser.add_argument("ids", nargs="*", metavar="ID", help=_IDS)
+    _path(parser.add_argument("--id-file", metavar="MAP", help=_MAP))
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
 
 

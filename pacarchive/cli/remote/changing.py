@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pacarchive.cli.remote.display import Tally
 from pacarchive.cli.remote.ids import Misunderstood, parse_id, parse_ids
+from pacarchive.cli.remote.maps import read_map
 from pacarchive.cli.remote.running import run
 from pacarchive.cli.remote.session import Session
 from pacarchive.client import ClientError
@@ -59,7 +60,17 @@ def remove(arguments: argparse.Namespace) -> int:
             record = {"removed": removed, "failed": tally.failed}
             session.result({"summary": record}, None if session.quiet else words)
 
-    return run(arguments, lambda: _confirmed(parse_ids(arguments.ids, sys.stdin), arguments.yes), command)
+    return run(arguments, lambda: _confirmed(_ids(arguments), arguments.yes), command)
+
+
+def _ids(arguments: argparse.Namespace) -> list[int]:
+    if not arguments.ids and arguments.id_file is None:
+        raise Misunderstood("which files? Give their ids, or --id-file")
+    if arguments.id_file is None:
+        return parse_ids(arguments.ids, sys.stdin)
+    if arguments.ids:
+        raise Misunderstood("with --id-file, the ids are in there")
+    return [file_id for file_id, _ in read_map(arguments.id_file, sys.stdin)]
 
 
 def _confirmed(ids: list[int], sure: bool) -> list[int]:

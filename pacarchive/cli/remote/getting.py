@@ -6,7 +6,7 @@ import errno
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -16,8 +16,9 @@ from twisted.internet.threads import deferToThread
 
 from pacarchive.cli.printing import time_words
 from pacarchive.cli.remote.display import Tally
-from pacarchive.cli.remote.hashing import digest_of, sizes_of
+from pacarchive.cli.remote.hashing import digest_of, may_have, sizes_of
 from pacarchive.cli.remote.ids import Misunderstood, parse_ids
+from pacarchive.cli.remote.maps import read_map
 from pacarchive.cli.remote.pipes import Stdout
 from pacarchive.cli.remote.running import run
 from pacarchive.cli.remote.session import Session
@@ -28,6 +29,7 @@ from pacarchive.client import ClientError, Job, JobFile, Locality, NotFound, Ser
 from pacarchive.client.download import together
 from pacarchive.digests import PRIMARY
 from pacarchive.directories import make_durable
+from pacarchive.texts import printable
 
 if TYPE_CHECKING:
     import argparse
@@ -54,8 +56,10 @@ class _Get:
     totals: Totals
     output: str
     into_directory: bool
+    paths: Mapping[int, str]
     force: bool
     verify: bool
+    keep_times: bool
     waits: float
     _begun: float = attrs.field(init=False)
 
@@ -69,6 +73,8 @@ class _Get:
         return max(0.0, left)
 
     def _path(self, file_id: int) -> str:
+        if (path := self.paths.get(file_id)) is not None:
+            return path
         return os.path.join(self.output, str(file_id)) if self.into_directory else self.output
 
     async def file(self, file_id: int) -> None:
@@ -85,6 +91,7 @@ class _Get:
                     Stdout(self.session.reactor).write if path == "-" else path,
                     wait=min(self._patience, _AGAIN) if self.waits else None,
                     verify=self.verify,
+                    keep_time=self.keep_times,
                     on_progress=progress,
                 )
         except (ClientError, OSError) as error:
@@ -116,12 +123,14 @@ class _Get:
         @raise FileExistsError: It is something else.
         """
         if not await deferToThread(os.path.lexists, path):
+            if file_id in self.paths:
+                await deferToThread(_make_room, os.path.dirname(path) or ".")
             return None
         other = FileExistsError(errno.EEXIST, "is there already, and is not the archive's; --force replaces it", path)
         if not await deferToThread(os.path.isfile, path):
             raise FileExistsError(errno.EEXIST, "is there already, and is no file", path)
         status = await self.session.archive.status(file_id)
-        if await sizes_of([path]) != [status.size]:
+        if not may_have(status.size, *await sizes_of([path])):
             raise other
         size, digest = await digest_of(path)
         if status.digests.get(PRIMARY) != digest:
@@ -198,13 +207,18 @@ class _Get:
             progress(result.job, list(result.files.values()))
 
 
+def _make_room(directory: str) -> None:
+    if not os.path.isdir(directory):
+        make_durable(directory)
+
+
 def get(arguments: argparse.Namespace) -> int:
     """Run it."""
 
     output = arguments.output or "."
 
-    async def command(session: Session, wanted: tuple[list[int], bool, float]) -> None:
-        ids, into_directory, waits = wanted
+    async def command(session: Session, wanted: tuple[list[int], bool, Mapping[int, str], float]) -> None:
+        ids, into_directory, paths, waits = wanted
         tally = Tally(session.reactor, "get", len(ids))
         get = _Get(
             session=session,
@@ -212,8 +226,10 @@ def get(arguments: argparse.Namespace) -> int:
             totals=Totals.begin(session, tally, "got", len(ids)),
             output=output,
             into_directory=into_directory,
+            paths=paths,
             force=arguments.force,
             verify=not arguments.no_verify,
+            keep_times=not arguments.no_times,
             waits=waits,
         )
         try:
@@ -225,12 +241,18 @@ def get(arguments: argparse.Namespace) -> int:
     return run(arguments, lambda: _wanted(arguments, output), command)
 
 
-def _wanted(arguments: argparse.Namespace, output: str) -> tuple[list[int], bool, float]:
+def _wanted(arguments: argparse.Namespace, output: str) -> tuple[list[int], bool, Mapping[int, str], float]:
     """
-    What is wanted: ids, whether they go into a directory, and for how many seconds to wait for tape.
+    What is wanted: ids, whether they go into a directory, or to which paths, and for how many seconds to wait for tape.
 
     @raise Misunderstood: That cannot be.
     """
+    waits = parse_duration(arguments.wait_limit) if arguments.wait_limit else math.inf if arguments.wait else 0.0
+    if arguments.id_file is not None:
+        paths = _mapped(arguments)
+        return list(paths), False, paths, waits
+    if not arguments.ids:
+        raise Misunderstood("which files? Give their ids, or --id-file")
     ids = parse_ids(arguments.ids, sys.stdin)
     into_directory = output.endswith("/") or os.path.isdir(output)
     if output == "-" and (arguments.json or len(ids) > 1):
@@ -239,5 +261,21 @@ def _wanted(arguments: argparse.Namespace, output: str) -> tuple[list[int], bool
         raise Misunderstood(f"{len(ids):,} files need a directory to go to: -o {output}/")
     if output.endswith("/"):
         make_durable(output)
-    waits = parse_duration(arguments.wait_limit) if arguments.wait_limit else math.inf if arguments.wait else 0.0
-    return ids, into_directory, waits
+    return ids, into_directory, {}, waits
+
+
+def _mapped(arguments: argparse.Namespace) -> Mapping[int, str]:
+    """
+    Where files go by a map.
+
+    @raise Misunderstood: That cannot be.
+    """
+    if arguments.ids or arguments.output is not None:
+        raise Misunderstood("with --id-file, the ids and the paths are in there")
+    paths = dict(read_map(arguments.id_file, sys.stdin))
+    places: set[str] = set()
+    for path in paths.values():
+        if path == "-" or (place := os.path.normpath(path)) in places:
+            raise Misunderstood(f"{arguments.id_file}: one file only can go to '{printable(path)}', and none to '-'")
+        places.add(place)
+    return paths

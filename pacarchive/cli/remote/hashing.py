@@ -54,6 +54,16 @@ def _open(path: str, flags: int) -> int:
     return descriptor
 
 
+def may_have(wanted: int, size: int | None) -> bool:
+    """
+    Whether a file may have so many bytes.
+
+    @param size: What the file system says, which says 0 of what it makes up when it is read, as in C{/proc}; C{None}
+        where it says nothing.
+    """
+    return size in (0, wanted)
+
+
 async def sizes_of(paths: list[str]) -> list[int | None]:
     """Sizes of files; C{None} for one that cannot be looked at."""
 

@@ -1,8 +1,7 @@
-"""Which files a command is about: ids, ranges of ids, files of ids, and maps of ids to paths."""
+"""Which files a command is about: ids, ranges of ids, and files of ids."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
@@ -56,12 +55,12 @@ def read_lines(path: str, stdin: TextIO) -> Iterator[tuple[int, str]]:
     @param path: C{-} for standard input.
     @raise Misunderstood: It cannot be read.
     """
-    for number, line in enumerate(_text(path, stdin).split("\n"), 1):
+    for number, line in enumerate(text_of(path, stdin).split("\n"), 1):
         if (line := line.partition("#")[0].strip()) != "":
             yield number, line
 
 
-def _text(path: str, stdin: TextIO, errors: str = "strict") -> str:
+def text_of(path: str, stdin: TextIO, errors: str = "strict") -> str:
     """
     All of a file.
 
@@ -99,34 +98,6 @@ def parse_id(text: str) -> int:
 
 def _refuse(text: str) -> int:
     raise Misunderstood(f"{text!r} is no id; one is needed here, like 12")
-
-
-def read_map(path: str, stdin: TextIO) -> list[tuple[int, str]]:
-    """
-    Read which files go by which ids: lines of an id, white space, and a path up to the end of the line.
-
-    @param path: C{-} for standard input.
-    @raise Misunderstood: A line is something else, or an id or a path is there twice.
-    """
-    found: dict[int, str] = {}
-    name = "stdin" if path == "-" else path
-    for number, line in enumerate(_text(path, stdin, "surrogateescape").split("\n"), 1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        first, _, rest = line.lstrip().partition("\t" if "\t" in line else " ")
-        try:
-            file_id = parse_file_id(first)
-        except ValueError:
-            raise Misunderstood(f"{name}, line {number}: {first!r} is no id; a line is: ID PATH") from None
-        # A name is bytes, whatever the locale makes of them.
-        if not (file := os.fsdecode(rest.strip().encode("utf-8", "surrogateescape"))):
-            raise Misunderstood(f"{name}, line {number}: no path stands behind the id")
-        if file_id in found:
-            raise Misunderstood(f"{name}, line {number}: id {file_id} is there twice")
-        found[file_id] = file
-    if not found:
-        raise Misunderstood(f"{name}: there are no files in it")
-    return list(found.items())
 
 
 def numbered(files: Sequence[str], first: str) -> list[tuple[int, str]]:

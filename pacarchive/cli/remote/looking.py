@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pacarchive.cli import exits
 from pacarchive.cli.printing import size_words, time_words, when_words
 from pacarchive.cli.remote.display import Tally
-from pacarchive.cli.remote.hashing import digest_of, sizes_of
-from pacarchive.cli.remote.ids import Misunderstood, ids_of_directory, numbered, parse_ids, read_map
+from pacarchive.cli.remote.hashing import digest_of, may_have, sizes_of
+from pacarchive.cli.remote.ids import Misunderstood, ids_of_directory, numbered, parse_ids
+from pacarchive.cli.remote.maps import read_map
 from pacarchive.cli.remote.running import run
 from pacarchive.cli.remote.session import Session
 from pacarchive.client import ClientError, NotVerifiable, OnProgress, Status
@@ -187,8 +188,8 @@ def verify(arguments: argparse.Namespace) -> int:
 def _pairs(arguments: argparse.Namespace) -> list[tuple[int, str]]:
     files: list[str] = arguments.files
     if arguments.id_file is not None:
-        if files:
-            raise Misunderstood("with --id-file, the files are named in there")
+        if files or arguments.id is not None:
+            raise Misunderstood("with --id-file, the files and their ids are named in there")
         return read_map(arguments.id_file, sys.stdin)
     if len(files) == 1 and arguments.id is None and Path(files[0]).is_dir():
         return ids_of_directory(files[0])
@@ -203,9 +204,11 @@ async def _compare(
     """@return: Whether it is the same, the size of the local file, and how that is known."""
     status = await session.archive.status(file_id)
     (size,) = await sizes_of([path])
-    if size is not None and size != status.size:
+    digest = b""
+    if size is None or may_have(status.size, size):
+        size, digest = await digest_of(path, progress)
+    if size != status.size:
         return False, size, f"is different: {size:,} bytes here, {status.size:,} in the archive"
-    size, digest = await digest_of(path, progress)
     if (theirs := status.digests.get(PRIMARY)) is None:
         if not reads:
             raise NotVerifiable("The archive has no digest of it; --read reads it to compare.")

@@ -10,28 +10,39 @@ import attrs
 
 from pacarchive.cli.printing import time_words
 from pacarchive.cli.remote.display import Tally
-from pacarchive.cli.remote.hashing import digest_of, sizes_of
-from pacarchive.cli.remote.ids import Misunderstood, numbered, read_map
+from pacarchive.cli.remote.hashing import digest_of, may_have, sizes_of
+from pacarchive.cli.remote.ids import Misunderstood, numbered
+from pacarchive.cli.remote.maps import SavedMap, read_map
 from pacarchive.cli.remote.pipes import read_stdin
 from pacarchive.cli.remote.running import run
 from pacarchive.cli.remote.session import Session
 from pacarchive.cli.remote.totals import Totals
 from pacarchive.client import AlreadyExists, ClientError, NotFound, PreconditionFailed, ServerError, Status
 from pacarchive.digests import PRIMARY
+from pacarchive.texts import printable
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
+
+_TOLD = 20
+"""Of how many files the ids are told on a screen; of more, those of the first and the last."""
 
 
 @attrs.frozen
 class _Put:
-    """What is put, and how."""
+    """
+    What is put, and how.
+
+    @ivar stored: The ids of what is in the archive by now.
+    """
 
     session: Session
     tally: Tally
     totals: Totals
     replace: bool
     looks: bool
+    stored: set[int] = attrs.field(factory=set)
 
     async def file(self, wish: tuple[int, str]) -> None:
         """Put one file, and tell of it."""
@@ -45,6 +56,7 @@ class _Put:
             self.tally.end(file_id, failed=True)
             self.session.failed(f"{path} (id {file_id})", error, record)
             return
+        self.stored.add(file_id)
         took = self.session.reactor.seconds() - begun
         how = "is there already" if there else f"stored in {time_words(took)}"
         record["sha256"] = digest.hex()
@@ -66,7 +78,7 @@ class _Put:
 
     async def _compared(self, status: Status, path: str, error: Exception) -> tuple[int, bytes, bool]:
         """See whether the archive has just these bytes: then the same command was typed before."""
-        if path != "-" and await _size(path) == status.size and PRIMARY in status.digests:
+        if path != "-" and may_have(status.size, *await sizes_of([path])) and PRIMARY in status.digests:
             size, digest = await digest_of(path)
             if digest == status.digests[PRIMARY]:
                 return size, digest, True
@@ -79,14 +91,11 @@ class _Put:
             return None
 
 
-async def _size(path: str) -> int | None:
-    return (await sizes_of([path]))[0]
-
-
 def put(arguments: argparse.Namespace) -> int:
     """Run it."""
 
-    async def command(session: Session, wishes: list[tuple[int, str]]) -> None:
+    async def command(session: Session, wanted: tuple[list[tuple[int, str]], SavedMap | None]) -> None:
+        wishes, saved = wanted
         sizes = await sizes_of([path for _, path in wishes])
         known = None if any(path == "-" for _, path in wishes) else sum(size or 0 for size in sizes)
         tally = Tally(session.reactor, "put", len(wishes), known)
@@ -101,9 +110,60 @@ def put(arguments: argparse.Namespace) -> int:
             with session.showing(tally.display()):
                 await session.each(wishes, put.file)
         finally:
+            if saved is not None:
+                _save(session, saved, put.stored)
+            if arguments.id_file is None:
+                _tell_ids(session, [wish for wish in wishes if wish[0] in put.stored], saved)
             put.totals.sum_up()
 
-    return run(arguments, lambda: _wishes(arguments), command)
+    return run(arguments, lambda: _wanted(arguments), command)
+
+
+def _save(session: Session, saved: SavedMap, stored: set[int]) -> None:
+    """Write the map, however the command has ended."""
+    try:
+        saved.write(stored)
+    except OSError as error:
+        session.failed("", error)
+    finally:
+        saved.close()
+
+
+def _tell_ids(session: Session, stored: Sequence[tuple[int, str]], saved: SavedMap | None) -> None:
+    """
+    Tell which file has which id, where there was no line about each: the archive keeps no names.
+
+    @param stored: The files, in order.
+    """
+    if session.json or session.quiet or len(stored) < 2 or not sys.stdout.isatty():
+        return
+    lines = [f"{file_id}  {printable(path)}" for file_id, path in stored]
+    if (left := len(lines) - _TOLD) > 0:
+        where = f"all are in {printable(saved.path)}" if saved else "one after the other; --save-map FILE keeps all"
+        lines[_TOLD // 2 : -_TOLD // 2] = [f"... {left:,} more: {where}"]
+    for line in lines:
+        session.result({}, line)
+
+
+def _wanted(arguments: argparse.Namespace) -> tuple[list[tuple[int, str]], SavedMap | None]:
+    """
+    What is wanted: files under ids, and where to write that down.
+
+    @raise Misunderstood: That cannot be.
+    @raise OSError: It cannot be written down.
+    """
+    wishes = _wishes(arguments)
+    if arguments.save_map is None:
+        return wishes, None
+    if arguments.save_map == "-":
+        raise Misunderstood("--save-map takes the name of a file")
+    if arguments.id_file not in (None, "-") and _same(arguments.save_map, arguments.id_file):
+        raise Misunderstood("--save-map would replace the map that --id-file names")
+    return wishes, SavedMap(arguments.save_map, wishes)
+
+
+def _same(path: str, other: str) -> bool:
+    return os.path.realpath(path) == os.path.realpath(other)
 
 
 def _wishes(arguments: argparse.Namespace) -> list[tuple[int, str]]:
@@ -116,8 +176,8 @@ def _wishes(arguments: argparse.Namespace) -> list[tuple[int, str]]:
 
 def _named(arguments: argparse.Namespace) -> list[tuple[int, str]]:
     if arguments.id_file is not None:
-        if arguments.files:
-            raise Misunderstood("with --id-file, the files are named in there")
+        if arguments.files or arguments.id is not None:
+            raise Misunderstood("with --id-file, the files and their ids are named in there")
         return read_map(arguments.id_file, sys.stdin)
     if not arguments.files:
         raise Misunderstood("which files? Name them, or give --id-file")
