@@ -24,14 +24,20 @@ from pacarchive.backends.hpss.tree import HIDDEN
 TEMPORARIES = f"{PREFIX}/{HIDDEN}"
 
 
+def made_from(archive: Archive, prefix: str = PREFIX, roots: Sequence[str] = (PREFIX, INCOMING)) -> HpssArchive:
+    """A backend with another prefix or other move roots."""
+    settings = attrs.evolve(settings_for(archive), prefix=Path(prefix), move_roots=tuple(map(Path, roots)))
+    backend = hpss.make(reactor, settings)
+    assert isinstance(backend, HpssArchive)
+    return backend
+
+
 @asynccontextmanager
 async def serving_from(
     archive: Archive, prefix: str = PREFIX, roots: Sequence[str] = (PREFIX, INCOMING)
 ) -> AsyncIterator[HpssArchive]:
     """As L{simulated.serving}, with another prefix or other move roots."""
-    settings = attrs.evolve(settings_for(archive), prefix=Path(prefix), move_roots=tuple(map(Path, roots)))
-    backend = hpss.make(reactor, settings)
-    assert isinstance(backend, HpssArchive)
+    backend = made_from(archive, prefix, roots)
     async with started(backend):
         yield backend
 

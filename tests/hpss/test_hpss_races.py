@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from backends.handling import ALLOW, DENY, IDENTICAL, content, in_reactor, running, store
 from simulated import INCOMING, PREFIX, serving, simulated
-from surroundings import Neighbour, neighbour, paths, serving_from, settled
+from surroundings import Neighbour, made_from, neighbour, paths, settled
 from threaded import log
 from twisted.internet.defer import DeferredList, gatherResults
 
@@ -204,7 +204,8 @@ async def test_a_link_in_the_place_of_the_hidden_directory(tmp_path: Path) -> No
                 archive.mkdir("/victim")
                 archive.mkdir("/second")
                 other.symlink("/victim", "/second/.pacarchive")
+                backend = made_from(archive, prefix="/second", roots=["/second"])
                 with pytest.raises(errors.BackendUnavailable, match=r"/second/\.pacarchive is no directory"):
-                    async with serving_from(archive, prefix="/second", roots=["/second"]):
-                        pytest.fail("it starts")
+                    await backend.startService()
+                await backend.stopService()  # which logs out, as the service has it do
                 await settled(archive)
