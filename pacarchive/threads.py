@@ -171,7 +171,7 @@ async def finished(work: Deferred[T]) -> T:
 
 def _failed_alone(failure: Failure) -> None:
     if failure.check(ArchiveError):  # foreseen: the words are enough
-        _log.debug("a call failed after its caller had left: {error}", error=failure.value)
+        _log.debug("nobody is left to be told: {error}", error=failure.value)
     else:
         _log.debug("a call failed after its caller had left", log_failure=failure)
 
