@@ -118,8 +118,7 @@ def test_which_id_a_file_got_is_always_told(service: Service, tmp_path: Path) ->
     lines = (tmp_path / "map").read_text().splitlines()
     assert lines == [f"{40000 + number} {name}" for number, name in enumerate(names) if number != 3]
     with Terminal(tmp_path, "put", *names[:3], "--id", "40000", "--quiet", environment=environment) as terminal:
-        code, _, last = screens_of(terminal)
-    assert (code, last) == (0, [])
+        assert (terminal.ends(), terminal.screens) == (0, [])
 
 
 def test_ten_thousand_files(service: Service, tmp_path: Path) -> None:
