@@ -117,6 +117,7 @@ async def speaks_tls(reactor: Any, place: Place) -> bool:
     finally:
         if greeting.transport is not None:
             greeting.transport.abortConnection()  # type: ignore[attr-defined]
+            await greeting.gone
     return answer[:2] in (b"\x16\x03", b"\x15\x03")  # RFC 8446, 5.1: handshake or alert, and the version of records
 
 
@@ -125,6 +126,7 @@ class _Greeting(Protocol):
 
     def __init__(self) -> None:
         self.answered: Deferred[bytes] = Deferred()
+        self.gone: Deferred[None] = Deferred()
         outgoing = ssl.MemoryBIO()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False  # nothing is sent but this
@@ -143,6 +145,7 @@ class _Greeting(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._end(b"")
+        self.gone.callback(None)
 
     def _end(self, answer: bytes) -> None:
         if not self.answered.called:
