@@ -198,7 +198,9 @@ class Draft:
             link(self.descriptor, directory, name)
         except FileExistsError:
             return False
-        self.drop_temporary()  # now, because it changes the ctime, and the status is taken next
+        if self.temporary is not None:
+            self.drop_temporary()  # now, because it changes the ctime, and the status is taken next
+            fcntl.flock(self.descriptor, fcntl.LOCK_UN)  # as in _replace
         self.published = True
         return True
 
@@ -216,6 +218,8 @@ class Draft:
             is_last_name = replaced >= 0 and os.fstat(replaced).st_nlink == 1
             os.rename(self.temporary, name, src_dir_fd=self.tree.temporaries, dst_dir_fd=directory)
             self.temporary, self.published = None, True
+            # While the id is locked: the next who moves this very file on locks it as well.
+            fcntl.flock(self.descriptor, fcntl.LOCK_UN)
             if is_last_name:
                 self.replaced, replaced = replaced, -1
         finally:

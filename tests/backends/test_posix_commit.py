@@ -119,7 +119,7 @@ async def test_a_replaced_file(tmp_path: Path, conditional: bool) -> None:
         steps = calls.text(*STEPS)
         assert [step for step in steps if step != "link 7" and "digests" not in step] == [
             *("open <unnamed>", *COMPLETE, "open .pacarchive/locks/07", "flock .pacarchive/locks/07"),
-            *("flock <unnamed>", "link .pacarchive/tmp/<temporary>", "rename 7", "fsync ."),
+            *("flock <unnamed>", "link .pacarchive/tmp/<temporary>", "rename 7", "flock <unnamed>", "fsync ."),
         ]
         assert os.listdir(tmp_path / "archive/.pacarchive/tmp") == []
 
@@ -134,7 +134,7 @@ async def test_without_unnamed_files(tmp_path: Path) -> None:
         assert calls.text(*STEPS) == [
             *("open <unnamed>", f"open {name}", f"flock {name}"),
             *(step.replace("<unnamed>", name) for step in COMPLETE),
-            *("link 7", f"unlink {name}", "fsync ."),
+            *("link 7", f"unlink {name}", f"flock {name} (deleted)", "fsync ."),
         ]
 
 

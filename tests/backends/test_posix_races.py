@@ -5,6 +5,7 @@ version that was acknowledged goes without somebody having asked for that.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 from contextlib import suppress
@@ -27,7 +28,7 @@ from backends.handling import (
     store,
 )
 from backends.interleaving import Other, before
-from backends.posix import archive, on_a_system, settings_for, without_attributes
+from backends.posix import archive, on_a_system, settings_for, without_attributes, without_unnamed_files
 from pacarchive import errors
 from pacarchive.backends import commit, move, posix, tree
 from pacarchive.backends.commit import Draft
@@ -197,6 +198,29 @@ async def test_files_go_round(tmp_path: Path, lacking: tuple[Callable[[pytest.Mo
         assert sorted(data for _, data in found) == sorted(pattern(10, file_id) for file_id in ids[:4])
         assert all(status.digests[PRIMARY] == hashlib.sha256(data).digest() for status, data in found)
         assert all((tmp_path / f"archive/{status.file_id}").stat().st_nlink == 1 for status, _ in found)
+
+
+@pytest.mark.parametrize("lacking", [(), (without_unnamed_files,)])
+@in_reactor
+async def test_what_has_its_name_is_locked_no_more(
+    tmp_path: Path, lacking: tuple[Callable[[pytest.MonkeyPatch], None], ...]
+) -> None:
+    """A temporary is locked against sweeps: whoever moves the file on at once must find it free."""
+    free: list[str] = []
+
+    def look(descriptor: int) -> None:
+        if os.readlink(f"/proc/self/fd/{descriptor}") == str(tmp_path / "archive"):
+            with open(tmp_path / "archive/7") as published:
+                fcntl.flock(published, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                free.append("7")
+
+    async with on_a_system(*lacking)(tmp_path) as backend:
+        (tmp_path / "incoming/file").write_bytes(b"moved")
+        with before(tree, "fsync", look):
+            await store(backend, 7, b"words")
+            await store(backend, 7, b"more")
+            await backend.move(7, str(tmp_path / "incoming/file"), ALLOW)
+        assert free == ["7"] * 3
 
 
 @in_reactor
