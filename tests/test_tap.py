@@ -243,6 +243,7 @@ def test_finding_the_plugins_imports_nothing_heavy() -> None:
         "pacarchive.interfaces",
         "pacarchive.model",
         "pacarchive.plugins",
+        "pacarchive.times",
     }
 
 
