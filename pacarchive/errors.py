@@ -105,3 +105,15 @@ class Offline(Unavailable):
     def __init__(self, message: str, *, job: str | None, retry_after: int) -> None:
         super().__init__(message, retry_after=retry_after)
         self.job = job
+
+
+def light(error: Exception) -> Exception:
+    """
+    An error to keep as one of many: one that was foreseen does without the frames that it and its cause went through,
+    which hold much, and each other.
+    """
+    if isinstance(error, ArchiveError):
+        for each in (error, error.__cause__, error.__context__):
+            if each is not None:
+                each.__traceback__ = None
+    return error

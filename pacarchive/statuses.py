@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from twisted.internet.defer import CancelledError
 
+from pacarchive import errors
 from pacarchive.interfaces import IArchiveBackend, IBatchStatus
 from pacarchive.model import FileStatus
 from pacarchive.shared import all_of
@@ -44,4 +45,4 @@ async def _status(backend: IArchiveBackend, file_id: int) -> FileStatus | Except
     except CancelledError:  # nobody wants to know any more: no property of the file
         raise
     except Exception as error:  # noqa: BLE001  (the caller's to judge)
-        return error
+        return errors.light(error)

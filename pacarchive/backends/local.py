@@ -136,7 +136,7 @@ class LocalArchive(Service):
             try:
                 looks[file_id] = self._look(file_id)
             except Exception as error:  # noqa: BLE001  (each file's own; the caller judges)
-                looks[file_id] = error.with_traceback(None)  # which would keep alive what it went through
+                looks[file_id] = errors.light(error)
         return looks
 
     def _know(self, state: os.stat_result, status: FileStatus) -> None:

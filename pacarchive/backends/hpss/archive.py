@@ -193,7 +193,7 @@ class HpssArchive(Service):
             except errors.Unavailable:  # nor would it answer for the others
                 raise
             except Exception as error:  # noqa: BLE001  (each file's own; the caller judges)
-                found[file_id] = error.with_traceback(None)
+                found[file_id] = errors.light(error)
         return found
 
     def _open(self, file_id: int) -> IStoredFile:

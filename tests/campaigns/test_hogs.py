@@ -1,0 +1,15 @@
+"""A short run of each case; how long others wait is for the campaign to tell, on a machine of its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from campaigns.hogs import CASES, main
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("case", list(CASES))
+def test_nobody_has_all(case: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is too much is refused, nothing is left, and others are answered."""
+    assert main(["--length", "0.1", "--stall", "30", "--case", case]) == 0, capsys.readouterr().out
+    assert "0 breaches" in capsys.readouterr().out
