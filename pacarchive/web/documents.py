@@ -32,6 +32,9 @@ SLICE = 200
 LARGE = 64 << 10
 """What is longer is sent as the client takes it, in pieces of about this size."""
 
+_TAKES_A_TURN = 32 << 10
+_PARSED = 25  # bytes in a microsecond, where there is much in them
+
 DOCUMENT_LIMIT = 512 << 10
 """The largest JSON document that is read, in bytes."""
 
@@ -47,7 +50,7 @@ async def read_document(request: ArchiveRequest, limit: int = DOCUMENT_LIMIT) ->
     @raise errors.TooLarge: It has more than C{limit} bytes.
     @raise errors.IncompleteBody: The sender stopped.
     """
-    return parse_document(await read_text(request, limit))
+    return await parse_in_turn(request, await read_text(request, limit))
 
 
 async def read_text(request: ArchiveRequest, limit: int = DOCUMENT_LIMIT) -> bytes:
@@ -66,6 +69,14 @@ async def read_text(request: ArchiveRequest, limit: int = DOCUMENT_LIMIT) -> byt
             checks.compare(text, body.trailers)
             return text
     raise errors.TooLarge(f"The body may have {limit} bytes at the most here.")
+
+
+async def parse_in_turn(request: ArchiveRequest, text: bytes) -> Any:
+    """As L{parse_document}; a large one waits until it is its turn, as it takes all of one."""
+    if len(text) >= _TAKES_A_TURN:
+        await request.give_way(0)
+        request.site.turns.spend(len(text) // _PARSED)
+    return parse_document(text)
 
 
 def parse_document(text: bytes) -> Any:

@@ -38,7 +38,7 @@ from pacarchive.web.documents import (
     Stream,
     encode,
     no_body,
-    parse_document,
+    parse_in_turn,
     read_document,
     read_text,
     require_json,
@@ -127,6 +127,7 @@ def _of_jobs(route: Route[ArchiveApplication, P], allow: str) -> Route[ArchiveAp
 async def submit(app: ArchiveApplication, request: ArchiveRequest) -> bytes:
     """Make a job, or say what it would mean."""
     require_json(request)
+    request.site.lookups.require(request.client)  # before there is work for what is refused in the end
     document = await read_document(request)
     if not isinstance(document, dict) or "files" not in document:
         raise errors.InvalidRequest('The body is a JSON object with "files", an array of ids and ranges.')
@@ -358,7 +359,7 @@ async def _some_files(app: ArchiveApplication, request: ArchiveRequest) -> Seque
     if not text:
         return None
     require_json(request)
-    document = parse_document(text)
+    document = await parse_in_turn(request, text)
     if not isinstance(document, dict) or document.keys() - {"files"}:
         raise errors.InvalidRequest('The body is empty, or a JSON object with "files", an array of ids and ranges.')
     return await _expand(app, request, document["files"]) if "files" in document else None

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.task import deferLater
 from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from twisted.web import server
@@ -37,6 +36,9 @@ DRAIN_LIMIT = 256 << 10
 
 FEW = 200
 """Files that are looked up so soon that it is not worth asking who listens."""
+
+PART = 1500
+"""What is done of long work at a time, in about microseconds."""
 
 OFTEN = 5
 """How often work gives way to others before it counts as long: a turn's work is some milliseconds'."""
@@ -263,12 +265,16 @@ class ArchiveRequest(server.Request):
         """
         return self.channel.when_peer_ends(self.transport.abortConnection)
 
-    async def give_way(self) -> None:
-        """Let others have their turn.  Work that does so often is long, and ends as L{while_listened_to} says."""
+    async def give_way(self, cost: int = PART) -> None:
+        """
+        Let others have their turn.  Work that does so often is long, and ends as L{while_listened_to} says.
+
+        @param cost: What was done since the last time, in about microseconds.
+        """
         self._gave_way += 1
         if self._gave_way > OFTEN and not self.is_over and self.channel.peer_has_ended:
             self.transport.abortConnection()
-        await deferLater(self.site.reactor, 0)
+        await self.site.turns.come(cost)
 
     def field(self, name: str) -> list[str]:
         """All values of a header field, in order; none where it is absent."""

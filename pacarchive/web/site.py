@@ -21,6 +21,7 @@ from pacarchive.texts import printable
 from pacarchive.web.admission import Admission, Crowds, Pace
 from pacarchive.web.answers import last_answer
 from pacarchive.web.channel import ArchiveChannel
+from pacarchive.web.refusals import RefusalLog
 from pacarchive.web.request import ArchiveRequest
 from pacarchive.web.turns import Turns
 
@@ -58,6 +59,7 @@ class ArchiveSite(Site):
         self.listening: list[IAddress] = []
         self.turns = Turns(reactor)
         self.events: Counter[str] = Counter()
+        self._refusals = RefusalLog(reactor)
         self.pace = Pace.of(limits)
         crowds = Crowds(limits.proxies)
         share = limits.client_share
@@ -99,7 +101,7 @@ class ArchiveSite(Site):
     def refused(self, kind: str, peer: IAddress | None, message: str) -> None:
         """Count and log what a client did wrong, or what a limit refused."""
         self.events[kind] += 1
-        _log.info("refused ({kind}) {peer}: {message}", kind=kind, peer=_spoken(peer), message=printable(message))
+        self._refusals.note(kind, _spoken(peer), printable(message))
 
     def left(self, peer: IAddress | None) -> None:
         """Count and log that a client has broken off what it was being sent."""

@@ -100,9 +100,11 @@ async def discover(app: ArchiveApplication, request: ArchiveRequest) -> bytes:
 async def stage(app: ArchiveApplication, request: ArchiveRequest) -> bytes:
     """Make a job of a list of files.  What is on disk already, or does not exist, is the job's to tell."""
     uri = _uri(app, request)  # before there is a job that nobody would hear of
+    request.site.lookups.require(request.client)
     files = await _read_list(request, "files")
     if not files:
         raise errors.InvalidRequest("A stage request names one file at least.")
+    request.site.lookups.require(request.client, len(files))
     ids: dict[int, None] = {}
     others: dict[str, None] = {}
     pins: dict[int, float] = {}
@@ -178,7 +180,10 @@ async def release(app: ArchiveApplication, request: ArchiveRequest, job: str) ->
 
 async def archiveinfo(app: ArchiveApplication, request: ArchiveRequest) -> bytes:
     """Tell where files are, in the order in which they were asked for; nothing is recalled."""
-    names = (await _read_paths(request))[:LOCATED]
+    request.site.lookups.require(request.client)
+    paths = await _read_list(request, "paths")
+    request.site.lookups.require(request.client, min(len(paths), LOCATED))  # before there is more work with them
+    names = (await _names(request, paths))[:LOCATED]
     troubles: list[errors.Unavailable] = []
     with request.looking_up(len(names)):
         pieces = [json.dumps(await _locate(app, some, troubles))[1:-1] async for some in _slices(request, names)]
@@ -237,8 +242,13 @@ async def _read_list(request: ArchiveRequest, name: str) -> list[Any]:
 
 async def _read_paths(request: ArchiveRequest) -> list[int | str]:
     """The names (L{_name}) that a request's document lists, each once."""
+    return await _names(request, await _read_list(request, "paths"))
+
+
+async def _names(request: ArchiveRequest, paths: Sequence[object]) -> list[int | str]:
+    """What paths name, each once."""
     names: dict[int | str, None] = {}
-    async for some in _slices(request, await _read_list(request, "paths")):
+    async for some in _slices(request, paths):
         names.update((_name(each), None) for each in some)
     return list(names)
 

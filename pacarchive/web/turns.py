@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 ALLOWANCE = 8_000
@@ -54,6 +55,20 @@ class Turns:
         self._line.setdefault(worker)
         self._ask_for_another()
 
+    async def come(self, cost: int) -> None:
+        """
+        Wait in line, as a coroutine that goes on in a later turn.
+
+        @param cost: What it has done in this one.
+        """
+        self.spend(cost)
+        waiter = _Waiter()
+        self.get_in_line(waiter)
+        try:
+            await waiter.turn
+        finally:
+            self.leave(waiter)
+
     def leave(self, worker: Worker) -> None:
         """Be called no more."""
         self._line.pop(worker, None)
@@ -81,3 +96,13 @@ class Turns:
         self._reserved = 0
         if self._line:
             self._ask_for_another()
+
+
+class _Waiter:
+    """A coroutine in line."""
+
+    def __init__(self) -> None:
+        self.turn: Deferred[None] = Deferred()
+
+    def take_turn(self) -> None:
+        self.turn.callback(None)

@@ -50,6 +50,7 @@ from pacarchive.recall.words import (
 )
 from pacarchive.threads import BlockingPool
 from pacarchive.web.api import ArchiveApplication
+from pacarchive.web.channel import ArchiveChannel
 from pacarchive.web.download import Sender
 from pacarchive.web.site import ArchiveSite
 
@@ -630,6 +631,7 @@ class Client:
     def ask(self, method: str, target: str, *fields: str, body: bytes | None = None, host: str | None = HOST) -> Answer:
         """Send a request and return its one answer."""
         self.send(compose(method, target, *fields, body=body, host=host))
+        self._server.finish_work()
         (answer,) = self.answers(method)
         return answer
 
@@ -722,9 +724,16 @@ class Server:
                 call.func(*call.args, **call.kw)
 
     def pass_turns(self) -> None:
-        """Let as many turns of the reactor pass as there is work that was put off to the next."""
+        """Let as many turns of the reactor pass as connections have put off the reading of what came to the next."""
+        self._turn_while(lambda: any(isinstance(each, ArchiveChannel) for each in self.site.turns._line))
+
+    def finish_work(self) -> None:
+        """Let as many turns pass as there is work that was put off to the next, whosever."""
+        self._turn_while(lambda: bool(self.site.turns.waiting))
+
+    def _turn_while(self, condition: Callable[[], bool]) -> None:
         for _ in range(10_000):
-            if not self.site.turns.waiting:
+            if not condition():
                 return
             self.clock.advance(0)
         raise AssertionError("work is put off for ever")

@@ -217,6 +217,7 @@ def test_submit_in_many_chunks(server: Server) -> None:
     body = b'{"files": [1]' + b" " * 100_000 + b"}"
     client = server.connect().send(compose("POST", "/jobs", JSON, "Transfer-Encoding: chunked"))
     client.send(chunked(*(body[at : at + 3] for at in range(0, len(body), 3))))
+    server.finish_work()
     (answer,) = client.answers()
     assert answer.status == 201
 
@@ -560,6 +561,7 @@ def test_a_client_that_leaves_before_a_long_answer(server: Server) -> None:
     long_job(server, 5 * SLICE)
     client = server.connect().send(compose("GET", f"{URL}/files"))
     client.hang_up()
+    server.clock.advance(0)  # the turn that it was in line for
     assert server.clock.getDelayedCalls() == []
 
 
@@ -727,6 +729,7 @@ def test_a_follower_that_leaves(server: Server) -> None:
     assert len(server.clock.getDelayedCalls()) == 1
     follower.client.hang_up()
     assert server.recalls.followers == 0
+    server.clock.advance(0)  # the turn that it was in line for
     assert server.clock.getDelayedCalls() == []
 
 
