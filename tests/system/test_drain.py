@@ -187,6 +187,7 @@ def _table(moved: str) -> list[tuple[str, str, bytes, dict[str, str]]]:
         ("GET", "/1", b"", {"Range": "bytes=0-1,3-4"}),
         ("GET", "/1", b"", {"Range": "lines=1-2"}),
         ("GET", "/1", b"", {"If-Modified-Since": "Sun, 06 Nov 1994 08:49:37 GMT"}),
+        ("GET", "/1", b"", {"If-None-Match": "*"}),
         ("GET", "/1", b"", {"If-Match": '"other"'}),
         ("GET", "/1?byte_range=2-5", b"", {}),
         ("GET", "/1?byte_range=2-", b"", {}),

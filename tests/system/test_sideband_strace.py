@@ -50,11 +50,15 @@ def _touches(sam: Site, trace: Path) -> list[tuple[str, str]]:
     """
     The opening for more than the name, and the reading, of what is below the prefix and not the archive's own.
 
+    A file without a name is none of the archive's: that one can be made is what the state of the server says.
+
     @return: For each the path below the prefix, and the line; in place of the path of a marker, C{""}.
     """
     prefix = os.path.realpath(sam.prefix) + "/"
     found = []
     for call in read_trace(trace):
+        if "O_TMPFILE" in call.line:
+            continue
         if call.name in OPENING:
             paths = [path for path in [*call.paths, call.result] if path is not None]
         elif call.name in READING:
