@@ -874,7 +874,9 @@ def test_a_document_in_very_small_chunks(server: TapeServer) -> None:
         body=chunked(*(body[at : at + 3] for at in range(0, len(body), 3))),
     )
     # The square of their number would take longer than any test may.
-    (answer,) = server.connect().send(message).answers()
+    client = server.connect().send(message)
+    server.finish_work()
+    (answer,) = client.answers()
     assert answer.status == 200
 
 
