@@ -234,12 +234,20 @@ class LimitSettings:
             "process; beyond: 503."
         },
     )
+    memory: int = attrs.field(
+        default=256 * 2**20,
+        converter=size,
+        metadata={
+            "doc": "What unfinished requests may hold in memory per worker process: heads and bodies that are not "
+            "complete, documents, answers that the client has not taken; in bytes. Beyond: 503; uploads under way wait."
+        },
+    )
     client_share: int = attrs.field(
         default=25,
         converter=percent,
         metadata={
-            "doc": "How much of transfers and lookups one client address (or IPv6 network of 64 bits) may have, in "
-            "percent; beyond: 503."
+            "doc": "How much of connections, transfers, lookups and memory one client address (or IPv6 network of 64 "
+            "bits) may have, in percent; beyond: 503."
         },
     )
     proxies: tuple[str, ...] = attrs.field(

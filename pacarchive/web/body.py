@@ -12,6 +12,7 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
 
 from pacarchive import errors
 from pacarchive.interfaces import IArchiveBackend
@@ -41,6 +42,16 @@ class BodySource(Protocol):
     def invite_body(self) -> None:
         """Answer C{Expect: 100-continue}, if that is still open."""
 
+    def note_held(self, amount: int) -> errors.Overloaded | None:
+        """
+        Note how many bytes wait to be read.
+
+        @return: Why that is too much, where it is.
+        """
+
+    def body_failed(self, error: errors.ArchiveError) -> object:
+        """Have the body L{fail<RequestBody.fail>}."""
+
 
 class RequestBody:
     """
@@ -50,6 +61,8 @@ class RequestBody:
     @param length: Bytes to come, C{None} where that is not known (chunked).
     @ivar received: Bytes so far.
     @ivar timed: Bytes when its time began anew.
+    @ivar stored: Whether it is taken away as it comes, so that to hold the sender back is all that is to be done where
+        there is no more memory.
     @ivar complete: Whether the last byte has come.
     @ivar trailers: The trailer fields of a chunked body, once it is complete.
     """
@@ -59,10 +72,12 @@ class RequestBody:
         self.length = length
         self.received = 0
         self.timed = 0
+        self.stored = False
         self.complete = length == 0
         self.trailers: list[tuple[str, str]] = []
         self._pieces: list[bytes] = []
         self._waiting_bytes = 0
+        self._taken_bytes = 0  # by the reader, who has not done with them
         self._paused = False
         self._dropped = False
         self._failure: errors.ArchiveError | None = None
@@ -74,13 +89,18 @@ class RequestBody:
     def feed(self, data: bytes) -> None:
         """Take the next bytes from the transport."""
         self.received += len(data)
-        if self._dropped:
+        if self._dropped or self._failure is not None:
             return
         self._pieces.append(data)
         self._waiting_bytes += len(data)
+        refusal = None if self.received == self.length else self._note_held()
         if self._reader is not None and self._waiting_bytes >= self._wanted:
             self._wake()
-        elif self._waiting_bytes >= HIGH_WATER and not self._paused:
+        elif refusal is not None and not self.stored:
+            self._source.body_failed(refusal)
+        elif self._reader is not None and refusal is not None:
+            self._wake()
+        elif (self._waiting_bytes >= HIGH_WATER or refusal is not None) and not self._paused:
             self._paused = True
             self._source.pause_body()
 
@@ -93,28 +113,38 @@ class RequestBody:
         """No more bytes will come, although some are missing."""
         if not self.complete:
             self._failure = error
-            self._pieces.clear()
+            self._forget()
             self._wake()
 
     def drop(self) -> None:
         """Nobody will read any more: let the rest pass unread."""
         self._dropped = True
+        self._taken_bytes = 0
+        self._forget()
+        self._resume()
+
+    def _forget(self) -> None:
         self._pieces.clear()
         self._waiting_bytes = 0
-        self._resume()
+        self._note_held()
+
+    def _note_held(self) -> errors.Overloaded | None:
+        return self._source.note_held(self._waiting_bytes + self._taken_bytes)
 
     # The route's side
 
     async def read(self, want: int = BLOCK) -> list[bytes]:
         """
-        Take bytes.
+        Take bytes.  Those that were taken before are done with.
 
-        @param want: Wait for at least so many, unless the body ends before.
+        @param want: Wait for at least so many, unless the body ends before, or L{hurry} is called.
         @return: Pieces; none at the end.
         @raise errors.IncompleteBody: The sender stopped.
         """
         self._source.invite_body()
-        if self._waiting_bytes < want and not self.complete and self._failure is None:
+        self._taken_bytes = 0
+        if self._waiting_bytes < want and not (self.complete or self._paused) and self._failure is None:
+            self._note_held()
             self._wanted = want
             self._reader = Deferred()
             try:
@@ -123,9 +153,16 @@ class RequestBody:
                 self._reader = None
         if self._failure is not None:
             raise self._failure
-        pieces, self._pieces, self._waiting_bytes = self._pieces, [], 0
+        pieces, self._pieces = self._pieces, []
+        self._taken_bytes, self._waiting_bytes = self._waiting_bytes, 0
+        self._note_held()
         self._resume()
         return pieces
+
+    def hurry(self) -> None:
+        """Let the reader have what there is, if there is anything."""
+        if self._waiting_bytes:
+            self._wake()
 
     def _wake(self) -> None:
         if self._reader is not None:
@@ -177,6 +214,7 @@ async def receive_file(
     try:
         pieces = await body.read(FIRST)
         with enter() as place:
+            body.stored = True
             while pieces:
                 if body.received > limit:
                     raise errors.TooLarge(f"The body may have {limit} bytes at the most.")
@@ -189,13 +227,24 @@ async def receive_file(
 
 
 async def _next(body: RequestBody, place: Place, clock: IReactorTime) -> list[bytes]:
-    """The next block; a sender that is long about it is not counted meanwhile."""
+    """
+    The next block; a sender that is long about it is not counted before it brings a whole one, and what it has sent is
+    given away meanwhile, so that it holds no memory.
+    """
     if body.complete:
         return await body.read()
-    resting = clock.callLater(IDLE, place.rest)
+
+    def rest() -> None:
+        place.rest()
+        body.hurry()
+
+    resting = LoopingCall(rest)
+    resting.clock = clock
+    resting.start(IDLE, now=False)
     try:
-        return await body.read()
+        pieces = await body.read()
     finally:
-        if resting.active():
-            resting.cancel()
+        resting.stop()
+    if body.complete or sum(map(len, pieces)) >= BLOCK:
         place.go_on()
+    return pieces

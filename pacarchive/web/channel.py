@@ -62,7 +62,7 @@ class ArchiveChannel(IntakeChannel):
         self._secure = bool(super().isSecure())
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpKeepAlive(True)
-        self.site.connection_made(self)
+        self.held = self.site.connection_made(self)
 
     def isSecure(self) -> bool:
         return self._secure  # asked several times a request, and an interface look-up each time
@@ -137,6 +137,7 @@ class ArchiveChannel(IntakeChannel):
         fields = self.requests[-1].requestHeaders
         hosts = fields.getRawHeaders(b"host") or []
         self.costs(REQUEST_COST)
+        self.held.set("head", self._receivedHeaderSize)
         self.choose_decoder()
         if len(hosts) > 1 or (not hosts and self._version == b"HTTP/1.1"):
             self.refuse(HTTPStatus.BAD_REQUEST, "A request has one Host.")
@@ -170,9 +171,13 @@ class ArchiveChannel(IntakeChannel):
     def _respondToBadRequestAndDisconnect(self) -> None:
         self.refuse(HTTPStatus.BAD_REQUEST, "The head of the request, or the framing of its body, is malformed.")
 
-    def refuse(self, status: HTTPStatus, message: str) -> None:
+    def refuse(self, status: HTTPStatus, message: str, kind: str = "framing", *fields: str) -> None:
         """
-        Answer a request that cannot be trusted to end where it seems to, and close the connection.
+        Answer a request that cannot be trusted to end where it seems to, or of which no more is read, and close the
+        connection.
+
+        @param kind: What it is counted as.
+        @param fields: Further fields of the answer.
         """
         if self._refused:
             return
@@ -180,14 +185,14 @@ class ArchiveChannel(IntakeChannel):
         self._head_is_complete()
         self.forget_input()
         peer = self.transport.getPeer()
-        self.site.refused("framing", peer, message)
+        self.site.refused(kind, peer, message)
         if (request := self.requests[-1] if self.requests else None) is not None and request.begun:
             # A malformed chunk in a body that a route is reading: the route gives the answer.
             self.persistent = False
             if not request.body_failed(errors.IncompleteBody(message)):
                 self.linger()
             return
-        self.transport.write(last_answer(status, message))
+        self.transport.write(last_answer(status, message, *fields))
         self.linger()
 
     def linger(self) -> None:
@@ -298,4 +303,5 @@ class ArchiveChannel(IntakeChannel):
             self._lingering = None
         self.forget_input()
         super().connectionLost(reason)
+        self.held.let_go()
         self.site.connection_lost(self)

@@ -85,6 +85,11 @@ class ChunkedDecoder:
         rest = self._buffer[self._at :]
         self._buffer, self._at = (rest + data if rest else data), 0
 
+    @property
+    def unread(self) -> int:
+        """Bytes that came and wait to be read."""
+        return len(self._buffer) - self._at
+
     def decode(self, most: int) -> int:
         """
         Read chunks, as far as they have come.

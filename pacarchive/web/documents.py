@@ -34,6 +34,7 @@ LARGE = 64 << 10
 
 _TAKES_A_TURN = 32 << 10
 _PARSED = 25  # bytes in a microsecond, where there is much in them
+_TREE = 16  # bytes of memory for a byte of text, where there is much in it
 
 DOCUMENT_LIMIT = 512 << 10
 """The largest JSON document that is read, in bytes."""
@@ -74,6 +75,7 @@ async def read_text(request: ArchiveRequest, limit: int = DOCUMENT_LIMIT) -> byt
 async def parse_in_turn(request: ArchiveRequest, text: bytes) -> Any:
     """As L{parse_document}; a large one waits until it is its turn, as it takes all of one."""
     if len(text) >= _TAKES_A_TURN:
+        request.hold("document", len(text) * _TREE)
         await request.give_way(0)
         request.site.turns.spend(len(text) // _PARSED)
     return parse_document(text)
@@ -154,6 +156,7 @@ async def write_document(
     """
     pieces = await encode(request, document, lists)
     length = sum(map(len, pieces))
+    request.hold("answer", length)
     request.set(b"Content-Type", b"application/json")
     request.set(b"Content-Length", b"%d" % length)
     if length <= LARGE:

@@ -14,6 +14,7 @@ from twisted.web import server
 from twisted.web.http import HTTPChannel
 
 from pacarchive.web.chunks import ChunkedDecoder, MalformedChunks
+from pacarchive.web.memory import FREE, Holding
 
 if TYPE_CHECKING:
     from pacarchive.web.site import ArchiveSite
@@ -42,6 +43,7 @@ class IntakeChannel(HTTPChannel):
     """
 
     site: ArchiveSite
+    held: Holding
     transport: Any
     _networkProducer: Any
     _transferDecoder: Any
@@ -50,6 +52,7 @@ class IntakeChannel(HTTPChannel):
     _body_held = False
     _pumping = False
     _cost = 0
+    _input = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -134,6 +137,8 @@ class IntakeChannel(HTTPChannel):
 
     def _look(self) -> None:
         """See what is left, when nothing more can be read now."""
+        if not self._refused:
+            self._note_input()
         if self._refused:
             return
         if not self._backlog and self.line_mode:
@@ -141,6 +146,20 @@ class IntakeChannel(HTTPChannel):
         if self._peer_ended:
             self.nothing_follows()
         self._regulate()
+
+    def _note_input(self) -> None:
+        """See that all that waits to be read is not too much."""
+        amount = len(self._backlog)
+        if self.line_mode:
+            amount += len(self._buffer) + self._receivedHeaderSize
+        elif self._is_decoding():
+            amount += self._transferDecoder.unread
+        if amount == self._input:
+            return
+        grows, self._input = amount > self._input, amount
+        self.held.set("input", amount)
+        if grows and amount > FREE and (refusal := self.held.refusal()) is not None:
+            self.refuse(HTTPStatus.SERVICE_UNAVAILABLE, str(refusal), "memory", f"Retry-After: {refusal.retry_after}")
 
     def _regulate(self) -> None:
         """Hold the peer back, or let it go on."""
@@ -210,10 +229,12 @@ class IntakeChannel(HTTPChannel):
         """Read nothing of what came and was not read."""
         self._backlog.clear()
         self.clearLineBuffer()
+        self.held.set("input", 0)
         self.site.turns.leave(self)
 
     def requestDone(self, request: server.Request) -> None:
         self._body_held = False
+        self.held.let_go("input")
         super().requestDone(request)
         # Within a piece: no further request of it before there is room for its answer.
         self.paused = self._busyReceiving and self._waitingForTransport
@@ -221,7 +242,7 @@ class IntakeChannel(HTTPChannel):
 
     # What the connection makes of it
 
-    def refuse(self, status: HTTPStatus, message: str) -> None:
+    def refuse(self, status: HTTPStatus, message: str, kind: str = "framing", *fields: str) -> None:
         """Answer what cannot be read, and close the connection."""
         raise NotImplementedError
 

@@ -108,7 +108,7 @@ class ArchiveRequest(server.Request):
             self._release()
 
     def _read_much(self) -> None:
-        if not self.isSecure():
+        if not (self.isSecure() or self.channel.held.refusal()):
             self.transport.bufferSize = READ_SIZE
 
     def _begin(self, command: bytes, path: bytes, version: bytes) -> None:
@@ -151,13 +151,22 @@ class ArchiveRequest(server.Request):
 
     def handleContentChunk(self, data: bytes) -> None:
         self.body.feed(data)
-        if self.body.length is None and len(data) >= _MUCH:
+        if len(data) >= _MUCH and (self.body.length is None or self.body.stored):
             self._read_much()
 
     def invite_body(self) -> None:
         if self._uninvited and not self.is_over:
             self._uninvited = False
             self.channel.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def note_held(self, amount: int) -> errors.Overloaded | None:
+        if self.is_over:
+            return None
+        held = self.channel.held
+        held.set("body", amount)
+        if (refusal := held.refusal()) is not None:
+            self.transport.__dict__.pop("bufferSize", None)
+        return refusal
 
     def pause_body(self) -> None:
         if not self.is_over:
@@ -242,6 +251,22 @@ class ArchiveRequest(server.Request):
         return transport.doWrite() is None and not transport.dataBuffer and not transport._tempDataBuffer
 
     # For routes
+
+    def hold(self, kind: str, amount: int) -> None:
+        """
+        Have memory that is held until the request is over counted.
+
+        @param kind: What for; there is one of each.
+        @param amount: Bytes.
+        @raise errors.Overloaded: There is too much already, of the client or of all.
+        """
+        if self.is_over:
+            return
+        held = self.channel.held
+        held.set(kind, amount)
+        if (refusal := held.refusal()) is not None:
+            held.set(kind, 0)
+            raise refusal
 
     @contextmanager
     def looking_up(self, files: int) -> Iterator[None]:

@@ -16,11 +16,13 @@ from twisted.web import http
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 
+from pacarchive import errors
 from pacarchive.config import LimitSettings
 from pacarchive.texts import printable
-from pacarchive.web.admission import Admission, Crowds, Pace
+from pacarchive.web.admission import Admission, Crowds, Pace, Place
 from pacarchive.web.answers import last_answer
 from pacarchive.web.channel import ArchiveChannel
+from pacarchive.web.memory import Holding, Memory
 from pacarchive.web.refusals import RefusalLog
 from pacarchive.web.request import ArchiveRequest
 from pacarchive.web.turns import Turns
@@ -38,6 +40,8 @@ class ArchiveSite(Site):
     @ivar pace: What must move of a body.
     @ivar transfers: Admits bodies in either direction.
     @ivar lookups: Admits work that looks many files up.
+    @ivar places: Admits connections.
+    @ivar memory: Keeps account of what unfinished requests hold.
     @ivar turns: What all connections share of a turn of the reactor.
     @ivar events: How often each kind of refusal or failure has happened.
     """
@@ -65,7 +69,9 @@ class ArchiveSite(Site):
         share = limits.client_share
         self.transfers = Admission("transfers under way", "[limits] transfers", limits.transfers, share, crowds)
         self.lookups = Admission("files being looked up", "[limits] lookups", limits.lookups, share, crowds)
-        self._connections: set[ArchiveChannel] = set()
+        self.memory = Memory(limits, crowds)
+        self.places = Admission("connections", "[limits] connections", limits.connections, share, crowds)
+        self._connections: dict[ArchiveChannel, Place] = {}
         self._drained: Deferred[None] | None = None
 
     def startFactory(self) -> None:
@@ -82,18 +88,27 @@ class ArchiveSite(Site):
         return [b"http/1.1"]
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        if len(self._connections) >= self.limits.connections:
-            self.refused("connections", addr, "There are too many connections.")
-            return _Busy()
+        try:
+            self.places.require(addr)
+        except errors.Overloaded as error:
+            self.refused("connections", addr, str(error))
+            return _Busy(str(error))
         return super().buildProtocol(addr)
 
-    def connection_made(self, channel: ArchiveChannel) -> None:
-        """A connection begins."""
-        self._connections.add(channel)
+    def connection_made(self, channel: ArchiveChannel) -> Holding:
+        """
+        A connection begins.
+
+        @return: What it holds in memory.
+        """
+        peer = channel.transport.getPeer()
+        self._connections[channel] = self.places.enter(peer)
+        return self.memory.holding(peer)
 
     def connection_lost(self, channel: ArchiveChannel) -> None:
         """A connection has ended."""
-        self._connections.discard(channel)
+        if (place := self._connections.pop(channel, None)) is not None:
+            place.rest()
         if not self._connections and self._drained is not None:
             drained, self._drained = self._drained, None
             drained.callback(None)
@@ -165,9 +180,11 @@ def _spoken(peer: IAddress | None) -> str:
 class _Busy(Protocol):
     """Tells a client that there are too many, and hangs up."""
 
+    def __init__(self, message: str) -> None:
+        self._message = message
+
     def connectionMade(self) -> None:
-        message = "The server has as many connections as it takes."
         transport = self.transport
         assert transport is not None, "a protocol that is connected has one"
-        transport.write(last_answer(HTTPStatus.SERVICE_UNAVAILABLE, message, "Retry-After: 5"))
+        transport.write(last_answer(HTTPStatus.SERVICE_UNAVAILABLE, self._message, "Retry-After: 5"))
         transport.loseConnection()

@@ -190,6 +190,7 @@ async def archiveinfo(app: ArchiveApplication, request: ArchiveRequest) -> bytes
     if troubles:  # told of each file; logged and counted once
         request.site.failed(type(troubles[0]).__name__, request.client, troubles[0])
     body = f"[{', '.join(pieces)}]".encode("ascii")
+    request.hold("answer", len(body))
     request.set(b"Content-Type", b"application/json")
     request.set(b"Content-Length", b"%d" % len(body))
     return body

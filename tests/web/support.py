@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 import attrs
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, DeferredQueue, execute
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
@@ -512,8 +513,10 @@ class Transport(StringTransport):
     bufferSize = 1 << 16
     protocol: Any
 
-    def __init__(self, server: Server) -> None:
-        super().__init__(lenient=True)  # type: ignore[no-untyped-call]
+    def __init__(self, server: Server, host: str) -> None:
+        super().__init__(  # type: ignore[no-untyped-call]
+            lenient=True, peerAddress=IPv4Address("TCP", host, 54321)
+        )
         self._server = server
         self.room: int | None = None
         self.unread = 0
@@ -577,11 +580,11 @@ class Transport(StringTransport):
 
 
 class Client:
-    """One connection."""
+    """One connection, from an address."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, host: str = "192.168.1.1") -> None:
         self._server = server
-        self.transport = Transport(server)
+        self.transport = Transport(server, host)
         self._outbox = b""
         protocol: Any = server.site.buildProtocol(self.transport.getPeer())  # type: ignore[no-untyped-call]
         self.protocol = protocol
@@ -688,9 +691,9 @@ class Server:
         self._observer = cast("ILogObserver", self.logged.append)
         globalLogPublisher.addObserver(self._observer)
 
-    def connect(self) -> Client:
-        """Make a connection."""
-        client = Client(self)
+    def connect(self, *host: str) -> Client:
+        """Make a connection; from a certain address, if that matters."""
+        client = Client(self, *host)
         self.clients.append(client)
         return client
 
@@ -756,6 +759,8 @@ class Server:
             assert not self.archive.unended, "an incoming file was neither committed nor aborted"
             assert not self.archive.unclosed, "a stored file was not closed"
         assert self.site.drain(1).called, "a connection is still counted"
+        for each in (self.site.memory, self.site.transfers, self.site.lookups, self.site.places):
+            assert not each.shares.held, "something is still held"
 
 
 @contextmanager

@@ -306,7 +306,7 @@ class Live:
     @property
     def connections(self) -> set[Any]:
         """The open connections."""
-        return self.site._connections
+        return set(self.site._connections)
 
     @property
     def address(self) -> tuple[str, int]:

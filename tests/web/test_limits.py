@@ -21,6 +21,7 @@ LIMITS = LimitSettings(
     progress_bytes=10,
     linger_timeout=5,
     connections=3,
+    client_share=100,
     body=1000,
 )
 
