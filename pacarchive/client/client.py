@@ -246,8 +246,9 @@ class ArchiveClient:
                 async with self._wire.exchange("HEAD", path, _WANT_DIGESTS) as answer:
                     if answer.status in (200, 204):
                         return read_status(file_id, answer)
-                    failure = await refused(answer)
-                raise await self._absent() if failure.status == 404 else failure
+                    raise await refused(answer)
+            except NotFound:
+                raise await self._absent() from None
             except ConnectionFailed as error:
                 await tries.after(error)
             except ServerUnavailable as error:
@@ -259,10 +260,12 @@ class ArchiveClient:
                 raise await self._told(file_id, error) from None
 
     async def _absent(self) -> ClientError:
-        """What a HEAD's 404 means, which has no words."""
-        if await self._is_archive():
-            return NotFound("No file has this id.", status=404)
-        return no_archive(self._wire.url)
+        """What a HEAD's 404 means, which has no words; it stands, even if it cannot be told whose it is."""
+        try:
+            found = await self._is_archive()
+        except ConnectionFailed:
+            found = True
+        return NotFound("No file has this id.", status=404) if found else no_archive(self._wire.url)
 
     async def _told(self, file_id: int, failure: ClientError) -> ClientError:
         """The failure of a HEAD, which has no words, in those of the archive: it is asked the same in another way."""

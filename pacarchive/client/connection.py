@@ -10,6 +10,7 @@ Twisted's protocol, with nothing but public interfaces of both, for these reason
  - Whether bytes move that were written long ago (C{tcp(7)}, C{TCP_INFO}), so that a slow network is not taken for a
    dead one.
  - Large answers are read in large pieces.
+ - An answer in HTTP/1.0 ends its connection (RFC 9112, 9.3), which Twisted would use for the next request.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ closes it.  A request that meets the server's closing may be lost."""
 _LAST_CHUNK = b"0\r\n\r\n"
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _INTERIM = re.compile(rb"HTTP/1\.\d 1\d\d")
+_OLD = re.compile(rb"HTTP/1\.0 [^\n]*\n")
 _STATUS_LINE = len("HTTP/1.1 200")
 _LONGEST_HEAD = 64 << 10
 _BYTES_ACKED = struct.Struct("120xQ")  # of struct tcp_info, linux/tcp.h
@@ -82,6 +84,7 @@ class Connection(ProtocolWrapper):
     _body: IWatchedBody | None = None
     _trailed = False
     _head = b""
+    _begun = False
 
     @property
     def acknowledged(self) -> int:
@@ -138,6 +141,11 @@ class Connection(ProtocolWrapper):
     # The answer
 
     def dataReceived(self, data: bytes) -> None:
+        if not self._begun:
+            self._begun = True
+            if (line := _OLD.match(data)) is not None:
+                # Twisted takes it that a connection lasts unless it is said that it does not.
+                data = line[0] + b"Connection: close\r\n" + data[line.end() :]
         if self._body is not None:
             if self._final(data):
                 self._body.answered()

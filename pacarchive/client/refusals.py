@@ -128,7 +128,7 @@ def _misdirected(answer: Answer, text: bytes) -> ClientError | None:
 
 def no_archive(url: str) -> NotFound:
     """The failure of whoever asks for something where no archive is."""
-    return NotFound(f"No archive answers at {url}: check the address.", status=404)
+    return NotFound(f"No archive answers at {url}: check the address and the path in it.", status=404)
 
 
 def _words(text: bytes, otherwise: str) -> tuple[str, str]:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar
+
 import pytest
+import pytest_twisted  # type: ignore[import-untyped]
+from twisted.internet.protocol import Factory, Protocol
 from twisted.web.server import Request
 
 from pacarchive.client import NEVER, ArchiveClient, NotFound, ServerError, ServerUnavailable, WrongScheme
@@ -103,3 +109,75 @@ def test_a_proxy_that_wants_tls(page: bytes) -> None:
     archive.page, archive.status = page, 400
     with pytest.raises(WrongScheme, match=f"{URL} speaks TLS: write https:// instead of http://"):
         result_of(archive.client(retry=NEVER).health())
+
+
+class Foreign(Protocol):
+    """
+    A web server that has nothing at any path.
+
+    @cvar asked: The methods that came over each connection.
+    """
+
+    transport: Any
+    version = b"1.1"
+    root = True
+    asked: ClassVar[list[list[str]]]
+
+    def connectionMade(self) -> None:
+        self._methods: list[str] = []
+        self.asked.append(self._methods)
+
+    def dataReceived(self, data: bytes) -> None:
+        self._methods.append(data.partition(b" ")[0].decode())
+        if self.root or not data.startswith(b"GET / "):
+            self.transport.write(b"HTTP/%b 404 Not Found\r\nContent-Length: 0\r\n\r\n" % self.version)
+        else:
+            self.transport.loseConnection()
+
+
+@asynccontextmanager
+async def listening(kind: type[Foreign]) -> AsyncIterator[str]:
+    """@return: Where it listens."""
+    from twisted.internet import reactor
+
+    listener: Any = reactor
+    factory: Any = Factory.forProtocol(kind)
+    factory.noisy = False
+    port = listener.listenTCP(0, factory, interface="127.0.0.1")
+    try:
+        yield f"http://127.0.0.1:{port.getHost().port}"
+    finally:
+        await port.stopListening()
+
+
+@pytest.mark.parametrize(("spoken", "connections"), [(b"1.0", [["HEAD"], ["GET"]]), (b"1.1", [["HEAD", "GET"]])])
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
+async def test_a_foreign_refusal_is_not_asked_for_again(spoken: bytes, connections: list[list[str]]) -> None:
+    """Whatever HTTP it speaks: the end of each connection of HTTP/1.0 is no connection that was lost."""
+
+    class Server(Foreign):
+        version = spoken
+        asked: ClassVar[list[list[str]]] = []
+
+    from twisted.internet import reactor
+
+    async with listening(Server) as url, ArchiveClient(reactor, url) as client:
+        with pytest.raises(NotFound, match=f"No archive answers at {url}: check the address and the path in it"):
+            await client.status(12)
+    assert Server.asked == connections
+
+
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
+async def test_a_missing_file_is_one_though_the_connection_is_lost_then() -> None:
+    """As it was asked who it is that does not have it."""
+
+    class Server(Foreign):
+        root = False
+        asked: ClassVar[list[list[str]]] = []
+
+    from twisted.internet import reactor
+
+    async with listening(Server) as url, ArchiveClient(reactor, url) as client:
+        with pytest.raises(NotFound, match="No file has this id"):
+            await client.status(12)
+    assert Server.asked == [["HEAD", "GET"]]
