@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from campaigns.hogs import CASES, main
+from campaigns.abuse import CASES, main
 
 
 @pytest.mark.timeout(300)
