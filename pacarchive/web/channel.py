@@ -254,7 +254,9 @@ class ArchiveChannel(IntakeChannel):
             if not self.requests[-1].body_failed(errors.TooSlow(words)):
                 self.linger()
             return
-        self.site.refused("stalled", self.transport.getPeer(), "No byte moved for too long.")
+        request = self.requests[-1]
+        line = f"{request.line}: " if request.begun else ""
+        self.site.refused("stalled", self.transport.getPeer(), f"{line}No byte moved for too long.")
         self.transport.abortConnection()
 
     def readConnectionLost(self) -> None:

@@ -233,14 +233,14 @@ async def streaming(app: ArchiveApplication, request: ArchiveRequest) -> AsyncIt
     try:
         yield Stream(request, flow)
     except TimeoutError as error:
-        request.site.refused("stalled", request.client, str(error))
+        request.site.refused("stalled", request.client, f"{request.line}: {error}")
         request.cut()
         raise Aborted from error
     except (CancelledError, errors.ArchiveError):
         raise
     except Exception as error:
         # The answer has begun: there is no other way to tell that it is not complete.
-        request.site.incident("An answer broke off", Failure())
+        request.site.incident(f"{request.line}: the answer broke off", Failure())
         request.cut()
         raise Aborted from error
     finally:

@@ -95,7 +95,7 @@ class Sender:
                 await self._stream(request, stored, offset, length, place)
             except CancelledError:
                 if request.is_over:
-                    request.site.left(request.client)
+                    request.site.left(request)
                 raise
 
     async def _stream(
@@ -186,11 +186,11 @@ def _break_off(request: ArchiveRequest, error: Exception) -> None:
     @raise Aborted: Always.
     """
     if isinstance(error, _Left):
-        request.site.left(request.client)
+        request.site.left(request)
     elif isinstance(error, TimeoutError):
-        request.site.refused("stalled", request.client, str(error))
+        request.site.refused("stalled", request.client, f"{request.line}: {error}")
     else:
-        request.site.failed("download", request.client, error)
+        request.site.failed("download", request, error)
     request.cut()
     raise Aborted from error
 

@@ -265,7 +265,7 @@ async def _tell(
     except errors.NotFound:  # forgotten meanwhile
         await stream.send(_event("end", "", [json.dumps({"job": job, "state": "deleted"}).encode("ascii")]))
     except errors.ArchiveError as error:
-        request.site.failed(type(error).__name__, request.client, error)
+        request.site.failed(type(error).__name__, request, error)
 
 
 async def _progress(app: ArchiveApplication, request: ArchiveRequest, job: str, page: FilesPage) -> Sequence[bytes]:

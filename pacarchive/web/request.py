@@ -16,6 +16,7 @@ from twisted.web import server
 from twisted.web.http import datetimeToString
 
 from pacarchive import errors
+from pacarchive.texts import printable
 from pacarchive.web.answers import ALLOW, SERVER, UNCACHED, field_value
 from pacarchive.web.body import RequestBody
 from pacarchive.web.channel import ArchiveChannel
@@ -118,6 +119,11 @@ class ArchiveRequest(server.Request):
             path = b"/" + path.lstrip(b"/")
         super().requestReceived(command, path, version)
 
+    @property
+    def line(self) -> str:
+        """Method and target as they came, made safe for a log and short."""
+        return printable((self.method + b" " + self.uri)[:200].decode("ascii", "backslashreplace"))
+
     def parseCookies(self) -> None:
         """This server has none."""
 
@@ -139,7 +145,7 @@ class ArchiveRequest(server.Request):
 
     def processingFailed(self, reason: Failure) -> Failure:
         """For what goes wrong outside of every route."""
-        answer = unexpected_answer(self.site.incident("A request failed outside of its route", reason))
+        answer = unexpected_answer(self.site.incident(f"{self.line}: outside of its route", reason))
         self.setResponseCode(answer.status)
         self.responseHeaders.setRawHeaders(b"Content-Type", [b"application/json"])
         self.responseHeaders.setRawHeaders(b"Content-Length", [b"%d" % len(answer.body)])

@@ -104,7 +104,7 @@ class Router(Klein):
                 except Aborted:
                     return b""
                 except Exception:  # noqa: BLE001  (answered, logged and counted)
-                    incident = request.site.incident(f"{method} {urls[0]}", Failure())
+                    incident = request.site.incident(request.line, Failure())
                     answer = unexpected_problem if _tells_problems(request) else unexpected_answer
                     return _write(request, answer(incident))
 
@@ -124,20 +124,14 @@ def refuse(app: ArchiveApplication, request: ArchiveRequest, error: errors.Archi
     """
     answer = problem_answer(error) if _tells_problems(request) else error_answer(error, app.compatibility)
     if isinstance(error, errors.BackendUnavailable | errors.NoSpace | Corrupted):
-        request.site.failed(type(error).__name__, request.client, error)
+        request.site.failed(type(error).__name__, request, error)
     else:
-        request.site.refused(type(error).__name__, request.client, f"{_line(request)}: {error}")
+        request.site.refused(type(error).__name__, request.client, f"{request.line}: {error}")
     return _write(request, answer)
 
 
 def _tells_problems(request: IRequest) -> bool:
     return _TELLS_PROBLEMS.match(request.path) is not None
-
-
-def _line(request: IRequest) -> str:
-    """The request line, made safe for a log and short."""
-    text: bytes = request.method + b" " + request.uri
-    return text[:200].decode("ascii", "backslashreplace")
 
 
 def _write(request: ArchiveRequest, answer: ErrorAnswer) -> bytes:

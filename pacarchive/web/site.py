@@ -118,19 +118,22 @@ class ArchiveSite(Site):
         self.events[kind] += 1
         self._refusals.note(kind, _spoken(peer), printable(message))
 
-    def left(self, peer: IAddress | None) -> None:
+    def left(self, request: ArchiveRequest) -> None:
         """Count and log that a client has broken off what it was being sent."""
         self.events["left"] += 1
-        _log.info("left {peer}: the client has broken the download off", peer=_spoken(peer))
+        peer = _spoken(request.client)
+        _log.info("left {peer}: {line}: the client has broken the download off", peer=peer, line=request.line)
 
-    def failed(self, kind: str, peer: IAddress | None, error: Exception) -> None:
+    def failed(self, kind: str, request: ArchiveRequest, error: Exception) -> None:
         """Count and log what the archive could not do."""
         self.events[kind] += 1
-        cause = error.__cause__
+        words, cause = str(error), str(error.__cause__ or "")
+        if cause and cause not in words:
+            words = f"{words} ({cause})"
+        peer = _spoken(request.client)
         _log.error(
-            "failed ({kind}) {peer}: {message} {cause}",
-            kind=kind, peer=_spoken(peer), message=printable(str(error)), cause=printable(str(cause)) if cause else "",
-        )  # fmt: skip
+            "failed ({kind}) {peer}: {line}: {words}", kind=kind, peer=peer, line=request.line, words=printable(words)
+        )
 
     def incident(self, what: str, reason: Failure) -> str:
         """

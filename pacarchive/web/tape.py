@@ -188,7 +188,7 @@ async def archiveinfo(app: ArchiveApplication, request: ArchiveRequest) -> bytes
     with request.looking_up(len(names)):
         pieces = [json.dumps(await _locate(app, some, troubles))[1:-1] async for some in _slices(request, names)]
     if troubles:  # told of each file; logged and counted once
-        request.site.failed(type(troubles[0]).__name__, request.client, troubles[0])
+        request.site.failed(type(troubles[0]).__name__, request, troubles[0])
     body = f"[{', '.join(pieces)}]".encode("ascii")
     request.hold("answer", len(body))
     request.set(b"Content-Type", b"application/json")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from hypothesis import given
@@ -17,6 +18,8 @@ from pacarchive.web.answers import field_value
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pacarchive.web.request import ArchiveRequest
 
 NAMES = st.binary().map(os.fsdecode)
 
@@ -74,7 +77,8 @@ def test_no_name_gets_into_the_log_as_it_is(tmp_path: Path) -> None:
         try:
             raise errors.BackendUnavailable(words) from OSError(words)
         except errors.BackendUnavailable as error:
-            server.site.failed("odd", None, error)
+            request = cast("ArchiveRequest", SimpleNamespace(client=None, line="GET /12"))
+            server.site.failed("odd", request, error)
         assert len(server.words()) == 4
         for line in server.words():
             assert line.isprintable(), line

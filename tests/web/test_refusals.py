@@ -1,12 +1,13 @@
-"""Whoever is refused over and over does not write the log full."""
+"""What the log says of requests that failed or were refused: which they were, why, and no more than is of use."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
-from support import Server, serving
+from support import DATA, Server, serving
 
+from pacarchive import errors
 from pacarchive.web.refusals import LINES, WINDOW
 
 
@@ -30,3 +31,37 @@ def test_a_flood_is_counted(server: Server) -> None:
     assert server.words()[-2].endswith("(NotFound): 50 more, which were not logged")
     assert "GET /1" in server.words()[-1]
     assert len(server.words()) == LINES + 4
+
+
+@pytest.mark.parametrize(
+    ("where", "method"),
+    [("status", "HEAD"), ("open", "GET"), ("receive", "PUT"), ("commit", "PUT"), ("remove", "DELETE"), ("read", "GET")],
+)
+def test_a_failure_has_its_request(server: Server, where: str, method: str) -> None:
+    """Method and path, as a refusal has them, and the cause once."""
+    server.archive.place(12, DATA)
+    for cause, said in (("timed out", "The storage failed. (timed out)"), ("storage failed", "The storage failed.")):
+        error = errors.BackendUnavailable("The storage failed.", retry_after=1)
+        error.__cause__ = OSError(cause)
+        server.archive.trouble[where] = error
+        server.ask(method, "/12?why", body=b"x" if method == "PUT" else None)
+        kind, _, rest = server.words()[-1].partition(") ")
+        assert kind == "failed (BackendUnavailable"
+        assert rest.partition(": ")[2] == f"{method} /12?why: {said}"
+
+
+def test_an_incident_has_its_request(server: Server) -> None:
+    """The path as it was asked for, not that of the route."""
+    server.archive.place(12, DATA)
+    server.archive.trouble["open"] = RuntimeError("a bug")
+    assert server.ask("GET", "/12").status == 500
+    assert server.words()[-1].split(": ")[1] == "GET /12"
+    assert len(server.failures()) == 1
+
+
+def test_a_request_that_stalls_is_named(server: Server) -> None:
+    """As soon as its route has begun; a small body is waited for before that."""
+    for length, said in ((1 << 20, "PUT /12: No byte moved for too long."), (9, "No byte moved for too long.")):
+        server.connect().send(b"PUT /12 HTTP/1.1\r\nHost: archive\r\nContent-Length: %d\r\n\r\n" % length)
+        server.clock.advance(1000)
+        assert server.words()[-1].partition(") ")[2].partition(": ")[2] == said
