@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from pacarchive import __version__
 from pacarchive.cli import admin, check, completion, exits, remote, show_config
+from pacarchive.cli.arguments import arranged
 from pacarchive.cli.streams import Parser, run_program
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def make_parser() -> argparse.ArgumentParser:
         description=_TUTORIAL,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage="%(prog)s [-h] [--version] COMMAND ...",
+        usage="%(prog)s [-h] [--version] [OPTION ...] COMMAND ...",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True, title="commands", prog="pacarchive")
@@ -82,7 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    arguments = make_parser().parse_args(argv)
+    parser = make_parser()
+    arguments = parser.parse_args(arranged(parser, sys.argv[1:] if argv is None else argv))
     module, _, function = arguments.run.partition(":")
     from pacarchive.config import ConfigError
 

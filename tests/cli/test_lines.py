@@ -144,9 +144,7 @@ def test_a_rate_begins_anew_with_the_transfer() -> None:
     assert rates == [1000, None, 10]
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), ("2h", 7200), ("7d", 604800), ("1w", 604800)]
-)
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("1.5m", 90), ("2h", 7200), ("7d", 604800), ("1w", 604800)])
 def test_durations(text: str, seconds: float) -> None:
     """As people write them."""
     assert parse_duration(text) == seconds
@@ -155,8 +153,14 @@ def test_durations(text: str, seconds: float) -> None:
 @pytest.mark.parametrize("text", ["", "x", "-5", "5 m", "1e5", "5y", "٣"])
 def test_what_is_no_duration(text: str) -> None:
     """It is said."""
-    with pytest.raises(Misunderstood):
+    with pytest.raises(Misunderstood, match=r"is not a valid time; write 90s, 15m, 2h or 7d"):
         parse_duration(text)
+
+
+def test_a_duration_has_a_unit() -> None:
+    """Seven of what?"""
+    with pytest.raises(Misunderstood, match=r"'7' has no unit; write 7s, 7m, 7h or 7d"):
+        parse_duration("7")
 
 
 def test_failures_say_what_to_do() -> None:
@@ -165,3 +169,10 @@ def test_failures_say_what_to_do() -> None:
     assert failure_words(offline) == "is on tape; add --wait (expected wait: at least 5 minutes)"
     assert "--url" in failure_words(ConnectionFailed("The archive cannot be reached: no."))
     assert failure_words(FileNotFoundError(2, "No such file", "a\nb")) == "a\\nb: No such file"
+
+
+def test_a_file_is_named_once() -> None:
+    """What stands before the words need not be said in them."""
+    error = FileNotFoundError(2, "No such file", "a")
+    assert failure_words(error, "a (id 5)") == "No such file"
+    assert failure_words(error, "file 5") == "a: No such file"

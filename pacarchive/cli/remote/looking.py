@@ -15,7 +15,7 @@ from pacarchive.cli.remote.ids import Misunderstood, ids_of_directory, numbered,
 from pacarchive.cli.remote.maps import read_map
 from pacarchive.cli.remote.running import run
 from pacarchive.cli.remote.session import Session
-from pacarchive.client import ClientError, NotVerifiable, OnProgress, Status
+from pacarchive.client import ClientError, NotVerifiable, OnProgress, ServerUnavailable, Status
 from pacarchive.digests import PRIMARY
 from pacarchive.texts import printable
 
@@ -227,7 +227,11 @@ def health(arguments: argparse.Namespace) -> int:
     """Run it."""
 
     async def command(session: Session, _: None) -> None:
-        found = await session.archive.health()
+        try:
+            found = await session.archive.health()
+        except ServerUnavailable as error:  # whose usual advice is to ask for this
+            session.refused("", printable(str(error)), exits.UNAVAILABLE, error)
+            return
         words = found.words or ("The archive is well." if found.ready else "The archive is not well.")
         record = {"ready": found.ready, "degraded": found.degraded, "message": found.words}
         if found.ready:

@@ -78,7 +78,7 @@ class Session:
                 self.note_code(exits.UNAVAILABLE)
                 return
             self._told_lost = True
-        self.refused(what, failure_words(error), exit_code_of(error), error, record)
+        self.refused(what, failure_words(error, what), exit_code_of(error), error, record)
 
     def is_lost(self, error: Exception) -> bool:
         """Whether a failure says that the archive cannot be reached, after all tries; then nothing more is begun."""

@@ -24,19 +24,21 @@ from pacarchive.client import (
 )
 from pacarchive.texts import printable
 
-_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)([smhdw]?)", re.ASCII)
 
 
 def parse_duration(text: str) -> float:
     """
-    Read how long something is to last: C{90}, C{90s}, C{15m}, C{2h}, C{7d} or C{2w}.
+    Read how long something is to last: C{90s}, C{15m}, C{2h}, C{7d} or C{2w}.
 
     @return: Seconds.
     @raise Misunderstood: It is none of these.
     """
     if (found := _DURATION.fullmatch(text)) is None:
-        raise Misunderstood(f"{text!r} is no duration; write 90s, 15m, 2h or 7d")
+        raise Misunderstood(f"{text!r} is not a valid time; write 90s, 15m, 2h or 7d")
+    if not found[2]:
+        raise Misunderstood(f"{text!r} has no unit; write {text}s, {text}m, {text}h or {text}d")
     return float(found[1]) * _SECONDS[found[2]]
 
 
@@ -44,16 +46,20 @@ _JUST_ON_TAPE = "The file is on tape"
 """How the archive's words begin where nothing is wrong."""
 
 
-def failure_words(error: Exception) -> str:
-    """What went wrong, and what to type or do about it, in one line."""
+def failure_words(error: Exception, what: str = "") -> str:
+    """
+    What went wrong, and what to type or do about it, in one line.
+
+    @param what: What stands before it, and need not be said twice.
+    """
     if isinstance(error, Offline):
         wait = f"add --wait (expected wait: at least {wait_words(error.retry_after)})"
         if (words := str(error)).startswith(_JUST_ON_TAPE):
             return f"is on tape; {wait}"
         return printable(f"is on tape: {decapitalised(words.rstrip('.'))}; {wait}")
     if isinstance(error, OSError):
-        name = f"{error.filename}: " if isinstance(error.filename, str) else ""
-        return printable(f"{name}{error.strerror or error}")
+        named = isinstance(error.filename, str) and not what.startswith(error.filename)
+        return printable(f"{f'{error.filename}: ' if named else ''}{error.strerror or error}")
     words = str(error) or type(error).__name__
     return printable(f"{words.rstrip('.')}. {advice_of(error)}".strip())
 
