@@ -52,6 +52,9 @@ LOOK = 0.5
 SOON = 1.0
 """For how many seconds at the least a file on tape is not asked for again."""
 
+PROGRESS = 1 << 20
+"""How many bytes have to come for the tries of a part to be counted anew: a few now and then could go on for ever."""
+
 _CHANGES = 5
 """How many versions to begin with before it is given up."""
 
@@ -178,6 +181,7 @@ class Download:
     async def _read(self, part: _Part) -> None:
         """Read a part to its end, over as many connections as that takes."""
         tries = Tries(self.wire.clock, self.policy)
+        counted_from = part.position
         while part.end is None or part.position < part.end or self._size is None:
             before = part.position
             try:
@@ -187,7 +191,9 @@ class Download:
             except (ConnectionFailed, ServerUnavailable) as error:
                 moved = part.position > before
                 self._resumed += moved
-                await tries.after(error, resumes=moved)
+                if advanced := part.position - counted_from >= PROGRESS:
+                    counted_from = part.position
+                await tries.after(error, resumes=advanced)
 
     async def _recalled(self, error: Offline) -> None:
         left = self._patient_until - self.wire.clock.seconds()

@@ -37,7 +37,7 @@ class Tries:
         Wait for the time of the next try.
 
         @param error: How the last one failed.
-        @param resumes: Whether the next one goes on where that has got to, further than the one before.
+        @param resumes: Whether the next one goes on where that has got to, so much further that they count anew.
         @param begins_anew: Whether bytes had moved when the connection was lost, and the next one moves them again.
         @raise ClientError: C{error}, where there is to be no other try.
         """

@@ -312,8 +312,8 @@ class RetryPolicy:
     Between two tries are C{first * 2**n} seconds, C{longest} at the most, of which a random part of up to C{jitter} is
     left out; the archive's C{Retry-After} is waited for where it is longer, up to C{longest_asked}.
 
-    @ivar attempts: How many tries in a row may come nowhere, the first included.  A L{get<ArchiveClient.get>} that has
-        moved bytes starts the count again, as it goes on where it was.  1 is one try, whatever C{restarts} is.
+    @ivar attempts: How many tries in a row may come nowhere, the first included.  A L{get<ArchiveClient.get>} goes on
+        where it was, and starts the count again for each MiB that has come.  1 is one try, whatever C{restarts} is.
     @ivar restarts: How often beside that a put may begin anew, as the connection was lost when bytes had moved: a PUT
         always begins at its first byte.  It is sent C{attempts + restarts} times at the most.
     """

@@ -1,4 +1,4 @@
-"""Command lines that argparse alone would not understand: options before the command, and commands that there are not."""
+"""Command lines that argparse alone would not understand: options before the command, and commands it has not."""
 
 from __future__ import annotations
 

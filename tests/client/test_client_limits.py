@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 import pytest_twisted  # type: ignore[import-untyped]
@@ -310,4 +311,57 @@ async def test_words_that_trickle_are_not_waited_for(
             with pytest.raises(failure):
                 await client.delete(1)
     assert listener.seconds() - begun < 20
+    await port.stopListening()
+
+
+class Cut(Protocol):
+    """
+    Sends a few bytes of what it is asked for, and loses the connection.
+
+    @cvar size: The file's.
+    @cvar step: How many bytes are sent.
+    @cvar asked: The byte that each request begins with.
+    """
+
+    transport: Any
+    size = 4 << 20
+    step = 1
+    asked: ClassVar[list[int]]
+
+    def dataReceived(self, data: bytes) -> None:
+        found = re.search(rb"\r\nrange: bytes=(\d+)-", data, re.IGNORECASE)
+        start = int(found[1]) if found else 0
+        self.asked.append(start)
+        self.transport.write(
+            b'HTTP/1.1 206 Partial Content\r\nETag: "1"\r\nContent-Length: %d\r\nContent-Range: bytes %d-%d/%d\r\n\r\n'
+            % (self.size - start, start, self.size - 1, self.size)
+        )
+        self.transport.write(bytes(min(self.step, self.size - start)))
+        self.transport.loseConnection()
+
+
+@pytest.mark.parametrize(("bytes_each", "tries"), [(1, 4), (100 << 10, 4), (300 << 10, None), (1 << 20, None)])
+@pytest_twisted.ensureDeferred  # type: ignore[untyped-decorator]
+async def test_tries_count_anew_after_real_progress(tmp_path: Path, bytes_each: int, tries: int | None) -> None:
+    """A byte for each of them is none: that could go on for ever."""
+    from twisted.internet import reactor
+
+    class Server(Cut):
+        step = bytes_each
+        asked: ClassVar[list[int]] = []
+
+    listener: Any = reactor
+    factory: Any = Factory.forProtocol(Server)
+    factory.noisy = False
+    port = listener.listenTCP(0, factory, interface="127.0.0.1")
+    url = f"http://127.0.0.1:{port.getHost().port}"
+    policy = RetryPolicy(attempts=4, restarts=0, first=0, longest=0)
+    async with ArchiveClient(reactor, url, retry=policy) as client:
+        if tries is None:
+            assert (await client.get(1, tmp_path / "file", parallel=1, verify=False)).size == Server.size
+            tries = -(-Server.size // bytes_each)
+        else:
+            with pytest.raises(ConnectionFailed):
+                await client.get(1, tmp_path / "file", parallel=1, verify=False)
+    assert Server.asked == [number * bytes_each for number in range(tries)]
     await port.stopListening()
