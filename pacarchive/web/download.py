@@ -88,6 +88,7 @@ class Sender:
             data = await stored.read(offset, length) if length else b""
             if whole and (verify or not known):
                 await self._settle(stored, _hashed(data))
+            request.site.turns.spend(length >> 9)
             request.write(data)
             return
         with request.site.transfers.enter(request.client) as place:

@@ -25,16 +25,19 @@ PIECE = 1 << 10
 EAGER = 16 << 10
 """How much may wait behind a request before the peer is held back."""
 
-FREE_CHUNKS = 64
-"""Chunks of each read that cost no more than the read itself."""
+CHUNK_COST = 3
+"""What a chunk takes of a turn's allowance."""
 
-REQUEST_COST = 100
-"""What a request takes of a turn's allowance, at the least."""
+FREE_CHUNKS = 32
+"""Chunks of each read that are let pass uncounted: all of them, where they are no small ones."""
 
-LINE_COST = 4
+REQUEST_COST = 250
+"""What a request takes of a turn's allowance, as a read of a small file does."""
+
+LINE_COST = 8
 """What a line of its head takes."""
 
-_FREE = 250  # of each read: one request with a few header fields
+_FREE = 400  # of each read: one request with a few header fields
 
 
 class IntakeChannel(HTTPChannel):
@@ -92,6 +95,9 @@ class IntakeChannel(HTTPChannel):
     def costs(self, cost: int) -> None:
         """Note what a part of the input takes of the turn."""
         self._cost += cost
+        if self._cost > 0:
+            self.site.turns.spend(self._cost)
+            self._cost = 0
 
     def _read(self, data: bytes, free: int) -> None:
         """
@@ -99,13 +105,11 @@ class IntakeChannel(HTTPChannel):
 
         @param free: What of the cost is not counted.
         """
-        self._cost = 0
+        self._cost = -free
         super().dataReceived(data)
         if self.paused:  # by requestDone
             self.paused = False
             self._backlog[:0] = self.clearLineBuffer()
-        if self._cost > free:
-            self.site.turns.spend(self._cost - free)
 
     def _pump(self) -> None:
         """
@@ -132,7 +136,7 @@ class IntakeChannel(HTTPChannel):
         """Go on with what was too much for the turn before."""
         self.resetTimeout()
         if self._is_decoding():
-            self._decode(self.site.turns.left, 0)
+            self._decode(max(1, self.site.turns.left // CHUNK_COST), 0)
         self._pump()
 
     def _look(self) -> None:
@@ -193,7 +197,7 @@ class IntakeChannel(HTTPChannel):
             waits = self._transferDecoder.pending
             self._transferDecoder.feed(data)
             if not waits:
-                self._decode(max(FREE_CHUNKS, self.site.turns.left), FREE_CHUNKS)
+                self._decode(max(FREE_CHUNKS, self.site.turns.left // CHUNK_COST), FREE_CHUNKS)
         else:
             self._transferDecoder.dataReceived(data)
 
@@ -205,7 +209,7 @@ class IntakeChannel(HTTPChannel):
             self.refuse(HTTPStatus.BAD_REQUEST, str(error))
             return
         if count > free:
-            self.site.turns.spend(count - free)
+            self.site.turns.spend(CHUNK_COST * (count - free))
         if decoder.pending:
             self.site.turns.get_in_line(self)
 
@@ -236,8 +240,8 @@ class IntakeChannel(HTTPChannel):
         self._body_held = False
         self.held.let_go("input")
         super().requestDone(request)
-        # Within a piece: no further request of it before there is room for its answer.
-        self.paused = self._busyReceiving and self._waitingForTransport
+        # Within a piece: no further request of it before there is room for its answer, and time in the turn.
+        self.paused = self._busyReceiving and (self._waitingForTransport or self.site.turns.left <= 0)
         self._pump()
 
     # What the connection makes of it

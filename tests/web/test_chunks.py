@@ -11,7 +11,7 @@ from support import DATA, Client, Server, chunked, compose, serving
 
 from pacarchive.web import chunks
 from pacarchive.web.chunks import ChunkedDecoder, MalformedChunks
-from pacarchive.web.intake import FREE_CHUNKS
+from pacarchive.web.intake import CHUNK_COST, FREE_CHUNKS
 from pacarchive.web.turns import ALLOWANCE
 
 CHUNKED = "Transfer-Encoding: chunked"
@@ -218,7 +218,7 @@ def test_a_turn_is_short(server: Server, count: int) -> None:
     read = b"1\r\nx\r\n" * 10_000
     for client in clients:
         client.protocol.dataReceived(read)
-    most = ALLOWANCE + count * FREE_CHUNKS
+    most = ALLOWANCE // CHUNK_COST + count * FREE_CHUNKS
     before = received(clients)
     assert 0 < before <= most
     turns = 1
@@ -228,7 +228,7 @@ def test_a_turn_is_short(server: Server, count: int) -> None:
         assert held, "who has sent more than a turn's work sends no more before that is done"
         server.turn()
         now = received(clients)
-        assert 0 < now - before <= ALLOWANCE + FREE_CHUNKS
+        assert 0 < now - before <= ALLOWANCE // CHUNK_COST + FREE_CHUNKS
         before, turns = now, turns + 1
     assert before == 10_000 * count
     assert turns >= count
