@@ -331,7 +331,7 @@ def _download(service: Service, file_id: int, *fields: str) -> tuple[int, int, b
     @return: The status, the length that was announced, and the body.
     """
     with service.connect() as connection:
-        head = "\r\n".join([f"GET /{file_id} HTTP/1.1", "Host: a", "Connection: close", *fields, "", ""])
+        head = "\r\n".join([f"GET /{file_id} HTTP/1.1", "Host: localhost", "Connection: close", *fields, "", ""])
         connection.sendall(head.encode())
         answer = read_to_the_end(connection)
     found, _, body = answer.partition(b"\r\n\r\n")

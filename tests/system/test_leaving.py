@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -25,9 +27,8 @@ _REQUESTS = [
 
 def _request(target: str, document: object) -> bytes:
     body = json.dumps(document).encode()
-    return (
-        f"POST {target} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    ).encode() + body
+    fields = ["Host: localhost", "Content-Type: application/json", f"Content-Length: {len(body)}"]
+    return "\r\n".join([f"POST {target} HTTP/1.1", *fields, "", ""]).encode() + body
 
 
 def _cpu(pid: int) -> float:
@@ -45,6 +46,9 @@ def test_nothing_goes_on(serve: Callable[..., Service], how: str) -> None:
             connection = service.connect()
             connection.sendall(_request(target, document))
             time.sleep(wait)  # whenever: each moment is as good as another
+            connection.setblocking(False)
+            with suppress(BlockingIOError):  # an answer that is there already is no refusal: there was work to leave
+                assert connection.recv(10, socket.MSG_PEEK) == b"HTTP/1.1 2"
             if how == "FIN":
                 connection.close()
             else:
