@@ -357,6 +357,7 @@ _NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs
 )
 
 
+@pytest.mark.timeout(480)  # a busy machine makes such texts slowly
 @given(st.lists(_NAMES, min_size=1, max_size=4).map("/".join))
 @example("00/39/3039")
 @example("100/10000")
