@@ -158,7 +158,11 @@ def main() -> None:
     """Serve the archive."""
     from pacarchive.service import make_archive_service
 
-    sys.exit(run(make_archive_service))
+    status = run(make_archive_service)
+    # All is released.  To take the interpreter apart as well would be half a second's work in each worker, for which
+    # whoever stops or restarts the service would wait; twistd, which ends by its signal, does not do it either.
+    sys.stderr.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":

@@ -695,6 +695,19 @@ def test_systemd_sockets_are_adopted_by_all(launch: Callable[..., Twistd]) -> No
     assert "Traceback" not in twistd.log
 
 
+def test_the_interpreter_is_not_taken_apart() -> None:
+    """Whoever stops the service would wait for it: all is released when the reactor has ended."""
+    code = """
+import atexit, sys
+from pacarchive import worker
+atexit.register(print, "taken apart")
+worker.run = lambda make_service: sys.stderr.write("last words") and 3
+worker.main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "", "last words")
+
+
 def test_a_socket_file(launch: Callable[..., Twistd], tmp_path: Path) -> None:
     """One of the workers listens on a path; the other has only the shared port."""
     twistd = launch(LOOPBACK, f"unix:{tmp_path}/socket")
