@@ -14,8 +14,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import ParamSpec
 
 import attrs
@@ -77,7 +77,8 @@ class FixityStore:
             descriptor, {name: digest for name, digest in digests.items() if found.get(name) != digest}
         ):
             for name in (stale := found.keys() - digests.keys()):
-                _with_right_to_write(descriptor, os.removexattr, descriptor, _ATTRIBUTE + name)
+                with _perhaps_removed():
+                    _with_right_to_write(descriptor, os.removexattr, descriptor, _ATTRIBUTE + name)
             if found != digests or not found:
                 self.sidecars.forget(descriptor)  # else what it says would count now
             return bool(stale) or found != digests
@@ -135,8 +136,19 @@ def _attributes(file: int | str) -> dict[str, bytes] | None:
     found = {}
     for name in names:
         if name.startswith(_ATTRIBUTE) and (algorithm := name.removeprefix(_ATTRIBUTE)) in ALGORITHMS:
-            found[algorithm] = os.getxattr(file, name)
+            with _perhaps_removed():
+                found[algorithm] = os.getxattr(file, name)
     return found
+
+
+@contextmanager
+def _perhaps_removed() -> Iterator[None]:
+    """An attribute that was there a moment ago may have been removed by another who moves the same file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENODATA:
+            raise
 
 
 def _set_attributes(descriptor: int, values: Mapping[str, bytes]) -> bool:

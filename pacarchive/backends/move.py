@@ -172,7 +172,11 @@ def _move(tree: FileTree, file_id: int, source: _Source, conditions: WriteCondit
     if not stat.S_ISREG(source.state.st_mode):
         raise errors.InvalidRequest("Only a regular file can be moved.", reason="Can't move posix file")
     if not _is_published_as(tree, file_id, source.state):
-        tree.check(file_id, None, conditions)
+        try:
+            tree.check(file_id, None, conditions)
+        except (errors.PreconditionFailed, errors.AlreadyExists):
+            source.require_unchanged()  # else it is perhaps what is under the id now that has its name
+            raise
     same_system = source.state.st_dev == os.fstat(tree.root).st_dev
     if not same_system and not tree.copies:
         raise _not_to_be_copied()  # before anything is done to it

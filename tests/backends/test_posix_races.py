@@ -16,6 +16,7 @@ from twisted.internet.defer import DeferredList, gatherResults
 from twisted.internet.threads import deferToThread
 
 from backends.handling import (
+    ABSENT,
     ALLOW,
     DENY,
     IDENTICAL,
@@ -30,7 +31,7 @@ from backends.handling import (
 from backends.interleaving import Other, before
 from backends.posix import archive, on_a_system, settings_for, without_attributes, without_unnamed_files
 from pacarchive import errors
-from pacarchive.backends import commit, move, posix, tree
+from pacarchive.backends import commit, fixity, move, posix, tree
 from pacarchive.backends.commit import Draft
 from pacarchive.digests import PRIMARY, Hasher
 
@@ -275,3 +276,43 @@ def test_which_id_a_place_is_of(tmp_path: Path, path: str, file_id: int | None) 
 def test_which_id_a_flat_place_is_of(another: FileTree, name: str, file_id: int | None) -> None:
     """The same where ids are names."""
     assert another.id_at(another.root, name) == file_id
+
+
+@pytest.mark.parametrize("conditions", [ABSENT, DENY], ids=["absent", "deny"])
+@in_reactor
+async def test_a_put_to_the_id_that_is_moved_to_its_own_place(
+    tmp_path: Path, another: FileTree, conditions: WriteConditions
+) -> None:
+    """Whichever version is there, it is where it is to be: nothing is refused."""
+    async with archive(tmp_path) as backend:
+        await store(backend, 1, b"old")
+        with Other(lambda: put(another, 1, b"new")) as other:
+            with before(move, "fstat", lambda *_, **__: other.go_on()):
+                assert (await backend.move(1, str(tmp_path / "archive/1"), conditions)).size == 3
+            await deferToThread(other.done)
+        assert not isinstance(other.outcome, Exception)
+        assert await content(backend, 1) == b"new"
+
+
+@pytest.mark.parametrize("step", ["getxattr", "removexattr"])
+@in_reactor
+async def test_a_digest_that_another_removes(tmp_path: Path, another: FileTree, step: str) -> None:
+    """Between the look at a file's attributes and the use of one of them: it is as if it had never been there."""
+    async with archive(tmp_path) as backend:
+        await store(backend, 1, b"data")
+    descriptor, _, _ = another.open_stored(1)
+    try:
+        gone = False
+
+        def remove(*_: object, **__: object) -> None:
+            nonlocal gone
+            if not gone:
+                os.removexattr(tmp_path / "archive/1", "user.pacarchive.sha256")
+                gone = True
+
+        with before(fixity, step, remove):
+            assert another.fixity.replace(descriptor, {}, 1) is (step == "removexattr")
+        assert gone
+        assert another.fixity.load(descriptor) == {}
+    finally:
+        os.close(descriptor)

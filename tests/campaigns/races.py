@@ -250,7 +250,8 @@ class Campaign:
         for each in operations:
             self.counts[f"{each.method} {each.status}"] += 1
         if not is_explained(first, operations, last, self._policy):
-            self.breaches.append(_told(first, operations, last))
+            failures = [line for line in self.service.log.splitlines() if "failed (" in line]
+            self.breaches.append("\n".join([_told(first, operations, last), *failures[-3:]]))
         self._number += 1
 
     def _do(self, operation: Operation) -> None:
