@@ -6,7 +6,7 @@ import gc
 import os
 import signal
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
@@ -23,12 +23,12 @@ from pacarchive.logfile import LogFile
 from pacarchive.model import Durability
 from pacarchive.notify import LaunchedService, StartError
 from pacarchive.places import archive_name
-from pacarchive.recall.engine import RecallEngine
 from pacarchive.threads import BlockingPool
-from pacarchive.web.api import ArchiveApplication
-from pacarchive.web.download import Sender
-from pacarchive.web.site import ArchiveSite
 from pacarchive.workers import Supervisor
+
+if TYPE_CHECKING:
+    from pacarchive.recall.engine import RecallEngine
+    from pacarchive.web.site import ArchiveSite
 
 _log = Logger()
 
@@ -113,6 +113,12 @@ def make_archive_service(
     @param endpoints: Where to listen.
     @raise ConfigError: This machine lacks something that the backend needs.
     """
+    # Only now: the parent of several workers serves nothing, and half of its start would be these.
+    from pacarchive.recall.engine import RecallEngine
+    from pacarchive.web.api import ArchiveApplication
+    from pacarchive.web.download import Sender
+    from pacarchive.web.site import ArchiveSite
+
     server, limits = settings.server, settings.limits
     backend = _make_backend(reactor, settings)
     recall = RecallEngine(reactor, backend, settings.recall, archive_name(server), default_store=settings.default_store)

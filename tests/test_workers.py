@@ -708,6 +708,13 @@ worker.main()
     assert (done.returncode, done.stdout, done.stderr) == (3, "", "last words")
 
 
+def test_the_parent_needs_no_web_server() -> None:
+    """It serves nothing: what its workers serve with is not even read."""
+    code = "import sys, pacarchive.service; print({'klein', 'pacarchive.web.site', 'sqlite3'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "set()\n", "")
+
+
 def test_a_socket_file(launch: Callable[..., Twistd], tmp_path: Path) -> None:
     """One of the workers listens on a path; the other has only the shared port."""
     twistd = launch(LOOPBACK, f"unix:{tmp_path}/socket")
