@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ports import free_port
 from system.harness import HOST, PATIENCE, until
 
 NGINX = """
@@ -142,14 +143,6 @@ PROXIES: dict[str, Command] = {
 def _servant() -> pwd.struct_passwd:
     """Whom a proxy that does not want to be root becomes."""
     return pwd.getpwuid(os.getuid()) if os.getuid() else pwd.getpwnam("proxy")
-
-
-def free_port() -> int:
-    """A port of the loopback interface that nobody listens at."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import attrs
 import pymysql
+from ports import free_port
 from pymysql.constants.CR import CR_CONN_HOST_ERROR
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class MariaDB:
             directory = self._temporary = Path(tempfile.mkdtemp(prefix="pa-"))
         self.directory = directory
         self.socket = str(directory / "sock")
-        self.port = _free_port() if tcp else None
+        self.port = free_port() if tcp else None
         self._sql_mode = sql_mode
         self._durable = durable
         self._process: subprocess.Popen[bytes] | None = None
@@ -334,10 +335,3 @@ class Sideband:
     name: str
     user: str
     password: str = attrs.field(repr=False)
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind((HOST, 0))
-        port: int = taken.getsockname()[1]
-        return port

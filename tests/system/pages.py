@@ -24,14 +24,11 @@ import os
 import re
 import select
 import signal
-import socket
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
-
-from system.harness import HOST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -187,13 +184,6 @@ def _goes_on(text: str) -> bool:
             return False
         position += 1
     return bool(quote) or position > len(text)
-
-
-def free_port() -> int:
-    """A port that nobody has at the moment."""
-    with socket.socket() as free:
-        free.bind((HOST, 0))
-        return int(free.getsockname()[1])
 
 
 def for_pip() -> dict[str, str]:

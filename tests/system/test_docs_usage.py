@@ -7,9 +7,10 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from ports import free_port
 
 from system.harness import HOST
-from system.pages import MANUAL, README, ROOT, Command, Shell, commands, for_pip, free_port, shell_blocks
+from system.pages import MANUAL, README, ROOT, Command, Shell, commands, for_pip, shell_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable

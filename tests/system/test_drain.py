@@ -12,6 +12,7 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from ports import free_port
 
 from system.harness import HOST, content, group_members, read_to_the_end, status_of, until
 
@@ -115,16 +116,6 @@ def test_senders_that_left_do_not_delay_the_end(serve: Callable[..., Service], w
     assert time.monotonic() - began < 2
 
 
-def _lasting_port() -> int:
-    """A free port from outside of the range from which connections on this machine get theirs."""
-    with socket.socket() as probe:
-        for port in range(20_000, 32_000):
-            with suppress(OSError):
-                probe.bind((HOST, port))
-                return port
-    raise AssertionError("there is no free port")
-
-
 def _can_be_bound(port: int) -> bool:
     with socket.socket() as successor:
         successor.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections in TIME_WAIT are no matter
@@ -136,7 +127,7 @@ def _can_be_bound(port: int) -> bool:
 
 def test_workers_follow_their_parent(serve: Callable[..., Service]) -> None:
     """After C{kill -9} of the parent the workers end within seconds, and the port is free."""
-    service = serve(workers=2, port=_lasting_port())
+    service = serve(workers=2, port=free_port())
     assert service.ask("PUT", 1, b"data").status == 201
     os.kill(service.process.pid, signal.SIGKILL)
     service.ends(5)

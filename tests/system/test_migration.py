@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ports import free_port
 
 from system.harness import HOST, PATIENCE, Client, content, until
-from system.pages import MANUAL, Shell, blocks, commands, for_pip, free_port, shell_blocks
+from system.pages import MANUAL, Shell, blocks, commands, for_pip, shell_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
