@@ -302,11 +302,11 @@ def test_stage_over_posix(user: User) -> None:
         (("put", "f", "--id-file", "m"), 2, "the files and their ids are named in there"),
         (("put", "-", "f", "-", "--id", "1"), 2, "standard input can be read once only"),
         (("get", "1-2", "-o", "x"), 2, "2 files need a directory"),
-        (("get", "1", "--wait-limit", "soon"), 2, "is no duration"),
+        (("get", "1", "--wait-limit", "soon"), 2, "is not a valid time"),
         (("get", "1", "-o", "/proc/none/"), 1, "/proc/none/: No such file or directory"),
         (("verify", "f"), 2, "which files?"),
         (("job", "x"), 2, ""),
-        (("put", "none", "--id", "1", "--replace"), 1, "none (id 1): none: No such file or directory"),
+        (("put", "none", "--id", "1", "--replace"), 1, "none (id 1): No such file or directory"),
     ],
 )
 def test_mistakes_are_told_in_one_line(tmp_path: Path, words: tuple[str, ...], code: int, said: str) -> None:
