@@ -15,8 +15,13 @@ from pathlib import Path
 import pytest
 from hpss_simulator import Archive, Kind, Locality, Segment, SimulatorError, hpss_root
 from hpss_simulator.command import main
+from hpss_simulator.files import path_of_id
 from hpss_simulator.rehearsal import Plan, rehearse
 from hpss_simulator.tables import amount, duration, parse_amount, table
+
+from pacarchive.ids import MAX_FILE_ID, id_to_path
+
+IDS = [0, 1, 255, 256, 1234, 12345, 0x12345, 10**12 + 7, MAX_FILE_ID]
 
 EPERM, ENOENT, EIO, EBUSY, EEXIST, EXDEV, ENOTDIR, EINVAL, ECONN = -1, -2, -5, -16, -17, -18, -20, -22, -50
 MB = 10**6
@@ -134,7 +139,7 @@ class TestCreating:
             Archive.create(archive.directory)
 
     def test_another_directory_is_no_archive(self, tmp_path: Path) -> None:
-        with pytest.raises(SimulatorError, match="is no simulated archive"):
+        with pytest.raises(SimulatorError, match="is not a simulated archive"):
             Archive(tmp_path)
         (tmp_path / "control").write_bytes(bytes(32768))
         with pytest.raises(SimulatorError, match="another version"):
@@ -477,11 +482,12 @@ class TestCommand:
         assert str(place / "etc" / "hpss.unix.keytab") in self.run(
             capsys, "create", place, "--scale", "0", "--drives", "2", "--set", "mount_seconds=20"
         )
-        assert "/archive/1 to /archive/3" in self.run(capsys, "populate", place, 3, "--size", "300M")
+        populated = self.run(capsys, "populate", place, 3, "--size", "300M")
+        assert populated == "3 files of 300.0 MB: ids 1 to 3, /archive/file.1 to /archive/file.3\n"
         assert "files TAPE" in self.run(capsys, "status", place)
         assert "-T     300000000" in self.run(capsys, "ls", place, "/archive")
         assert "level 1 (tape): 300000000 on A0000100, file 2" in self.run(capsys, "ls", "-X", place)
-        self.run(capsys, "stage", place, "/archive/1", "/archive/2")
+        self.run(capsys, "stage", place, "/archive/file.1", "/archive/file.2")
         self.run(capsys, "clock", place, "--advance", 1)
         assert "active" in self.run(capsys, "requests", place)
         self.run(capsys, "fail", place, 0)
@@ -490,12 +496,13 @@ class TestCommand:
         self.run(capsys, "slow", place, 1, 3)
         self.run(capsys, "clock", place, "--advance", 1000)
         assert "done" in self.run(capsys, "requests", place, "--all")
-        assert "DT     300000000" in self.run(capsys, "ls", place, "/archive/1")
-        self.run(capsys, "lock", place, "/archive/1")
+        assert "DT     300000000" in self.run(capsys, "ls", place, "/archive/file.1")
+        self.run(capsys, "lock", place, "/archive/file.1")
         assert "(locked)" in self.run(capsys, "ls", place)
-        self.run(capsys, "unlock", place, "/archive/1")
-        self.run(capsys, "migrate", place, "/archive/1")
-        self.run(capsys, "purge", place, "/archive/1", "/archive/2")
+        self.run(capsys, "unlock", place, "/archive/file.1")
+        self.run(capsys, "migrate", place, "/archive/file.1")
+        self.run(capsys, "purge", place, "/archive/file.1", "/archive/file.2")
+        assert "DT" not in self.run(capsys, "ls", place)
         self.run(capsys, "lose", place, "A0000100", "--after", 60)
         assert "A0000100   ok" in self.run(capsys, "cartridges", place)
         self.run(capsys, "clock", place, "--advance", 60)
@@ -513,6 +520,40 @@ class TestCommand:
         assert "busy" in self.run(capsys, "settings", place)
         assert self.run(capsys, "calls", place) == "function  calls\n"
 
+    def test_files_have_the_places_of_their_ids(self, archive: Archive, capsys: pytest.CaptureFixture[str]) -> None:
+        """As the service looks for them."""
+        out = self.run(capsys, "populate", archive.directory, 1, "--size", "1M", "--first", 12345)
+        assert out == "1 file of 1.0 MB: id 12345, /archive/39/3039\n"
+        assert archive.entry("/archive/39/3039").locality is Locality.TAPE
+        assert [f"/{path_of_id(each)}" for each in IDS] == [id_to_path(each) for each in IDS]
+
+    def test_patterns(self, archive: Archive, capsys: pytest.CaptureFixture[str]) -> None:
+        """They stand for files at any depth, but not for hidden ones; one that is the name of a file is just that."""
+        place = archive.directory
+        names = ("1", "2", "a/3", "a/*", ".pacarchive/tmp/4")
+        for name in names:
+            archive.write(f"/archive/{name}", b"data")
+        self.run(capsys, "migrate", place, "/archive/*", "/archive/1")
+        self.run(capsys, "purge", place, "/archive/a/*")
+        self.run(capsys, "purge", place, "/archive/[12]")
+
+        def on_disk() -> list[str]:
+            return [name for name in names if 0 in archive.entry(f"/archive/{name}").levels]
+
+        assert on_disk() == ["a/3", ".pacarchive/tmp/4"]
+        self.run(capsys, "stage", place, "--batch", "/archive/[12]")
+        archive.clock.advance(10_000)
+        self.run(capsys, "lock", place, "/archive/?")
+        assert main(["purge", str(place), "/archive/?", "/archive/a/3"]) == 1
+        error = capsys.readouterr().err
+        assert error.startswith("hpss-simulator: /archive/1: purge ")
+        assert error.endswith(" (and 1 of the other 2 files)\n")
+        assert on_disk() == ["1", "2", ".pacarchive/tmp/4"], "what can be done is done"
+        assert main(["migrate", str(place), "/archive/.pacarchive/*"]) == 0
+        assert main(["purge", str(place), "/elsewhere/*"]) == 1
+        assert main(["purge", str(place), "/archive/9*"]) == 1
+        assert "no file fits /archive/9*" in capsys.readouterr().err
+
     def test_rehearsing(self, capsys: pytest.CaptureFixture[str]) -> None:
         out = self.run(capsys, "rehearse", "--files", 100, "--wanted", 10, "--fail", "0@60", "--set", "mount_seconds=5")
         assert "as asked" in out
@@ -529,7 +570,7 @@ class TestCommand:
         for arguments, words in (
             (["purge", archive.directory, "/missing"], "/missing: HPSS_ENOENT (-2)"),
             (["settings", archive.directory, "mount_seconds=1", "no_such=1"], "there is no setting no_such"),
-            (["status", tmp_path / "none"], "is no simulated archive"),
+            (["status", tmp_path / "none"], "is not a simulated archive"),
             (["fail", archive.directory, "99"], "HPSS_ENOENT"),
         ):
             assert main([str(argument) for argument in arguments]) == 1
@@ -556,6 +597,14 @@ class TestCommand:
             check=True,
         )
         assert made.stdout.splitlines()[1].split()[-1] == "/"
+
+    def test_nobody_need_read_to_the_end(self, archive: Archive) -> None:
+        """As with C{head}."""
+        archive.populate(3000, 1)
+        source = Path(__file__).parents[2] / "ext" / "simulator"
+        line = f"{sys.executable} -m hpss_simulator ls {archive.directory} | true"
+        environment = {**os.environ, "PYTHONPATH": str(source)}
+        assert subprocess.run(["sh", "-c", line], env=environment, capture_output=True, check=True).stderr == b""
 
 
 class TestTables:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,13 @@ from hpss_simulator.words import Cartridge, Drive, Entry, Fault, Kind, Request, 
 
 _ACTIONS = ("error", "delay", "hang", "short", "disconnect")
 _CLASS_COLUMNS = {"name", "min_size", "max_size", "enforce_max", "levels", "stage_code"}
+
+
+_WILD = frozenset("*?[")
+
+
+def _fits(path: str, pattern: str) -> bool:
+    return fnmatchcase(path, pattern) and ("/." in pattern or "/." not in path)
 
 
 class Archive:
@@ -273,6 +282,34 @@ class Archive:
         self.play()
         with self._transaction():
             return next(entries(self._database, path, below=False))
+
+    def matching(self, patterns: Iterable[str]) -> list[str]:
+        """
+        Paths of files, by themselves or by patterns (C{*}, C{?}, C{[...]}) that stand for slashes, too, and for names
+        that begin with a dot only where the pattern has that.
+
+        @raise SimulatorError: No file fits a pattern.
+        """
+        found: dict[str, None] = {}
+        for pattern in patterns:
+            if not _WILD.intersection(pattern) or self._is_file(pattern):
+                found[pattern] = None
+                continue
+            above = re.split(r"[*?\[]", pattern)[0].rpartition("/")[0] or "/"
+            fitting = [
+                each.path for each in self.entries(above) if each.kind is Kind.FILE and _fits(each.path, pattern)
+            ]
+            if not fitting:
+                raise SimulatorError(f"no file fits {pattern}", -2)
+            found.update(dict.fromkeys(fitting))
+        return list(found)
+
+    def _is_file(self, path: str) -> bool:
+        try:
+            self._file(path)
+        except SimulatorError:
+            return False
+        return True
 
     def _file(self, path: str) -> int:
         with self._lock:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 
 from hpss_simulator import listings
 from hpss_simulator.archive import Archive
+from hpss_simulator.files import path_of_id
 from hpss_simulator.rehearsal import Plan, rehearse
 from hpss_simulator.sdk import DEFAULT_VARIANT, hpss_root
 from hpss_simulator.tables import amount, duration, moment, pairs, parse_amount, table
@@ -27,10 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             with Archive(options.archive) as archive:
                 options.run(archive, options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output has gone; what is left of it goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (SimulatorError, OSError) as error:
         sys.stderr.write(f"hpss-simulator: {error}\n")
-        return 1
-    except BrokenPipeError:
         return 1
     return 0
 
@@ -54,14 +58,22 @@ def _create(options: argparse.Namespace) -> None:
 
 def _for_each_path(change: Callable[[Archive, str], None]) -> Callable[[Archive, argparse.Namespace], None]:
     def run(archive: Archive, options: argparse.Namespace) -> None:
-        for path in options.paths:
-            change(archive, path)
+        failures = []
+        paths = archive.matching(options.paths)
+        for path in paths:
+            try:
+                change(archive, path)
+            except SimulatorError as error:
+                failures.append(str(error) if path in str(error) else f"{path}: {error}")
+        if failures:
+            others = f" (and {len(failures) - 1} of the other {len(paths) - 1} files)" if len(failures) > 1 else ""
+            raise SimulatorError(f"{failures[0]}{others}")
 
     return run
 
 
 def _stage(archive: Archive, options: argparse.Namespace) -> None:
-    archive.stage_all(options.paths, batch=options.batch)
+    archive.stage_all(archive.matching(options.paths), batch=options.batch)
 
 
 def _clock(archive: Archive, options: argparse.Namespace) -> None:
@@ -95,10 +107,21 @@ def _add_fault(archive: Archive, options: argparse.Namespace) -> None:
 
 
 def _populate(archive: Archive, options: argparse.Namespace) -> None:
+    first = options.first
     paths = archive.populate(
-        options.count, options.size, options.prefix, on_tape=not options.on_disk, cos=options.class_of_service
+        options.count,
+        options.size,
+        options.prefix,
+        on_tape=not options.on_disk,
+        cos=options.class_of_service,
+        name=lambda number: path_of_id(first + number - 1),
     )
-    print(f"{len(paths)} files of {amount(options.size)}: {paths[0]} to {paths[-1]}" if paths else "no files")
+    if not paths:
+        print("no files")
+        return
+    ids = f"id {first}" if len(paths) == 1 else f"ids {first} to {first + len(paths) - 1}"
+    named = paths[0] if len(paths) == 1 else f"{paths[0]} to {paths[-1]}"
+    print(f"{len(paths)} {'file' if len(paths) == 1 else 'files'} of {amount(options.size)}: {ids}, {named}")
 
 
 def _root(options: argparse.Namespace) -> None:
@@ -149,7 +172,7 @@ def _size(text: str) -> int:
     try:
         return parse_amount(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of bytes") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of bytes") from None
 
 
 def _failure(text: str) -> tuple[int, float]:
@@ -207,6 +230,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 _Command = Callable[..., argparse.ArgumentParser]
+_PATHS = "a file, or a pattern of files such as '/archive/*' (quoted; * stands for slashes, too)"
 
 
 def _add_set(parser: argparse.ArgumentParser) -> None:
@@ -228,15 +252,16 @@ def _add_file_commands(command: _Command) -> None:
         ("lock", Archive.lock, "protect files from being purged"),
         ("unlock", Archive.unlock, "take the protection away"),
     ):
-        command(name, _for_each_path(change), text).add_argument("paths", nargs="+", metavar="PATH")
+        command(name, _for_each_path(change), text).add_argument("paths", nargs="+", metavar="PATH", help=_PATHS)
     mkdir = command("mkdir", lambda a, o: a.mkdir(o.path, fileset=o.fileset), "make a directory, and all above it")
     mkdir.add_argument("path", metavar="PATH")
     mkdir.add_argument("--fileset", type=int, metavar="N", help="let fileset N begin there")
     stage = command("stage", _stage, "ask for files, as another client might")
     stage.add_argument("--batch", action="store_true", help="in tape order; else first in, first out")
-    stage.add_argument("paths", nargs="+", metavar="PATH")
-    populate = command("populate", _populate, "put in many files of zeros, named 1, 2, 3...")
+    stage.add_argument("paths", nargs="+", metavar="PATH", help=_PATHS)
+    populate = command("populate", _populate, "put in files of zeros, named as pacarchive names the ids 1, 2, 3...")
     populate.add_argument("count", type=int, metavar="N")
+    populate.add_argument("--first", type=int, default=1, metavar="ID", help="the first id (default: 1)")
     populate.add_argument("--size", type=_size, default=10**9, metavar="SIZE", help="of each (default: 1G)")
     populate.add_argument("--prefix", default="/archive", metavar="PATH", help="where (default: /archive)")
     populate.add_argument("--on-disk", action="store_true", help="leave them on disk, too")

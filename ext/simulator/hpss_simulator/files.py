@@ -12,6 +12,15 @@ from hpss_simulator.words import Kind, SimulatorError
 _FILE_MODE = 0o644
 
 
+def path_of_id(file_id: int) -> str:
+    """Where pacarchive has a file, below its prefix: by the bytes of its id, the lowest first (12345: C{39/3039})."""
+    digits = f"{file_id:x}"
+    if len(digits) <= 2:
+        return f"file.{digits}"
+    directories = [digits[max(0, end - 2) : end] for end in range(len(digits), 2, -2)]
+    return "/".join([*directories, digits])
+
+
 def owner_of_principal(database: sqlite3.Connection) -> tuple[int, int]:
     """User and group that the archive's principal has."""
     settings = dict(map(tuple, database.execute("SELECT name, value FROM setting WHERE name LIKE 'principal%'")))

@@ -92,7 +92,7 @@ class ControlPage:
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except OSError as error:
-            raise SimulatorError(f"{path.parent} is no simulated archive: {error.strerror}") from None
+            raise SimulatorError(f"{path.parent} is not a simulated archive: {error.strerror}") from None
         try:
             self._map = mmap.mmap(self._file, _SIZE)
             self._page = _Page.from_buffer(self._map)
