@@ -335,13 +335,13 @@ def _check_remote_names(server: ServerSettings, given: _GivenValues) -> None:
     for key, names in (("prefix", (server.prefix,)), ("move_roots", server.move_roots)):
         for name in names:
             if not name.is_absolute() or ".." in name.parts:
-                words = f"{name} is no absolute path; {server.type} has a name space of its own"
+                words = f"{name} is not an absolute path; {server.type} has a name space of its own"
                 raise _error(given, "server", key, words)
 
 
 def _check_directory(given: _GivenValues, key: str, path: Path, mode: int) -> None:
     if not path.is_dir():
-        raise _error(given, "server", key, f"{path} is no existing directory")
+        raise _error(given, "server", key, f"{path} is not an existing directory")
     # With the effective ids: the rights that the server will have.
     if not os.access(path, mode, effective_ids=True):
         raise _error(given, "server", key, f"{path} does not give this user the rights that the archive needs")

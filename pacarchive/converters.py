@@ -34,7 +34,7 @@ def size(value: str | int) -> int:
     if isinstance(value, str):
         match = _QUANTITY.fullmatch(value.strip())
         if match is None or not match[1].isdigit() or match[2].lower() not in _SIZE_UNITS:
-            raise ValueError(f"{value!r} is no size; write a number of bytes, or for example 64 KiB, 10 MiB, 1 GiB")
+            raise ValueError(f"{value!r} is not a valid size; write bytes, or for example 64 KiB, 10 MiB, 1 GiB")
         value = int(match[1]) * _SIZE_UNITS[match[2].lower()]
     if value < 1:
         raise ValueError("a size is at least one byte")
@@ -90,7 +90,7 @@ def seconds(value: str | float) -> float:
     if isinstance(value, str):
         match = _QUANTITY.fullmatch(value.strip())
         if match is None or match[2].lower() not in _TIME_UNITS:
-            raise ValueError(f"{value!r} is no duration; write seconds, or for example 60 s, 2 min, 1 h")
+            raise ValueError(f"{value!r} is not a valid duration; write seconds, or for example 60 s, 2 min, 1 h")
         value = float(match[1]) * _TIME_UNITS[match[2].lower()]
     if not 0 <= value < math.inf:
         raise ValueError("a duration is finite and not negative")
@@ -113,7 +113,7 @@ def number(value: str | int) -> int:
     """A whole number, zero included."""
     if isinstance(value, str):
         if not re.fullmatch(r"[0-9]{1,18}", value, re.ASCII):
-            raise ValueError(f"{value!r} is no whole number")
+            raise ValueError(f"{value!r} is not a whole number")
         value = int(value)
     if value < 0:
         raise ValueError(f"{value} is less than 0")
@@ -171,9 +171,9 @@ def command(value: str) -> str:
     try:
         words = shlex.split(optional_line(value))
     except ValueError as error:
-        raise ValueError(f"{value!r} is no command: {error}") from None
+        raise ValueError(f"{value!r} is not a valid command: {error}") from None
     if words and not words[0]:
-        raise ValueError(f"{value!r} is no command: it begins with nothing")
+        raise ValueError(f"{value!r} is not a valid command: it is empty")
     return value if words else ""
 
 
@@ -186,7 +186,7 @@ def optional_url(value: str) -> str:
     """The beginning of URLs, without a slash at its end; or none."""
     text = optional_line(value).rstrip("/")
     if text and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", text, re.ASCII):
-        raise ValueError(f"{value!r} is no URL; write for example https://archive.example.org")
+        raise ValueError(f"{value!r} is not a valid URL; write for example https://archive.example.org")
     return text
 
 
@@ -203,7 +203,7 @@ def _host_name(given: str) -> str:
         name = name if name.isascii() else name.encode("idna").decode("ascii")
         if re.fullmatch(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", name):
             return name
-    raise ValueError(f"{given!r} is no host; write for example archive.example.org, without a port")
+    raise ValueError(f"{given!r} is not a valid host; write for example archive.example.org, without a port")
 
 
 def directory(value: str | Path) -> Path:
@@ -226,7 +226,7 @@ def endpoint_strings(value: str | Iterable[str]) -> tuple[str, ...]:
     endpoints = tuple(_items(value, "[\n;]") if isinstance(value, str) else value)
     for endpoint in endpoints:
         if not re.match(r"\w+:.", endpoint):
-            raise ValueError(f"{endpoint!r} is no endpoint; write for example tcp:8080:interface=127.0.0.1")
+            raise ValueError(f"{endpoint!r} is not a valid endpoint; write for example tcp:8080:interface=127.0.0.1")
         if re.search(r":sslmethod=", endpoint):
             raise ValueError(f"{endpoint!r}: sslmethod cannot be set; TLS 1.2 and 1.3 are spoken")
     if not endpoints:
@@ -250,7 +250,7 @@ def networks(value: str | Iterable[str]) -> tuple[str, ...]:
         try:
             found.append(str(ipaddress.ip_network(each)))
         except ValueError:
-            raise ValueError(f"{each!r} is no network; write for example 192.0.2.7, 192.0.2.0/24 or ::1") from None
+            raise ValueError(f"{each!r} is not a valid network; write 192.0.2.7, 192.0.2.0/24 or ::1") from None
     return tuple(found)
 
 
@@ -261,7 +261,7 @@ def time_zone(value: str | ZoneInfo) -> ZoneInfo:
     try:
         return ZoneInfo(value)
     except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: a directory, such as "America"
-        raise ValueError(f"{value!r} is no time zone; write for example UTC or America/Los_Angeles") from None
+        raise ValueError(f"{value!r} is not a valid time zone; write for example UTC or America/Los_Angeles") from None
 
 
 def _items(text: str, separator: str) -> Iterator[str]:

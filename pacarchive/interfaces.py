@@ -110,7 +110,7 @@ class IArchiveBackend(IService):
             inside a configured root.
         @raise pacarchive.errors.NotPermitted: It does not.
         @raise pacarchive.errors.NotFound: The source is not there.
-        @raise pacarchive.errors.InvalidRequest: The source is no regular file.
+        @raise pacarchive.errors.InvalidRequest: The source is not a regular file.
         @raise pacarchive.errors.AlreadyExists: By C{conditions}, as C{receive}; likewise C{PreconditionFailed}.
         """
 

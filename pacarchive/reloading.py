@@ -81,4 +81,4 @@ def _handle(reactor: Any, number: signal.Signals, act: Callable[[str], None]) ->
 
 
 def _ignore(name: str) -> None:
-    _log.info("{name} means nothing here", name=name)
+    _log.info("{name} is ignored here", name=name)

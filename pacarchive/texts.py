@@ -64,3 +64,8 @@ def printable(text: str) -> str:
 
 def _line(data: bytes, place: int) -> int:
     return data.count(b"\n", 0, place) + 1
+
+
+def counted(number: int, noun: str) -> str:
+    """So many of something that has its plural in s."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -338,9 +338,9 @@ def test_the_predecessors_file_loads_whole(write: Callable[[str], str]) -> None:
         ("[hpss]\nzzz = 1\n", "[hpss] zzz: unknown key"),
         ("[hpss]\nblock_size = 1 MiB\n", "[hpss] block_size: a block has 4 MiB to 32 MiB"),
         ("[hpss]\nblock_size = 33 MiB\n", "[hpss] block_size: a block has 4 MiB to 32 MiB"),
-        ("[hpss]\nclass_of_service = -1\n", "[hpss] class_of_service: '-1' is no whole number"),
+        ("[hpss]\nclass_of_service = -1\n", "[hpss] class_of_service: '-1' is not a whole number"),
         ("[hpss]\ncall_timeout = 0\n", "[hpss] call_timeout: a time-out is more than zero"),
-        ("[limits]\nbody = big\n", "[limits] body: 'big' is no size"),
+        ("[limits]\nbody = big\n", "[limits] body: 'big' is not a valid size"),
         ("[posix]\nuse_id2filename = 7\n", "[posix] use_id2filename: '7' is neither true nor false"),
         ("[hsm_sideband]\nport = 0\n", "[hsm_sideband] port: 0 is less than 1"),
         ("[server]\noverwrite = maybe\n", "[server] overwrite: 'maybe' is not among allow, identical, deny"),
@@ -365,7 +365,7 @@ def test_a_mistake_in_the_file_is_one_line_that_says_where(write: Callable[[str]
 def test_a_mistake_elsewhere_names_its_origin() -> None:
     """Not only files can be wrong."""
     assert complaint(None, {"PAI_PREFIX": "nowhere"}).startswith("PAI_PREFIX: [server] prefix: ")
-    assert complaint(None, workers="x") == "command line: [server] workers: 'x' is no whole number"
+    assert complaint(None, workers="x") == "command line: [server] workers: 'x' is not a whole number"
 
 
 def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:
@@ -409,7 +409,7 @@ def test_a_backend_that_is_not_installed() -> None:
 def test_the_default_prefix_is_made_but_a_named_one_is_not(tmp_path: Path) -> None:
     """A named prefix that is missing is more likely a file system that is not mounted."""
     said = complaint(None, prefix="archive")
-    assert said == f"command line: [server] prefix: {tmp_path}/archive is no existing directory"
+    assert said == f"command line: [server] prefix: {tmp_path}/archive is not an existing directory"
     assert not (tmp_path / "archive").exists()
     load(None, {}, {}, create_default=False)
     assert not (tmp_path / "archive").exists()
@@ -427,7 +427,7 @@ def test_a_default_prefix_that_cannot_be_made(tmp_path: Path) -> None:
 
 def test_move_roots_must_exist() -> None:
     """A root that is not there would refuse every move without a word."""
-    assert complaint(None, move_roots="nowhere").endswith("nowhere is no existing directory")
+    assert complaint(None, move_roots="nowhere").endswith("nowhere is not an existing directory")
 
 
 @contextlib.contextmanager
@@ -474,7 +474,7 @@ def test_a_prefix_of_another_name_space_is_taken_as_it_is_written(tmp_path: Path
 @pytest.mark.parametrize("name", ["archive", "./archive", "../archive", "/hpss/../etc", "/hpss/.."])
 def test_a_name_of_another_name_space_must_be_whole(name: str) -> None:
     """There is no working directory there, and nobody who could resolve it here."""
-    words = f"{Path(name)} is no absolute path; hpss has a name space of its own"
+    words = f"{Path(name)} is not an absolute path; hpss has a name space of its own"
     assert complaint(None, type="hpss", prefix=name) == f"command line: [server] prefix: {words}"
     said = complaint(None, type="hpss", prefix="/hpss", move_roots=f"/hpss\n{name}")
     assert said == f"command line: [server] move_roots: {words}"
@@ -482,7 +482,7 @@ def test_a_name_of_another_name_space_must_be_whole(name: str) -> None:
 
 def test_another_name_space_has_no_default_prefix(tmp_path: Path) -> None:
     """The default is a directory of this machine, and is not made for nothing."""
-    words = "archive is no absolute path; hpss has a name space of its own"
+    words = "archive is not an absolute path; hpss has a name space of its own"
     assert complaint(None, type="hpss") == f"settings: [server] prefix: {words}"
     assert not (tmp_path / "archive").exists()
 
@@ -676,7 +676,7 @@ def test_hosts(write: Callable[[str], str]) -> None:
         "archive.example.org", "grid.example", "2001:db8::1", "192.0.2.7", "archiv_1", "xn--bcher-kva.example",
     )  # fmt: skip
     for text in ("archive:8080", "http://archive", "[::1", "*.example.org", "a..b", "a/b", "192.0.2.7:80", "ü" * 300):
-        assert f"{text!r} is no host" in complaint(write(f"[server]\nhosts = {text}\n"))
+        assert f"{text!r} is not a valid host" in complaint(write(f"[server]\nhosts = {text}\n"))
 
 
 def test_settings_travel_through_a_pipe(tmp_path: Path) -> None:
@@ -699,8 +699,8 @@ def test_paths_and_commands_of_the_sideband(write: Callable[[str], str]) -> None
     assert load(write(describe(settings)), {}, {}).backend.own == settings.backend.own
     for key, value, words in (
         ("sam_qfs_prefix", "/a/../b", "'/a/../b' has a part that is . or .."),
-        ("stage_command", "stage 'x", '"stage \'x" is no command: No closing quotation'),
-        ("stage_command", "stage\n  x", "'stage\\nx' is no command: one line of text is needed"),
+        ("stage_command", "stage 'x", '"stage \'x" is not a valid command: No closing quotation'),
+        ("stage_command", "stage\n  x", "'stage\\nx' is not a valid command: one line of text is needed"),
         ("database_timeout", "0", "a time-out is more than zero"),
     ):
         assert complaint(write(f"[hsm_sideband]\n{key} = {value}\n")).endswith(f"[hsm_sideband] {key}: {words}")
@@ -711,7 +711,7 @@ def test_the_public_url(write: Callable[[str], str]) -> None:
     path = write("[server]\npublic_url = https://archive.example.org/deep/\n")
     assert load(path, {}, {}).server.public_url == "https://archive.example.org/deep"
     for text in ("archive.example.org", "ftp://a", "https://", "https://u:p@a", "https://a?b", "https://a b"):
-        assert f"{text!r} is no URL" in complaint(write(f"[server]\npublic_url = {text}\n"))
+        assert f"{text!r} is not a valid URL" in complaint(write(f"[server]\npublic_url = {text}\n"))
 
 
 def test_the_default_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[str], str]) -> None:
@@ -766,7 +766,7 @@ def test_recall_values(write: Callable[[str], str], tmp_path: Path) -> None:
         ("store", "mariadb://u:p@h/jobs", "a password does not belong here; there is store_password for it"),
         ("store", "mariadb://h/jobs", "write mariadb://user@host:3306/database or mariadb://user@/database?socket="),
         ("store", "mariadb://u@/jobs", "write mariadb://user@host:3306/database or mariadb://user@/database?socket="),
-        ("buffer", "much", "'much' is no size; write a number of bytes, or for example 64 KiB, 10 MiB, 1 GiB"),
+        ("buffer", "much", "'much' is not a valid size; write bytes, or for example 64 KiB, 10 MiB, 1 GiB"),
         ("high_water", "101", "a share is 1 to 100 percent"),
         ("high_water", "0", "a share is 1 to 100 percent"),
         ("drives", "0", "0 is less than 1"),

@@ -126,15 +126,15 @@ def test_the_command_line_beats_file_and_environment(tmp_path: Path, monkeypatch
             ["-t", "sam"],
             "[server] type: this installation has no backend 'sam'; it has hpss, hsmsideband, memory, posix",
         ),
-        (["-t", "hpss", "--prefix", "hpss"], "[server] prefix: hpss is no absolute path"),
-        (["--prefix", "/no/such"], "[server] prefix: /no/such is no existing directory"),
-        (["--workers", "many"], "[server] workers: 'many' is no whole number"),
+        (["-t", "hpss", "--prefix", "hpss"], "[server] prefix: hpss is not an absolute path"),
+        (["--prefix", "/no/such"], "[server] prefix: /no/such is not an existing directory"),
+        (["--workers", "many"], "[server] workers: 'many' is not a whole number"),
         (["-p", "65536"], "--port: '65536' is not a number from 0 to 65535"),
         (["-p", "-1"], "--port: '-1' is not a number from 0 to 65535"),
         (["-p", "\u0661"], "--port: '\u0661' is not a number from 0 to 65535"),
         (["-p", "1", "--endpoint", "tcp:1"], "--endpoint cannot be combined with --port or --address"),
         (["-a", "::1", "--endpoint", "tcp:1"], "--endpoint cannot be combined with --port or --address"),
-        (["--endpoint", "8080"], "[server] endpoint: '8080' is no endpoint; write for example tcp:8080"),
+        (["--endpoint", "8080"], "[server] endpoint: '8080' is not a valid endpoint; write for example tcp:8080"),
     ],
 )
 def test_a_bad_option_is_one_line(capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
@@ -188,8 +188,8 @@ def test_twistd_knows_the_command_and_its_options() -> None:
     ("arguments", "environ", "words"),
     [
         (["-t", "sam"], {}, "command line: [server] type: this installation has no backend 'sam'"),
-        (["-t", "hpss"], {}, "settings: [server] prefix: archive is no absolute path"),
-        ([], {"PAI_PREFIX": "/no/such"}, "PAI_PREFIX: [server] prefix: /no/such is no existing directory"),
+        (["-t", "hpss"], {}, "settings: [server] prefix: archive is not an absolute path"),
+        ([], {"PAI_PREFIX": "/no/such"}, "PAI_PREFIX: [server] prefix: /no/such is not an existing directory"),
         (["-c", "site.ini"], {}, "site.ini: [server] prefx: unknown key; did you mean prefix?"),
     ],
 )

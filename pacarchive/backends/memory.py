@@ -18,6 +18,7 @@ from pacarchive.config import BackendSettings
 from pacarchive.digests import PRIMARY, Digests, Hasher
 from pacarchive.interfaces import IArchiveBackend, IIncomingFile, IStoredFile
 from pacarchive.model import FileStatus, Health, Locality, Overwrite, WriteConditions
+from pacarchive.texts import counted
 from pacarchive.times import SECOND
 
 
@@ -65,7 +66,7 @@ class MemoryArchive(Service):
         del self._versions[file_id]
 
     async def health(self) -> Health:
-        return Health(True, f"{len(self._versions)} files in memory")
+        return Health(True, f"{counted(len(self._versions), 'file')} in memory")
 
     def publish(
         self, file_id: int, data: bytes, mtime_ns: int | None, digests: Digests, conditions: WriteConditions

@@ -142,7 +142,7 @@ def locate(tree: FileTree, source: str) -> tuple[Path, str]:
     try:
         real = Path(os.path.realpath(source))
     except (OSError, ValueError) as error:
-        raise errors.InvalidRequest("The path of the source is no path.", reason="Can't move posix file") from error
+        raise errors.InvalidRequest("The source of the move is not a path.", reason="Can't move posix file") from error
     for root in tree.move_roots:
         if real != root and real.is_relative_to(root) and not real.is_relative_to(tree.prefix / HIDDEN):
             # Strictly only now: what is missing outside the roots must not look other than what is there.

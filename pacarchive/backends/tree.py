@@ -53,7 +53,7 @@ def translating(doing: str) -> Iterator[None]:
             case errno.ENOSPC | errno.EDQUOT:
                 raise errors.NoSpace("The archive has no space left for this file.", reason=reason) from error
             case errno.EISDIR:
-                raise errors.NotAFile("Something that is no file is in the place of this id.", reason=reason) from error
+                raise errors.NotAFile("What is in the place of this id is not a file.", reason=reason) from error
             case errno.EFBIG:
                 raise errors.TooLarge("The file system takes no file of this size.", reason=reason) from error
             case _:
@@ -65,7 +65,7 @@ def _no_file(state: os.stat_result) -> errors.NotFound:
     reason = "Can't open posix file: not a regular file"
     if stat.S_ISLNK(state.st_mode):
         return errors.NotFound("No file has this id.", reason=reason)
-    return errors.NotAFile("Something that is no file is in the place of this id.", reason=reason)
+    return errors.NotAFile("What is in the place of this id is not a file.", reason=reason)
 
 
 class FileTree:
@@ -141,7 +141,7 @@ class FileTree:
 
         @return: A descriptor, the caller's to close, and of just that version what the file system tells, and the
             status.
-        @raise errors.NotFound: There is none; L{errors.NotAFile} where it is no regular file.
+        @raise errors.NotFound: There is none; L{errors.NotAFile} where it is not a regular file.
         """
         return self._open(file_id, READ_FLAGS)
 
@@ -212,7 +212,7 @@ class FileTree:
         """
         Build the status from its parts.
 
-        @raise errors.NotFound: It is no regular file.
+        @raise errors.NotFound: It is not a regular file.
         """
         if not stat.S_ISREG(state.st_mode):
             raise _no_file(state)
@@ -405,7 +405,7 @@ class FileTree:
         except OSError as error:
             if not make or error.errno not in _NO_WAY:
                 raise
-            raise errors.NotAFile("Something that is no directory is on the way to this id.") from error
+            raise errors.NotAFile("Something that is not a directory is on the way to this id.") from error
         try:
             yield directory, name
         finally:

@@ -115,7 +115,7 @@ async def malformed(session: Session) -> None:
         ("no Host", "GET", "/", [], b"", False),
         ("two lengths", "PUT", path, [("Content-Length", f"{length}"), ("Content-Length", f"{length + 1}")],
          data + b".", True),
-        ("a length that is no number", "PUT", path, [("Content-Length", f"+{length}")], data, True),
+        ("a length that is not a number", "PUT", path, [("Content-Length", f"+{length}")], data, True),
         (
             "a length and chunks", "PUT", path, [("Content-Length", f"{length}"), ("Transfer-Encoding", "chunked")],
             b"%x\r\n%s\r\n0\r\n\r\n" % (length, data), True,

@@ -52,6 +52,6 @@ def chosen(patterns: Sequence[str]) -> list[Check]:
         found = {check.name for check in CHECKS if fnmatchcase(check.name, pattern)}
         found = found or {check.name for check in CHECKS if check.name.startswith(f"{pattern}-")}
         if not found:
-            raise ValueError(f"no check has the name {pattern!r}; --list tells them all")
+            raise ValueError(f"no check has the name {pattern!r}; all are listed by --list")
         names |= found
     return [check for check in CHECKS if check.name in names]

@@ -24,7 +24,7 @@ from pacarchive.check.wire import Trouble
 from pacarchive.check.words import Check, Outcome, Refused, Summary, Wishes
 from pacarchive.cli import exits
 from pacarchive.converters import size
-from pacarchive.texts import NotText, read_text
+from pacarchive.texts import NotText, counted, read_text
 
 if TYPE_CHECKING:
     import argparse
@@ -160,7 +160,7 @@ async def _clean_up(run: Run, *, as_json: bool) -> int:
         }
         sys.stdout.write(json.dumps(document) + "\n")
     else:
-        sys.stdout.write(f"{len(cleaned.removed)} test files removed\n")
+        sys.stdout.write(f"{counted(len(cleaned.removed), 'test file')} removed\n")
         for file_id, why in cleaned.left:
             sys.stdout.write(f"{file_id} could not be removed: {why}\n")
         for file_id in cleaned.foreign:

@@ -113,7 +113,7 @@ async def _see_refused(session: Session, path: str, why: str) -> None:
         require(came in (400, 404), f"404 for {method} {path}", came, why)
 
 
-@GROUP.check("id-forms", "what is no integer below 2^64 in plain digits is no id")
+@GROUP.check("id-forms", "anything but an integer below 2^64 in plain digits is not an id")
 async def id_forms(session: Session) -> None:
     for path in ("/abc", "/-5", "/+5", "/1.0", "/0x10", "/1e3", f"/{2**64}", "/" + "9" * 300, "/1%00", "/%D9%A1%D9%A2"):
         await _see_refused(session, path, _NO_ID)

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pacarchive.check.words import Check, Outcome, Result, Summary
+from pacarchive.texts import counted
 
 if TYPE_CHECKING:
     from pacarchive.check.session import Session
@@ -52,10 +53,10 @@ def _counted(summary: Summary) -> str:
 def left_over(summary: Summary) -> Iterator[str]:
     """What is to be told of files that are still there."""
     if summary.kept:
-        yield f"{len(summary.kept)} test files were kept; remove them with --clean-up"
+        yield f"{counted(len(summary.kept), 'test file')} kept; to remove: --clean-up"
     if not summary.left:
         return
-    yield f"{len(summary.left)} test files could not be removed:"
+    yield f"{counted(len(summary.left), 'test file')} could not be removed:"
     for file_id, why in summary.left[:_NAMED]:
         yield f"  {file_id}: {why}"
     if len(summary.left) > _NAMED:

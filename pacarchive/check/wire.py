@@ -216,7 +216,7 @@ class Wire:
         if ca is not None:
             found = Path(ca).read_bytes().split(_CERTIFICATES)[1:]
             if not found:
-                raise ValueError(f"{ca}: there is no certificate (PEM) in it")
+                raise ValueError(f"{ca}: contains no certificate (PEM)")
             self._trust = trustRootFromCertificates([Certificate.loadPEM(_CERTIFICATES + each) for each in found])
         self._pools: list[HTTPConnectionPool] = []
         self._treq = self._make(kept=False)
@@ -318,7 +318,7 @@ class Wire:
                 await watch.run(endpoint.connect(_factory(protocol)))
                 yield Conversation(self._reactor, protocol, watch.run, self._head)
             except Malformed as error:
-                raise Trouble(f"what came is no answer of HTTP: {error}") from error
+                raise Trouble(f"what came is not an HTTP answer: {error}") from error
             finally:
                 watch.close()
                 protocol.cut()

@@ -24,7 +24,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--many", metavar="N", help="how many small files (default: $MANY_FILES_TEST_COUNT, or 1000)")
     add("--only", metavar="NAME", action="append", default=[], help="just these checks; may be given several times")
     add("--list", action="store_true", help="tell what the checks are, and do nothing")
-    add("--expect", choices=["predecessor"], help="what is known of pacifica-archiveinterface is no failure")
+    add("--expect", choices=["predecessor"], help="what pacifica-archiveinterface is known to do is not a failure")
     add("--move-from", metavar="PATH", help="a file in the archive's storage, as the server sees it, to be used up")
     add("--stage-timeout", metavar="SECONDS", help="how long to wait for files on tape (default: 600)")
     add("--first-id", metavar="N", help="where the ids that are used begin (default: 2**56)")

@@ -30,7 +30,7 @@ wanted, as with C{| head}."""
 TEXT = """exit codes:
   0    all done
   1    something was not done; stderr says what
-  2    a command line or settings that mean nothing
+  2    invalid command line or settings
   3    the archive cannot be reached, or not just now: try again
   4    a file is on tape: add --wait
   5    bytes differ from what they should be

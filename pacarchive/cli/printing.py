@@ -9,6 +9,8 @@ import sys
 from datetime import UTC, datetime
 from typing import TextIO
 
+from pacarchive.texts import counted
+
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
@@ -56,11 +58,6 @@ def time_words(seconds: float) -> str:
     if whole < 48 * 3600:
         return f"{whole // 3600}:{whole % 3600 // 60:02} h"
     return f"{whole // 86400} days" if whole < 10_000 * 86400 else "very long"
-
-
-def counted(number: int, noun: str) -> str:
-    """So many of something that has its plural in s."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def clock_words(time: float, now: float) -> str:

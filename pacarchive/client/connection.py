@@ -320,5 +320,5 @@ class Connections:
 def _trusted(ca: str | os.PathLike[str]) -> Any:
     found = _CERTIFICATE.findall(Path(ca).read_bytes())
     if not found:
-        raise ValueError(f"{os.fspath(ca)}: there is no certificate (PEM) in it")
+        raise ValueError(f"{os.fspath(ca)}: contains no certificate (PEM)")
     return trustRootFromCertificates([Certificate.loadPEM(each) for each in found])

@@ -324,7 +324,7 @@ class _Watcher:
         try:
             document: Mapping[str, Any] = json.loads(data)
         except ValueError:
-            raise ProtocolError("An event is no JSON document.") from None
+            raise ProtocolError("An event is not a JSON document.") from None
         if member(document, "state") == JobState.DELETED.value:
             raise NotFound("The job was deleted while it was waited for.")
         files = read_files(document.get("changes", []))

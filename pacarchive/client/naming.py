@@ -34,7 +34,7 @@ _CONNECTING: tuple[tuple[type[Exception], str], ...] = (
     (failures.TCPTimedOutError, "no answer to the attempt to connect"),
     (failures.DNSLookupError, "the name of the host is not known"),
     (failures.UnknownHostError, "the name of the host is not known"),
-    (failures.NoRouteError, "there is no way to the host"),
+    (failures.NoRouteError, "no route to the host"),
 )
 
 _PROBE = 5.0

@@ -98,7 +98,7 @@ def refusal(answer: Answer, text: bytes) -> ClientError:
         return _KINDS.get(status, ServerError)(words, reason=reason, status=status)
     if status >= 400:
         return _KINDS.get(status, InvalidRequest)(message, reason=reason, status=status)
-    return ProtocolError(f"The archive answered {status}, which is no answer to this.", reason=reason, status=status)
+    return ProtocolError(f"The archive answered {status}, which was not expected.", reason=reason, status=status)
 
 
 def _by_reason(status: int, message: str, reason: str) -> ClientError | None:

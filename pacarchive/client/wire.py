@@ -115,7 +115,7 @@ class Answer:
         try:
             return json.loads(text)
         except (ValueError, RecursionError):
-            raise ProtocolError("What came back is no JSON document.", status=self.status) from None
+            raise ProtocolError("What came back is not a JSON document.", status=self.status) from None
 
     async def drop(self) -> None:
         """Read the rest, for the connection to be used again; unless it is long, or breaks off."""

@@ -70,7 +70,7 @@ def _make_directory(path: str) -> None:
         os.mkdir(path, 0o700)
     state = os.lstat(path)
     if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.geteuid():
-        raise PermissionError(f"{path} is no directory of this user's")
+        raise PermissionError(f"{path} is not a directory of this user")
 
 
 def _is_to_be_moved(default: DefaultStore) -> bool:

@@ -123,7 +123,7 @@ class ArchiveChannel(IntakeChannel):
             self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "There are too many header fields.")
             return False
         if line[:15].lower() == b"content-length:" and len(line[15:].strip(b" \t")) > _LENGTH_DIGITS:
-            self.refuse(HTTPStatus.BAD_REQUEST, "The Content-Length is no number of bytes.")
+            self.refuse(HTTPStatus.BAD_REQUEST, "The Content-Length is not a number of bytes.")
             return False
         if line[:18].lower() == b"transfer-encoding:" and line[18:].strip(b" \t").lower() != b"chunked":
             self.refuse(HTTPStatus.NOT_IMPLEMENTED, "The only transfer coding that this server knows is chunked.")

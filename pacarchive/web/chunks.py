@@ -185,7 +185,7 @@ class ChunkedDecoder:
                 raise MalformedChunks("A trailer field is malformed.")
             name = match[1].decode("ascii").lower()
             if name in FORBIDDEN:
-                raise MalformedChunks(f"{name.title()} is no trailer field.")
+                raise MalformedChunks(f"{name.title()} is not allowed as a trailer field.")
             if len(self.trailers) >= TRAILER_COUNT:
                 raise MalformedChunks(f"There may be {TRAILER_COUNT} trailer fields at the most.")
             self.trailers.append((name, match[2].decode("latin-1").strip(" \t")))

@@ -99,7 +99,7 @@ def parse_document(text: bytes) -> Any:
 
 
 def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 async def no_body(request: ArchiveRequest, *ignored: str) -> None:

@@ -128,5 +128,5 @@ def _refusal(host: bytes, setting: str) -> HTTPRefusal:
     name = host[:_SPOKEN].decode("ascii", "replace")
     return HTTPRefusal(
         HTTPStatus.MISDIRECTED_REQUEST,
-        f'"{name}" is no name of this server. If it should be, the setting is [server] {setting}.',
+        f'"{name}" is not a name of this server. If it should be, the setting is [server] {setting}.',
     )

@@ -265,7 +265,7 @@ def test_examples(tree: Tree) -> None:
     tree.add("\x1b[2J\nfoul \udcff")
     code, out = tree.run("--examples", "3")
     assert code == 1
-    assert "names that are no ids: 21\n" in out
+    assert "names that are not ids: 21\n" in out
     assert "      and 18 more\n" in out
     assert sum(line.startswith("      ") for line in out.splitlines()) <= 4 + 1
     code, out = tree.run("--examples", "100")
@@ -315,7 +315,7 @@ def test_rights(somebody: Tree) -> None:
 def test_what_it_is_not_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A prefix that is not there, a backend without a tree, a count that is none: words, and exit code 2."""
     assert main(["admin", "adopt", "--prefix", str(tmp_path / "absent")]) == 2
-    assert "absent is no existing directory" in capsys.readouterr().err
+    assert "absent is not an existing directory" in capsys.readouterr().err
     settings = tmp_path / "settings.ini"
     settings.write_text(f"[server]\ntype = memory\nprefix = {tmp_path}\n")
     assert main(["admin", "adopt", "-c", str(settings)]) == 2

@@ -27,7 +27,7 @@ def archive(tmp_path: Path) -> Path:
 def test_a_slip_removes_nothing(archive: Path, capsys: pytest.CaptureFixture[str], ids: list[str]) -> None:
     """All ids are looked at before the first file is removed."""
     assert main(["admin", "delete", "--yes", "--prefix", str(archive), "--", *ids]) == 2
-    assert "is no file id" in capsys.readouterr().err
+    assert "is not a valid id" in capsys.readouterr().err
     assert len(list(archive.iterdir())) == 2
 
 
@@ -64,7 +64,7 @@ def test_the_old_command_line(arguments: list[str], capsys: pytest.CaptureFixtur
 def test_the_old_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings that cannot be used end it with 1, as everything did that went wrong."""
     assert predecessor.main(["--prefix", str(tmp_path / "absent"), "delete", "5"]) == 1
-    assert "absent is no existing directory" in capsys.readouterr().err
+    assert "absent is not an existing directory" in capsys.readouterr().err
     settings = tmp_path / "settings.ini"
     settings.write_text("[posix]\nuse = true\n")
     monkeypatch.setenv("ARCHIVEINTERFACE_CONFIG", str(settings))

@@ -54,7 +54,7 @@ def test_what_is_no_id_is_said(text: str) -> None:
 def test_lines_are_named(tmp_path: Path) -> None:
     """Where in a file it stands."""
     (tmp_path / "ids").write_text("1\n2\nthree\n")
-    with pytest.raises(Misunderstood, match="ids, line 3: 'three' is no id"):
+    with pytest.raises(Misunderstood, match="ids, line 3: 'three' is not a valid id"):
         parse_ids([f"@{tmp_path}/ids"], NOTHING)
 
 
@@ -111,7 +111,7 @@ def test_a_saved_map_has_what_was_stored_and_replaces_only_its_like(tmp_path: Pa
     assert save(1) == [(1, "a"), (2, "./ b")]
     for other in ("", "notes of mine", "1 x\n", "4 a\n"):
         Path(place).write_text(other)
-        with pytest.raises(Misunderstood, match="is there already"):
+        with pytest.raises(Misunderstood, match="exists and is not a map"):
             SavedMap(place, files)
         assert Path(place).read_text() == other
     assert os.listdir(tmp_path) == ["map"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from twisted.internet.task import Clock
 
-from pacarchive.cli.printing import clock_words, counted, decapitalised, wait_words
+from pacarchive.cli.printing import clock_words, decapitalised, wait_words
 from pacarchive.cli.remote.display import SELDOM, Tally
 from pacarchive.client import Progress
+from pacarchive.texts import counted
 
 
 class Watched:

@@ -205,7 +205,7 @@ async def test_a_link_in_the_place_of_the_hidden_directory(tmp_path: Path) -> No
                 archive.mkdir("/second")
                 other.symlink("/victim", "/second/.pacarchive")
                 backend = made_from(archive, prefix="/second", roots=["/second"])
-                with pytest.raises(errors.BackendUnavailable, match=r"/second/\.pacarchive is no directory"):
+                with pytest.raises(errors.BackendUnavailable, match=r"/second/\.pacarchive is not a directory"):
                     await backend.startService()
                 await backend.stopService()  # which logs out, as the service has it do
                 await settled(archive)

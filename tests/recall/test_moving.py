@@ -172,7 +172,7 @@ def test_a_directory_of_somebody_elses_is_refused(
     settings = StoreSettings(address=path, archive=ARCHIVE, default=DefaultStore(path, True, ""))
     with logged() as log, pytest.raises(StoreUnavailable):
         make_room(settings)
-    assert log == [f"{tmp_path}/{HIDDEN} is no directory of this user's"]
+    assert log == [f"{tmp_path}/{HIDDEN} is not a directory of this user"]
     assert os.listdir(tmp_path / "elsewhere") == []
 
 

@@ -171,7 +171,7 @@ def test_nothing_is_replaced_unasked(user: User, service: Service) -> None:
     assert (service.prefix / "1400").read_bytes() == b"one"
     done = user.types("get", "1400", "-o", "two")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "two: is there already, and is not the archive's; --force replaces it" in done.stderr
+    assert "two: exists and differs; --force replaces it" in done.stderr
     assert (user.directory / "two").read_bytes() == b"two, longer"
     assert user.types("put", "two", "--id", "1400", "--replace").returncode == 0
     assert (service.prefix / "1400").read_bytes() == b"two, longer"
@@ -189,7 +189,7 @@ def test_what_is_no_file_is_left_alone(user: User, service: Service, path: str) 
     service.ask("PUT", 1450, b"x")
     done = user.types("get", "1450", "-o", path)
     assert (done.returncode, done.stdout) == (1, "")
-    assert "is there already, and is no file" in done.stderr
+    assert "exists and is not a file" in done.stderr
     done = user.types("verify", path if path != "folder" else "folder/1450", "--id", "1450")
     assert done.returncode in (1, 5)
 

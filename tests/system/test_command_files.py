@@ -65,13 +65,13 @@ def test_a_file_gets_the_time_of_its_version(user: User) -> None:
 def test_a_file_whose_size_reads_0_is_what_it_contains(user: User) -> None:
     """The kernel makes those of C{/proc} when they are read."""
     assert os.stat("/proc/version").st_size == 0
-    for words in ("stored in", "is there already"):
+    for words in ("stored in", "was there already"):
         done = user.types("put", "/proc/version", "--id", "10")
         assert (done.returncode, words in done.stdout) == (0, True)
     done = user.types("verify", "/proc/version", "--id", "10")
     assert (done.returncode, done.stderr) == (0, "")
     done = user.types("get", "10", "-o", "/proc/version")
-    assert (done.returncode, "is there already" in done.stdout) == (0, True)
+    assert (done.returncode, "was there already" in done.stdout) == (0, True)
     done = user.types("verify", "/proc/cpuinfo", "--id", "10")
     assert done.returncode == 5
     assert "bytes here" in done.stderr
@@ -132,9 +132,9 @@ def test_a_map_goes_all_the_way(user: User, service: Service) -> None:
         (("get",), "which files?"),
         (("rm", "--yes"), "which files?"),
         (("get", "--id-file", "twice"), "one file only can go to 'a'"),
-        (("put", "a", "--id", "5", "--save-map", "b"), "b: is there already, and is not a map"),
-        (("put", "a", "--id", "5", "--save-map", "a"), "a: is there already, and is not a map"),
-        (("put", "a", "--id", "5", "--save-map", "map"), "map: is there already, and is not a map"),
+        (("put", "a", "--id", "5", "--save-map", "b"), "b: exists and is not a map"),
+        (("put", "a", "--id", "5", "--save-map", "a"), "a: exists and is not a map"),
+        (("put", "a", "--id", "5", "--save-map", "map"), "map: exists and is not a map"),
         (("put", "--id-file", "map", "--save-map", "./map"), "would replace the map that --id-file names"),
         (("put", "a", "--id", "5", "--save-map", "-"), "--save-map takes the name of a file"),
         (("put", "x\ny", "--id", "5", "--save-map", "z"), "cannot stand in a map"),

@@ -86,12 +86,12 @@ def test_a_link_in_the_place_of_an_own_directory(
 @pytest.mark.parametrize(
     ("options", "settings", "words"),
     [
-        (["--prefix", "nowhere"], "", "[server] prefix: {directory}/nowhere is no existing directory"),
-        (["--prefix", "settings.ini"], "", "[server] prefix: {directory}/settings.ini is no existing directory"),
+        (["--prefix", "nowhere"], "", "[server] prefix: {directory}/nowhere is not an existing directory"),
+        (["--prefix", "settings.ini"], "", "[server] prefix: {directory}/settings.ini is not an existing directory"),
         (["-c", "nothing.ini"], "", "nothing.ini: No such file or directory"),
         ([], "[server]\nprefxi = x\n", "settings.ini: [server] prefxi: unknown key; did you mean prefix?"),
         ([], "[server]\noverwrite = maybe\n", "'maybe' is not among allow, identical, deny"),
-        ([], "[server]\nmove_roots = /nowhere\n", "[server] move_roots: /nowhere is no existing directory"),
+        ([], "[server]\nmove_roots = /nowhere\n", "[server] move_roots: /nowhere is not an existing directory"),
         ([], "no section\n", "settings.ini: line 1 is neither"),
         (["-t", "paper"], "", "this installation has no backend 'paper'"),
         (["-p", "65536"], "", "'65536' is not a number from 0 to 65535"),

@@ -142,7 +142,7 @@ def test_logins_that_expire_under_load(site: Site) -> None:
     assert _statuses(load.outcomes) == {200, 201}
     load.check()
     assert site.archive.calls("hpss_SetLoginCred") >= 2 * (1 + 5 + 2)
-    assert set(re.findall(r"logging in anew \((\d+) calls broken off\)", service.log)) == {"0"}
+    assert set(re.findall(r"logging in again \((\d+) calls broken off\)", service.log)) == {"0"}
 
 
 # The core server

@@ -66,7 +66,7 @@ def test_the_server_finds_them(machine: Path) -> None:
     done = run(TWISTD, machine, "-n", "--pidfile=", "pacarchive")
     assert (done.returncode, done.stderr) == (
         2,
-        f"pacarchive: {machine}: [server] prefix: /nonexistent is no existing directory\n",
+        f"pacarchive: {machine}: [server] prefix: /nonexistent is not an existing directory\n",
     )
 
 

@@ -130,7 +130,7 @@ def locate(tree: HpssTree, source: str) -> str:
     try:
         source.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:  # half of a pair, as JSON can have it
-        raise errors.InvalidRequest("The path of the source is no text.", reason=_MOVING) from error
+        raise errors.InvalidRequest("The path of the source is not text.", reason=_MOVING) from error
     with translating(_MOVING):
         real, missing = resolve(tree, source)
     hidden = f"{tree.prefix}/{HIDDEN}/"

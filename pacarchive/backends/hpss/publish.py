@@ -238,7 +238,7 @@ def _replace(tree: HpssTree, source: str, file_id: int) -> None:
         with suppress(HpssError):
             kind = tree.session.call(client.lstat, tree.path_of(file_id)).kind
             if kind not in (Kind.FILE, Kind.SYMLINK):
-                raise errors.NotAFile("Something that is no file is in the place of this id.") from error
+                raise errors.NotAFile("What is in the place of this id is not a file.") from error
         raise
 
 
@@ -266,7 +266,7 @@ def _require_directories(tree: HpssTree, path: str) -> None:
                 return
             raise
         if kind is not Kind.DIRECTORY:
-            raise errors.NotAFile("Something that is no directory is on the way to this id.")
+            raise errors.NotAFile("Something that is not a directory is on the way to this id.")
 
 
 def _refuse_what_is_no_file(tree: HpssTree, path: str) -> None:
@@ -280,7 +280,7 @@ def _refuse_what_is_no_file(tree: HpssTree, path: str) -> None:
             return
         raise
     if kind is not Kind.FILE:
-        raise errors.AlreadyExists("The id is taken by something that is no file.")
+        raise errors.AlreadyExists("The id is taken by something that is not a file.")
 
 
 def _place(tree: HpssTree, call: Callable[[str, str], None], source: str, file_id: int) -> None:

@@ -205,7 +205,7 @@ class Session:
                 self._changed.wait(left)
             stuck = self._calls
         try:
-            _log.info("HPSS: the login has expired; logging in anew ({stuck} calls broken off)", stuck=stuck)
+            _log.info("HPSS: the login has expired; logging in again ({stuck} calls broken off)", stuck=stuck)
             self._drop_descriptors()
             client.logout()
             client.login(self._principal, self._keytab)

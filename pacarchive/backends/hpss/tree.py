@@ -78,12 +78,12 @@ class HpssTree:
         self.locks.check()
         try:
             if self.session.call(client.stat, self.prefix or "/").kind is not Kind.DIRECTORY:
-                raise errors.BackendUnavailable(f"HPSS: {self.prefix} is no directory")
+                raise errors.BackendUnavailable(f"HPSS: {self.prefix} is not a directory")
             with unless_there():
                 self.session.call(client.mkdir, self.temporaries, _PRIVATE_MODE)
             if self.session.call(client.lstat, self.temporaries).kind is not Kind.DIRECTORY:
                 # A link: what it leads to would be swept.
-                raise errors.BackendUnavailable(f"HPSS: {self.temporaries} is no directory of the archive's own")
+                raise errors.BackendUnavailable(f"HPSS: {self.temporaries} is not a directory of the archive's own")
             self._sweep()
         except HpssError as error:
             raise errors.BackendUnavailable(f"HPSS: the prefix {self.prefix or '/'} cannot be used: {error}") from error
@@ -160,7 +160,7 @@ class HpssTree:
         """What it means that something else is in the place of a file.  A symbolic link is nothing."""
         if kind is Kind.SYMLINK:
             return errors.NotFound("No file has this id.")
-        return errors.NotAFile("Something that is no file is in the place of this id.")
+        return errors.NotAFile("What is in the place of this id is not a file.")
 
     def status_of(self, file_id: int, found: Attributes, digests: Digests) -> FileStatus:
         """Describe a version."""

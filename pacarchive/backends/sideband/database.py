@@ -26,7 +26,7 @@ _WORDS = {
     ER.DBACCESS_DENIED_ERROR: "the account may not use it",
     ER.TABLEACCESS_DENIED_ERROR: "the account may not read a table",
     ER.BAD_DB_ERROR: "there is no database of this name",
-    ER.NO_SUCH_TABLE: "a table is missing: it is no sideband database",
+    ER.NO_SUCH_TABLE: "a table is missing: it is not a sideband database",
     ER.BAD_FIELD_ERROR: "a column is missing: its schema is not one that is known",
     ER.KEY_DOES_NOT_EXITS: "an index is missing: without it each look-up would read a whole table",
     ER.LOCK_WAIT_TIMEOUT: "a lock was not released in time",

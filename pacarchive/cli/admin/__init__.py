@@ -124,5 +124,5 @@ def _count(text: str) -> int:
     from argparse import ArgumentTypeError
 
     if not text.isdecimal() or not 0 < (count := int(text)) <= 10**6:
-        raise ArgumentTypeError(f"{text!r} is no count; write a number from 1")
+        raise ArgumentTypeError(f"{text!r} is not a valid number; write one from 1")
     return count

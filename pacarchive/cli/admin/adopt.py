@@ -16,7 +16,7 @@ from pacarchive.cli.admin.survey import Survey
 from pacarchive.cli.admin.walk import walk
 from pacarchive.cli.printing import print_json, size_words
 from pacarchive.config import ConfigError
-from pacarchive.texts import printable
+from pacarchive.texts import counted, printable
 
 if TYPE_CHECKING:
     import argparse
@@ -43,8 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
             _count(root, meter, display)
             for path in survey.run():
                 meter.add(files=1)
-                found = f"{report.attention} findings that need attention"
-                display.show(f"{meter.files} names, {found}, at {printable(path)}")
+                found = _needing(report.attention, "that ")
+                display.show(f"{counted(meter.files, 'name')}, {found}, at {printable(path)}")
     if arguments.json:
         print_json({"summary": _summary(settings, layout, survey.totals, report)})
     else:
@@ -105,15 +105,20 @@ def _summary(settings: Settings, layout: Layout, totals: Totals, report: _Report
     }
 
 
+def _needing(findings: int, that: str = "") -> str:
+    return f"{counted(findings, 'finding')} {that}{'needs' if findings == 1 else 'need'} attention"
+
+
 def _text(settings: Settings, layout: Layout, totals: Totals, report: _Report) -> str:
     size, names = (
         size_words(totals.bytes),
         f"{totals.flat} flat (12345), {totals.id2filename} by id2filename (39/3039)",
     )
+    directories = "1 directory" if totals.directories == 1 else f"{totals.directories:,} directories"
     lines = [
         f"{settings.server.type} archive {printable(str(settings.server.prefix))}",
-        f"  {totals.files} files, {size} ({totals.bytes} bytes); {totals.directories} directories",
-        f"  {totals.digested} have a digest",
+        f"  {counted(totals.files, 'file')}, {size} ({counted(totals.bytes, 'byte')}); {directories}",
+        f"  {totals.digested:,} {'has' if totals.digested == 1 else 'have'} a digest",
         f"  names: {names}: {_verdict(layout, totals)}",
         f"  room: {size_words(totals.free_bytes)}{_inodes(totals)}",
     ]
@@ -123,7 +128,7 @@ def _text(settings: Settings, layout: Layout, totals: Totals, report: _Report) -
             lines += ["", f"{heading}:"]
             for kind in some:
                 lines += _finding_lines(kind, report)
-    lines += ["", f"{report.attention} findings need attention." if report.attention else "Nothing needs attention."]
+    lines += ["", f"{_needing(report.attention)}." if report.attention else "Nothing needs attention."]
     return "".join(f"{line}\n" for line in lines)
 
 

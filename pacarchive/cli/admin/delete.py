@@ -13,6 +13,7 @@ from pacarchive.cli.printing import print_json
 from pacarchive.config import ConfigError
 from pacarchive.ids import parse_file_id
 from pacarchive.model import WriteConditions
+from pacarchive.texts import counted
 
 if TYPE_CHECKING:
     import argparse
@@ -62,7 +63,7 @@ def _ids(texts: Sequence[str]) -> list[int]:
         try:
             ids.append(parse_file_id(text))
         except ValueError as error:
-            raise ConfigError(f"{text!r}", "is no file id, a plain number below 2^64; removed nothing") from error
+            raise ConfigError(f"{text!r}", "is not a valid id (a plain number below 2^64); removed nothing") from error
     return list(dict.fromkeys(ids))
 
 
@@ -82,9 +83,9 @@ def _agrees(ids: Sequence[int], where: str) -> bool:
     """Whether whoever sits at the terminal wants it."""
     shown = ", ".join(map(str, ids[:_SHOWN]))
     more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
-    files = f"{len(ids)} files" if len(ids) > 1 else "1 file"
+    files = counted(len(ids), "file")
     if not sys.stdin.isatty():
-        sys.stderr.write("pacarchive: nobody can be asked here: add --yes to remove the files; removed nothing\n")
+        sys.stderr.write("pacarchive: there is no terminal to ask on: add --yes to remove the files; removed nothing\n")
         return False
     sys.stderr.write(f"Remove {files} ({shown}{more}) from the {where}, for good? [y/N] ")
     sys.stderr.flush()

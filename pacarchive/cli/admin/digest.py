@@ -19,7 +19,7 @@ from pacarchive.cli.admin.walk import files_of
 from pacarchive.cli.printing import print_json
 from pacarchive.config import ConfigError
 from pacarchive.digests import PRIMARY, Hasher
-from pacarchive.texts import printable
+from pacarchive.texts import counted, printable
 
 if TYPE_CHECKING:
     import argparse
@@ -69,7 +69,7 @@ class _Counts:
 
     def __str__(self) -> str:
         return (
-            f"{self.files} files, {self.bytes >> 20} MiB read: {self.stored} digests stored,"
+            f"{counted(self.files, 'file')}, {self.bytes >> 20} MiB read: {counted(self.stored, 'digest')} stored,"
             f" {self.verified} verified, {self.bad} bad"
         )
 

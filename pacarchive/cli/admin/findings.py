@@ -45,7 +45,7 @@ KINDS: Final[dict[str, Kind]] = {
         " most files, change it; give the rest ids with PATCH.",
     ),
     "no_id": Kind(
-        "names that are no ids",
+        "names that are not ids",
         "They are not served, and stay where they are. PATCH gives a file an id; or move it out of the archive.",
     ),
     "same_id": Kind(

@@ -109,7 +109,7 @@ async def _remove(backend: IArchiveBackend, text: str) -> None:
     try:
         file_id = parse_file_id(text)
     except ValueError as error:
-        raise _Failed(f"{text!r} is no file id") from error
+        raise _Failed(f"{text!r} is not a valid file id") from error
     try:
         await backend.remove(file_id, WriteConditions())
     except ArchiveError as error:

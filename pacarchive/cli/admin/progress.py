@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import attrs
 
 from pacarchive.cli.printing import is_screen
+from pacarchive.texts import counted
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -116,7 +117,7 @@ class _Lines:
         pass
 
     def counting(self, files: int) -> None:
-        self.show(f"counting: {files} files")
+        self.show(f"counting: {counted(files, 'file')}")
 
     def show(self, words: str) -> None:
         if (now := time.monotonic()) >= self._next:
@@ -161,7 +162,7 @@ class _Bar:
 
     def counting(self, files: int) -> None:
         if self._is_time():
-            self._update(None, f"counting: {files:,} files")
+            self._update(None, f"counting: {counted(files, 'file')}")
 
     def show(self, words: str) -> None:
         if self._is_time():
@@ -191,7 +192,7 @@ class _Bar:
         then, count, before = self._samples[0]
         passed = max(now - then, 1e-6)
         rate = (self._samples[-1][1] - count) / passed
-        words = [f"{meter.files:,}/{meter.total_files or 0:,} files"]
+        words = [f"{meter.files:,}/{counted(meter.total_files or 0, 'file')}"]
         if passed > _BAR_EVERY / 2:
             words.append(f"{rate / (1 << 20):,.0f} MiB/s" if self._reads else f"{rate:,.0f}/s")
         if share > before:

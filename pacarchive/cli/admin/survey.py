@@ -117,7 +117,7 @@ class Survey:
         except FileNotFoundError:
             return
         if not stat.S_ISDIR(state.st_mode):
-            self._find("hidden", HIDDEN, "it is no directory")
+            self._find("hidden", HIDDEN, "it is not a directory")
         elif state.st_uid != self._me:
             self._find("hidden", HIDDEN, f"it belongs to {user_name(state.st_uid)}")
         elif state.st_dev != self._device:

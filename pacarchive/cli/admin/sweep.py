@@ -20,7 +20,7 @@ from pacarchive.cli.admin.archive import require_own, root_of, settings_of, tree
 from pacarchive.cli.printing import age_words, print_json
 from pacarchive.config import ConfigError, Settings
 from pacarchive.errors import BackendUnavailable
-from pacarchive.texts import printable
+from pacarchive.texts import counted, printable
 
 if TYPE_CHECKING:
     import argparse
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({"summary": {"found": count, "bytes": size, "removed": removed, "failed": failed}})
     else:
-        sys.stdout.write(f"{count} left over, {size:,} bytes: {removed} removed, {failed} not removed\n")
+        sys.stdout.write(f"{count} left over, {counted(size, 'byte')}: {removed} removed, {failed} not removed\n")
     return exits.FAILED if failed else exits.OK
 
 
@@ -84,7 +84,7 @@ def _tell(each: Abandoned, *, as_json: bool, dry_run: bool) -> None:
         print_json(attrs.asdict(each))
         return
     words = "would be removed" if dry_run else "removed" if each.removed else "NOT REMOVED"
-    sys.stdout.write(f"{printable(each.path)}  {each.size:,} bytes, {age_words(each.age)} old: {words}\n")
+    sys.stdout.write(f"{printable(each.path)}  {counted(each.size, 'byte')}, {age_words(each.age)} old: {words}\n")
 
 
 def _of_tree(tree: FileTree, *, dry_run: bool) -> Iterator[Abandoned]:

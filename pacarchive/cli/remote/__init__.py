@@ -80,7 +80,7 @@ def _path(action: argparse.Action) -> None:
 
 def _count(text: str) -> int:
     if not text.isdecimal() or not 0 <= (count := int(text)) <= 256:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 256")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 256")
     return count
 
 

@@ -102,7 +102,9 @@ class _Get:
         if there is not None:
             size, digest = there
             record |= {"verified": True, "sha256": digest.hex()}
-            self.totals.end(file_id, path, size, f"sha256:{digest.hex()[:16]}…", "is there already", record, there=True)
+            self.totals.end(
+                file_id, path, size, f"sha256:{digest.hex()[:16]}…", "was there already", record, there=True
+            )
             return
         if path == "-":
             self.tally.end(file_id, fetched.size)
@@ -126,9 +128,9 @@ class _Get:
             if file_id in self.paths:
                 await deferToThread(_make_room, os.path.dirname(path) or ".")
             return None
-        other = FileExistsError(errno.EEXIST, "is there already, and is not the archive's; --force replaces it", path)
+        other = FileExistsError(errno.EEXIST, "exists and differs; --force replaces it", path)
         if not await deferToThread(os.path.isfile, path):
-            raise FileExistsError(errno.EEXIST, "is there already, and is no file", path)
+            raise FileExistsError(errno.EEXIST, "exists and is not a file", path)
         status = await self.session.archive.status(file_id)
         if not may_have(status.size, *await sizes_of([path])):
             raise other
@@ -182,7 +184,9 @@ class _Get:
         deadline = None if math.isinf(patience) else patience
         job = await self.session.archive.stage(offline, deadline=deadline)
         estimate = "" if job.estimate is None else f", perhaps in {time_words(job.estimate.seconds)}"
-        self.session.note(f"{len(offline):,} of the files are on tape; job {job.id} brings them{estimate}")
+        one = len(offline) == 1
+        what, pronoun = ("1 file is on tape", "it") if one else (f"{len(offline):,} of the files are on tape", "them")
+        self.session.note(f"{what}; job {job.id} brings {pronoun}{estimate}")
 
         def progress(job: Job, files: Sequence[JobFile]) -> None:
             self.tally.trouble = trouble_lines(job, self.session.reactor.seconds())

@@ -33,7 +33,7 @@ def parse_ids(texts: Iterable[str], stdin: TextIO) -> list[int]:
             raise Misunderstood(f"{where}that is more than {MOST:,} files; give fewer at a time")
         ids.update(dict.fromkeys(span))
     if not ids:
-        raise Misunderstood("there are no ids in what was given")
+        raise Misunderstood("no ids were given")
     return list(ids)
 
 
@@ -83,7 +83,7 @@ def _span(text: str, where: str) -> range:
         start = parse_file_id(first)
         end = parse_file_id(last) if dash else start
     except ValueError:
-        raise Misunderstood(f"{where}{text!r} is no id; ids are like 12, ranges like 12-20") from None
+        raise Misunderstood(f"{where}{text!r} is not a valid id; ids are like 12, ranges like 12-20") from None
     if end < start:
         raise Misunderstood(f"{where}the range {text} ends before it begins")
     return range(start, end + 1)
@@ -97,7 +97,7 @@ def parse_id(text: str) -> int:
 
 
 def _refuse(text: str) -> int:
-    raise Misunderstood(f"{text!r} is no id; one is needed here, like 12")
+    raise Misunderstood(f"{text!r} is not a valid id; one is needed here, like 12")
 
 
 def numbered(files: Sequence[str], first: str) -> list[tuple[int, str]]:

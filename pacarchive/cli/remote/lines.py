@@ -12,7 +12,7 @@ import attrs
 from rich.cells import cell_len, set_cell_size
 
 from pacarchive.cli.printing import amount_words, size_words, time_words
-from pacarchive.texts import printable
+from pacarchive.texts import counted, printable
 
 SHOWN = 5
 """How many transfers are shown by themselves."""
@@ -196,8 +196,8 @@ def screen(amounts: Amounts, transfers: Sequence[Transfer], width: int) -> list[
 
 def overall(amounts: Amounts, width: int) -> str:
     """The line for all of it."""
-    counted = f"{amounts.files:,}/{amounts.total:,} files"
-    parts = [(counted, 2 * len(f"{amounts.total:,}") + 7), amounts.left_part, amounts.rate_part, amounts.size_part]
+    files = f"{amounts.files:,}/{counted(amounts.total, 'file')}"
+    parts = [(files, 2 * len(f"{amounts.total:,}") + 7), amounts.left_part, amounts.rate_part, amounts.size_part]
     if amounts.failed:
         parts.insert(1, (failed := f"{amounts.failed:,} failed", len(failed)))
     return fitted(amounts.what, len(amounts.what), amounts.fraction, parts, width)
@@ -205,7 +205,7 @@ def overall(amounts: Amounts, width: int) -> str:
 
 def plain(amounts: Amounts) -> str:
     """The same where there is no screen: one line, now and then."""
-    parts = [f"{amounts.what}: {amounts.files:,} of {amounts.total:,} files"]
+    parts = [f"{amounts.what}: {amounts.files:,} of {counted(amounts.total, 'file')}"]
     if amounts.failed:
         parts.append(f"{amounts.failed:,} failed")
     return ", ".join([*parts, *filter(None, (amounts.size_words, amounts.rate_words, amounts.left_words))])

@@ -17,7 +17,7 @@ from pacarchive.cli.remote.running import run
 from pacarchive.cli.remote.session import Session
 from pacarchive.client import ClientError, NotVerifiable, OnProgress, ServerUnavailable, Status
 from pacarchive.digests import PRIMARY
-from pacarchive.texts import printable
+from pacarchive.texts import counted, printable
 
 if TYPE_CHECKING:
     import argparse
@@ -61,14 +61,17 @@ def stat(arguments: argparse.Namespace) -> int:
 
     async def command(session: Session, ids: list[int]) -> None:
         width = max(2, *(len(str(each)) for each in ids[:_AHEAD]))
-        if not arguments.long and not session.json:
-            session.result({}, _HEAD.format(id="ID", width=width))
+        headed = arguments.long or session.json
 
         def tell(file_id: int, answer: Status | Exception) -> None:
+            nonlocal headed
             tally.end(file_id, failed=isinstance(answer, Exception))
             if isinstance(answer, Exception):
                 session.failed(f"file {file_id}", answer, {"file": str(file_id)})
             else:
+                if not headed:
+                    headed = True
+                    session.result({}, _HEAD.format(id="ID", width=width))
                 line = _long(answer) if arguments.long else _row(answer, width)
                 session.result(_record(answer), line)
 
@@ -109,13 +112,13 @@ def level_bars(status: Status) -> str:
 def _long(status: Status) -> str:
     lines = [
         f"file      {status.file_id}",
-        f"size      {status.size:,} bytes ({size_words(status.size)})",
+        f"size      {counted(status.size, 'byte')} ({size_words(status.size)})",
         f"modified  {when_words(status.mtime)} UTC",
         f"changed   {when_words(status.ctime)} UTC",
         f"locality  {status.locality.value}",
     ]
     for level, (count, cells) in enumerate(zip(status.bytes_per_level, level_bars(status).split(), strict=False)):
-        lines.append(f"level {level}   {cells} {count:,} bytes")
+        lines.append(f"level {level}   {cells} {counted(count, 'byte')}")
     lines += [f"{name:8}  {digest.hex()}" for name, digest in sorted(status.digests.items())] or ["digest    none"]
     lines += [f"etag      {status.etag}"] if status.etag else []
     return "\n".join([*lines, f"path      {printable(status.path)}", ""])
@@ -175,7 +178,7 @@ def verify(arguments: argparse.Namespace) -> int:
             await session.each(wishes, one)
         if not single:
             took = time_words(session.reactor.seconds() - begun)
-            words = f"{found['same']:,} of {len(wishes):,} files are the same as the archive's, in {took}"
+            words = f"{found['same']:,} of {counted(len(wishes), 'file')} are the same as the archive's, in {took}"
             if found["different"]:
                 words += f", {found['different']:,} are different"
             if found["not_compared"]:
@@ -208,7 +211,7 @@ async def _compare(
     if size is None or may_have(status.size, size):
         size, digest = await digest_of(path, progress)
     if size != status.size:
-        return False, size, f"is different: {size:,} bytes here, {status.size:,} in the archive"
+        return False, size, f"is different: {counted(size, 'byte')} here, {status.size:,} in the archive"
     if (theirs := status.digests.get(PRIMARY)) is None:
         if not reads:
             raise NotVerifiable("The archive has no digest of it; --read reads it to compare.")

@@ -36,7 +36,7 @@ def read_map(path: str, stdin: TextIO) -> list[tuple[int, str]]:
         # A name is bytes, whatever the locale makes of them.
         found[file_id] = os.fsdecode(rest[0].strip().encode("utf-8", "surrogateescape"))
     if not found:
-        raise Misunderstood(f"{name}: there are no files in it")
+        raise Misunderstood(f"{name}: contains no files")
     return list(found.items())
 
 
@@ -96,7 +96,7 @@ def _before(path: str, files: Mapping[int, str]) -> set[int]:
     except Misunderstood:
         before = {-1: ""}
     if not before.items() <= files.items():
-        raise Misunderstood(f"{path}: is there already, and is not a map of these files under these ids")
+        raise Misunderstood(f"{path}: exists and is not a map of these files under these ids")
     return set(before)
 
 

@@ -58,7 +58,7 @@ class _Put:
             return
         self.stored.add(file_id)
         took = self.session.reactor.seconds() - begun
-        how = "is there already" if there else f"stored in {time_words(took)}"
+        how = "was there already" if there else f"stored in {time_words(took)}"
         record["sha256"] = digest.hex()
         self.totals.end(file_id, path, size, f"sha256:{digest.hex()[:16]}…", how, record, there=there)
 

@@ -14,7 +14,6 @@ from pacarchive.cli import exits
 from pacarchive.cli.printing import (
     age_words,
     clock_words,
-    counted,
     decapitalised,
     size_words,
     time_words,
@@ -27,7 +26,7 @@ from pacarchive.cli.remote.running import run
 from pacarchive.cli.remote.session import Session, write
 from pacarchive.cli.remote.words import parse_duration
 from pacarchive.client import ClientError, Job, JobFile, Plan, WishState
-from pacarchive.texts import printable
+from pacarchive.texts import counted, printable
 
 if TYPE_CHECKING:
     import argparse
@@ -113,11 +112,13 @@ async def _wait(session: Session, job: Job) -> None:
     for each in missing[:_NAMED]:
         session.refused(f"file {each.file_id}", _reason(each), exits.FAILED)
     if len(missing) > _NAMED:
-        session.refused("", f"and {len(missing) - _NAMED:,} more files", exits.FAILED)
+        session.refused("", f"and {counted(len(missing) - _NAMED, 'more file')}", exits.FAILED)
     done = len(result.files) - len(missing)
     took = (result.job.ended or result.job.created) - result.job.created
     size = size_words(result.job.bytes_done)
-    words = f"{done:,} of {len(result.files):,} files are on disk, {size} in {time_words(took)}"
+    total = len(result.files)
+    files = f"{counted(total, 'file')} {'is' if total == 1 else 'are'}"
+    words = f"{done:,} of {files} on disk, {size} in {time_words(took)}"
     session.result({}, None if session.quiet else words)
 
 

@@ -13,7 +13,9 @@ from pacarchive.client import (
     ClientError,
     ConnectionFailed,
     DigestMismatch,
+    InvalidRequest,
     NotFound,
+    NotPermitted,
     NotVerifiable,
     Offline,
     PreconditionFailed,
@@ -75,6 +77,8 @@ def advice_of(error: Exception) -> str:
 _ADVICE: tuple[tuple[type[Exception], str], ...] = (
     (Offline, "Add --wait."),
     (NotFound, ""),
+    (InvalidRequest, ""),
+    (NotPermitted, "Ask whoever runs the archive."),
     (AlreadyExists, "Use another id; or --replace, if what is there may go and the archive allows that."),
     (PreconditionFailed, "Use another id; or --replace, if what is there may go and the archive allows that."),
     (Unauthorised, "Give a token in $PACARCHIVE_TOKEN, or with --token-file."),
