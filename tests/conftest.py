@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,11 @@ settings.register_profile("pacarchive", deadline=None, suppress_health_check=[He
 # Before a release, or after a property was added: --hypothesis-profile=thorough.
 settings.register_profile("thorough", settings.get_profile("pacarchive"), max_examples=20_000)
 settings.load_profile("pacarchive")
+
+# A shell without job control has what it runs in the background ignore it, and all that is started there inherits that:
+# the commands and servers that are interrupted by tests would go on.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
