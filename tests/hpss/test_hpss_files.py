@@ -740,7 +740,7 @@ async def test_an_archive_that_takes_nothing_is_not_ready(tmp_path: Path, troubl
     ("changed", "words"),
     [
         ({"prefix": Path("/missing")}, "HPSS: the prefix /missing cannot be used: hpss_Stat: HPSS_ENOENT (-2)"),
-        ({"prefix": Path("/file")}, "HPSS: /file is no directory"),
+        ({"prefix": Path("/file")}, "HPSS: /file is not a directory"),
         ({"user": "somebody"}, "HPSS: somebody cannot log in with KEYTAB: hpss_SetLoginCred: HPSS_SEC_EBAD_PRINCIPAL"),
         ({"auth": "/missing"}, "HPSS: hpss cannot log in with /missing: hpss_SetLoginCred: HPSS_SEC_EKEYTAB"),
         ({"sitename": "elsewhere"}, "HPSS: there is no site elsewhere: hpss_LookupRootCS: HPSS_ENOENT (-2)"),

@@ -288,7 +288,7 @@ def test_digest_is_interrupted(large: Path, jobs: str) -> None:
         finally:
             process.kill()
     assert (process.returncode, err) == (130, "pacarchive: interrupted; run it again to go on from here\n")
-    assert out.startswith(("1 files", "2 files"))
+    assert out.startswith(("1 file,", "2 files,"))
     assert "user.pacarchive.sha256" not in os.listxattr(large)
 
 

@@ -262,7 +262,7 @@ def test_stage_over_posix(user: User) -> None:
     assert user.types("job", job).stdout.startswith(f"job       {job}\n")
     assert user.types("job", job, "--release").returncode == 0
     done = user.types("job", job, "--wait")
-    assert (done.returncode, done.stdout[:25]) == (0, "1 of 1 files are on disk,")
+    assert (done.returncode, done.stdout[:24]) == (0, "1 of 1 file is on disk, ")
     done = user.types("stage", "1700-1701", "--wait", "--pin", "1h")
     assert (done.returncode, "file 1701: No file has this id" in done.stderr) == (1, True)
     code, records = user.records("stage", "1700-1701", "--wait")
@@ -296,7 +296,7 @@ def test_stage_over_posix(user: User) -> None:
         (("stat", "1", "--url", "http://bücher.invalid", "--retry", "0"), 3, "cannot be reached"),
         (("stat", "1", "--token-file", "none"), 2, "none: No such file"),
         (("stat", "1", "--url", "https://127.0.0.1:1", "--ca", "none"), 2, "none: No such file"),
-        (("stat", "x"), 2, "'x' is no id"),
+        (("stat", "x"), 2, "'x' is not a valid id"),
         (("put",), 2, "which files?"),
         (("put", "f"), 2, "under which id?"),
         (("put", "f", "--id-file", "m"), 2, "the files and their ids are named in there"),
@@ -551,7 +551,7 @@ def test_tape(site: Site, tmp_path: Path) -> None:
     assert (tmp_path / "out/3").read_bytes() == content(2, 1000)
     site.archive.purge(path_of(2))
     done = user.types("stage", "2", "--wait")
-    assert (done.returncode, done.stdout[:24]) == (0, "1 of 1 files are on disk")
+    assert (done.returncode, done.stdout[:22]) == (0, "1 of 1 file is on disk")
     assert user.records("stat", "2")[1][0]["locality"] == "DISK_AND_TAPE"
 
 

@@ -46,7 +46,7 @@ def test_bad_prefix(site: Site) -> None:
     site.archive.write("/file", b"data")
     for workers, prefix, words in (
         (1, "/none", "the prefix /none cannot be used: hpss_Stat: HPSS_ENOENT (-2)"),
-        (2, "/file", "/file is no directory"),
+        (2, "/file", "/file is not a directory"),
     ):
         status, line = _complaint(site.start("--prefix", prefix, workers=workers))
         assert status == 1
