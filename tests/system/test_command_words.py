@@ -63,3 +63,58 @@ def test_options_before_the_command(tmp_path: Path, service: Service) -> None:
     done = run(tmp_path, "--url", f"http://{HOST}:{service.port}", "--json", "health")
     assert done.returncode == 0
     assert done.stdout.startswith('{"ready": true')
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("stat", "x"), 2, "'x' is not a valid id; ids are like 12, ranges like 12-20"),
+        (("job", "x"), 2, "'x' is not a valid job id"),
+        (("stage", "1", "--pin", "7"), 2, "'7' has no unit; write 7s, 7m, 7h or 7d"),
+        (("mv", "x", "1"), 1, "x (id 1): The path of the source must be absolute."),
+        (
+            ("put", "one", "--id", "1"),
+            1,
+            "one (id 1): The id has another file already. Use another id",
+        ),
+        (("get", "1", "-o", "one"), 1, "file 1: one: exists and differs; --force replaces it"),
+        (("get", "1", "-o", "/nowhere/x"), 1, "file 1: /nowhere/x: No such file or directory"),
+        (("put", "none", "--id", "2"), 1, "none (id 2): No such file or directory"),
+        (("stat", "9"), 1, "file 9: No file has this id."),
+        (
+            ("--url", "{url}/base", "stat", "1"),
+            1,
+            "file 1: No archive answers at {url}/base: check the address",
+        ),
+        (("--url", "{tls}", "stat", "1"), 1, "file 1: {tls} does not speak TLS: write http:// instead of https://."),
+    ],
+)
+def test_what_is_wrong_is_said_once(
+    tmp_path: Path, service: Service, words: tuple[str, ...], code: int, said: str
+) -> None:
+    """In one line on standard error; and there is no head of a table without rows."""
+    url = f"http://{HOST}:{service.port}"
+    service.ask("PUT", 1, b"the archive's")
+    (tmp_path / "one").write_text("another")
+    names = {"url": url, "tls": url.replace("http:", "https:")}
+    done = run(tmp_path, *(word.format(**names) for word in words), environment={"PACARCHIVE_URL": url})
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith(f"pacarchive: {said.format(**names)}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_what_was_granted_and_done_is_said(tmp_path: Path, service: Service) -> None:
+    """Of a pin that is too long, of a job that is given up, and of files that are let go; one file is one file."""
+    service.ask("PUT", 1, b"x")
+    environment = {"PACARCHIVE_URL": f"http://{HOST}:{service.port}"}
+    done = run(tmp_path, "stage", "1", "--pin", "90d", environment=environment)
+    job, granted, _ = done.stdout.splitlines()
+    assert job.endswith(": 1 file")
+    assert granted == "pinned for 30 days, the most that this archive grants; 90 days were asked for"
+    name = job.split()[1].rstrip(":")
+    done = run(tmp_path, "job", name, "--release", environment=environment)
+    assert done.stdout.startswith("1 file not pinned any more\n")
+    done = run(tmp_path, "job", name, "--cancel", environment=environment)
+    assert done.stdout.startswith("1 file had ended before\n")
+    done = run(tmp_path, "stage", "1", "--wait", environment=environment)
+    assert done.stdout.startswith("1 of 1 file is on disk, 1 B in ")

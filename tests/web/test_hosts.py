@@ -76,7 +76,7 @@ def test_others(server: Server, host: str, method: str, target: str) -> None:
     """Refused on all paths before anything is done, in words that name the setting; the connection goes on."""
     answer = ask(server, target, host=host, method=method, body=DATA if method == "PUT" else None)
     assert answer.line == "HTTP/1.1 421 Misdirected Request"
-    assert f'"{host}" is no name of this server' in answer.error["message"]
+    assert f'"{host}" is not a name of this server' in answer.error["message"]
     assert "[server] hosts" in answer.error["message"]
     assert (server.archive.calls, server.recalls.calls) == ([], [])
     assert server.site.events == {"HTTPRefusal": 1}
