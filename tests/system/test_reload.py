@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pacarchive.web.refusals import LINES
 from system.harness import PATIENCE, TWISTD, Client, Service, in_background, until
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ SNIPPET = ROOT / "deploy/logrotate/pacarchive"
 BOTH = pytest.mark.parametrize("workers", [1, 2])
 ROTATIONS = 5
 CLIENTS = 3
+EACH = LINES // CLIENTS // (ROTATIONS + 1)
+"""What each client asks between two rotations: all of it together is still logged line by line."""
 ASKED = re.compile(r"refused \(NotFound\) [0-9.:]+: GET /([0-9]+):")
 RELOADED = "SIGHUP: reloaded the log file"
 
@@ -67,19 +70,25 @@ def test_logrotate_loses_no_line(
     port = service.port
     ids = iter(range(CLIENTS))
     asked = [0] * CLIENTS
+    rotations = 0
 
     def ask(ended: threading.Event) -> None:
         client = next(ids)
         with Client(port) as connection:
             while not ended.is_set():
+                if asked[client] >= EACH * (rotations + 1):
+                    ended.wait(0.01)
+                    continue
                 assert connection.ask("GET", client * 10**6 + asked[client]).status == 404
                 asked[client] += 1
+                ended.wait(0.005)  # so that there are still some to come while the log is rotated
 
     with in_background(ask, CLIENTS):
-        for _ in range(ROTATIONS):
-            before = sum(asked)
-            until(lambda before=before: sum(asked) > before + 50, "requests are logged")  # type: ignore[misc]
+        while rotations < ROTATIONS:
+            before = rotations * CLIENTS * EACH
+            until(lambda before=before: sum(asked) > before + EACH, "requests are logged")  # type: ignore[misc]
             logrotate()
+            rotations += 1
             until(lambda: RELOADED in log.read_text(), "the server goes on in the new file")
     service.stop()
 
@@ -113,7 +122,7 @@ def test_no_signal_of_operators_ends_it(tmp_path: Path, serve: Callable[..., Ser
         for each in (service.process.pid, *living):
             for _ in range(20):
                 os.kill(each, number)
-        until(lambda number=number: f"{number.name}: " in service.log.replace(" means", ": "), number.name)  # type: ignore[misc]
+        until(lambda number=number: f"{number.name}: " in service.log.replace(" is ignored", ": "), number.name)  # type: ignore[misc]
         assert service.ask("GET", 1).body == b"x"
     assert service.workers() == living
     assert "SIGHUP: nothing to reload" in service.log
