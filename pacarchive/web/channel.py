@@ -206,7 +206,7 @@ class ArchiveChannel(IntakeChannel):
             return
         self.setTimeout(None)
         if self._peer_ended:  # it sends no more: there is nothing to read
-            self.transport.loseConnection()
+            self.loseConnection()
             return
         self._networkProducer.resumeProducing()  # it may be held back
         if not self.isSecure():  # the TLS transport says that it can, and cannot
@@ -217,6 +217,20 @@ class ArchiveChannel(IntakeChannel):
     def _cut(self) -> None:
         self._lingering = None
         self.transport.abortConnection()
+
+    def loseConnection(self) -> None:
+        """
+        Close when all that was written is out; what still comes is thrown away.
+
+        What the peer does not take would keep the connection for ever, and over TLS a peer that does not end its side
+        too: both have as long as a transfer may rest.
+        """
+        self._refused = True
+        self.forget_input()
+        self._networkProducer.resumeProducing()  # else the peer's end is not seen
+        if self._lingering is None:
+            self._lingering = self.callLater(self.site.limits.progress_timeout, self._cut)
+        super().loseConnection()
 
     def close_when_idle(self) -> None:
         """Close now if no request is under way, else after its answer."""
@@ -241,7 +255,7 @@ class ArchiveChannel(IntakeChannel):
 
     def timeoutConnection(self) -> None:
         if not self.requests:
-            super().timeoutConnection()
+            self.loseConnection()
             return
         body = self._incoming_body()
         if body is not None and (moved := body.received - body.timed):
@@ -270,14 +284,14 @@ class ArchiveChannel(IntakeChannel):
         if self._handlingRequest or self.has_input():
             return  # not all that came has been looked at; then this is asked again
         if self._lingering is not None or not self.requests:
-            self.transport.loseConnection()
+            self.loseConnection()
         elif (request := self.requests[-1]).begun or (not self.line_mode and self._command == b"PUT"):
             self.persistent = False
             if not request.body_failed(errors.IncompleteBody("The body ended before it was complete.")):
-                self.transport.loseConnection()  # the answer is out already, and nobody sends the rest
+                self.loseConnection()  # the answer is out already, and nobody sends the rest
         else:
             self.refuse(HTTPStatus.BAD_REQUEST, "The request ended before it was complete.")
-            self.transport.loseConnection()
+            self.loseConnection()
 
     @property
     def peer_has_ended(self) -> bool:

@@ -146,7 +146,12 @@ class Sender:
         hasher: Hasher | None,
         place: Place,
     ) -> None:
-        """Send through this process, one block read ahead; the last one waits for the verdict of the hash."""
+        """
+        Send through this process, one block read ahead; the last one waits for the verdict of the hash.
+
+        @raise errors.Overloaded: There is no memory for it; nothing has been sent.
+        """
+        request.hold("block", min(_BLOCK, length))
         end = offset + length
         block = await stored.read(offset, min(_BLOCK, length))
         flow = Flow(ProgressWatch(self._reactor, self._pace, request.transport.fileno(), place))

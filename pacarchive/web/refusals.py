@@ -38,6 +38,11 @@ class RefusalLog:
 
     def note(self, kind: str, peer: str, message: str) -> None:
         """Log one, or count it."""
+        if self.admits(kind):
+            _log.info("refused ({kind}) {peer}: {message}", kind=kind, peer=peer, message=message)
+
+    def admits(self, kind: str) -> bool:
+        """Whether one is to be logged; else it is counted."""
         now = self._clock.seconds()
         window = self._windows.get(kind)
         if window is None or now - window.begun >= WINDOW:
@@ -46,11 +51,11 @@ class RefusalLog:
             window = self._windows[kind] = _Window(now)
         window.lines += 1
         if window.lines <= LINES:
-            _log.info("refused ({kind}) {peer}: {message}", kind=kind, peer=peer, message=message)
-            return
+            return True
         if not window.left_out:
             _log.info(
                 "refused ({kind}): {lines} within {seconds:g} s; for the rest of that time they are counted only",
                 kind=kind, lines=LINES, seconds=WINDOW,
             )  # fmt: skip
         window.left_out += 1
+        return False

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ISSLTransport
 from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -121,6 +121,8 @@ class ArchiveSite(Site):
     def left(self, request: ArchiveRequest) -> None:
         """Count and log that a client has broken off what it was being sent."""
         self.events["left"] += 1
+        if not self._refusals.admits("left"):
+            return
         peer = _spoken(request.client)
         _log.info("left {peer}: {line}: the client has broken the download off", peer=peer, line=request.line)
 
@@ -189,5 +191,8 @@ class _Busy(Protocol):
     def connectionMade(self) -> None:
         transport = self.transport
         assert transport is not None, "a protocol that is connected has one"
+        if ISSLTransport.providedBy(transport):  # to be told, it would have to shake hands, and might not do so
+            transport.abortConnection()
+            return
         transport.write(last_answer(HTTPStatus.SERVICE_UNAVAILABLE, self._message, "Retry-After: 5"))
         transport.loseConnection()

@@ -819,3 +819,12 @@ def test_jobs_are_no_files(server: Server) -> None:
     assert server.ask("GET", "/12").body == DATA
     assert server.ask("GET", "/jobs/").status == 404
     assert server.ask("GET", f"{URL}/").status == 404
+
+
+@pytest.mark.parametrize("number", ["1e-400", "1.5", "9e-324"])
+def test_numbers_that_take_long_to_read(server: Server, number: str) -> None:
+    """A few are read as any; a document that is full of them is none."""
+    few, many = (json.dumps({"files": [1], "note": []}).replace("[]", f"[{','.join([number] * n)}]") for n in (9, 9000))
+    assert "Invalid JSON" not in str(server.ask("POST", "/jobs", JSON, body=few.encode()).body)
+    answer = server.ask("POST", "/jobs", JSON, body=many.encode())
+    assert (answer.status, answer.error["message"]) == (400, "Invalid JSON document")

@@ -340,3 +340,21 @@ def test_drain_limit(server: Server) -> None:
 def test_drain_of_nothing(server: Server) -> None:
     """Nobody is there: done."""
     assert server.site.drain(7).called
+
+
+@pytest.mark.parametrize("rest", [b"", b"x" * 60_000], ids=["nothing", "much"])
+def test_a_peer_that_does_not_end_its_side(server: Server, rest: bytes) -> None:
+    """Over TLS the connection waits for that: with its input read and thrown away, and not for ever."""
+    client = server.connect()
+    client.transport.loseConnection = lambda: None  # type: ignore[method-assign]
+    client.send(compose("GET", "/102", "Connection: close") + rest)
+    (answer,) = client.answers()
+    assert (answer.status, answer.closes) == (200, True)
+    assert client.transport.producerState == "producing"
+    client.send(b"DELETE /102 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    server.clock.advance(LIMITS.progress_timeout - 1)
+    assert state(client) == "open"
+    server.clock.advance(1)
+    assert state(client) == "aborted"
+    assert client.answers() == []
+    assert server.archive.data(102) == DATA

@@ -10,6 +10,7 @@ from support import DATA, JOB, Client, Server, chunked, compose, job_file, job_s
 from pacarchive.config import LimitSettings
 from pacarchive.web.admission import IDLE
 from pacarchive.web.body import BLOCK, FIRST
+from pacarchive.web.download import SMALL
 
 JSON = "Content-Type: application/json"
 TOTAL = 1 << 20
@@ -172,6 +173,22 @@ def test_answers_that_are_not_taken(server: Server) -> None:
         server.finish_work()
         clients.append(client)
     assert TOTAL // 2 < held(server) < TOTAL
+    (answer,) = clients[-1].answers()
+    assert answer.status == 503
+    for client in clients:
+        client.hang_up()
+    assert held(server) == 0
+
+
+def test_downloads_through_this_process(server: Server) -> None:
+    """What is read ahead of a client that takes nothing counts, and the next is refused before anything is sent."""
+    server.archive.place(104, bytes(SMALL + 1))
+    clients = []
+    for number in range(40):
+        client = server.connect(f"10.0.0.{number}")
+        client.transport.room = 1
+        clients.append(client.send(compose("GET", "/104")))
+    assert TOTAL // 2 < held(server) <= TOTAL
     (answer,) = clients[-1].answers()
     assert answer.status == 503
     for client in clients:

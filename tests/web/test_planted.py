@@ -39,7 +39,7 @@ def test_every_verb_is_told(tmp_path: Path, kind: str, mode: Compatibility, stat
             answer = server.ask(method, "/12", "Content-Type: application/json", body=body)
             assert (method, answer.status, answer.field("Retry-After")) == (method, status, None)
             if method != "HEAD":
-                key, words = ("message", "no file") if status == 409 else ("traceback", "not a regular file")
+                key, words = ("message", "not a file") if status == 409 else ("traceback", "not a regular file")
                 assert words in answer.error[key]
         assert place.exists()
         assert set(server.site.events) == {"NotAFile"}

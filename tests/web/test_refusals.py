@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from support import DATA, Server, serving
+from support import DATA, Server, compose, serving
 
 from pacarchive import errors
+from pacarchive.web.download import SMALL
 from pacarchive.web.refusals import LINES, WINDOW
 
 
@@ -65,3 +66,15 @@ def test_a_request_that_stalls_is_named(server: Server) -> None:
         server.connect().send(b"PUT /12 HTTP/1.1\r\nHost: archive\r\nContent-Length: %d\r\n\r\n" % length)
         server.clock.advance(1000)
         assert server.words()[-1].partition(") ")[2].partition(": ")[2] == said
+
+
+def test_a_flood_of_broken_downloads_is_counted(server: Server) -> None:
+    """Whoever begins many and leaves each is no louder than one who is refused."""
+    server.archive.place(1, bytes(SMALL + 1))
+    for _ in range(LINES + 50):
+        client = server.connect()
+        client.transport.room = 1
+        client.send(compose("GET", "/1"))
+        client.hang_up()
+    assert len(server.words()) == LINES + 1
+    assert server.site.events == {"left": LINES + 50}
