@@ -104,8 +104,6 @@ def dribbling(service: Service, length: float) -> Figures:
 def endless_jobs(service: Service, length: float) -> Figures:
     """Jobs of twenty thousand files each, by a client that never has enough."""
     figures = Figures()
-    store = service.directory / "recall.sqlite"
-    found = list(service.directory.rglob("recall.sqlite*"))
     count = max(12, round(60 * length))
     with probed(service, figures):
         for number in range(count):
@@ -114,7 +112,7 @@ def endless_jobs(service: Service, length: float) -> Figures:
         until(lambda: rests(service), "it comes to rest", 120)
     found = list(service.directory.rglob("recall.sqlite*"))
     size = sum(each.stat().st_size for each in found)
-    figures.notes.append(f"{store.name}: {size / 1e6:.0f} MB")
+    figures.notes.append(f"recall.sqlite: {size / 1e6:.0f} MB")
     figures.expect(figures.answers[201] <= 10, "more files than an owner may have")
     figures.expect(set(figures.answers) <= {201, 429}, "an answer that should not be")
     figures.expect(size < 150e6, "the store is too large")
