@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from pacarchive import errors
 from pacarchive.web.answers import last_answer
 from pacarchive.web.hosts import ABSOLUTE, AUTHORITY
 from pacarchive.web.intake import LINE_COST, REQUEST_COST, IntakeChannel
+from pacarchive.web.sockets import unsent
 
 if TYPE_CHECKING:
     from pacarchive.web.body import RequestBody
@@ -46,7 +48,6 @@ class ArchiveChannel(IntakeChannel):
     site: ArchiveSite
     transport: Any
     settled_host: bytes | None = None
-    abortTimeout = 15
     _head_deadline: IDelayedCall | None = None
     _lingering: IDelayedCall | None = None
     _refused = False
@@ -171,28 +172,36 @@ class ArchiveChannel(IntakeChannel):
     def _respondToBadRequestAndDisconnect(self) -> None:
         self.refuse(HTTPStatus.BAD_REQUEST, "The head of the request, or the framing of its body, is malformed.")
 
-    def refuse(self, status: HTTPStatus, message: str, kind: str = "framing", *fields: str) -> None:
+    def refuse(self, status: HTTPStatus, message: str) -> None:
         """
-        Answer a request that cannot be trusted to end where it seems to, or of which no more is read, and close the
-        connection.
+        Answer a request that cannot be trusted to end where it seems to, and close the connection.
+        """
+        self._end_input("framing", errors.IncompleteBody(message), last_answer(status, message))
+
+    def overload(self, error: errors.Overloaded) -> None:
+        again = f"Retry-After: {error.retry_after}"
+        self._end_input("memory", error, last_answer(HTTPStatus.SERVICE_UNAVAILABLE, str(error), again))
+
+    def _end_input(self, kind: str, error: errors.ArchiveError, answer: bytes) -> None:
+        """
+        Read no more, and close the connection behind the answer.
 
         @param kind: What it is counted as.
-        @param fields: Further fields of the answer.
+        @param error: For the route that is reading a body, if there is one: it gives the answer.
+        @param answer: That of nobody.
         """
         if self._refused:
             return
         self._refused = True
         self._head_is_complete()
         self.forget_input()
-        peer = self.transport.getPeer()
-        self.site.refused(kind, peer, message)
+        self.site.refused(kind, self.transport.getPeer(), str(error))
         if (request := self.requests[-1] if self.requests else None) is not None and request.begun:
-            # A malformed chunk in a body that a route is reading: the route gives the answer.
             self.persistent = False
-            if not request.body_failed(errors.IncompleteBody(message)):
+            if not request.body_failed(error):
                 self.linger()
             return
-        self.transport.write(last_answer(status, message, *fields))
+        self.transport.write(answer)
         self.linger()
 
     def linger(self) -> None:
@@ -223,14 +232,22 @@ class ArchiveChannel(IntakeChannel):
         Close when all that was written is out; what still comes is thrown away.
 
         What the peer does not take would keep the connection for ever, and over TLS a peer that does not end its side
-        too: both have as long as a transfer may rest.
+        too: it is cut when as little moves as in no transfer may.
         """
         self._refused = True
         self.forget_input()
         self._networkProducer.resumeProducing()  # else the peer's end is not seen
         if self._lingering is None:
-            self._lingering = self.callLater(self.site.limits.progress_timeout, self._cut)
+            self._lingering = self.callLater(self.site.pace.seconds, partial(self._cut_unless_it_takes, None))
         super().loseConnection()
+
+    def _cut_unless_it_takes(self, before: int | None) -> None:
+        left = unsent(self.transport.fileno())
+        # The first time, there may have been more than the socket holds.
+        if left and (before is None or before - left >= self.site.pace.least):
+            self._lingering = self.callLater(self.site.pace.seconds, partial(self._cut_unless_it_takes, left))
+        else:
+            self._cut()
 
     def close_when_idle(self) -> None:
         """Close now if no request is under way, else after its answer."""

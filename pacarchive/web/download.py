@@ -12,12 +12,9 @@ In every way a client that takes too little for too long is dropped, and one tha
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 import socket
-import sys
-import termios
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +31,7 @@ from pacarchive.interfaces import ISendable, IStoredFile
 from pacarchive.threads import BlockingPool
 from pacarchive.web.admission import IDLE, Pace, Place
 from pacarchive.web.errors import Corrupted
+from pacarchive.web.sockets import unsent
 
 if TYPE_CHECKING:
     from pacarchive.web.request import ArchiveRequest
@@ -113,6 +111,9 @@ class Sender:
             if request.flush():
                 await self._pump(request, stored, offset, length, place)
                 return
+            request.count("block", min(_BLOCK, length))  # be it too much: the head is out, and nothing can be refused
+        else:
+            request.hold("block", min(_BLOCK, length))
         hasher = Hasher([PRIMARY]) if verify or (whole and not known) else None
         await self._push(request, stored, offset, length, hasher, place)
 
@@ -146,12 +147,7 @@ class Sender:
         hasher: Hasher | None,
         place: Place,
     ) -> None:
-        """
-        Send through this process, one block read ahead; the last one waits for the verdict of the hash.
-
-        @raise errors.Overloaded: There is no memory for it; nothing has been sent.
-        """
-        request.hold("block", min(_BLOCK, length))
+        """Send through this process, one block read ahead; the last one waits for the verdict of the hash."""
         end = offset + length
         block = await stored.read(offset, min(_BLOCK, length))
         flow = Flow(ProgressWatch(self._reactor, self._pace, request.transport.fileno(), place))
@@ -206,8 +202,8 @@ class ProgressWatch:
     Waits for the client, as long as it takes enough.
 
     That there is no room yet does not mean that nothing moves: a socket's buffer holds megabytes, and tells of room
-    only when much of it is free.  What counts is by how much the bytes in it become fewer (C{SIOCOUTQ}, see C{tcp(7)}),
-    over all the time that was spent waiting.
+    only when much of it is free.  What counts is by how much the bytes in it become fewer (L{unsent}), over all the
+    time that was spent waiting.
 
     @param place: What is counted of the transfer while bytes flow, if anything is.
     """
@@ -235,7 +231,7 @@ class ProgressWatch:
             await self._waiting
             # Only now: of a connection that is lost, somebody else may have the descriptor.
             self._waited += self._clock.seconds() - self._since
-            self._moved += self._left - self._outstanding()
+            self._moved += self._left - unsent(self._socket)
         finally:
             self._waiting = None
             if self._deadline.active():
@@ -246,7 +242,7 @@ class ProgressWatch:
                 resting.cancel()
 
     def _begin(self) -> None:
-        self._left = self._outstanding()
+        self._left = unsent(self._socket)
         self._since = self._clock.seconds()
         self._deadline = self._clock.callLater(max(0.0, self._pace.seconds - self._waited), self._look)
 
@@ -268,16 +264,12 @@ class ProgressWatch:
             waiting.errback(error)
 
     def _look(self) -> None:
-        moved = self._moved + self._left - self._outstanding()
+        moved = self._moved + self._left - unsent(self._socket)
         if moved >= self._pace.least:
             self._waited, self._moved = 0.0, 0
             self._begin()
         else:
             self.give_up(TimeoutError(self._pace.words("The client took", moved)))
-
-    def _outstanding(self) -> int:
-        answer = fcntl.ioctl(self._socket, termios.TIOCOUTQ, b"\0\0\0\0")
-        return int.from_bytes(answer, sys.byteorder)
 
 
 @implementer(IPushProducer)

@@ -17,6 +17,7 @@ from pacarchive.web.chunks import ChunkedDecoder, MalformedChunks
 from pacarchive.web.memory import FREE, Holding
 
 if TYPE_CHECKING:
+    from pacarchive import errors
     from pacarchive.web.site import ArchiveSite
 
 PIECE = 1 << 10
@@ -163,7 +164,7 @@ class IntakeChannel(HTTPChannel):
         grows, self._input = amount > self._input, amount
         self.held.set("input", amount)
         if grows and amount > FREE and (refusal := self.held.refusal()) is not None:
-            self.refuse(HTTPStatus.SERVICE_UNAVAILABLE, str(refusal), "memory", f"Retry-After: {refusal.retry_after}")
+            self.overload(refusal)
 
     def _regulate(self) -> None:
         """Hold the peer back, or let it go on."""
@@ -246,8 +247,12 @@ class IntakeChannel(HTTPChannel):
 
     # What the connection makes of it
 
-    def refuse(self, status: HTTPStatus, message: str, kind: str = "framing", *fields: str) -> None:
+    def refuse(self, status: HTTPStatus, message: str) -> None:
         """Answer what cannot be read, and close the connection."""
+        raise NotImplementedError
+
+    def overload(self, error: errors.Overloaded) -> None:
+        """Read no more of what there is no memory for, answer that, and close the connection."""
         raise NotImplementedError
 
     def watch_head(self) -> None:

@@ -166,11 +166,7 @@ class ArchiveRequest(server.Request):
             self.channel.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def note_held(self, amount: int) -> errors.Overloaded | None:
-        if self.is_over:
-            return None
-        held = self.channel.held
-        held.set("body", amount)
-        if (refusal := held.refusal()) is not None:
+        if (refusal := self.count("body", amount)) is not None:
             self.transport.__dict__.pop("bufferSize", None)
         return refusal
 
@@ -258,20 +254,27 @@ class ArchiveRequest(server.Request):
 
     # For routes
 
-    def hold(self, kind: str, amount: int) -> None:
+    def count(self, kind: str, amount: int) -> errors.Overloaded | None:
         """
-        Have memory that is held until the request is over counted.
+        Note how much memory is held, until the request is over.
 
         @param kind: What for; there is one of each.
         @param amount: Bytes.
-        @raise errors.Overloaded: There is too much already, of the client or of all.
+        @return: Why that is too much, of the client or of all, where it is.
         """
         if self.is_over:
-            return
-        held = self.channel.held
-        held.set(kind, amount)
-        if (refusal := held.refusal()) is not None:
-            held.set(kind, 0)
+            return None
+        self.channel.held.set(kind, amount)
+        return self.channel.held.refusal()
+
+    def hold(self, kind: str, amount: int) -> None:
+        """
+        L{count} what is not held yet, and will not be if it is too much.  Nothing of the answer has been sent.
+
+        @raise errors.Overloaded: It is.
+        """
+        if (refusal := self.count(kind, amount)) is not None:
+            self.count(kind, 0)
             raise refusal
 
     @contextmanager

@@ -42,6 +42,7 @@ from pacarchive.service import ArchiveService
 from pacarchive.threads import BlockingPool
 from pacarchive.web.api import ArchiveApplication
 from pacarchive.web.download import SMALL, Sender
+from pacarchive.web.request import ArchiveRequest
 from pacarchive.web.site import ArchiveSite
 
 MIB = 1 << 20
@@ -604,3 +605,15 @@ def test_small_is_small(server: Server) -> None:
     for size in (SMALL - 1, SMALL, SMALL + 1, MIB, MIB + 1, 2 * MIB):
         server.archive.place(1, LARGE[:size])
         assert server.ask("GET", "/1").body == LARGE[:size]
+
+
+@in_reactor
+async def test_what_has_begun_is_not_refused(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the socket turns out to be full behind the head, what is read ahead is counted, be it too much or not."""
+    monkeypatch.setattr(ArchiveRequest, "flush", lambda self: False)
+    async with live(archive) as server:
+        server.site.memory.shares.total = 1
+        data = await deferToThread(talk, server.connect(), compose("GET", "/102", LAST))
+        answer, rest = read_answer(data)
+        assert (answer.status, answer.body, rest) == (200, LARGE, b"")
+        await server.until(lambda: not server.site.memory.shares.held)

@@ -358,3 +358,31 @@ def test_a_peer_that_does_not_end_its_side(server: Server, rest: bytes) -> None:
     assert state(client) == "aborted"
     assert client.answers() == []
     assert server.archive.data(102) == DATA
+
+
+def test_a_peer_that_takes_its_time(server: Server) -> None:
+    """What the kernel still holds for it is not lost while enough of it goes."""
+    client = server.connect()
+    client.transport.loseConnection = lambda: None  # type: ignore[method-assign]
+    ours, theirs = client.transport.kernel
+    for _ in range(3):
+        ours.send(bytes(10_000))
+    client.send(compose("GET", "/102", "Connection: close"))
+    for _ in range(3):
+        server.clock.advance(LIMITS.progress_timeout)
+        assert state(client) == "open"
+        theirs.recv(10_000)
+    server.clock.advance(LIMITS.progress_timeout)
+    assert state(client) == "aborted"
+
+
+def test_a_peer_that_takes_nothing(server: Server) -> None:
+    """It has the time once more, as more than the kernel holds may have been taken in the first."""
+    client = server.connect()
+    client.transport.loseConnection = lambda: None  # type: ignore[method-assign]
+    client.transport.kernel[0].send(bytes(10_000))
+    client.send(compose("GET", "/102", "Connection: close"))
+    server.clock.advance(LIMITS.progress_timeout)
+    assert state(client) == "open"
+    server.clock.advance(LIMITS.progress_timeout)
+    assert state(client) == "aborted"

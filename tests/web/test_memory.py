@@ -194,3 +194,19 @@ def test_downloads_through_this_process(server: Server) -> None:
     for client in clients:
         client.hang_up()
     assert held(server) == 0
+
+
+def test_chunks_that_are_not_looked_at_yet(server: Server) -> None:
+    """Where they wait for their turn, they are counted; a route that reads them answers as for any other memory."""
+    heads = compose("PUT", "/8", "Transfer-Encoding: chunked")
+    clients = [server.connect(f"10.0.0.{number}").send(heads) for number in range(40)]
+    for client in clients:
+        client.protocol.dataReceived(b"1\r\nx\r\n" * 10_000)  # all in one turn
+    assert TOTAL // 2 < held(server) < TOTAL + PIECE
+    answers = [answer for client in clients for answer in client.answers("PUT")]
+    assert {answer.status for answer in answers} == {503}
+    assert 0 < len(answers) < 40
+    assert "[limits] memory" in answers[0].error["message"]
+    for client in clients:
+        client.hang_up()
+    assert held(server) == 0

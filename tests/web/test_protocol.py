@@ -493,7 +493,7 @@ PRIVATE = {
         "_respondToBadRequestAndDisconnect", "_finishRequestBody", "_savedTimeOut", "_receivedHeaderSize",
         "_receivedHeaderCount", "requestDone", "timeoutConnection", "checkPersistence", "allContentReceived",
         "allHeadersReceived", "headerReceived", "lineLengthExceeded", "forceAbortClient", "maxHeaders",
-        "totalHeadersSize", "abortTimeout", "_buffer", "_busyReceiving", "MAX_LENGTH", "line_mode", "persistent",
+        "totalHeadersSize", "_buffer", "_busyReceiving", "MAX_LENGTH", "line_mode", "persistent",
     ],
     http.Request: ["_cleanup", "gotLength", "handleContentChunk", "requestReceived", "parseCookies", "startedWriting"],
     web_server.Request: ["processingFailed", "process", "defaultContentType"],
