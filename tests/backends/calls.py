@@ -63,13 +63,13 @@ class Calls:
 
     @param prefix: The archive's prefix, which is left out of the targets.
     @ivar made: The calls so far.
-    @ivar failing: The index of the call that fails, and its error number.
+    @ivar failing: The index of the call that fails, or the name of which the first does, and its error number.
     """
 
     def __init__(self, prefix: object) -> None:
         self._prefix = str(prefix)
         self.made: list[Call] = []
-        self.failing: tuple[int, int] | None = None
+        self.failing: tuple[int | str, int] | None = None
 
     @contextmanager
     def watched(self) -> Iterator[Calls]:
@@ -94,7 +94,11 @@ class Calls:
         """
         index = len(self.made)
         self.made.append(Call(name, self._target(name, args, kwargs)))
-        return self.failing[1] if self.failing is not None and self.failing[0] == index else None
+        if self.failing is None:
+            return None
+        which, number = self.failing
+        first = all(call.name != name for call in self.made[:index])
+        return number if which == index or (which == name and first) else None
 
     def _target(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         if name in {"rename", "link"}:

@@ -523,7 +523,10 @@ def test_a_put_that_is_ended_leaves_nothing_in_the_archive(
 
 SIZES = (96 * MIB, 512 * MIB)
 PARTS = "get a path, in parts"
-MOST, FLAT = 150 * MIB, 16 * MIB
+MOST = 150 * MIB
+
+FLAT = 32 * MIB
+"""How much the peaks may differ for 416 MiB more: how threads part their memory is chance, and depends on the disk."""
 
 MEASURED = """
 import os, sys

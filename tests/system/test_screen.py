@@ -133,7 +133,7 @@ def test_ten_thousand_files(service: Service, tmp_path: Path) -> None:
     with Terminal(tmp_path, "put", "--id-file", "map", environment=environment) as terminal:
         code, midway, last = screens_of(terminal)
     assert code == 1
-    failure = "pacarchive: files/4000 (id 1004000): files/4000: No such file or directory"
+    failure = "pacarchive: files/4000 (id 1004000): No such file or directory"
     assert last[0] == failure
     assert last[1].startswith("9,999 of 10,000 files stored, 38.0 KiB in ")
     assert last[1].endswith("1 failed")
