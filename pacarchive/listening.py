@@ -10,6 +10,8 @@ that end in C{listenTCP}: C{tcp:}, C{tcp6:}, C{ssl:}, C{tls:}, C{haproxy:tcp:}, 
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -35,6 +37,16 @@ STRONG_CIPHERS = "ECDH+AESGCM:ECDH+CHACHA20:DH+AESGCM:DH+CHACHA20:!aNULL:!MD5:!D
 """What TLS 1.2 is spoken with: keys that are forgotten (forward secrecy), and encryption that authenticates."""
 
 _PLAIN = ("tcp:", "tcp6:", "unix:", "systemd:")  # which have no TLS for sure
+
+_ADVICE = {
+    errno.EADDRINUSE: "stop what listens there (ss -ltnp 'sport = :{port}' shows it), or choose another by --port,"
+    " or [server] endpoint",
+    errno.EADDRNOTAVAIL: "this machine has no such address (ip address lists them); choose one by --address,"
+    " or [server] endpoint",
+    errno.EACCES: "ports below 1024 are for root, or for systemd to open; choose another by --port,"
+    " or [server] endpoint",
+}
+"""What to do when nobody can listen somewhere, by the cause."""
 
 _TWISTED_BACKLOG = 50  # what an endpoint passes on when its string says nothing
 
@@ -92,6 +104,27 @@ def served_url(description: str, address: object) -> str:
     scheme = "https" if description.startswith(("ssl:", "tls:")) else "http"
     host = f"[{address.host}]" if isinstance(address, IPv6Address) else address.host
     return f"{scheme}://{host}:{address.port}/"
+
+
+def why_not(error: CannotListenError) -> str:
+    """
+    Where nobody can listen, why, and what to do about it, for the operator.
+    """
+    cause: object = error.socketError
+    number = cause.errno if isinstance(cause, OSError) else None
+    words = os.strerror(number) if number is not None else str(cause)
+    if isinstance(error.port, int):
+        place = f"{_bracketed(error.interface or '*')}:{error.port}"
+        advice = _ADVICE.get(number or 0, "choose another by --address and --port, or [server] endpoint").format(
+            port=error.port
+        )
+    else:
+        place, advice = str(error.port), "choose another by --endpoint, or [server] endpoint"
+    return f"cannot listen on {place}: {words}; {advice}"
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 class PortReservation:

@@ -21,7 +21,8 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import ILogObserver, Logger, textFileLogObserver
 
 from pacarchive.errors import ArchiveError
-from pacarchive.reloading import IReloadable, heed, reload_all
+from pacarchive.listening import why_not
+from pacarchive.reloading import IReloadable, bear_repetition, heed, reload_all
 from pacarchive.texts import printable
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ class LaunchedService(Service):
         """Start C{inner}; the outcome goes where the class says."""
         super().startService()
         heed(self._reactor, self._reload)
+        bear_repetition(self._reactor, lambda: bool(self.running))
         if self._notifier.watchdog is not None:
             self._beat.start(self._notifier.watchdog / 2)
         maybeDeferred(self._inner.startService).addCallbacks(self._serving, self._failed)
@@ -179,6 +181,8 @@ def failure_words(failure: Failure) -> str:
     """
     if not isinstance(failure.value, StartError | ArchiveError | CannotListenError | OSError):
         _log.failure("unexpected failure in the start-up", failure)
+    if isinstance(failure.value, CannotListenError):
+        return why_not(failure.value)
     return " ".join(str(failure.value).split()) or type(failure.value).__name__
 
 

@@ -1,7 +1,7 @@
 """What operators' signals do.  None of them ends the server but SIGTERM, SIGINT, and what cannot be caught.
 
 SIGHUP: what can be reloaded is, in this process and in its workers.  SIGUSR1, which in twistd rotates the log, does the
-same where twistd leaves it to us.  SIGUSR2 means nothing, which is said.
+same where twistd leaves it to us.  SIGUSR2 means nothing, which is said, as does a second SIGTERM or SIGINT.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from zope.interface import Interface
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from types import FrameType
 
 _log = Logger()
 
@@ -44,6 +45,41 @@ def heed(reactor: Any, reload: Callable[[str], None]) -> None:
     if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:  # else twistd rotates a log file of its own then
         _handle(reactor, signal.SIGUSR1, reload)
     _handle(reactor, signal.SIGUSR2, _ignore)
+
+
+def bear_repetition(reactor: Any, is_running: Callable[[], bool]) -> None:
+    """
+    Have a second SIGINT or SIGTERM end nothing that ends already; the reactor's own handlers fail at it.
+
+    @param reactor: The reactor, which has its handlers as soon as it runs.
+    @param is_running: Whether nothing has begun to stop the service.
+    """
+    reactor.callWhenRunning(lambda: _wrap_endings(reactor, is_running))
+
+
+def _wrap_endings(reactor: Any, is_running: Callable[[], bool]) -> None:
+    ending = False
+
+    def wrap(number: signal.Signals) -> None:
+        first = signal.getsignal(number)
+
+        def handle(received: int, frame: FrameType | None) -> None:
+            nonlocal ending
+            if ending or not is_running():
+                reactor.callFromThread(_end_already, number.name)
+            else:
+                ending = True
+                first(received, frame)  # type: ignore[operator, misc]
+
+        if callable(first):
+            signal.signal(number, handle)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        wrap(number)
+
+
+def _end_already(name: str) -> None:
+    _log.info("{name}: stopping already, as soon as the transfers under way are over; SIGKILL ends it now", name=name)
 
 
 def reload_all(*each: Callable[[], Sequence[str]]) -> list[str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
 from twisted.internet.endpoints import quoteStringArgument, serverFromString
+from twisted.logger import Logger
 from twisted.python import usage
 
 from pacarchive.config import (
@@ -25,6 +26,8 @@ from pacarchive.config import (
 from pacarchive.logfile import log_file
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from twisted.application.service import IService
 
 DEFAULT_PORT = "8080"
@@ -32,6 +35,10 @@ DEFAULT_ADDRESS = "127.0.0.1"
 
 BAD_CONFIGURATION = 2
 """The exit code for settings that cannot be used, so that a supervisor can tell it from a crash."""
+
+_SYSLOG_PREFIX = "twisted"  # twistd's default
+
+_log = Logger()
 
 _EXAMPLES = f"""
 Examples:
@@ -90,12 +97,23 @@ class Options(usage.Options):
         """The help text, with examples whose lines are kept."""
         return super().getUsage(width) + _EXAMPLES
 
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """
+        Read the command line.
+
+        @raise SystemExit: It is wrong; how, is on standard error.  (After C{usage.UsageError}, twistd would print the
+            whole help text and exit with 1.)
+        """
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            _refuse(f"command line: {error} (twistd pacarchive --help explains the options)")
+
     def postOptions(self) -> None:
         """
         Load the settings.
 
-        @raise SystemExit: They cannot be used; the reason is on standard error.  (After C{usage.UsageError}, twistd
-            would print the whole help text and exit with 1.)
+        @raise SystemExit: They cannot be used; the reason is on standard error.
         """
         overrides: dict[tuple[str, str], object] = {
             ("server", key): self[key] for key in ("type", "prefix", "workers") if self[key] is not None
@@ -145,6 +163,12 @@ def makeService(options: Options) -> IService:
     """
     from pacarchive.service import make_service  # only now: --help does not need a web server
 
+    twistd: Mapping[str, Any] = options.parent or {}
+    if twistd.get("prefix", _SYSLOG_PREFIX) != _SYSLOG_PREFIX and not twistd["syslog"]:
+        _log.warn(
+            "--prefix before the word pacarchive is twistd's own (for syslog) and does nothing here;"
+            " the archive's stands behind that word"
+        )
     try:
         return make_service(options.settings, log_file(options.parent))
     except ConfigError as error:

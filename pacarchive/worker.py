@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -34,6 +35,8 @@ _log = Logger()
 
 _LONGEST_READ = 4096
 _LONGEST_REASON = 1000  # a write to a pipe is all or nothing up to 4096 bytes
+
+_NOISE = re.compile(r"pacarchive starting on |\(\S+ Port \S+ Closed\)")  # Twisted's, of each listening socket
 
 MakeService = Callable[[Any, Any, Sequence[IStreamServerEndpoint]], IService]
 """From reactor, settings and endpoints to what serves; its C{startService} may return a Deferred."""
@@ -149,7 +152,9 @@ class _Lifeline:
 
 
 def _log_line(event: LogEvent) -> str | None:
-    """As twistd would write it, but without the time, which the parent adds."""
+    """As twistd would write it, but without the time, which the parent adds, and what the parent says itself."""
+    if event.get("log_namespace") == "log_legacy" and _NOISE.match(event.get("log_text", "")):
+        return None
     text = eventAsText(event, includeTimestamp=False)
     return f"{text}\n" if text else None
 

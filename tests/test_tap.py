@@ -13,8 +13,9 @@ import pytest
 from twisted.application.service import IServiceMaker
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.testing import MemoryReactor
+from twisted.logger import capturedLogs, formatEvent
 from twisted.plugin import IPlugin, getPlugins
-from twisted.python import usage
+from twisted.scripts._twistd_unix import ServerOptions
 from zope.interface.verify import verifyObject
 
 from pacarchive import cli, tap
@@ -39,7 +40,7 @@ def _clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def parse(*arguments: str) -> Settings:
     """What the options amount to."""
     options = tap.Options()
-    options.parseOptions(arguments)  # type: ignore[no-untyped-call]
+    options.parseOptions(arguments)
     return options.settings
 
 
@@ -148,10 +149,33 @@ def test_an_endpoint_that_its_own_parser_refuses(capsys: pytest.CaptureFixture[s
     assert refusal(capsys, "--endpoint", endpoint).startswith(f"[server] endpoint: {endpoint!r} cannot be used: ")
 
 
-def test_an_argument_that_is_no_option() -> None:
-    """The command takes options only."""
-    with pytest.raises(usage.UsageError):
-        parse("start")
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["start"], "Wrong number of arguments."),
+        (["--foo"], "option --foo not recognized"),
+        (["--workers"], "option --workers requires argument"),
+    ],
+)
+def test_what_is_no_option_is_one_line(capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
+    """Not thirty lines of help, at whose end it stands."""
+    said = refusal(capsys, *arguments)
+    assert said == f"command line: {words} (twistd pacarchive --help explains the options)"
+
+
+@pytest.mark.parametrize(
+    ("own", "is_told"), [((), False), (("--prefix", "/srv"), True), (("--syslog", "--prefix=archive"), False)]
+)
+def test_a_prefix_that_goes_to_twistd(monkeypatch: pytest.MonkeyPatch, own: tuple[str, ...], is_told: bool) -> None:
+    """Before the word C{pacarchive} it is another option, of syslog; without that it can only be a mistake."""
+    stand_in = types.ModuleType("pacarchive.service")
+    monkeypatch.setattr(stand_in, "make_service", lambda settings, log: None, raising=False)
+    monkeypatch.setitem(sys.modules, "pacarchive.service", stand_in)
+    twistd = ServerOptions()
+    twistd.parseOptions([*own, "-n", "pacarchive", "-t", "memory"])
+    with capturedLogs() as events:
+        tap.makeService(twistd.subOptions)
+    assert ["--prefix before the word pacarchive" in str(formatEvent(each)) for each in events] == [True] * is_told
 
 
 def test_the_service_is_made_from_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +184,7 @@ def test_the_service_is_made_from_the_settings(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(stand_in, "make_service", lambda settings, log: ("service of", settings, log), raising=False)
     monkeypatch.setitem(sys.modules, "pacarchive.service", stand_in)
     options = tap.Options()
-    options.parseOptions(["-t", "memory"])  # type: ignore[no-untyped-call]
+    options.parseOptions(["-t", "memory"])
     made: object = tap.makeService(options)
     assert made == ("service of", options.settings, None)
 

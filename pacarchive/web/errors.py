@@ -88,6 +88,13 @@ def problem_answer(error: errors.ArchiveError) -> ErrorAnswer:
     return ErrorAnswer(status, _headers_of(error), problem_body(status, str(error)), _PROBLEM_TYPE)
 
 
+def kind_of(error: errors.ArchiveError) -> str:
+    """What a failure is counted as, and called in the log: the status where HTTP itself refuses, else its own name."""
+    if isinstance(error, HTTPRefusal):
+        return f"{error.status.value} {error.status.phrase}"
+    return type(error).__name__
+
+
 def _status_of(error: errors.ArchiveError) -> HTTPStatus:
     if isinstance(error, HTTPRefusal):
         return error.status

@@ -6,7 +6,7 @@ Whoever sends nonsense as fast as the network takes it would else write the log 
 from __future__ import annotations
 
 import attrs
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 LINES = 200
@@ -23,6 +23,7 @@ class _Window:
     begun: float
     lines: int = 0
     left_out: int = 0
+    end: IDelayedCall | None = None
 
 
 class RefusalLog:
@@ -46,8 +47,7 @@ class RefusalLog:
         now = self._clock.seconds()
         window = self._windows.get(kind)
         if window is None or now - window.begun >= WINDOW:
-            if window is not None and window.left_out:
-                _log.info("refused ({kind}): {count} more, which were not logged", kind=kind, count=window.left_out)
+            self._end(kind)
             window = self._windows[kind] = _Window(now)
         window.lines += 1
         if window.lines <= LINES:
@@ -57,5 +57,19 @@ class RefusalLog:
                 "refused ({kind}): {lines} within {seconds:g} s; for the rest of that time they are counted only",
                 kind=kind, lines=LINES, seconds=WINDOW,
             )  # fmt: skip
+            window.end = self._clock.callLater(max(0.0, window.begun + WINDOW - now), self._end, kind)
         window.left_out += 1
         return False
+
+    def close(self) -> None:
+        """Say what is still unsaid, and begin anew: nothing is left to wait for."""
+        for kind in list(self._windows):
+            self._end(kind)
+
+    def _end(self, kind: str) -> None:
+        """The time of a kind is over: what was only counted is said, whether or not there are more."""
+        if (window := self._windows.pop(kind, None)) is None or window.end is None:
+            return
+        if window.end.active():
+            window.end.cancel()
+        _log.info("refused ({kind}): {count} more, which were not logged", kind=kind, count=window.left_out)

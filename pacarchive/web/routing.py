@@ -29,6 +29,7 @@ from pacarchive.web.errors import (
     ErrorAnswer,
     HTTPRefusal,
     error_answer,
+    kind_of,
     problem_answer,
     unexpected_answer,
     unexpected_problem,
@@ -126,7 +127,7 @@ def refuse(app: ArchiveApplication, request: ArchiveRequest, error: errors.Archi
     if isinstance(error, errors.BackendUnavailable | errors.NoSpace | Corrupted):
         request.site.failed(type(error).__name__, request, error)
     else:
-        request.site.refused(type(error).__name__, request.client, f"{request.line}: {error}")
+        request.site.refused(kind_of(error), request.client, f"{request.line}: {error}")
     return _write(request, answer)
 
 

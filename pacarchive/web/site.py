@@ -18,7 +18,7 @@ from twisted.web.server import Site
 
 from pacarchive import errors
 from pacarchive.config import LimitSettings
-from pacarchive.texts import printable
+from pacarchive.texts import counted, printable
 from pacarchive.web.admission import Admission, Crowds, Pace, Place
 from pacarchive.web.answers import last_answer
 from pacarchive.web.channel import ArchiveChannel
@@ -26,6 +26,8 @@ from pacarchive.web.memory import Holding, Memory
 from pacarchive.web.refusals import RefusalLog
 from pacarchive.web.request import ArchiveRequest
 from pacarchive.web.turns import Turns
+
+_FIRST_PAUSE = 10.0  # between words on a drain that goes on, in seconds; each is twice the one before
 
 _log = Logger()
 
@@ -73,6 +75,10 @@ class ArchiveSite(Site):
         self.places = Admission("connections", "[limits] connections", limits.connections, share, crowds)
         self._connections: dict[ArchiveChannel, Place] = {}
         self._drained: Deferred[None] | None = None
+
+    def logPrefix(self) -> str:
+        """What Twisted says that it starts."""
+        return "pacarchive"
 
     def startFactory(self) -> None:
         """There is no access log of twisted.web's to open."""
@@ -150,7 +156,7 @@ class ArchiveSite(Site):
 
     def drain(self, limit: float) -> Deferred[None]:
         """
-        Let requests that are under way finish, and close every connection.
+        Let requests that are under way finish, and close every connection.  The log has how many are waited for.
 
         @param limit: Seconds after which what is left is cut.
         @return: Fires when no connection is left.
@@ -160,15 +166,27 @@ class ArchiveSite(Site):
         for channel in list(self._connections):
             channel.close_when_idle()
         if not self._connections:
+            self._refusals.close()
             done.callback(None)
             return done
         self._drained = done
         deadline: IDelayedCall = self.reactor.callLater(limit, self._cut)
 
-        def stop_clock(result: None) -> None:
-            if deadline.active():
-                deadline.cancel()
+        def say(pause: float) -> None:
+            if count := sum(bool(channel.requests) for channel in self._connections):
+                left = max(0.0, deadline.getTime() - self.reactor.seconds())
+                words = counted(count, "request")
+                _log.info("stopping: waits for {words}, at most {left:.0f} s more", words=words, left=left)
+            calls[1] = self.reactor.callLater(pause, say, 2 * pause)
 
+        def stop_clock(result: None) -> None:
+            for each in calls:
+                if each.active():
+                    each.cancel()
+            self._refusals.close()
+
+        # What ends at once, as requests that wait for a file from tape do, is not worth a word.
+        calls: list[IDelayedCall] = [deadline, self.reactor.callLater(0, say, _FIRST_PAUSE)]
         return done.addCallback(stop_clock)
 
     def _cut(self) -> None:

@@ -179,6 +179,10 @@ class TestSettings:
         assert archive.entry("/archive/1").media == ("tape",)
         with refused(EINVAL):
             archive.set_class(2, colour="red")
+        with refused(EINVAL):
+            archive.set_class(2, stage_code="opne")
+        with refused(ENOENT):
+            archive.set_class(9, stage_code="open")
 
     def test_each_setting_of_the_library_is_there_and_explained(self, archive: Archive) -> None:
         simulator = Path(__file__).parents[2] / "ext" / "simulator"
@@ -571,7 +575,15 @@ class TestCommand:
             (["purge", archive.directory, "/missing"], "/missing: HPSS_ENOENT (-2)"),
             (["settings", archive.directory, "mount_seconds=1", "no_such=1"], "there is no setting no_such"),
             (["status", tmp_path / "none"], "is not a simulated archive"),
-            (["fail", archive.directory, "99"], "HPSS_ENOENT"),
+            (["fail", archive.directory, "99"], "there is no drive 99; they are 0 to 1\n"),
+            (["slow", archive.directory, "2", "3"], "there is no drive 2; they are 0 to 1\n"),
+            (["lose", archive.directory, "B1"], "there is no cartridge B1\n"),
+            (["settings", archive.directory, "server_state=dwon"], "server_state is up, down or busy, not 'dwon'\n"),
+            (["settings", archive.directory, "errno_style=hpux"], "errno_style is aix or linux, not 'hpux'\n"),
+            (["settings", archive.directory, "user_attributes=no"], "user_attributes is on or off, not 'no'\n"),
+            (["settings", archive.directory, "drive_failure=stop"], "drive_failure is requeue or fail, not 'stop'\n"),
+            (["fault", "add", archive.directory, "hpss_Opn"], "no function hpss_Opn; do you mean hpss_Open?\n"),
+            (["fault", "add", archive.directory, "quite_different"], "no function quite_different\n"),
         ):
             assert main([str(argument) for argument in arguments]) == 1
             error = capsys.readouterr().err
@@ -579,6 +591,18 @@ class TestCommand:
             assert error.count("\n") == 1
             assert words in error
         assert archive.get("mount_seconds") == 60
+        assert archive.get("server_state") == "up"
+        assert archive.faults() == []
+
+    def test_one_is_no_plural(self, archive: Archive, capsys: pytest.CaptureFixture[str]) -> None:
+        self.run(capsys, "populate", archive.directory, 1)
+        self.run(capsys, "stage", archive.directory, "/archive/file.1")
+        archive.clock.advance(1000)
+        status = self.run(capsys, "status", archive.directory)
+        assert "1 file, 1.0 GB" in status
+        assert "0 of 1 request, 0 lost, 0 duplicates" in status
+        out = self.run(capsys, "rehearse", "--files", 1, "--wanted", 1, "--cartridges", 1, "--drives", 1)
+        assert out.startswith("1 of 1 file of 1.0 GB on 1 cartridge, 1 drive (simulated)\n")
 
     @pytest.mark.parametrize(
         "arguments", [[], ["explode"], ["create", "x", "--set", "novalue"], ["populate", "x", "1", "--size=?"]]
@@ -597,6 +621,26 @@ class TestCommand:
             check=True,
         )
         assert made.stdout.splitlines()[1].split()[-1] == "/"
+
+    @pytest.mark.parametrize("arguments", [("ls", "ARCHIVE"), ("ls", "--help"), ("--help",), ("settings", "ARCHIVE")])
+    def test_nobody_reads(self, archive: Archive, arguments: tuple[str, ...]) -> None:
+        """Whoever did is gone already."""
+        source = Path(__file__).parents[2] / "ext" / "simulator"
+        reader, writer = os.pipe()
+        os.close(reader)
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "hpss_simulator"]
+                + [str(archive.directory) if each == "ARCHIVE" else each for each in arguments],
+                env={**os.environ, "PYTHONPATH": str(source), "PYTHONUNBUFFERED": ""},
+                stdout=writer,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        finally:
+            os.close(writer)
+        assert (done.returncode, done.stderr) == (1, "")
 
     def test_nobody_need_read_to_the_end(self, archive: Archive) -> None:
         """As with C{head}."""

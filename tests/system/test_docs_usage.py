@@ -63,10 +63,9 @@ def test_usage_has_the_lines_of_the_predecessor() -> None:
 def test_the_readme(service: Service, shell: Callable[[dict[str, str]], Shell], tmp_path: Path) -> None:
     """The lines of its chapter "Use", each of which succeeds."""
     document = b"Document Contents\n"
-    (tmp_path / "home/foo.txt").write_bytes(document)
-    here = {"127.0.0.1:8080": f"{HOST}:{service.port}", "/srv/archive/": f"{service.prefix}/"}
+    here = {"127.0.0.1:8080": f"{HOST}:{service.port}", "$PWD/archive/": f"{service.prefix}/"}
     with shell(here) as session:
-        assert session.show(README, "Use") == 9
+        assert session.show(README, "Use") == 10
     assert (tmp_path / "home/foo.txt").read_bytes() == document
     assert not (service.prefix / "12345").exists()
     assert not (service.prefix / "123456").exists()

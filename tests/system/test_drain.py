@@ -90,6 +90,24 @@ def test_drain_has_a_limit(serve: Callable[..., Service], workers: int) -> None:
 
 
 @BOTH
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_impatience(serve: Callable[..., Service], workers: int, number: signal.Signals) -> None:
+    """A second Ctrl-C, also at once behind the first, breaks no drain; the log says what is waited for."""
+    service = serve(workers=workers)
+    assert service.ask("PUT", 1, BIG).status == 201
+    with _begin_download(service, 1) as reader:
+        for _ in range(3):
+            os.kill(service.process.pid, number)
+        until(lambda: "stopping: waits for 1 request, at most " in service.log, "it says so")
+        os.kill(service.process.pid, number)
+        until(lambda: f"{number.name}: stopping already" in service.log, "it says that it does already")
+        assert _body(read_to_the_end(reader)) == BIG
+    assert service.ends(5) == -number
+    assert "Traceback" not in service.log
+    assert service.log.count("waits for") == 1
+
+
+@BOTH
 def test_idle_service_ends_at_once(serve: Callable[..., Service], workers: int) -> None:
     """Also with connections that are kept alive but ask for nothing."""
     service = serve(workers=workers)

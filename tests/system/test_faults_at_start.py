@@ -38,7 +38,7 @@ def test_port_in_use(serve: Callable[..., Service], workers: int, others: int) -
     assert first.ask("PUT", 1, b"data").status == 201
     status, line = _end_of(serve(port=first.port, workers=workers))
     assert status == 1
-    assert f"cannot start: Couldn't listen on {HOST}:{first.port}: [Errno 98] Address already in use." in line
+    assert f"cannot start: cannot listen on {HOST}:{first.port}: Address already in use; stop what" in line
     assert [first.ask("GET", 1).body for _ in range(8)] == [b"data"] * 8
 
 
@@ -47,7 +47,7 @@ def test_address_of_somebody_else(serve: Callable[..., Service], workers: int) -
     """An address that this machine does not have."""
     status, line = _end_of(serve("-a", "203.0.113.1", workers=workers))
     assert status == 1
-    assert "cannot start: Couldn't listen on 203.0.113.1:0: [Errno 99] Cannot assign requested address." in line
+    assert "cannot start: cannot listen on 203.0.113.1:0: Cannot assign requested address; this machine has no" in line
 
 
 @BOTH

@@ -752,13 +752,13 @@ class Server:
             client.hang_up()
         self.clock.advance(0)
         assert not self.failures()
-        assert not self.clock.getDelayedCalls()
         assert not self.recalls.waiting, "somebody still waits for a file"
         assert not self.recalls.followers, "somebody still follows a job"
         if isinstance(self.archive, Archive):
             assert not self.archive.unended, "an incoming file was neither committed nor aborted"
             assert not self.archive.unclosed, "a stored file was not closed"
         assert self.site.drain(1).called, "a connection is still counted"
+        assert not self.clock.getDelayedCalls()
         for each in (self.site.memory, self.site.transfers, self.site.lookups, self.site.places):
             assert not each.shares.held, "something is still held"
 

@@ -79,7 +79,8 @@ def test_others(server: Server, host: str, method: str, target: str) -> None:
     assert f'"{host}" is not a name of this server' in answer.error["message"]
     assert "[server] hosts" in answer.error["message"]
     assert (server.archive.calls, server.recalls.calls) == ([], [])
-    assert server.site.events == {"HTTPRefusal": 1}
+    assert server.site.events == {"421 Misdirected Request": 1}
+    assert "refused (421 Misdirected Request) " in server.words()[-1]
 
 
 def test_one_connection(server: Server) -> None:

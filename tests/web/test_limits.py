@@ -297,6 +297,7 @@ def test_drain(server: Server) -> None:
     assert state(idle) == "closed"
     server.clock.advance(0)
     assert ended == []
+    assert server.words() == ["stopping: waits for 2 requests, at most 60 s more"]
     under_way.send(bytes(800) + compose("GET", "/102"))
     (answer,) = under_way.answers("PUT")
     assert (answer.status, answer.closes) == (201, True)
@@ -306,6 +307,26 @@ def test_drain(server: Server) -> None:
     assert (answer.status, answer.closes) == (200, True)
     server.clock.advance(0)
     assert ended == [None]
+
+
+def test_a_long_drain_is_told_of(server: Server) -> None:
+    """Less and less often, with how many are left and how long they may take; and not at all when nobody is."""
+    first, second = upload(server), upload(server)
+    ended: list[object] = []
+    server.site.drain(300).addCallback(ended.append)
+    server.clock.advance(0)
+    for _ in range(110):
+        server.clock.advance(1)
+        first.send(b"x")
+        second.send(b"x")
+    said = [each.removeprefix("stopping: waits for ") for each in server.words()]
+    assert said == [f"2 requests, at most {left} s more" for left in (300, 290, 270, 230)]
+    assert ended == []
+    first.hang_up()
+    second.hang_up()
+    server.clock.advance(0)
+    assert ended == [None]
+    assert not server.clock.getDelayedCalls()
 
 
 def test_drain_while_a_request_waits(server: Server) -> None:
@@ -327,6 +348,7 @@ def test_drain_limit(server: Server) -> None:
     client = upload(server)
     ended: list[object] = []
     server.site.drain(7).addCallback(ended.append)
+    server.clock.advance(0)
     server.clock.advance(6.9)
     assert (ended, state(client)) == ([], "open")
     server.clock.advance(0.1)

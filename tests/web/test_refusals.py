@@ -28,10 +28,32 @@ def test_a_flood_is_counted(server: Server) -> None:
     assert "InvalidRequest" in server.words()[-1]
     assert server.site.events == {"NotFound": LINES + 50, "InvalidRequest": 1}
     server.clock.advance(WINDOW)
+    assert server.words()[-1].endswith("(NotFound): 50 more, which were not logged")
     server.ask("GET", "/1")
-    assert server.words()[-2].endswith("(NotFound): 50 more, which were not logged")
     assert "GET /1" in server.words()[-1]
     assert len(server.words()) == LINES + 4
+    server.clock.advance(WINDOW)
+    assert len(server.words()) == LINES + 4
+    assert not server.clock.getDelayedCalls()
+
+
+def test_a_flood_that_goes_on_is_told_of_each_minute(server: Server) -> None:
+    """Whoever comes at the very end of a minute belongs to the next."""
+    for _ in range(2):
+        for _ in range(LINES + 3):
+            server.ask("GET", "/1")
+        server.clock.advance(WINDOW)
+        assert server.words()[-1].endswith("(NotFound): 3 more, which were not logged")
+    assert sum("counted only" in each for each in server.words()) == 2
+
+
+def test_a_stop_says_what_is_unsaid(server: Server) -> None:
+    """And leaves nothing to wait for."""
+    for _ in range(LINES + 7):
+        server.ask("GET", "/1")
+    server.site.drain(300)
+    assert server.words()[-1].endswith("(NotFound): 7 more, which were not logged")
+    assert not server.clock.getDelayedCalls()
 
 
 @pytest.mark.parametrize(

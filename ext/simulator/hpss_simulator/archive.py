@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,18 @@ from hpss_simulator import library
 from hpss_simulator.files import owner_of_principal, put_file, put_many
 from hpss_simulator.namespace import connect, entries, find, make_directories, parts
 from hpss_simulator.page import Clock, ControlPage, create_page
-from hpss_simulator.sdk import play, schema
+from hpss_simulator.sdk import functions, play, schema
+from hpss_simulator.tables import listed
 from hpss_simulator.words import Cartridge, Drive, Entry, Fault, Kind, Request, SimulatorError, Sums
 
 _ACTIONS = ("error", "delay", "hang", "short", "disconnect")
+_CHOICES = {
+    "server_state": ("up", "down", "busy"),
+    "errno_style": ("aix", "linux"),
+    "user_attributes": ("on", "off"),
+    "drive_failure": ("requeue", "fail"),
+}
+_STAGE_CODES = ("open", "open_background", "open_asynch", "none")
 _CLASS_COLUMNS = {"name", "min_size", "max_size", "enforce_max", "levels", "stage_code"}
 
 
@@ -177,7 +186,7 @@ class Archive:
         """A setting."""
         values = self.settings()
         if name not in values:
-            raise SimulatorError(f"there is no setting {name}", -22)
+            raise SimulatorError(f"there is no setting {name}", -22, is_told=False)
         return values[name]
 
     def set(self, name: str, value: float | str) -> None:
@@ -187,7 +196,9 @@ class Archive:
         @raise SimulatorError: There is no such setting, or the value is of another kind.
         """
         if isinstance(self.get(name), str) != isinstance(value, str):
-            raise SimulatorError(f"{value!r} is no value for {name}", -22)
+            raise SimulatorError(f"{value!r} is no value for {name}", -22, is_told=False)
+        if value not in (choices := _CHOICES.get(name, (value,))):
+            raise SimulatorError(f"{name} is {listed(choices)}, not {value!r}", -22, is_told=False)
         self.play()  # what was due until now, by the old value
         self._rows("UPDATE setting SET value = ? WHERE name = ?", value, name)
         self._page.settings_changed()
@@ -200,6 +211,12 @@ class Archive:
         """
         if not columns.keys() <= _CLASS_COLUMNS:
             raise SimulatorError(f"a class of service has {', '.join(sorted(_CLASS_COLUMNS))}", -22)
+        if (code := columns.get("stage_code", "none")) not in _STAGE_CODES:
+            raise SimulatorError(f"stage_code is {listed(_STAGE_CODES)}, not {code!r}", -22, is_told=False)
+        if number not in (known := [each for (each,) in self._rows("SELECT id FROM cos ORDER BY id")]):
+            raise SimulatorError(
+                f"there is no class of service {number}, only {listed(known, 'and')}", -2, is_told=False
+            )
         with self._transaction():
             for column, value in columns.items():
                 self._database.execute(f"UPDATE cos SET {column} = ? WHERE id = ?", (value, number))
@@ -214,7 +231,11 @@ class Archive:
         @return: The fault's number.
         """
         if action not in _ACTIONS:
-            raise SimulatorError(f"{action!r} is none of {', '.join(_ACTIONS)}", -22)
+            raise SimulatorError(f"{action!r} is none of {', '.join(_ACTIONS)}", -22, is_told=False)
+        if function != "*" and function not in (known := functions()):
+            similar = get_close_matches(function, known, n=1)
+            hint = f"; do you mean {similar[0]}?" if similar else ""
+            raise SimulatorError(f"the library has no function {function}{hint}", -22, is_told=False)
         with self._transaction():
             number = self._database.execute(
                 "INSERT INTO fault (function, path, first, count, action, value) VALUES (?, ?, ?, ?, ?, ?)",
@@ -434,26 +455,41 @@ class Archive:
 
     # The tape library
 
+    def _require_drive(self, number: int) -> None:
+        ((count,),) = self._rows("SELECT count(*) FROM drive")
+        if not 0 <= number < count:
+            words = f"they are 0 to {count - 1}" if count else "there is none"
+            raise SimulatorError(f"there is no drive {number}; {words}", -2, is_told=False)
+
+    def _require_cartridge(self, name: str, after: float) -> None:
+        if after <= 0 and name not in [each.name for each in self.cartridges()]:
+            raise SimulatorError(f"there is no cartridge {name}", -2, is_told=False)
+
     def fail_drive(self, number: int, *, after: float = 0) -> None:
         """Break a drive, now or after simulated seconds."""
+        self._require_drive(number)
         self._operate("fail_drive", number, after=after)
 
     def repair_drive(self, number: int, *, after: float = 0) -> None:
         """Make a drive as good as new."""
+        self._require_drive(number)
         self._operate("repair_drive", number, after=after)
 
     def slow_drive(self, number: int, factor: float, *, after: float = 0) -> None:
         """Have a drive take longer for winding and reading, from its next request on."""
         if factor <= 0:
-            raise SimulatorError("a drive's slowness is more than 0", -22)
+            raise SimulatorError("a drive's slowness is more than 0", -22, is_told=False)
+        self._require_drive(number)
         self._operate("slow_drive", number, factor, after=after)
 
     def lose_cartridge(self, name: str, *, after: float = 0) -> None:
         """Let a cartridge disappear."""
+        self._require_cartridge(name, after)
         self._operate("lose_cartridge", name, after=after)
 
     def restore_cartridge(self, name: str, *, after: float = 0) -> None:
         """Let it be found again."""
+        self._require_cartridge(name, after)
         self._operate("restore_cartridge", name, after=after)
 
     def forget_requests(self, *, after: float = 0) -> None:

@@ -12,7 +12,7 @@ from hpss_simulator.archive import Archive
 from hpss_simulator.files import path_of_id
 from hpss_simulator.rehearsal import Plan, rehearse
 from hpss_simulator.sdk import DEFAULT_VARIANT, hpss_root
-from hpss_simulator.tables import amount, duration, moment, pairs, parse_amount, table
+from hpss_simulator.tables import amount, counted, duration, moment, pairs, parse_amount, table
 from hpss_simulator.words import SimulatorError
 
 
@@ -22,8 +22,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     @return: The exit code: 0, 1 when something cannot be done, 2 for a wrong command line.
     """
-    options = _parser().parse_args(arguments)
     try:
+        try:
+            options = _parser().parse_args(arguments)
+        finally:
+            sys.stdout.flush()  # the help
         if options.without_archive:
             options.run(options)
         else:
@@ -66,7 +69,11 @@ def _for_each_path(change: Callable[[Archive, str], None]) -> Callable[[Archive,
             except SimulatorError as error:
                 failures.append(str(error) if path in str(error) else f"{path}: {error}")
         if failures:
-            others = f" (and {len(failures) - 1} of the other {len(paths) - 1} files)" if len(failures) > 1 else ""
+            others = (
+                f" (and {len(failures) - 1} of the other {counted(len(paths) - 1, 'file')})"
+                if len(failures) > 1
+                else ""
+            )
             raise SimulatorError(f"{failures[0]}{others}")
 
     return run
@@ -121,7 +128,7 @@ def _populate(archive: Archive, options: argparse.Namespace) -> None:
         return
     ids = f"id {first}" if len(paths) == 1 else f"ids {first} to {first + len(paths) - 1}"
     named = paths[0] if len(paths) == 1 else f"{paths[0]} to {paths[-1]}"
-    print(f"{len(paths)} {'file' if len(paths) == 1 else 'files'} of {amount(options.size)}: {ids}, {named}")
+    print(f"{counted(len(paths), 'file')} of {amount(options.size)}: {ids}, {named}")
 
 
 def _root(options: argparse.Namespace) -> None:
@@ -140,8 +147,8 @@ def _rehearse(options: argparse.Namespace) -> None:
         settings=options.settings,
     )
     print(
-        f"{plan.wanted} of {plan.files} files of {amount(plan.size)} on {plan.cartridges} cartridges,"
-        f" {plan.drives} drives (simulated)"
+        f"{plan.wanted} of {counted(plan.files, 'file')} of {amount(plan.size)} on"
+        f" {counted(plan.cartridges, 'cartridge')}, {counted(plan.drives, 'drive')} (simulated)"
     )
     nights = [
         (name, rehearse(plan, in_tape_order=order)) for name, order in (("as asked", False), ("tape order", True))

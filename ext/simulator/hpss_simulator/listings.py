@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from hpss_simulator.archive import Archive
-from hpss_simulator.tables import amount, moment, pairs, table
+from hpss_simulator.tables import amount, counted, moment, pairs, table
 from hpss_simulator.words import Entry, Kind, Locality, Request
 
 _LETTERS = {
@@ -23,6 +23,7 @@ def status(archive: Archive, _options: argparse.Namespace) -> None:
     files = [entry for entry in entries if entry.kind is Kind.FILE]
     sums = archive.sums()
     unfinished = archive.requests(unfinished=True)
+    requested = counted(sums.submitted, "request")
     where = [(f"files {place.value}", sum(file.locality is place for file in files)) for place in Locality]
     print(
         pairs(
@@ -34,11 +35,11 @@ def status(archive: Archive, _options: argparse.Namespace) -> None:
                 ("disk", f"{amount(sums.disk_used)} of {amount(archive.get('disk_capacity'))}"),
                 ("drives", f"{sum(drive.state == 'ok' for drive in archive.drives())} of {len(archive.drives())}"),
                 ("requests", ", ".join(f"{_count(unfinished, state)} {state}" for state in ("queued", "active"))),
-                ("staged", f"{sums.staged} files, {amount(sums.bytes_staged)}"),
+                ("staged", f"{counted(sums.staged, 'file')}, {amount(sums.bytes_staged)}"),
                 ("mounts", sums.mounts),
                 (
                     "failed",
-                    f"{sums.failed} of {sums.submitted} requests, {sums.lost} lost, {sums.duplicates} duplicates",
+                    f"{sums.failed} of {requested}, {sums.lost} lost, {counted(sums.duplicates, 'duplicate')}",
                 ),
                 ("contexts", archive.contexts()),
                 ("descriptors", archive.descriptors()),

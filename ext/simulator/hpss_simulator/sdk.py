@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import re
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 from hpss_simulator.words import SimulatorError
 
 DEFAULT_VARIANT = "8.3"
+
+_FUNCTION = re.compile(rb"(?<=\0)(?:hpss|API)_\w+(?=\0)")  # in the table of a library's symbols
 
 _PACKAGE = Path(__file__).parent
 _INSTALLED = _PACKAGE / "variants"
@@ -48,6 +51,15 @@ def schema() -> str:
         if (place / "schema.sql").exists():
             return (place / "schema.sql").read_text()
     raise SimulatorError("schema.sql is missing: the simulator is not wholly installed")
+
+
+@cache
+def functions() -> frozenset[str]:
+    """The names of all functions of the client API, in whatever variants are built."""
+    _library()  # one is
+    libraries = (built for folder in (_INSTALLED, _BUILT) for built in folder.glob("*/lib/libhpss.so"))
+    found = {name.decode() for built in libraries for name in _FUNCTION.findall(built.read_bytes())}
+    return frozenset(name for name in found if not name.startswith("hpss_sim_"))
 
 
 @cache

@@ -54,6 +54,17 @@ def parse_amount(text: str) -> int:
     return int(size)
 
 
+def listed(words: Iterable[object], last: str = "or") -> str:
+    """A list in a sentence."""
+    *before, end = map(str, words)
+    return f"{', '.join(before)} {last} {end}" if before else end
+
+
+def counted(number: int, noun: str) -> str:
+    """So many of something that has its plural in s."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def duration(seconds: float) -> str:
     """Hours, minutes and seconds."""
     minutes, rest = divmod(seconds, 60)

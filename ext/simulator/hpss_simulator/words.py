@@ -23,11 +23,12 @@ class SimulatorError(Exception):
     """
     Something cannot be done.
 
+    @param is_told: Whether the code is part of the words; else they say it all.
     @ivar code: The client API's negative code, or 0 where none fits.
     """
 
-    def __init__(self, reason: str, code: int = 0) -> None:
-        super().__init__(f"{reason}: {_NAMES.get(code, 'code')} ({code})" if code else reason)
+    def __init__(self, reason: str, code: int = 0, *, is_told: bool = True) -> None:
+        super().__init__(f"{reason}: {_NAMES.get(code, 'code')} ({code})" if code and is_told else reason)
         self.code = code
 
 
