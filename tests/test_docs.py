@@ -63,6 +63,13 @@ def test_excuses_are_for_blocks(page: Path) -> None:
     assert all(block.language in SHELLS for block in excused)
 
 
+@pytest.mark.parametrize("page", [*PAGES, *(ROOT / name / "README.md" for name in ("ext", "bench"))])
+def test_lines_are_no_wider_than_the_code(page: Path) -> None:
+    """But for tables, and what is shown as it is."""
+    lines = unfenced(page).splitlines()
+    assert [line for line in lines if len(line) > 120 and not line.startswith("|")] == []
+
+
 def test_pages_that_are_run_exist() -> None:
     """And have the chapters."""
     for name, headings in RUN.items():
