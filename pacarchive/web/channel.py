@@ -23,11 +23,14 @@ from pacarchive import errors
 from pacarchive.web.answers import last_answer
 from pacarchive.web.hosts import ABSOLUTE, AUTHORITY
 from pacarchive.web.intake import LINE_COST, REQUEST_COST, IntakeChannel
-from pacarchive.web.sockets import unsent
+from pacarchive.web.sockets import has_ended, unsent
 
 if TYPE_CHECKING:
     from pacarchive.web.body import RequestBody
     from pacarchive.web.site import ArchiveSite
+
+LOOK_FOR_END = 0.1
+"""How often the end of a peer that is held back is looked for, in seconds, where work would end with it."""
 
 _LENGTH_DIGITS = 20  # beyond 2**64 anyway, and what int() refuses to read would be an exception
 _METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Z-]{1,32}\Z")  # no small letters: the router takes "get" for "GET"
@@ -53,6 +56,7 @@ class ArchiveChannel(IntakeChannel):
     _refused = False
     _peer_ended = False
     _when_peer_ends: Callable[[], None] | None = None
+    _end_watch: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
         limits = self.site.limits
@@ -312,25 +316,45 @@ class ArchiveChannel(IntakeChannel):
 
     @property
     def peer_has_ended(self) -> bool:
-        """Whether the peer sends no more."""
-        return self._peer_ended
+        """Whether the peer sends no more, also when it cannot be told by reading."""
+        return self._peer_ended or (self._held_back and has_ended(self.transport.fileno()))
 
     @contextmanager
     def when_peer_ends(self, call: Callable[[], None]) -> Iterator[None]:
         """Have something called when the peer has ended its side; at once if it has already."""
         self._when_peer_ends = call
         try:
-            if self._peer_ended:
+            if self.peer_has_ended:
                 call()
+            else:
+                self.watch_end()
             yield
         finally:
             self._when_peer_ends = None
+            self._stop_watching()
+
+    def watch_end(self) -> None:
+        if self._held_back and self._when_peer_ends is not None and self._end_watch is None:
+            self._end_watch = self.callLater(LOOK_FOR_END, self._look_for_end)
+
+    def _look_for_end(self) -> None:
+        self._end_watch = None
+        if self._held_back and self.peer_has_ended and self._when_peer_ends is not None:
+            self._when_peer_ends()
+        else:
+            self.watch_end()
+
+    def _stop_watching(self) -> None:
+        if self._end_watch is not None:
+            self._end_watch.cancel()
+            self._end_watch = None
 
     def writeConnectionLost(self) -> None:
         """L{linger} did this."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._head_is_complete()
+        self._stop_watching()
         if self._lingering is not None:
             self._lingering.cancel()
             self._lingering = None

@@ -54,6 +54,7 @@ class IntakeChannel(HTTPChannel):
     _refused = False
     _peer_ended = False
     _body_held = False
+    _held_back = False
     _pumping = False
     _cost = 0
     _input = 0
@@ -176,7 +177,10 @@ class IntakeChannel(HTTPChannel):
             or (self._waitingForTransport and not self._handlingRequest)
         ):
             self._networkProducer.pauseProducing()
+            self._held_back = True
+            self.watch_end()
         else:
+            self._held_back = False
             self._networkProducer.resumeProducing()
 
     def hold_body(self, held: bool) -> None:
@@ -257,6 +261,10 @@ class IntakeChannel(HTTPChannel):
 
     def watch_head(self) -> None:
         """Look at what is left when no more whole lines are there: part of a request's head, or nothing."""
+        raise NotImplementedError
+
+    def watch_end(self) -> None:
+        """The peer is held back, and so its end is not seen by reading: look for it, where somebody wants to know."""
         raise NotImplementedError
 
     def nothing_follows(self) -> None:

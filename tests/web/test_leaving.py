@@ -6,6 +6,8 @@ One that ends its side (FIN) may still read, as C{nc -N} does, and what is soon 
 from __future__ import annotations
 
 import json
+import socket
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -16,7 +18,9 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 
 from pacarchive.model import FileStatus
 from pacarchive.recall.words import FilesPage
+from pacarchive.web.channel import LOOK_FOR_END
 from pacarchive.web.request import FEW, OFTEN
+from pacarchive.web.sockets import has_ended
 
 JSON = "Content-Type: application/json"
 MANY = 300
@@ -63,6 +67,63 @@ def hold_plan(server: Server, monkeypatch: pytest.MonkeyPatch) -> Deferred[None]
 
     monkeypatch.setattr(server.recalls, "plan", wait)
     return waiting
+
+
+UNSEEN: list[Any] = [
+    pytest.param(lambda peer: peer.shutdown(socket.SHUT_WR), id="FIN"),
+    pytest.param(socket.socket.close, id="closed"),
+]
+"""What the kernel knows of a peer, and nobody is told of who does not read."""
+
+
+@pytest.mark.parametrize("leave", UNSEEN)
+def test_a_plan_ends_of_a_client_that_is_held_back(
+    server: Server, monkeypatch: pytest.MonkeyPatch, leave: Callable[[socket.socket], None]
+) -> None:
+    """Who has sent so much behind it that no more is read, and then left."""
+    waiting = hold_plan(server, monkeypatch)
+    client = server.connect().send(post("/jobs", {"files": [f"0-{MANY}"], "dry_run": True}))
+    client.send(compose("GET", "/1") * 2000)
+    assert client.unsent, "it is held back"
+    server.clock.pump([LOOK_FOR_END] * 3)
+    before = waiting.called
+    leave(client.transport.kernel[1])
+    server.clock.advance(LOOK_FOR_END)
+    assert (before, waiting.called) == (False, True), "it was cancelled, but not as long as it listened"
+    assert_left(server, client)
+
+
+def test_a_client_that_is_held_back_and_waits_for_its_plan(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has it, and the answers to the rest; nothing looks for its end any more."""
+    waiting = hold_plan(server, monkeypatch)
+    client = server.connect().send(post("/jobs", {"files": [f"0-{MANY}"], "dry_run": True}))
+    client.send(compose("HEAD", "/") * 500)
+    server.clock.advance(LOOK_FOR_END)
+    waiting.callback(None)
+    server.pass_turns()
+    client.send()
+    assert [answer.status for answer in client.answers("POST", *["HEAD"] * 500)] == [200] * 501
+    client.hang_up()
+    assert server.clock.getDelayedCalls() == []
+
+
+def test_the_end_is_seen_behind_what_is_unread() -> None:
+    """Over real TCP: of a peer that ended its side, of one that is gone, and not of one that waits."""
+    for how, ends in (("waits", False), ("FIN", True), ("closes", True), ("RST", True)):
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            peer = socket.create_connection(listening.getsockname())
+            ours, _ = listening.accept()
+        with ours, peer:
+            peer.sendall(bytes(1 << 16))
+            assert not has_ended(ours.fileno())
+            if how == "FIN":
+                peer.shutdown(socket.SHUT_WR)
+            elif how == "RST":
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            if how in ("closes", "RST"):
+                peer.close()
+            assert has_ended(ours.fileno()) is ends, how
+    assert has_ended(-1)
 
 
 @pytest.mark.parametrize("leave", LEAVE)
