@@ -49,8 +49,8 @@ class BodySource(Protocol):
         @return: Why that is too much, where it is.
         """
 
-    def body_failed(self, error: errors.ArchiveError) -> object:
-        """Have the body L{fail<RequestBody.fail>}."""
+    def body_overloaded(self, error: errors.Overloaded) -> object:
+        """Have the body L{fail<RequestBody.fail>}, when there is time."""
 
 
 class RequestBody:
@@ -97,7 +97,9 @@ class RequestBody:
         if self._reader is not None and self._waiting_bytes >= self._wanted:
             self._wake()
         elif refusal is not None and not self.stored:
-            self._source.body_failed(refusal)
+            self._failure = refusal
+            self._forget()
+            self._source.body_overloaded(refusal)
         elif self._reader is not None and refusal is not None:
             self._wake()
         elif (self._waiting_bytes >= HIGH_WATER or refusal is not None) and not self._paused:

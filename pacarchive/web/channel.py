@@ -85,6 +85,9 @@ class ArchiveChannel(IntakeChannel):
 
     def _head_too_slow(self) -> None:
         self._head_deadline = None
+        self.in_turn(self._refuse_slow_head)
+
+    def _refuse_slow_head(self) -> None:
         self.refuse(HTTPStatus.REQUEST_TIMEOUT, "The head of the request took too long.")
 
     def _head_is_complete(self) -> None:
@@ -95,7 +98,7 @@ class ArchiveChannel(IntakeChannel):
     def lineReceived(self, line: bytes) -> None:
         if self._refused:
             return
-        self.costs(LINE_COST)
+        self.site.turns.spend(LINE_COST)
         first = not hasattr(self, "_command")
         if b"\n" in line or b"\r" in line or b"\0" in line:
             self.refuse(HTTPStatus.BAD_REQUEST, "A control character is in the head of the request.")
@@ -141,7 +144,7 @@ class ArchiveChannel(IntakeChannel):
         self._head_is_complete()
         fields = self.requests[-1].requestHeaders
         hosts = fields.getRawHeaders(b"host") or []
-        self.costs(REQUEST_COST)
+        self.site.turns.spend(REQUEST_COST)
         self.held.set("head", self._receivedHeaderSize)
         self.choose_decoder()
         if len(hosts) > 1 or (not hosts and self._version == b"HTTP/1.1"):
@@ -275,6 +278,9 @@ class ArchiveChannel(IntakeChannel):
         super().resetTimeout()
 
     def timeoutConnection(self) -> None:
+        self.in_turn(self._time_out)
+
+    def _time_out(self) -> None:
         if not self.requests:
             self.loseConnection()
             return
@@ -299,7 +305,7 @@ class ArchiveChannel(IntakeChannel):
         self._peer_ended = True
         if self._when_peer_ends is not None:
             self._when_peer_ends()
-        self.nothing_follows()
+        self.in_turn(self.nothing_follows)
 
     def nothing_follows(self) -> None:
         if self._handlingRequest or self.has_input():
@@ -358,7 +364,12 @@ class ArchiveChannel(IntakeChannel):
         if self._lingering is not None:
             self._lingering.cancel()
             self._lingering = None
+        self.setTimeout(None)
+        self._refused = True
         self.forget_input()
+        self.in_turn(partial(self._lose, reason))
+
+    def _lose(self, reason: Failure) -> None:
         super().connectionLost(reason)
         self.held.let_go()
         self.site.connection_lost(self)

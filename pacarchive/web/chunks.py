@@ -85,6 +85,11 @@ class ChunkedDecoder:
         rest = self._buffer[self._at :]
         self._buffer, self._at = (rest + data if rest else data), 0
 
+    def drop(self) -> None:
+        """Read no more of what came."""
+        self.pending = False
+        self._buffer, self._at = b"", 0
+
     @property
     def unread(self) -> int:
         """Bytes that came and wait to be read."""
@@ -102,8 +107,7 @@ class ChunkedDecoder:
         try:
             count, over = self._read(pieces, most)
         except MalformedChunks:
-            self.pending = False
-            self._buffer, self._at = b"", 0
+            self.drop()
             raise
         self.pending = count >= most and not over and self._at < len(self._buffer)
         data = b"".join(pieces)

@@ -7,6 +7,8 @@ long for what is not: thousands of requests, or of chunks.  Here the rest waits,
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +31,8 @@ EAGER = 16 << 10
 CHUNK_COST = 3
 """What a chunk takes of a turn's allowance."""
 
-FREE_CHUNKS = 32
-"""Chunks of each read that are let pass uncounted: all of them, where they are no small ones."""
+LEAST_CHUNKS = 32
+"""Chunks of each read that are taken off at once, whatever there is left of the turn."""
 
 REQUEST_COST = 250
 """What a request takes of a turn's allowance, as a read of a small file does."""
@@ -38,7 +40,8 @@ REQUEST_COST = 250
 LINE_COST = 8
 """What a line of its head takes."""
 
-_FREE = 400  # of each read: one request with a few header fields
+ENDING_COST = 250
+"""What the end of a connection takes, or of its time: what was under way is cancelled or answered."""
 
 
 class IntakeChannel(HTTPChannel):
@@ -55,23 +58,24 @@ class IntakeChannel(HTTPChannel):
     _peer_ended = False
     _body_held = False
     _held_back = False
+    _overloaded = False
     _pumping = False
-    _cost = 0
     _input = 0
 
     def __init__(self) -> None:
         super().__init__()
         self._backlog = bytearray()  # what came, and is not to be read yet
+        self._owed: list[Callable[[], object]] = []  # what happened, and is not to be dealt with yet
 
     def dataReceived(self, data: bytes) -> None:
-        if self._refused:
+        if self._refused or self._overloaded:
             return
         self.resetTimeout()
         if self._backlog or self._handlingRequest or (self.line_mode and not self._is_little(data)):
             self._backlog += data
             self._pump()
         else:
-            self._read(data, _FREE)
+            self._read(data)
             if self._backlog:
                 self._pump()
             else:
@@ -81,7 +85,7 @@ class IntakeChannel(HTTPChannel):
         """Whether lines are so few that they can be read at once: more than one request waits for its turn."""
         if len(data) > PIECE or self._waitingForTransport:
             return False
-        return self.site.turns.left > 0 or data.count(b"\n\r\n") <= 1
+        return self.site.turns.left > 0
 
     def _must_wait(self) -> bool:
         """
@@ -89,25 +93,28 @@ class IntakeChannel(HTTPChannel):
         """
         if self._handlingRequest or self._waitingForTransport:
             return True
-        if self.site.turns.left <= 0:
-            self.site.turns.get_in_line(self)
+        if self._owed or self.site.turns.left <= 0:
+            self.get_in_line()
             return True
         return False
 
-    def costs(self, cost: int) -> None:
-        """Note what a part of the input takes of the turn."""
-        self._cost += cost
-        if self._cost > 0:
-            self.site.turns.spend(self._cost)
-            self._cost = 0
+    def get_in_line(self) -> None:
+        """Have L{take_turn} called in a later turn."""
+        self.site.turns.get_in_line(self, self.held.client)
 
-    def _read(self, data: bytes, free: int) -> None:
+    def in_turn(self, call: Callable[[], object]) -> None:
         """
-        Have the lines, or the part of a body, looked at.
+        Deal with an end: now, or when there is time.  A thousand connections may end in one turn of the reactor.
+        """
+        if self._owed or self.site.turns.left <= 0:
+            self._owed.append(call)
+            self.get_in_line()
+        else:
+            self.site.turns.spend(ENDING_COST)
+            call()
 
-        @param free: What of the cost is not counted.
-        """
-        self._cost = -free
+    def _read(self, data: bytes) -> None:
+        """Have the lines, or the part of a body, looked at."""
         super().dataReceived(data)
         if self.paused:  # by requestDone
             self.paused = False
@@ -122,23 +129,28 @@ class IntakeChannel(HTTPChannel):
         if self._pumping or self._busyReceiving:
             return  # who does this already goes on
         self._pumping = True
-        backlog, free = self._backlog, _FREE
+        backlog = self._backlog
         try:
             while backlog and not (self._refused or self.transport.disconnecting or self._must_wait()):
                 size = PIECE if self.line_mode else len(backlog)
                 piece = bytes(backlog[:size])
                 del backlog[:size]
-                self._read(piece, free)
-                free = 0
+                self._read(piece)
         finally:
             self._pumping = False
         self._look()
 
     def take_turn(self) -> None:
         """Go on with what was too much for the turn before."""
+        owed, self._owed = self._owed, []
+        for call in owed:
+            self.site.turns.spend(ENDING_COST)
+            call()
+        if self._refused:
+            return
         self.resetTimeout()
         if self._is_decoding():
-            self._decode(max(1, self.site.turns.left // CHUNK_COST), 0)
+            self._decode(max(1, self.site.turns.left // CHUNK_COST))
         self._pump()
 
     def _look(self) -> None:
@@ -165,16 +177,20 @@ class IntakeChannel(HTTPChannel):
         grows, self._input = amount > self._input, amount
         self.held.set("input", amount)
         if grows and amount > FREE and (refusal := self.held.refusal()) is not None:
-            self.overload(refusal)
+            self._overloaded = True
+            self.forget_input()  # that there is no memory for it is told when there is time
+            self.in_turn(partial(self.overload, refusal))
 
     def _regulate(self) -> None:
         """Hold the peer back, or let it go on."""
         if (
             self._body_held
             or len(self._backlog) > EAGER
-            or (self._backlog and not self._handlingRequest)
+            or (len(self._backlog) > PIECE and not self._handlingRequest)
             or self._is_decoding()
             or (self._waitingForTransport and not self._handlingRequest)
+            or self._owed
+            or self._is_late()
         ):
             self._networkProducer.pauseProducing()
             self._held_back = True
@@ -182,6 +198,13 @@ class IntakeChannel(HTTPChannel):
         else:
             self._held_back = False
             self._networkProducer.resumeProducing()
+
+    def _is_late(self) -> bool:
+        """Whether bytes of a body come faster than the turn goes; then they come on in a later one."""
+        if self.line_mode or self._handlingRequest or self.site.turns.left > 0:
+            return False
+        self.get_in_line()
+        return True
 
     def hold_body(self, held: bool) -> None:
         """Say whether the reader of the body has as much as it can take."""
@@ -196,27 +219,27 @@ class IntakeChannel(HTTPChannel):
     def rawDataReceived(self, data: bytes) -> None:
         if self._refused:
             return
+        self.site.turns.spend(len(data) >> 10)
         if self._handlingRequest:
             self._backlog[:0] = data  # the rest of a piece
         elif isinstance(self._transferDecoder, ChunkedDecoder):
             waits = self._transferDecoder.pending
             self._transferDecoder.feed(data)
             if not waits:
-                self._decode(max(FREE_CHUNKS, self.site.turns.left // CHUNK_COST), FREE_CHUNKS)
+                self._decode(max(LEAST_CHUNKS, self.site.turns.left // CHUNK_COST))
         else:
             self._transferDecoder.dataReceived(data)
 
-    def _decode(self, most: int, free: int) -> None:
+    def _decode(self, most: int) -> None:
         decoder = self._transferDecoder
         try:
             count = decoder.decode(most)
         except MalformedChunks as error:
             self.refuse(HTTPStatus.BAD_REQUEST, str(error))
             return
-        if count > free:
-            self.site.turns.spend(CHUNK_COST * (count - free))
+        self.site.turns.spend(CHUNK_COST * count)
         if decoder.pending:
-            self.site.turns.get_in_line(self)
+            self.get_in_line()
 
     def choose_decoder(self) -> None:
         """Read a body in chunks with a decoder of ours."""
@@ -238,8 +261,11 @@ class IntakeChannel(HTTPChannel):
         """Read nothing of what came and was not read."""
         self._backlog.clear()
         self.clearLineBuffer()
+        if isinstance(self._transferDecoder, ChunkedDecoder):
+            self._transferDecoder.drop()
         self.held.set("input", 0)
-        self.site.turns.leave(self)
+        if not self._owed:
+            self.site.turns.leave(self)
 
     def requestDone(self, request: server.Request) -> None:
         self._body_held = False

@@ -54,14 +54,14 @@ class Holding:
     What one connection holds, by kind.
 
     @param memory: The account.
-    @param client: Whose connection it is.
+    @ivar client: Whose connection it is.
     """
 
-    __slots__ = ("_client", "_kinds", "_memory")
+    __slots__ = ("_kinds", "_memory", "client")
 
     def __init__(self, memory: Memory, client: str) -> None:
         self._memory = memory
-        self._client = client
+        self.client = client
         self._kinds: dict[str, int] = {}
 
     def set(self, kind: str, amount: int) -> None:
@@ -76,13 +76,13 @@ class Holding:
         else:
             del self._kinds[kind]
         if change > 0:
-            self._memory.shares.take(self._client, change)
+            self._memory.shares.take(self.client, change)
         else:
-            self._memory.shares.give_back(self._client, -change)
+            self._memory.shares.give_back(self.client, -change)
 
     def refusal(self) -> errors.Overloaded | None:
         """Why there may be no more, where it is so.  One who holds nothing is never refused."""
-        return self._memory.refusal(self._client) if self._kinds else None
+        return self._memory.refusal(self.client) if self._kinds else None
 
     def let_go(self, *kept: str) -> None:
         """

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.tcp import Connection
@@ -22,6 +23,7 @@ from pacarchive.web.body import RequestBody
 from pacarchive.web.channel import ArchiveChannel
 from pacarchive.web.chunks import ChunkedDecoder
 from pacarchive.web.errors import unexpected_answer
+from pacarchive.web.shares import client_of
 
 if TYPE_CHECKING:
     from pacarchive.web.site import ArchiveSite
@@ -182,6 +184,10 @@ class ArchiveRequest(server.Request):
                 self.channel.setTimeout(self.channel.site.limits.progress_timeout)
             self.channel.hold_body(False)
 
+    def body_overloaded(self, error: errors.Overloaded) -> None:
+        if not self.is_over:
+            self.channel.in_turn(partial(self.body_failed, error))
+
     def body_failed(self, error: errors.ArchiveError) -> bool:
         """
         No more of the body will come.
@@ -308,7 +314,7 @@ class ArchiveRequest(server.Request):
         self._gave_way += 1
         if self._gave_way > OFTEN and not self.is_over and self.channel.peer_has_ended:
             self.transport.abortConnection()
-        await self.site.turns.come(cost)
+        await self.site.turns.come(cost, client_of(self.client))
 
     def field(self, name: str) -> list[str]:
         """All values of a header field, in order; none where it is absent."""

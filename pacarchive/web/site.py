@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ISSLTransport
+from twisted.internet.interfaces import IAddress, IDelayedCall, IListeningPort, IReactorTime, ISSLTransport
 from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -26,6 +26,12 @@ from pacarchive.web.memory import Holding, Memory
 from pacarchive.web.refusals import RefusalLog
 from pacarchive.web.request import ArchiveRequest
 from pacarchive.web.turns import Turns
+
+ACCEPTS = 16
+"""How many connections are accepted in one turn."""
+
+CONNECTION_COST = 200
+"""What a new connection takes of a turn's allowance."""
 
 _FIRST_PAUSE = 10.0  # between words on a drain that goes on, in seconds; each is twice the one before
 
@@ -63,6 +69,8 @@ class ArchiveSite(Site):
         self.limits = limits
         self.draining = False
         self.listening: list[IAddress] = []
+        self._ports: list[Any] = []
+        self._accepting: IDelayedCall | None = None
         self.turns = Turns(reactor)
         self.events: Counter[str] = Counter()
         self._refusals = RefusalLog(reactor)
@@ -101,12 +109,27 @@ class ArchiveSite(Site):
             return _Busy(str(error))
         return super().buildProtocol(addr)
 
+    def listens(self, port: IListeningPort) -> None:
+        """Note that connections come to a port."""
+        self.listening.append(port.getHost())
+        self._ports.append(port)
+        self._accept_few()
+
+    def _accept_few(self) -> None:
+        # A port takes up to a hundred at once, and more each time that as many are there: 50 ms of a turn, and more.
+        self._accepting = None
+        for port in self._ports:
+            port.numberAccepts = ACCEPTS
+
     def connection_made(self, channel: ArchiveChannel) -> Holding:
         """
         A connection begins.
 
         @return: What it holds in memory.
         """
+        if self._ports and self._accepting is None:
+            self._accepting = self.reactor.callLater(0, self._accept_few)
+        self.turns.spend(CONNECTION_COST)
         peer = channel.transport.getPeer()
         self._connections[channel] = self.places.enter(peer)
         return self.memory.holding(peer)

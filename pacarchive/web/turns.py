@@ -2,7 +2,8 @@
 
 A read of 64 KiB may hold ten thousand chunks, or two thousand requests.  Whoever finds such a read does a part of the
 work, and gets in line for the rest: all who are in line have one allowance for each turn, so that a turn stays short
-however many they are.
+however many they are.  Each client has a line of its own, and these are served in rotation: one with a thousand
+connections keeps itself waiting, and nobody else.
 """
 
 from __future__ import annotations
@@ -15,8 +16,14 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 ALLOWANCE = 8_000
 """The work of one turn, in about microseconds."""
 
+LONGEST = 10_000
+"""The same by the clock: what work costs is an estimate, and machines differ."""
+
 LEAST_SHARE = 200
 """What each who is in line may do at the least, when it is called."""
+
+NOBODY = ""
+"""The client of work that is nobody's."""
 
 
 class Worker(Protocol):
@@ -28,34 +35,43 @@ class Worker(Protocol):
 
 class Turns:
     """
-    The line, and the allowance.
+    The lines, and the allowance.
 
     @param clock: Whose turns these are.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._line: dict[Worker, None] = {}
+        self._lines: dict[str, dict[Worker, None]] = {}  # by client; who is served next is the first
+        self._clients: dict[Worker, str] = {}
         self._next: IDelayedCall | None = None
         self._left = ALLOWANCE
         self._reserved = 0
+        self._began: float | None = None
 
     @property
     def left(self) -> int:
         """How much may still be done now."""
-        return self._left - self._reserved
+        return self._remaining() - self._reserved
+
+    def _remaining(self) -> int:
+        if self._began is None:
+            return self._left
+        return min(self._left, LONGEST - int((self._clock.seconds() - self._began) * 1_000_000))
 
     def spend(self, cost: int) -> None:
         """Note work that has been done in this turn, in about microseconds."""
         self._left -= cost
         self._ask_for_another()
 
-    def get_in_line(self, worker: Worker) -> None:
-        """Have a worker called in a later turn, after those who are in line already."""
-        self._line.setdefault(worker)
-        self._ask_for_another()
+    def get_in_line(self, worker: Worker, client: str = NOBODY) -> None:
+        """Have a worker called in a later turn, after those of its client who are in line already."""
+        if worker not in self._clients:
+            self._clients[worker] = client
+            self._lines.setdefault(client, {})[worker] = None
+            self._ask_for_another()
 
-    async def come(self, cost: int) -> None:
+    async def come(self, cost: int, client: str = NOBODY) -> None:
         """
         Wait in line, as a coroutine that goes on in a later turn.
 
@@ -63,7 +79,7 @@ class Turns:
         """
         self.spend(cost)
         waiter = _Waiter()
-        self.get_in_line(waiter)
+        self.get_in_line(waiter, client)
         try:
             await waiter.turn
         finally:
@@ -71,31 +87,50 @@ class Turns:
 
     def leave(self, worker: Worker) -> None:
         """Be called no more."""
-        self._line.pop(worker, None)
+        if (client := self._clients.pop(worker, None)) is not None:
+            line = self._lines[client]
+            del line[worker]
+            if not line:
+                del self._lines[client]
 
     @property
     def waiting(self) -> int:
         """How many are in line."""
-        return len(self._line)
+        return len(self._clients)
 
     def _ask_for_another(self) -> None:
         if self._next is None:
             self._next = self._clock.callLater(0, self._begin)
+            if self._began is None:
+                self._began = self._clock.seconds()
 
     def _begin(self) -> None:
         self._next = None
         self._left = ALLOWANCE
-        share = max(LEAST_SHARE, ALLOWANCE // max(1, len(self._line)))
-        for worker in list(self._line):
-            if self._left <= 0:
+        self._began = self._clock.seconds()
+        share = max(LEAST_SHARE, ALLOWANCE // max(1, len(self._clients)))
+        for _ in range(len(self._clients)):
+            if not self._lines or (remaining := self._remaining()) <= 0:
                 break
-            if worker in self._line:  # the one before may have ended it
-                del self._line[worker]
-                self._reserved = max(0, self._left - share)
-                worker.take_turn()
+            worker = self._call_up()
+            self._reserved = max(0, remaining - share)
+            worker.take_turn()
         self._reserved = 0
-        if self._line:
+        if self._lines:
             self._ask_for_another()
+        elif self._next is None:
+            self._began = None  # the reactor may sleep now
+
+    def _call_up(self) -> Worker:
+        """The first of the client whose turn it is, which is the last one's then."""
+        client = next(iter(self._lines))
+        line = self._lines.pop(client)
+        worker = next(iter(line))
+        del line[worker]
+        del self._clients[worker]
+        if line:
+            self._lines[client] = line
+        return worker
 
 
 class _Waiter:

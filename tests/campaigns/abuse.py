@@ -128,7 +128,7 @@ def tiny_chunks(service: Service, length: float) -> Figures:
     figures = Figures()
     message = _chunked("/7", b"1\r\nx\r\n", max(50_000, round(1_000_000 * length)))
     with probed(service, figures):
-        pour(service, [message] * max(8, round(400 * length)), figures)
+        pour(service, [message] * max(8, round(400 * length)), figures, 600)
     figures.expect(set(figures.answers) <= {0, 400, 503}, "an answer that should not be")
     return figures
 

@@ -728,7 +728,7 @@ class Server:
 
     def pass_turns(self) -> None:
         """Let as many turns of the reactor pass as connections have put off the reading of what came to the next."""
-        self._turn_while(lambda: any(isinstance(each, ArchiveChannel) for each in self.site.turns._line))
+        self._turn_while(lambda: any(isinstance(each, ArchiveChannel) for each in self.site.turns._clients))
 
     def finish_work(self) -> None:
         """Let as many turns pass as there is work that was put off to the next, whosever."""
@@ -750,6 +750,7 @@ class Server:
         """See that nothing is left of any request."""
         for client in self.clients:
             client.hang_up()
+        self.finish_work()
         self.clock.advance(0)
         assert not self.failures()
         assert not self.recalls.waiting, "somebody still waits for a file"

@@ -50,6 +50,7 @@ def assert_left(server: Server, client: Client) -> None:
     server.clock.advance(0)
     assert client.transport.lost
     assert client.take() == b""
+    server.clock.advance(0)
     assert server.clock.getDelayedCalls() == []
     assert server.site.lookups.shares.held == 0
     assert server.words() == []
@@ -104,6 +105,7 @@ def test_a_client_that_is_held_back_and_waits_for_its_plan(server: Server, monke
     client.send()
     assert [answer.status for answer in client.answers("POST", *["HEAD"] * 500)] == [200] * 501
     client.hang_up()
+    server.clock.advance(0)
     assert server.clock.getDelayedCalls() == []
 
 

@@ -82,6 +82,7 @@ def test_the_sum(server: Server, kind: Callable[[Client], Client]) -> None:
     assert server.connect("10.1.0.1").ask("PUT", "/103", body=DATA).status == 201
     for client in server.clients:
         client.hang_up()
+    server.finish_work()
     assert held(server) == 0
 
 
@@ -203,6 +204,7 @@ def test_chunks_that_are_not_looked_at_yet(server: Server) -> None:
     for client in clients:
         client.protocol.dataReceived(b"1\r\nx\r\n" * 10_000)  # all in one turn
     assert TOTAL // 2 < held(server) < TOTAL + PIECE
+    server.finish_work()
     answers = [answer for client in clients for answer in client.answers("PUT")]
     assert {answer.status for answer in answers} == {503}
     assert 0 < len(answers) < 40

@@ -329,6 +329,7 @@ def test_a_client_that_leaves_while_it_waits(either: Server, seconds: float) -> 
     either.clock.advance(seconds)
     client.hang_up(ConnectionDone())
     assert either.recalls.waiting == []
+    either.clock.advance(0)
     assert either.clock.getDelayedCalls() == []
     assert client.take() == b""
 
@@ -635,4 +636,5 @@ def test_a_storage_that_recalls_by_itself(mode: Compatibility, fields: list[str]
 def test_the_clock_is_the_applications(server: Server) -> None:
     """What waits, waits by it."""
     waiting(server)
+    server.clock.advance(0)
     assert {call.getTime() for call in server.clock.getDelayedCalls()} == {NOW + LOOK_AGAIN, NOW + 60}

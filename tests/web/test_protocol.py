@@ -538,7 +538,12 @@ def test_every_private_name_is_guarded() -> None:
             getsource(channel_module) + getsource(intake_module) + getsource(request_module),
         )
     )
-    ours = set(vars(ArchiveChannel)) | set(vars(IntakeChannel)) | set(vars(ArchiveRequest)) | {"_secure", "_backlog"}
+    ours = (
+        set(vars(ArchiveChannel))
+        | set(vars(IntakeChannel))
+        | set(vars(ArchiveRequest))
+        | {"_secure", "_backlog", "_owed"}
+    )
     guarded = {name for names in PRIVATE.values() for name in names} | {
         "_command", "_path", "_version", "_transferDecoder", "_networkProducer", "_disconnected",
         "_tempDataBuffer", "_handlingRequest", "_waitingForTransport",

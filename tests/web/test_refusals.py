@@ -53,6 +53,7 @@ def test_a_stop_says_what_is_unsaid(server: Server) -> None:
         server.ask("GET", "/1")
     server.site.drain(300)
     assert server.words()[-1].endswith("(NotFound): 7 more, which were not logged")
+    server.clock.advance(0)
     assert not server.clock.getDelayedCalls()
 
 
