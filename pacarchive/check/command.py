@@ -94,7 +94,7 @@ def wishes_of(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Wish
     @raise OSError: The token cannot be read.
     """
 
-    def value(option: str, variable: str, convert: Callable[[str], Any], default: Any) -> Any:
+    def value(option: str, variable: str, convert: Callable[[str], Any], default: Any, least: int = 0) -> Any:
         given, name = getattr(arguments, option.lstrip("-").replace("-", "_")), option
         if given is None and variable and environ.get(variable):
             given, name = environ[variable], variable
@@ -104,8 +104,8 @@ def wishes_of(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Wish
             found = convert(given)
         except ValueError as error:
             raise Misused(f"{name}: {error}") from error
-        if found < 0:
-            raise Misused(f"{name}: it is negative")
+        if found < least:
+            raise Misused(f"{name}: {'it is negative' if found < 0 else f'it must be at least {least}'}")
         return found
 
     token = environ.get("PACARCHIVE_TOKEN") or None
@@ -116,7 +116,7 @@ def wishes_of(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Wish
             raise Misused(f"{arguments.token_file}: {error}") from error
     wishes = Wishes(
         large=value("--large-file-size", "LARGE_FILE_SIZE", size, 1 << 30),
-        many=value("--many", "MANY_FILES_TEST_COUNT", int, 1000),
+        many=value("--many", "MANY_FILES_TEST_COUNT", int, 1000, least=1),
         first_id=value("--first-id", "", int, FIRST_ID),
         stage_timeout=value("--stage-timeout", "", float, 600.0),
         move_from=arguments.move_from,

@@ -11,7 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from pacarchive.check.ledger import all_of, delete, whose
 from pacarchive.check.predecessor import EXPECTED
-from pacarchive.check.session import Session
+from pacarchive.check.session import Session, greeted
 from pacarchive.check.wire import Trouble, Unreachable, Wire
 from pacarchive.check.words import Check, Failed, NotApplicable, Outcome, Result, Summary, Wishes
 
@@ -221,6 +221,7 @@ async def clean_up(wire: Wire, ids: Sequence[int], progress: OnProgress) -> Clea
         progress("looking for test files", done, len(ids))
 
     try:
+        await greeted(wire)
         await all_of(wire.connections, ids, clean)
     finally:
         await wire.close()

@@ -40,6 +40,25 @@ _AS_500 = (400, 403, 404, 409, 413, 507)
 """What C{compatibility = pacifica} answers with 500."""
 
 
+async def greeted(wire: Wire) -> Answer:
+    """
+    See that an archive answers, of whatever make, and in whatever state.
+
+    @return: Its answer to C{GET /}.
+    @raise Trouble: Nothing answers, or something else.
+    """
+    answer = await wire.ask("GET", "/")
+    # What it says is for the check of the greeting; whatever an archive says, it says in a JSON object.
+    if answer.status in (401, 403) or isinstance(answer.document, dict):
+        return answer
+    kind = answer.field("Content-Type") or "no type"
+    server = answer.field("Server") or "a server that does not say what it is"
+    raise Trouble(
+        f"no archive answers at {wire.place.whole_url}: GET / came back with {answer} ({kind}), from {server}; check"
+        " the address and the path in it"
+    )
+
+
 class Session:
     """
     One run of the checks.
@@ -75,7 +94,7 @@ class Session:
         @raise Refused: One is, or that cannot be seen.
         @raise Trouble: The archive does not answer.
         """
-        answer = await self.wire.ask("GET", "/")
+        answer = await greeted(self.wire)
         self.server = answer.field("Server") or "a server that does not say what it is"
         if answer.status in (401, 403):
             raise Refused(f"The archive wants to know who asks ({answer}): give a token with --token-file.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from twisted.internet.error import (
 )
 from twisted.internet.protocol import Factory
 from twisted.internet.ssl import Certificate, optionsForClientTLS, platformTrust, trustRootFromCertificates
-from twisted.internet.task import cooperate
+from twisted.internet.task import TaskFinished, cooperate
 from twisted.web.client import (
     Agent,
     HTTPConnectionPool,
@@ -40,6 +40,8 @@ from zope.interface import implementer
 from pacarchive import __version__
 from pacarchive.check.raw import Conversation, Malformed, Talk
 from pacarchive.client.addresses import Place
+from pacarchive.client.errors import CertificateRefused
+from pacarchive.client.naming import named
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IConsumer, IStreamClientEndpoint
@@ -59,7 +61,7 @@ class Trouble(Exception):
 
 
 class Unreachable(Trouble):
-    """No connection could be made."""
+    """No connection could be made.  C{str()} has the archive's URL."""
 
 
 @attrs.frozen
@@ -165,9 +167,12 @@ class _Sending:
             self.complete = sent == self._content.size
             yield None
 
+    # Whoever takes the bytes may say so when the last of them have been given, or after having it stopped before.
+
     def pauseProducing(self) -> None:
         if self._task is not None:
-            self._task.pause()
+            with suppress(TaskFinished):
+                self._task.pause()
 
     def resumeProducing(self) -> None:
         self._watch.moved()
@@ -176,7 +181,8 @@ class _Sending:
 
     def stopProducing(self) -> None:
         if self._task is not None:
-            self._task.stop()
+            with suppress(TaskFinished):
+                self._task.stop()
 
 
 def nothing(_: int) -> None:
@@ -283,7 +289,7 @@ class Wire:
             data = sending = _Sending(body, watch, moved)
         headers = Headers({name: [value] for name, value in self.fields(fields or {}).items()})
         try:
-            with _named():
+            with _named(self.place.whole_url):
                 response = await watch.run(
                     self._treq.request(
                         method, target, headers=headers, data=data, allow_redirects=False, unbuffered=True
@@ -311,7 +317,7 @@ class Wire:
     async def talk(self) -> AsyncIterator[Conversation]:
         """A connection on which every byte can be said; cut at the end."""
         endpoint = self.endpoint()
-        with _named():
+        with _named(self.place.whole_url):
             protocol = Talk()
             watch = _Watch(self._reactor, self._patience)
             try:
@@ -338,15 +344,17 @@ def _factory(protocol: Talk) -> Factory[Talk]:
 
 
 @contextmanager
-def _named() -> Iterator[None]:
-    """Tells what became of a connection in words."""
+def _named(url: str) -> Iterator[None]:
+    """Tells what became of a connection to an archive in words."""
     try:
         yield
     except (Trouble, CancelledError):
         raise
     except (ConnectError, DNSLookupError) as error:
-        raise Unreachable(f"no connection could be made: {_words(error)}") from error
+        raise Unreachable(_sentence(named(error, url))) from error
     except ResponseFailed as error:
+        if isinstance(failure := named(error, url), CertificateRefused):
+            raise Unreachable(_sentence(failure)) from error
         raise Trouble(f"the answer broke off: {_reasons(error)}") from error
     except (PartialDownloadError, ConnectionDone, ConnectionLost) as error:
         raise Trouble(f"the connection was lost: {_words(error)}") from error
@@ -358,6 +366,11 @@ def _named() -> Iterator[None]:
 
 def _is_of_twisted(error: BaseException) -> bool:
     return type(error).__module__.split(".")[0] in ("twisted", "OpenSSL", "treq")
+
+
+def _sentence(error: BaseException) -> str:
+    """Words that go on, or stand in the midst of others."""
+    return str(error).rstrip(".")
 
 
 def _words(error: BaseException) -> str:

@@ -144,6 +144,8 @@ def test_the_command_line_comes_before_the_variables() -> None:
     [
         (["--many", "x"], {}, "--many: "),
         (["--many", "-1"], {}, "--many: it is negative"),
+        (["--many", "0"], {}, "--many: it must be at least 1"),
+        ([], {"MANY_FILES_TEST_COUNT": "0"}, "MANY_FILES_TEST_COUNT: it must be at least 1"),
         (["--first-id", str(2**62 + 2**61)], {}, "--first-id, --many: the first id is below"),
         (["--many", str(10**9)], {}, "files at the most"),
         ([], {"LARGE_FILE_SIZE": "large"}, "LARGE_FILE_SIZE: "),

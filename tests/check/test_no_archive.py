@@ -1,0 +1,103 @@
+"""C{pacarchive check} where no archive is: it says so, once, and checks nothing."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.testing import StringTransport
+
+from pacarchive.check.contents import Content
+from pacarchive.check.wire import _Sending, _Watch, nothing
+
+COMMAND = str(Path(sys.executable).with_name("pacarchive"))
+
+
+class Elsewhere(BaseHTTPRequestHandler):
+    """A web server with pages, which takes no files."""
+
+    def do_GET(self) -> None:
+        page = b"<html>It works!</html>"
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page)
+
+    def do_HEAD(self) -> None:
+        self.send_error(404)
+
+    def version_string(self) -> str:
+        return "Elsewhere/1.0"
+
+    def log_message(self, *_: object) -> None:
+        """Not to the tests' own output."""
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[str]:
+    """The URL of a web server that is no archive."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def check(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command."""
+    return subprocess.run(
+        [COMMAND, "check", *arguments],
+        capture_output=True, text=True, check=False, timeout=110,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("more", [["--many", "2"], ["--clean-up"], ["--many", "2", "--json"]])
+def test_another_web_server_is_no_archive(elsewhere: str, more: list[str]) -> None:
+    """One line, which says who answered what; no check is begun."""
+    done = check(elsewhere, *more)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == (
+        f"pacarchive: no archive answers at {elsewhere}: GET / came back with 200 (text/html), from Elsewhere/1.0;"
+        " check the address and the path in it\n"
+    )
+
+
+def test_a_port_without_a_listener_is_named() -> None:
+    """By the URL, and what is wrong in plain words."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+        done = check(url)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == f"pacarchive: {url} cannot be reached: connection refused\n"
+
+
+def test_a_server_that_speaks_no_tls_is_told(elsewhere: str) -> None:
+    """As the other commands tell it."""
+    url = elsewhere.replace("http:", "https:")
+    done = check(url)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == f"pacarchive: {url} does not speak TLS: write http:// instead of https://\n"
+
+
+def test_a_body_that_was_stopped_may_be_stopped_again() -> None:
+    """An answer before its end stops it, and the end of the connection does once more."""
+    from twisted.internet import reactor
+
+    sending = _Sending(Content(1, 100_000), _Watch(reactor, 60.0), nothing)
+    try:
+        done = sending.startProducing(StringTransport())
+        assert isinstance(done, Deferred)
+        for _ in range(2):
+            sending.stopProducing()
+            sending.pauseProducing()
+        assert not done.called
+    finally:
+        sending._watch.close()
