@@ -74,7 +74,7 @@ class PreconditionFailed(ClientError):
 class InvalidRequest(ClientError):
     """The archive cannot make sense of the request."""
 
-    advice = "Check the arguments; if they are right, the client and the archive are of versions that do not fit."
+    advice = "Do as the message says before asking again."
 
 
 class DigestMismatch(ClientError):
@@ -130,7 +130,7 @@ class ServerUnavailable(ClientError):
     @ivar retry_after: Seconds after which it is worth asking again.
     """
 
-    advice = "Try again later; health() tells more."
+    advice = "Try again later."
 
     def __init__(
         self, message: str, *, retry_after: float, reason: str | None = None, status: int | None = None
@@ -142,7 +142,7 @@ class ServerUnavailable(ClientError):
 class ServerError(ClientError):
     """The archive failed in a way that it had not foreseen."""
 
-    advice = "Tell whoever runs the archive; the words name the incident in its log."
+    advice = "Tell whoever runs the archive."
 
 
 # what happens on the way

@@ -92,6 +92,8 @@ def _connecting(error: BaseException) -> str:
 
 
 def _words(error: BaseException) -> str:
+    if isinstance(error, VerificationError):
+        return "its certificate is for another name"
     if isinstance(error, SSL.Error):
         return ", ".join(_ssl_reasons(error)) or "it was broken off"
     return str(error).rstrip(".") or type(error).__name__

@@ -91,6 +91,9 @@ def refusal(answer: Answer, text: bytes) -> ClientError:
         )
     if status in (400, 500) and (failure := _by_reason(status, message, reason)) is not None:
         return failure
+    if status in (405, 501) and not _is_document(text):
+        # What a web server says to methods that it does not have; an archive says it in a document.
+        return _not_from_an_archive(answer)
     if status >= 500:
         # Of a full archive the system's words are the same once more; a quota, say, is something else.
         known = reason in message or (status == 507 and _FULL in reason)
@@ -124,6 +127,22 @@ def _misdirected(answer: Answer, text: bytes) -> ClientError | None:
         if not message or message.startswith(_NO_RESOURCE):
             return no_archive(answer.url)
     return None
+
+
+def _is_document(text: bytes) -> bool:
+    """Whether it is a JSON object, as all errors of an archive are."""
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _not_from_an_archive(answer: Answer) -> ClientError:
+    """The failure, where the answer is none of an archive's."""
+    server = answer.field("Server") or "a server that does not say what it is"
+    words = f"Perhaps no archive answers at {answer.url}: {answer.status} came back, from {server}."
+    kind = ServerError if answer.status >= 500 else InvalidRequest
+    return kind(words, status=answer.status)
 
 
 def no_archive(url: str) -> NotFound:

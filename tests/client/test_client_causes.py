@@ -8,10 +8,22 @@ from typing import Any, ClassVar
 
 import pytest
 import pytest_twisted  # type: ignore[import-untyped]
+from service_identity import VerificationError
 from twisted.internet.protocol import Factory, Protocol
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseNeverReceived
 from twisted.web.server import Request
 
-from pacarchive.client import NEVER, ArchiveClient, NotFound, ServerError, ServerUnavailable, WrongScheme
+from pacarchive.client import (
+    NEVER,
+    ArchiveClient,
+    InvalidRequest,
+    NotFound,
+    ServerError,
+    ServerUnavailable,
+    WrongScheme,
+)
+from pacarchive.client.naming import named
 from pacarchive.client.testing import URL, FakeArchive, result_of
 
 
@@ -109,6 +121,31 @@ def test_a_proxy_that_wants_tls(page: bytes) -> None:
     archive.page, archive.status = page, 400
     with pytest.raises(WrongScheme, match=f"{URL} speaks TLS: write https:// instead of http://"):
         result_of(archive.client(retry=NEVER).health())
+
+
+@pytest.mark.parametrize(("status", "kind"), [(405, InvalidRequest), (501, ServerError)])
+def test_a_server_without_the_method_is_perhaps_no_archive(status: int, kind: type[Exception]) -> None:
+    """It is said who answered, and not that an incident is in a log."""
+    archive = Elsewhere()
+    archive.status = status
+    client = archive.client(retry=NEVER)
+    for call in (client.put(1, b"x"), client.stage([1])):
+        with pytest.raises(kind, match=f"Perhaps no archive answers at {URL}: {status} came back, from ") as caught:
+            result_of(call)
+        assert "incident" not in caught.value.advice  # type: ignore[attr-defined]
+
+
+def test_advice_is_true_whatever_was_refused() -> None:
+    """Neither versions, nor an incident, nor the call that was made itself are known to be the matter."""
+    advice = " ".join(kind.advice for kind in (InvalidRequest, ServerError, ServerUnavailable))
+    for word in ("versions", "incident", "health()"):
+        assert word not in advice
+
+
+def test_a_certificate_for_another_name_is_told_in_words() -> None:
+    """And not as the object that the library raises."""
+    failure = named(ResponseNeverReceived([Failure(VerificationError(errors=[]))]), URL)
+    assert str(failure) == f"TLS with {URL} failed: its certificate is for another name"
 
 
 class Foreign(Protocol):
