@@ -14,7 +14,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import connectProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web._newclient import RequestNotSent
+from twisted.web._newclient import ParseError, RequestNotSent
 from twisted.web.client import (
     RequestGenerationFailed,
     RequestTransmissionFailed,
@@ -92,6 +92,8 @@ def _connecting(error: BaseException) -> str:
 
 
 def _words(error: BaseException) -> str:
+    if isinstance(error, ParseError):
+        return "it is not HTTP"
     if isinstance(error, VerificationError):
         return "its certificate is for another name"
     if isinstance(error, SSL.Error):

@@ -11,6 +11,7 @@ import pytest_twisted  # type: ignore[import-untyped]
 from service_identity import VerificationError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
+from twisted.web._newclient import ParseError
 from twisted.web.client import ResponseNeverReceived
 from twisted.web.server import Request
 
@@ -146,6 +147,12 @@ def test_a_certificate_for_another_name_is_told_in_words() -> None:
     """And not as the object that the library raises."""
     failure = named(ResponseNeverReceived([Failure(VerificationError(errors=[]))]), URL)
     assert str(failure) == f"TLS with {URL} failed: its certificate is for another name"
+
+
+def test_what_is_not_http_is_told_in_words() -> None:
+    """And not as the bytes that came, such as those of SSH."""
+    failure = named(ResponseNeverReceived([Failure(ParseError("not enough parts", b"SSH-2.0-OpenSSH"))]), URL)
+    assert str(failure) == f"The answer of {URL} cannot be understood: it is not HTTP"
 
 
 class Foreign(Protocol):
