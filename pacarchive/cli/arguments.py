@@ -10,10 +10,12 @@ from typing import Any
 
 def arranged(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:
     """
-    Put the options that stand before the command behind it, where argparse looks for them.
+    Put the options that stand before the command behind it, where argparse looks for them; C{help} is C{--help}.
 
     @raise SystemExit: There is no such command; what is said names those that are like it.
     """
+    if argv and argv[0] == "help" and "help" not in _commands(parser):
+        argv = [*argv[1:], "--help"]
     start = _end_of_options(argv, _options(parser))
     moved, rest = argv[:start], argv[start:]
     known, place = parser, 0

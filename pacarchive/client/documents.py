@@ -61,7 +61,7 @@ def job_ids(job: Job | str) -> list[str]:
     """
     text = job.id if isinstance(job, Job) else job
     if _JOB.fullmatch(text) is None:
-        raise ValueError(f"{text!r} is not a valid job id")
+        raise ValueError(f"{text!r} is not a valid job id; one is what stage printed")
     return text.split(",")
 
 

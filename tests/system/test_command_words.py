@@ -69,7 +69,10 @@ def test_options_before_the_command(tmp_path: Path, service: Service) -> None:
     ("words", "code", "said"),
     [
         (("stat", "x"), 2, "'x' is not a valid id; ids are like 12, ranges like 12-20"),
-        (("job", "x"), 2, "'x' is not a valid job id"),
+        (("stat", "007"), 2, "'007' is not a valid id; ids have no leading zeros"),
+        (("stat", str(2**64)), 2, f"'{2**64}' is not a valid id; the largest is {2**64 - 1}"),
+        (("job", "x"), 2, "'x' is not a valid job id; one is what stage printed"),
+        (("--url", "http:/host", "stat", "1"), 2, "an archive's URL begins with http:// or https:// and a host"),
         (("stage", "1", "--pin", "7"), 2, "'7' has no unit; write 7s, 7m, 7h or 7d"),
         (("mv", "x", "1"), 1, "x (id 1): The path of the source must be absolute."),
         (
@@ -101,6 +104,12 @@ def test_what_is_wrong_is_said_once(
     assert (done.returncode, done.stdout) == (code, "")
     assert done.stderr.startswith(f"pacarchive: {said.format(**names)}")
     assert done.stderr.count("\n") == 1
+
+
+def test_help_is_a_command(tmp_path: Path) -> None:
+    """As in other programs."""
+    for words in ((), ("put",), ("admin", "adopt")):
+        assert run(tmp_path, "help", *words).stdout == run(tmp_path, *words, "--help").stdout != ""
 
 
 def test_what_was_granted_and_done_is_said(tmp_path: Path, service: Service) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from pacarchive.ids import parse_file_id
+from pacarchive.ids import MAX_FILE_ID, parse_file_id
 from pacarchive.texts import NotText, decoded, read_text
 
 MOST = 1_000_000
@@ -83,10 +83,20 @@ def _span(text: str, where: str) -> range:
         start = parse_file_id(first)
         end = parse_file_id(last) if dash else start
     except ValueError:
-        raise Misunderstood(f"{where}{text!r} is not a valid id; ids are like 12, ranges like 12-20") from None
+        raise Misunderstood(f"{where}{text!r} is not a valid id; {_why_not(first, last)}") from None
     if end < start:
         raise Misunderstood(f"{where}the range {text} ends before it begins")
     return range(start, end + 1)
+
+
+def _why_not(*texts: str) -> str:
+    for text in texts:
+        if text.isascii() and text.isdigit():
+            if text != "0" and text.startswith("0"):
+                return "ids have no leading zeros"
+            if len(text) > 20 or int(text) > MAX_FILE_ID:
+                return f"the largest is {MAX_FILE_ID}"
+    return "ids are like 12, ranges like 12-20"
 
 
 def parse_id(text: str) -> int:

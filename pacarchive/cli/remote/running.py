@@ -105,7 +105,7 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
         raise Misunderstood("which server? Set PACARCHIVE_URL=http://HOST:PORT, or give --url")
     if arguments.connections < 1:
         raise Misunderstood("--connections must be at least 1")
-    if not re.match(r"[A-Za-z]+://", url):
+    if not re.match(r"[A-Za-z]+:/", url):
         url = f"http://{url}"
     token: str | None = os.environ.get("PACARCHIVE_TOKEN") or None
     if arguments.token_file:
