@@ -364,12 +364,9 @@ class ArchiveChannel(IntakeChannel):
         if self._lingering is not None:
             self._lingering.cancel()
             self._lingering = None
-        self.setTimeout(None)
-        self._refused = True
+        # At once, unlike other ends: who works for this connection would go on with a socket that is gone.
+        self._owed.clear()
         self.forget_input()
-        self.in_turn(partial(self._lose, reason))
-
-    def _lose(self, reason: Failure) -> None:
         super().connectionLost(reason)
         self.held.let_go()
         self.site.connection_lost(self)

@@ -85,7 +85,7 @@ class IntakeChannel(HTTPChannel):
         """Whether lines are so few that they can be read at once: more than one request waits for its turn."""
         if len(data) > PIECE or self._waitingForTransport:
             return False
-        return self.site.turns.left > 0
+        return not self._owed and self.site.turns.left > 0
 
     def _must_wait(self) -> bool:
         """
@@ -201,8 +201,8 @@ class IntakeChannel(HTTPChannel):
 
     def _is_late(self) -> bool:
         """Whether bytes of a body come faster than the turn goes; then they come on in a later one."""
-        if self.line_mode or self._handlingRequest or self.site.turns.left > 0:
-            return False
+        if self._refused or self.line_mode or self._handlingRequest or self.site.turns.left > 0:
+            return False  # of what is refused, the rest is only thrown away
         self.get_in_line()
         return True
 

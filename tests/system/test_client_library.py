@@ -181,7 +181,8 @@ async def test_a_connection_that_was_closed_while_nobody_used_it_is_made_again(s
         async with client(proxy.url) as archive:
             await archive.put(107, b"idle")
             for each in list(proxy._sockets):
-                each.shutdown(2)
+                with suppress(OSError):  # the proxy closes one of a pair when the other ends
+                    each.shutdown(2)
             assert (await archive.status(107)).size == 4
             await archive.put(107, b"idle again")
 

@@ -82,7 +82,6 @@ def test_the_sum(server: Server, kind: Callable[[Client], Client]) -> None:
     assert server.connect("10.1.0.1").ask("PUT", "/103", body=DATA).status == 201
     for client in server.clients:
         client.hang_up()
-    server.finish_work()
     assert held(server) == 0
 
 

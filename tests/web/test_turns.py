@@ -113,11 +113,11 @@ def test_who_leaves_is_not_called() -> None:
 
 
 def test_ends_take_turns(server: Server) -> None:
-    """A thousand clients that leave at once are not dealt with at once; what they hold is free all the same."""
+    """A thousand clients that end their side at once are not answered at once, but all are."""
     site, count = server.site, 300
     clients = [server.connect().send(compose("PUT", "/7", "Content-Length: 100") + bytes(50)) for _ in range(count)]
-    for number, client in enumerate(clients):
-        client.end() if number % 2 else client.hang_up()
+    for client in clients:
+        client.end()
     turns, left = 0, [count]
     while site.turns.waiting:
         server.turn()
@@ -129,6 +129,19 @@ def test_ends_take_turns(server: Server) -> None:
     assert turns > count * 200 // ALLOWANCE // 2
     assert not site._connections
     assert server.archive.unended == 0
+
+
+def test_a_lost_connection_is_lost_at_once(server: Server) -> None:
+    """However late it is in the turn, and whatever is still to be done for it: nobody is to write to its socket."""
+    client = server.connect().send(compose("PUT", "/7", "Content-Length: 100") + bytes(50))
+    request = client.protocol.requests[-1]
+    server.site.turns.spend(2 * ALLOWANCE)
+    client.end()
+    assert not request.is_over
+    assert server.site.turns.waiting == 1
+    client.hang_up()
+    assert request.is_over
+    assert (server.site.turns.waiting, len(server.site._connections)) == (0, 0)
 
 
 def test_time_that_is_over_takes_turns(server: Server) -> None:
