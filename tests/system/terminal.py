@@ -68,9 +68,11 @@ class Terminal:
         self._terminal, other = pty.openpty()
         fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         output = other if redirect is None else os.open(directory / redirect, os.O_WRONLY | os.O_CREAT, 0o644)
+        # The size is the terminal's own; the variables, where whoever runs the tests has them, would come before it.
+        ours = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
         told = {"TERM": "xterm", "LC_ALL": "C.UTF-8", **(environment or {})}
         self._process = subprocess.Popen(
-            [*ON_TERMINAL, *arguments], cwd=directory, env={**os.environ, **told},
+            [*ON_TERMINAL, *arguments], cwd=directory, env={**ours, **told},
             stdin=other, stdout=output, stderr=other, start_new_session=True,
         )  # fmt: skip
         for each in {other, output}:
