@@ -27,8 +27,9 @@ from pacarchive.web.refusals import RefusalLog
 from pacarchive.web.request import ArchiveRequest
 from pacarchive.web.turns import Turns
 
-ACCEPTS = 16
-"""How many connections are accepted in one turn."""
+ACCEPTS = 100
+"""How many connections are accepted in one turn.  Who comes after a thousand others waits for them, whoever they are:
+fewer would keep him waiting for longer."""
 
 CONNECTION_COST = 200
 """What a new connection takes of a turn's allowance."""
@@ -116,7 +117,7 @@ class ArchiveSite(Site):
         self._accept_few()
 
     def _accept_few(self) -> None:
-        # A port takes up to a hundred at once, and more each time that as many are there: 50 ms of a turn, and more.
+        # A port takes more each time that as many as it takes are there: up to 50 ms of a turn, and more.
         self._accepting = None
         for port in self._ports:
             port.numberAccepts = ACCEPTS
