@@ -91,7 +91,7 @@ def refusal(answer: Answer, text: bytes) -> ClientError:
         )
     if status in (400, 500) and (failure := _by_reason(status, message, reason)) is not None:
         return failure
-    if status in (405, 501) and not _is_document(text):
+    if status in (405, 501) and not _words(text, "")[0]:
         # What a web server says to methods that it does not have; an archive says it in a document.
         return _not_from_an_archive(answer)
     if status >= 500:
@@ -127,14 +127,6 @@ def _misdirected(answer: Answer, text: bytes) -> ClientError | None:
         if not message or message.startswith(_NO_RESOURCE):
             return no_archive(answer.url)
     return None
-
-
-def _is_document(text: bytes) -> bool:
-    """Whether it is a JSON object, as all errors of an archive are."""
-    try:
-        return isinstance(json.loads(text), dict)
-    except (ValueError, RecursionError):
-        return False
 
 
 def _not_from_an_archive(answer: Answer) -> ClientError:
