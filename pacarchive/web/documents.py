@@ -39,6 +39,9 @@ _TREE = 16  # bytes of memory for a byte of text, where there is much in it
 FLOATS = 1000
 """The most numbers of a document that are no integers."""
 
+ELEMENTS = 100_000
+"""The most commas and opening brackets of a document, in strings and elsewhere: to read more takes a turn and longer."""
+
 DOCUMENT_LIMIT = 512 << 10
 """The largest JSON document that is read, in bytes."""
 
@@ -89,7 +92,10 @@ def parse_document(text: bytes) -> Any:
     Parse a JSON document.
 
     @raise HTTPRefusal: It is none: 400.
+    @raise errors.TooLarge: It has too many elements.
     """
+    if sum(map(text.count, (b",", b"[", b"{"))) > ELEMENTS:
+        raise errors.TooLarge(f"A document may have {ELEMENTS} commas and opening brackets at the most.")
     collects = gc.isenabled()
     gc.disable()  # what has a hundred thousand arrays would set it off over and over, and take ten times as long
     try:

@@ -132,10 +132,17 @@ class InlinePool:
 
     def stop(self, seconds: float = 5.0) -> None:
         """Calls that were accepted are made."""
+        self._catch_up()
+
+    def _catch_up(self, last: Callable[[], None] | None = None) -> None:
+        # In the order in which they came, also where one that came later is due before: latency changes.
         while self._waiting:
             run, call = self._waiting.pop(0)
-            call.cancel()
+            if call.active():
+                call.cancel()
             run()
+            if run is last:
+                break
 
     def callInThreadWithCallback(
         self, on_result: Callable[[bool, Any], None], call: Callable[..., object], *args: object, **kw: object
@@ -164,10 +171,7 @@ class InlinePool:
             run()
             return
 
-        def run_next() -> None:
-            self._waiting.pop(0)[0]()
-
-        self._waiting.append((run, self._reactor.callLater(self._reactor.latency, run_next)))
+        self._waiting.append((run, self._reactor.callLater(self._reactor.latency, self._catch_up, run)))
 
     def _trouble(self) -> str:
         if self._name == "recall-write":

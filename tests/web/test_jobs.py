@@ -828,3 +828,12 @@ def test_numbers_that_take_long_to_read(server: Server, number: str) -> None:
     assert "Invalid JSON" not in str(server.ask("POST", "/jobs", JSON, body=few.encode()).body)
     answer = server.ask("POST", "/jobs", JSON, body=many.encode())
     assert (answer.status, answer.error["message"]) == (400, "Invalid JSON document")
+
+
+@pytest.mark.parametrize("element", ["[],", "{},", "1,", '"",'])
+def test_elements_that_take_long_to_read(server: Server, element: str) -> None:
+    """As many as lists have are read; a document that is full of them is refused before it is read."""
+    few, many = (f'{{"files":[1],"note":[{element * count}1]}}'.encode() for count in (30_000, 100_000))
+    assert server.ask("POST", "/jobs", JSON, body=few).error["message"] == 'A job has no "note".'
+    answer = server.ask("POST", "/jobs", JSON, body=many)
+    assert (answer.status, "100000 commas" in answer.error["message"]) == (413, True)
