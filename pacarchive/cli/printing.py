@@ -91,7 +91,7 @@ def wait_words(seconds: float) -> str:
 
 def age_words(seconds: float) -> str:
     """A length of time, in the unit that fits."""
-    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{max(0.0, seconds):.0f} seconds"
+            return counted(round(seconds / length), unit)
+    return counted(round(max(0.0, seconds)), "second")

@@ -16,6 +16,7 @@ from pacarchive.recall.desk import Active, Desk, Reading
 from pacarchive.recall.lanes import Errands
 from pacarchive.recall.schema import from_key, to_key
 from pacarchive.recall.store import Turn
+from pacarchive.texts import counted
 
 _NOTE_HEARD = 60.0
 """Seconds after which it is noted again that the storage system still knows of a recall."""
@@ -175,7 +176,7 @@ class Progress:
         """Try a recall again after a rest, or not, when that was done often enough."""
         handed = active.handed
         if handed.attempts >= self._desk.settings.attempts:
-            verdicts.failed[handed.key] = f"Tried {handed.attempts} times; the last time: {words}"
+            verdicts.failed[handed.key] = f"Tried {counted(handed.attempts, 'time')}; the last time: {words}"
             return
         rest = min(_LONGEST_REST, _FIRST_REST * _REST_GROWS ** (handed.attempts - 1))
         _log.info(

@@ -11,7 +11,7 @@ from collections.abc import Collection
 
 import attrs
 
-from pacarchive import errors
+from pacarchive import errors, texts
 from pacarchive.recall.store import Cursor, Turn
 from pacarchive.recall.tables import cut
 from pacarchive.sections import RecallSettings
@@ -69,9 +69,10 @@ class Accounts:
         if self._is_full(mine, weight, settings.owner_jobs, settings.owner_files):
             account = self._of(mine)
             raise errors.QuotaReached(
-                f"{owner!r} has {account.jobs} jobs with {account.weight} files here, and {files} more would be too "
-                f"many ([recall] owner_jobs {settings.owner_jobs}, owner_files {settings.owner_files}): jobs that have "
-                "not ended, have pins, or have just ended. Wait for them, or delete some.",
+                f"{owner!r} has {texts.counted(account.jobs, 'job')} with {texts.counted(account.weight, 'file')} "
+                f"here, and {files} more would be too many ([recall] owner_jobs {settings.owner_jobs}, owner_files "
+                f"{settings.owner_files}): jobs that have not ended, have pins, or have just ended. Wait for them, or "
+                "delete some.",
                 retry_after=_RETRY_AFTER,
             )
         if self._is_full(all_of_them, weight, settings.kept_jobs, settings.kept_files):

@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IAddress
 
 from pacarchive import errors
 from pacarchive.config import LimitSettings
+from pacarchive.texts import counted
 from pacarchive.web.shares import LOCAL, Shares, client_of
 
 IDLE = 10.0
@@ -43,9 +44,9 @@ class Pace:
 
     def words(self, who: str, moved: int) -> str:
         """Why a transfer is broken off; begins with who does what."""
-        amount = f"{moved} bytes" if moved > 0 else "nothing"
+        amount = counted(moved, "byte") if moved > 0 else "nothing"
         return (
-            f"{who} {amount} in {self.seconds:g} seconds; {self.least} is the least "
+            f"{who} {amount} in {self.seconds:g} seconds; {self.least:,} is the least "
             "([limits] progress_bytes, progress_timeout)."
         )
 

@@ -14,6 +14,7 @@ from pacarchive import errors
 from pacarchive.config import Compatibility, RecallSettings, ServerSettings
 from pacarchive.interfaces import IArchiveBackend, IRecaller, IStoredFile
 from pacarchive.model import Durability, FileStatus, Locality, WriteConditions
+from pacarchive.texts import counted
 from pacarchive.web import digest_fields, jobs, tape
 from pacarchive.web.arrival import arrival
 from pacarchive.web.body import receive_file
@@ -185,7 +186,7 @@ class ArchiveApplication:
             if isinstance(wanted, Unsatisfiable):
                 raise HTTPRefusal(
                     HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
-                    f"The file has {status.size} bytes; the range lies beyond them.",
+                    f"The file has {counted(status.size, 'byte')}; the range lies beyond its end.",
                     {"Content-Range": wanted.content_range.decode("ascii")},
                 )
             if wanted is not None:

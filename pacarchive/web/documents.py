@@ -40,7 +40,7 @@ FLOATS = 1000
 """The most numbers of a document that are no integers."""
 
 ELEMENTS = 100_000
-"""The most commas and opening brackets of a document, in strings and elsewhere: to read more takes a turn and longer."""
+"""The most commas and opening brackets of a document, in strings and elsewhere: to read more takes over a turn."""
 
 DOCUMENT_LIMIT = 512 << 10
 """The largest JSON document that is read, in bytes."""

@@ -253,7 +253,7 @@ def test_a_file_system_that_is_full(tree: Tree, monkeypatch: pytest.MonkeyPatch)
     space[7] = 1
     monkeypatch.setattr(os, "fstatvfs", lambda _: os.statvfs_result(space))
     _, out = tree.run()
-    assert "room for 1 more files (inodes) left" in out
+    assert "room for 1 more file (inodes) left" in out
     assert "the file system is nearly full\n" in out
     assert "the file system is mounted read-only\n" in out
 

@@ -63,7 +63,7 @@ def test_live_jobs(around: Surroundings, engine: RecallEngine) -> None:
 def test_live_files(engine: RecallEngine) -> None:
     """By the files of all jobs together; one that is too large by itself makes nobody's make way."""
     submit(engine, *range(1, 7))
-    with pytest.raises(errors.QuotaReached, match=r"1 jobs with 6 files here, and 5 more .*owner_files 10"):
+    with pytest.raises(errors.QuotaReached, match=r"1 job with 6 files here, and 5 more .*owner_files 10"):
         submit(engine, *range(1, 6))
     submit(engine, *range(1, 5))
     with pytest.raises(errors.QuotaReached):

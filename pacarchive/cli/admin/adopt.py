@@ -159,4 +159,4 @@ def _verdict(layout: Layout, totals: Totals) -> str:
 
 
 def _inodes(totals: Totals) -> str:
-    return f", {totals.free_inodes} more files" if totals.free_inodes >= 0 else ""
+    return f", {counted(totals.free_inodes, 'more file')}" if totals.free_inodes >= 0 else ""

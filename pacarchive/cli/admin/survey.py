@@ -21,6 +21,7 @@ from pacarchive.cli.admin.layout import FLAT, SPREAD, Layout, loose_id
 from pacarchive.cli.admin.walk import Name, walk
 from pacarchive.cli.printing import age_words, size_words
 from pacarchive.digests import PRIMARY
+from pacarchive.texts import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -158,7 +159,7 @@ class Survey:
         elif totals.free_bytes < (needed := self._missing * space.f_frsize):
             self._find("full", detail=f"{size_words(totals.free_bytes)} left; digests may take {size_words(needed)}")
         if space.f_files and space.f_favail < space.f_files * _LEAST_SHARE:
-            self._find("full", detail=f"room for {space.f_favail} more files (inodes) left")
+            self._find("full", detail=f"room for {counted(space.f_favail, 'more file')} (inodes) left")
 
     # Names.
 
