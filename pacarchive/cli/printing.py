@@ -83,7 +83,7 @@ def decapitalised(text: str) -> str:
 
 def wait_words(seconds: float) -> str:
     """For how long something has to be waited for, at the least: in whole units, rounded up."""
-    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= length:
             return counted(math.ceil(seconds / length), unit)
     return counted(max(1, math.ceil(seconds)), "second")
@@ -91,7 +91,7 @@ def wait_words(seconds: float) -> str:
 
 def age_words(seconds: float) -> str:
     """A length of time, in the unit that fits."""
-    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:
-            return counted(round(seconds / length), unit)
+            return f"{seconds / length:.0f} {unit}"
     return counted(round(max(0.0, seconds)), "second")

@@ -15,7 +15,6 @@ from twisted.internet.interfaces import IAddress
 
 from pacarchive import errors
 from pacarchive.config import LimitSettings
-from pacarchive.texts import counted
 from pacarchive.web.shares import LOCAL, Shares, client_of
 
 IDLE = 10.0
@@ -44,9 +43,9 @@ class Pace:
 
     def words(self, who: str, moved: int) -> str:
         """Why a transfer is broken off; begins with who does what."""
-        amount = counted(moved, "byte") if moved > 0 else "nothing"
+        amount = f"{moved} byte{'s' if moved > 1 else ''}" if moved > 0 else "nothing"
         return (
-            f"{who} {amount} in {self.seconds:g} seconds; {self.least:,} is the least "
+            f"{who} {amount} in {self.seconds:g} seconds; {self.least} is the least "
             "([limits] progress_bytes, progress_timeout)."
         )
 

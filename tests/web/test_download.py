@@ -234,7 +234,7 @@ def test_reader_that_takes_too_little(server: Server) -> None:
         server.clock.advance(server.limits.progress_timeout / 5)
     assert client.transport.closed == "aborted"
     (words,) = [each for each in server.words() if "progress_bytes" in each]
-    assert re.search(r"took [\d,]+ bytes in 60 seconds; 61,440 is the least", words)
+    assert re.search(r"took \d+ bytes in 60 seconds; 61440 is the least", words)
 
 
 def test_not_modified_reads_nothing(server: Server) -> None:
