@@ -83,7 +83,7 @@ def decapitalised(text: str) -> str:
 
 def wait_words(seconds: float) -> str:
     """For how long something has to be waited for, at the least: in whole units, rounded up."""
-    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if seconds >= length:
             return counted(math.ceil(seconds / length), unit)
     return counted(max(1, math.ceil(seconds)), "second")
