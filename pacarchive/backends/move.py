@@ -176,7 +176,8 @@ def _move(tree: FileTree, file_id: int, source: _Source, conditions: WriteCondit
             tree.check(file_id, None, conditions)
         except (errors.PreconditionFailed, errors.AlreadyExists):
             source.require_unchanged()  # else it is perhaps what is under the id now that has its name
-            raise
+            if not _is_published_as(tree, file_id, source.state):  # somebody else is about to do the same
+                raise
     same_system = source.state.st_dev == os.fstat(tree.root).st_dev
     if not same_system and not tree.copies:
         raise _not_to_be_copied()  # before anything is done to it

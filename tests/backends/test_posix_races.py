@@ -177,6 +177,23 @@ async def test_one_file_is_moved_to_one_id(tmp_path: Path, outside: bool) -> Non
             assert not source.exists()
 
 
+@in_reactor
+async def test_the_id_is_taken_by_what_is_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another who makes the same move has linked the file and not yet removed its old name: that is no conflict."""
+    async with archive(tmp_path) as backend:
+        await store(backend, 1, b"moved")
+        check = tree.FileTree.check
+
+        def linked_before(self: FileTree, file_id: int, size: int | None, conditions: WriteConditions) -> None:
+            os.link(tmp_path / "archive/1", tmp_path / "archive/2")
+            check(self, file_id, size, conditions)
+
+        monkeypatch.setattr(tree.FileTree, "check", linked_before)
+        await backend.move(2, str(tmp_path / "archive/1"), DENY)
+        monkeypatch.undo()
+        assert [await content(backend, 1), await content(backend, 2)] == [None, b"moved"]
+
+
 @pytest.mark.parametrize("lacking", [(), (without_attributes,)])
 @in_reactor
 async def test_files_go_round(tmp_path: Path, lacking: tuple[Callable[[pytest.MonkeyPatch], None], ...]) -> None:
