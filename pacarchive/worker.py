@@ -36,6 +36,12 @@ _log = Logger()
 _LONGEST_READ = 4096
 _LONGEST_REASON = 1000  # a write to a pipe is all or nothing up to 4096 bytes
 
+SWITCH = 0.0005
+"""
+Seconds after which the reactor lets a thread have the interpreter, where Python's default is ten times as much: storing
+a file takes dozens of system calls, and a thread waits as long after each while the reactor is busy.
+"""
+
 _NOISE = re.compile(r"pacarchive starting on |\(\S+ Port \S+ Closed\)")  # Twisted's, of each listening socket
 
 MakeService = Callable[[Any, Any, Sequence[IStreamServerEndpoint]], IService]
@@ -54,6 +60,7 @@ def run(make_service: MakeService) -> int:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
     assignment: Assignment = pickle.load(sys.stdin.buffer)  # noqa: S301  (the parent's own)
     globalLogBeginner.beginLoggingTo([FileLogObserver(sys.stderr, _log_line)])
+    sys.setswitchinterval(SWITCH)
     from twisted.internet import reactor
 
     return _Process(reactor, assignment, make_service).run()

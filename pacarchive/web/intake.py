@@ -85,7 +85,7 @@ class IntakeChannel(HTTPChannel):
         """Whether lines are so few that they can be read at once: more than one request waits for its turn."""
         if len(data) > PIECE or self._waitingForTransport:
             return False
-        return not self._owed and self.site.turns.left > 0
+        return not self._owed and self._left() > 0
 
     def _must_wait(self) -> bool:
         """
@@ -93,10 +93,14 @@ class IntakeChannel(HTTPChannel):
         """
         if self._handlingRequest or self._waitingForTransport:
             return True
-        if self._owed or self.site.turns.left <= 0:
+        if self._owed or self._left() <= 0:
             self.get_in_line()
             return True
         return False
+
+    def _left(self) -> int:
+        """How much may still be done in this turn."""
+        return self.site.turns.left(self.held.client)
 
     def get_in_line(self) -> None:
         """Have L{take_turn} called in a later turn."""
@@ -106,7 +110,7 @@ class IntakeChannel(HTTPChannel):
         """
         Deal with an end: now, or when there is time.  A thousand connections may end in one turn of the reactor.
         """
-        if self._owed or self.site.turns.left <= 0:
+        if self._owed or self._left() <= 0:
             self._owed.append(call)
             self.get_in_line()
         else:
@@ -150,7 +154,7 @@ class IntakeChannel(HTTPChannel):
             return
         self.resetTimeout()
         if self._is_decoding():
-            self._decode(max(1, self.site.turns.left // CHUNK_COST))
+            self._decode(max(1, self._left() // CHUNK_COST))
         self._pump()
 
     def _look(self) -> None:
@@ -201,7 +205,7 @@ class IntakeChannel(HTTPChannel):
 
     def _is_late(self) -> bool:
         """Whether bytes of a body come faster than the turn goes; then they come on in a later one."""
-        if self._refused or self.line_mode or self._handlingRequest or self.site.turns.left > 0:
+        if self._refused or self.line_mode or self._handlingRequest or self._left() > 0:
             return False  # of what is refused, the rest is only thrown away
         self.get_in_line()
         return True
@@ -226,7 +230,7 @@ class IntakeChannel(HTTPChannel):
             waits = self._transferDecoder.pending
             self._transferDecoder.feed(data)
             if not waits:
-                self._decode(max(LEAST_CHUNKS, self.site.turns.left // CHUNK_COST))
+                self._decode(max(LEAST_CHUNKS, self._left() // CHUNK_COST))
         else:
             self._transferDecoder.dataReceived(data)
 
@@ -272,7 +276,7 @@ class IntakeChannel(HTTPChannel):
         self.held.let_go("input")
         super().requestDone(request)
         # Within a piece: no further request of it before there is room for its answer, and time in the turn.
-        self.paused = self._busyReceiving and (self._waitingForTransport or self.site.turns.left <= 0)
+        self.paused = self._busyReceiving and (self._waitingForTransport or self._left() <= 0)
         self._pump()
 
     # What the connection makes of it

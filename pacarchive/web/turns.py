@@ -3,7 +3,8 @@
 A read of 64 KiB may hold ten thousand chunks, or two thousand requests.  Whoever finds such a read does a part of the
 work, and gets in line for the rest: all who are in line have one allowance for each turn, so that a turn stays short
 however many they are.  Each client has a line of its own, and these are served in rotation: one with a thousand
-connections keeps itself waiting, and nobody else.
+connections keeps itself waiting, and nobody else.  What a client takes of a turn beyond its rate, it rests for in those
+that follow, which are short then: a request needs several, and comes between two of what takes a whole one.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ ALLOWANCE = 12_000
 
 LONGEST = 15_000
 """The same by the clock: what work costs is an estimate, and machines differ."""
+
+RATE = ALLOWANCE // 4
+"""What a client may do in a turn in the long run, while there is not time for all."""
 
 LEAST_SHARE = 200
 """What each who is in line may do at the least, when it is called."""
@@ -38,21 +42,25 @@ class Turns:
     The lines, and the allowance.
 
     @param clock: Whose turns these are.
+    @ivar _lines: Who waits, by client, in the order in which they came.
+    @ivar _rotation: The clients in line that do not rest; the first is served next.
+    @ivar _debts: What the clients that rest took too much.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._lines: dict[str, dict[Worker, None]] = {}  # by client; who is served next is the first
+        self._lines: dict[str, dict[Worker, None]] = {}
         self._clients: dict[Worker, str] = {}
+        self._rotation: dict[str, None] = {}
+        self._debts: dict[str, int] = {}
         self._next: IDelayedCall | None = None
         self._left = ALLOWANCE
         self._reserved = 0
         self._began: float | None = None
 
-    @property
-    def left(self) -> int:
-        """How much may still be done now."""
-        return self._remaining() - self._reserved
+    def left(self, client: str = NOBODY) -> int:
+        """How much may still be done now; nothing for a client that rests."""
+        return 0 if client in self._debts else self._remaining() - self._reserved
 
     def _remaining(self) -> int:
         if self._began is None:
@@ -70,6 +78,8 @@ class Turns:
         if worker not in self._clients:
             self._clients[worker] = client
             self._lines.setdefault(client, {})[worker] = None
+            if client not in self._debts:
+                self._rotation.setdefault(client)
             self._ask_for_another()
 
     async def come(self, cost: int, client: str = NOBODY) -> None:
@@ -93,6 +103,7 @@ class Turns:
             del line[worker]
             if not line:
                 del self._lines[client]
+                self._rotation.pop(client, None)
 
     @property
     def waiting(self) -> int:
@@ -109,28 +120,50 @@ class Turns:
         self._next = None
         self._left = ALLOWANCE
         self._began = self._clock.seconds()
+        self._end_rests()
+        try:
+            self._serve()
+        finally:
+            self._reserved = 0
+            if self._lines or self._debts:
+                self._ask_for_another()
+            elif self._next is None:
+                self._began = None  # the reactor may sleep now
+
+    def _serve(self) -> None:
         share = max(LEAST_SHARE, ALLOWANCE // max(1, len(self._clients)))
+        taken: dict[str, int] = {}
         for _ in range(len(self._clients)):
-            if not self._lines or (remaining := self._remaining()) <= 0:
+            if not self._rotation or (remaining := self._remaining()) <= 0:
                 break
-            worker = self._call_up()
+            client = next(iter(self._rotation))
+            worker = self._call_up(client)
             self._reserved = max(0, remaining - share)
             worker.take_turn()
-        self._reserved = 0
-        if self._lines:
-            self._ask_for_another()
-        elif self._next is None:
-            self._began = None  # the reactor may sleep now
+            taken[client] = taken.get(client, 0) + remaining - self._remaining()
+        for client, cost in taken.items():
+            if cost > RATE:
+                self._debts[client] = cost - RATE
+                self._rotation.pop(client, None)
 
-    def _call_up(self) -> Worker:
-        """The first of the client whose turn it is, which is the last one's then."""
-        client = next(iter(self._lines))
-        line = self._lines.pop(client)
+    def _end_rests(self) -> None:
+        """Serve those again who have rested for as long as they should."""
+        for client, debt in list(self._debts.items()):
+            if debt > 0:
+                self._debts[client] = debt - RATE
+            else:
+                del self._debts[client]
+                if client in self._lines:
+                    self._rotation[client] = None
+
+    def _call_up(self, client: str) -> Worker:
+        """The first of a client's line; those after it have to wait for the other clients."""
+        line = self._lines[client]
         worker = next(iter(line))
-        del line[worker]
-        del self._clients[worker]
+        self.leave(worker)
         if line:
-            self._lines[client] = line
+            del self._rotation[client]
+            self._rotation[client] = None
         return worker
 
 
