@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pacarchive import __version__
 from pacarchive.cli import admin, check, completion, exits, remote, show_config
-from pacarchive.cli.arguments import arranged
+from pacarchive.cli.arguments import parsed
 from pacarchive.cli.streams import Parser, run_program
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     parser = make_parser()
-    arguments = parser.parse_args(arranged(parser, sys.argv[1:] if argv is None else argv))
+    arguments = parsed(parser, sys.argv[1:] if argv is None else argv)
     module, _, function = arguments.run.partition(":")
     from pacarchive.config import ConfigError
 

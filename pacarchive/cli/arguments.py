@@ -1,11 +1,30 @@
-"""What a user types before argparse sees it: options before the command, and commands that there are not."""
+"""What argparse does not do for who types: options before the command, and words for what there is not."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
+
+
+def parsed(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
+    """
+    Read a command line.
+
+    @raise SystemExit: It is none, or asks for help; what is said names commands and options like the wrong one.
+    """
+    words = arranged(parser, argv)
+    command, place = parser, 0
+    while place < len(words) and words[place] in (commands := _commands(command)):
+        command, place = commands[words[place]], place + 1
+    if (commands := _commands(command)) and not (place < len(words) and words[place] in _own_options(command)):
+        known = ", ".join(commands)
+        command.exit(2, f"{command.prog}: which command? There are {known}.{_more(command, 'tells more')}\n")
+    arguments, rest = parser.parse_known_args(words)
+    if rest:
+        _refuse_rest(command, rest)
+    return arguments
 
 
 def arranged(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:
@@ -24,7 +43,8 @@ def arranged(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:
         if word not in commands:
             _refuse(known, word, list(commands))
         known, place = commands[word], place + 1
-    # Without a command, argparse says that one is missing.
+    if not place and rest and rest[0].startswith("-") and _name(rest[0]) not in _own_options(parser):
+        _refuse_option(parser, _name(rest[0]), _options(parser))
     return [*rest[:place], *moved, *rest[place:]] if place else list(rest)
 
 
@@ -54,7 +74,35 @@ def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPar
     return found[0] if found else {}
 
 
+def _own_options(parser: argparse.ArgumentParser) -> list[str]:
+    return [name for action in parser._actions for name in action.option_strings]
+
+
+def _name(word: str) -> str:
+    return word.partition("=")[0]
+
+
 def _refuse(parser: argparse.ArgumentParser, word: str, commands: list[str]) -> None:
-    like = " or ".join(map(repr, get_close_matches(word, commands, 3, 0.6)))
-    meant = f"did you mean {like}? " if like else ""
-    parser.exit(2, f"{parser.prog}: unknown command {word!r}; {meant}'{parser.prog} --help' lists all commands\n")
+    meant = _meant(word, commands)
+    parser.exit(2, f"{parser.prog}: unknown command {word!r};{meant}{_more(parser, 'lists all commands')}\n")
+
+
+def _refuse_option(parser: argparse.ArgumentParser, name: str, options: Iterable[str]) -> None:
+    meant = _meant(name, options)
+    parser.exit(2, f"{parser.prog}: unknown option {name!r};{meant}{_more(parser, 'lists all options')}\n")
+
+
+def _refuse_rest(command: argparse.ArgumentParser, rest: Sequence[str]) -> None:
+    for word in rest:
+        if word.startswith("-") and word != "-":
+            _refuse_option(command, _name(word), _own_options(command))
+    command.exit(2, f"{command.prog}: {rest[0]!r} is one word too many;{_more(command, 'tells more')}\n")
+
+
+def _meant(word: str, known: Iterable[str]) -> str:
+    like = " or ".join(map(repr, get_close_matches(word, list(known), 3, 0.6)))
+    return f" did you mean {like}?" if like else ""
+
+
+def _more(parser: argparse.ArgumentParser, what: str) -> str:
+    return f" '{parser.prog} --help' {what}"

@@ -52,7 +52,7 @@ def test_options_may_stand_before_the_command(
     assert arranged(PARSER, [*words, *given, *rest]) == [*words, *given, *rest]
 
 
-@pytest.mark.parametrize("line", ["", "--help", "--version", "--url http://x --help", "--url", "--no-such stat 1"])
+@pytest.mark.parametrize("line", ["", "--help", "--version", "--url http://x --help", "--url"])
 def test_without_a_command_nothing_is_moved(line: str) -> None:
     """What argparse says then is right; help is that of the whole program."""
     words = line.split()
@@ -79,3 +79,38 @@ def test_an_unknown_command(line: str, said: str, capsys: pytest.CaptureFixture[
     assert (ended.value.code, shown.out) == (2, "")
     assert shown.err.startswith(said)
     assert shown.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (
+            "get --outputt x 5",
+            "pacarchive get: unknown option '--outputt'; did you mean '--output'? 'pacarchive get --help'",
+        ),
+        ("stage --pinn=5d 1", "pacarchive stage: unknown option '--pinn'; did you mean '--pin' or '--plan'? "),
+        (
+            "admin digest --jbos 3",
+            "pacarchive admin digest: unknown option '--jbos'; did you mean '--jobs' or '--json'? ",
+        ),
+        ("get 5 -X", "pacarchive get: unknown option '-X'; 'pacarchive get --help' lists all options"),
+        ("--urll x get 5", "pacarchive: unknown option '--urll'; did you mean '--url'? 'pacarchive --help' lists all "),
+        ("-X", "pacarchive: unknown option '-X'; 'pacarchive --help' lists all options"),
+        ("health 5", "pacarchive health: '5' is one word too many; 'pacarchive health --help' tells more"),
+        ("", "pacarchive: which command? There are put, get, stat, "),
+        ("--url http://x", "pacarchive: which command? There are put, "),
+        (
+            "admin",
+            "pacarchive admin: which command? There are adopt, delete, digest, sweep. 'pacarchive admin --help' tells",
+        ),
+        ("--url http://x admin", "pacarchive admin: which command? "),
+    ],
+)
+def test_what_is_wrong_is_named(line: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """In one line, with what is like it, and where the rest is told."""
+    with pytest.raises(SystemExit) as ended:
+        main(line.split())
+    assert ended.value.code == 2
+    err = capsys.readouterr().err
+    assert err.startswith(said)
+    assert err.count("\n") == 1
