@@ -14,6 +14,8 @@ from functools import cached_property
 
 import attrs
 
+from pacarchive.texts import counted
+
 BLOCK = 1 << 20
 """How many bytes are made at once."""
 
@@ -141,7 +143,7 @@ class Comparison:
         if self.wrong_at is not None and self.wrong_at < self._end:
             return f"byte {self.wrong_at} is wrong"
         if self.position != self._end:
-            return f"{self.position - self._start} bytes came instead of {self._end - self._start}"
+            return f"{counted(self.position - self._start, 'byte')} came instead of {self._end - self._start}"
         return None
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pacarchive.check.contents import Content
 from pacarchive.check.session import SIZES, Session
 from pacarchive.check.words import Failed, Group, NotApplicable, Speed, require
+from pacarchive.texts import counted
 
 if TYPE_CHECKING:
     from pacarchive.check.wire import Answer
@@ -129,7 +130,7 @@ def _add(name: str, what: str) -> None:
         if large:
             session.speeds.append(Speed("put, one large file", size, "bytes", seconds))
             return str(session.speeds[-1])
-        return f"{size} bytes"
+        return counted(size, "byte")
 
     @GROUP.check(f"{name}-status", f"HEAD tells {what}'s size, times and place")
     async def status(session: Session) -> str:
@@ -154,7 +155,7 @@ def _add(name: str, what: str) -> None:
                 Speed("get, one large file", content.size, "bytes", session.reactor.seconds() - began)
             )
             return str(session.speeds[-1])
-        return f"{content.size} bytes"
+        return counted(content.size, "byte")
 
     @GROUP.check(f"{name}-delete", f"DELETE removes {what}, and its id is free again")
     async def delete(session: Session) -> None:
@@ -284,7 +285,7 @@ async def move(session: Session) -> str:
     again = await _patch(session, await session.take(), source)
     require(again.status == session.status(404), f"{session.status(404)} for the same again", again,
             "it was copied, not moved")  # fmt: skip
-    return f"{received} bytes"
+    return counted(received, "byte")
 
 
 def json_of(document: object) -> bytes:

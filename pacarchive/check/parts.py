@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pacarchive.check.contents import http_date
 from pacarchive.check.session import SMALL
 from pacarchive.check.words import Group, NotApplicable, require
+from pacarchive.texts import counted
 
 if TYPE_CHECKING:
     from pacarchive.check.contents import Content
@@ -70,7 +71,8 @@ async def range_odd(session: Session) -> None:
     answer = await session.wire.ask("GET", content.file_id, {"Range": several})
     require(
         answer.status in (200, 206, 416) and len(answer.body) <= 2 * SMALL, f"{2 * SMALL} bytes at the most",
-        f"{answer.status} with {len(answer.body)} bytes", "one small request would make the server send without end",
+        f"{answer.status} with {counted(len(answer.body), 'byte')}",
+        "one small request would make the server send without end",
     )  # fmt: skip
 
 
@@ -94,7 +96,7 @@ async def byte_range(session: Session) -> None:
         answer = await session.wire.ask("GET", f"/{content.file_id}?byte_range={asked}")
         require(
             (answer.status, answer.body) == (200, b""), f"200 and no bytes for {asked}",
-            f"{answer.status} with {len(answer.body)} bytes", "clients of the family ask so",
+            f"{answer.status} with {counted(len(answer.body), 'byte')}", "clients of the family ask so",
         )  # fmt: skip
     answer = await session.wire.ask("GET", f"/{content.file_id}?byte_range=5-")
     expected = 400 if session.strict else 500

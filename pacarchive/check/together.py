@@ -12,6 +12,7 @@ from twisted.internet.task import deferLater
 from pacarchive.check.contents import Comparison, Content
 from pacarchive.check.words import Group, NotApplicable, fail, require
 from pacarchive.client import ArchiveClient, ClientError, WishState
+from pacarchive.texts import counted
 
 if TYPE_CHECKING:
     from pacarchive.check.session import Session
@@ -151,7 +152,7 @@ async def client(session: Session) -> str:
                 "no error", f"{type(error).__name__}: {error}", "programs that use the library cannot use this archive"
             )
     session.ledger.gone(content.file_id)
-    return f"{content.size} bytes, verified"
+    return f"{counted(content.size, 'byte')}, verified"
 
 
 @GROUP.check("archiveinfo", "the WLCG Tape REST API tells where a file is")

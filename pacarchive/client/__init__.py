@@ -31,6 +31,7 @@ from pacarchive.client.errors import (
     Stalled,
     TooLarge,
     Unauthorised,
+    WrongName,
     WrongScheme,
 )
 from pacarchive.client.words import (
@@ -101,5 +102,6 @@ __all__ = [
     "Trouble",
     "Unauthorised",
     "WishState",
+    "WrongName",
     "WrongScheme",
 ]

@@ -173,7 +173,13 @@ class Stalled(ConnectionFailed):
 class CertificateRefused(ConnectionFailed):
     """TLS could not be agreed on, or the archive's certificate is not one that is trusted here."""
 
-    advice = "Check the host name in the URL, and give the authority's certificate as ca."
+    advice = "If it is an authority of your own that signed the certificate, give that one's as ca."
+
+
+class WrongName(CertificateRefused):
+    """The archive's certificate is for other names than the one in the URL."""
+
+    advice = "Write a name in the URL that the certificate has, or have one made for this name."
 
 
 class WrongScheme(CertificateRefused):

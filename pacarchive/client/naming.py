@@ -23,7 +23,7 @@ from twisted.web.client import (
 )
 
 from pacarchive.client.addresses import Place
-from pacarchive.client.errors import CertificateRefused, ClientClosed, ConnectionFailed, WrongScheme
+from pacarchive.client.errors import CertificateRefused, ClientClosed, ConnectionFailed, WrongName, WrongScheme
 
 _NO_TLS = frozenset({"wrong version number", "packet length too long", "record layer failure", "http request"})
 """What OpenSSL says of a peer that does not speak TLS."""
@@ -63,7 +63,9 @@ def _trouble(error: BaseException, reasons: Sequence[BaseException], who: str) -
     for reason in reasons:
         if isinstance(reason, SSL.Error) and _NO_TLS.intersection(_ssl_reasons(reason)):
             return WrongScheme(f"{_capital(who)} does not speak TLS: write http:// instead of https://.")
-        if isinstance(reason, SSL.Error | VerificationError):
+        if isinstance(reason, VerificationError):
+            return WrongName(f"TLS with {who} failed: its certificate is for another name")
+        if isinstance(reason, SSL.Error):
             return CertificateRefused(f"TLS with {who} failed: {_words(reason)}")
     if isinstance(error, RequestNotSent):
         return ConnectionFailed(f"The connection to {who} was lost before anything was sent.")
@@ -94,8 +96,6 @@ def _connecting(error: BaseException) -> str:
 def _words(error: BaseException) -> str:
     if isinstance(error, ParseError):
         return "it is not HTTP"
-    if isinstance(error, VerificationError):
-        return "its certificate is for another name"
     if isinstance(error, SSL.Error):
         return ", ".join(_ssl_reasons(error)) or "it was broken off"
     return str(error).rstrip(".") or type(error).__name__

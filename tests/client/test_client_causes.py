@@ -15,6 +15,7 @@ from twisted.web._newclient import ParseError
 from twisted.web.client import ResponseNeverReceived
 from twisted.web.server import Request
 
+from pacarchive.cli.remote.words import advice_of
 from pacarchive.client import (
     NEVER,
     ArchiveClient,
@@ -22,6 +23,7 @@ from pacarchive.client import (
     NotFound,
     ServerError,
     ServerUnavailable,
+    WrongName,
     WrongScheme,
 )
 from pacarchive.client.naming import named
@@ -147,6 +149,9 @@ def test_a_certificate_for_another_name_is_told_in_words() -> None:
     """And not as the object that the library raises."""
     failure = named(ResponseNeverReceived([Failure(VerificationError(errors=[]))]), URL)
     assert str(failure) == f"TLS with {URL} failed: its certificate is for another name"
+    assert isinstance(failure, WrongName)
+    assert "authority" not in advice_of(failure) + failure.advice  # another one would not help
+    assert "name" in advice_of(failure)
 
 
 def test_what_is_not_http_is_told_in_words() -> None:

@@ -22,6 +22,7 @@ from pacarchive.client import (
     ServerUnavailable,
     Stalled,
     Unauthorised,
+    WrongName,
     WrongScheme,
 )
 from pacarchive.texts import printable
@@ -83,6 +84,7 @@ _ADVICE: tuple[tuple[type[Exception], str], ...] = (
     (PreconditionFailed, "Use another id; or --replace, if what is there may go and the archive allows that."),
     (Unauthorised, "Give a token in $PACARCHIVE_TOKEN, or with --token-file."),
     (WrongScheme, ""),
+    (WrongName, "Use a URL with a name that the certificate has."),
     (CertificateRefused, "If it is an authority of your own that signed it, name its certificate with --ca."),
     (Stalled, "Try again later."),
     (ConnectionFailed, "Check the address ($PACARCHIVE_URL or --url) and the network."),
