@@ -166,6 +166,11 @@ def test_a_duration_has_a_unit() -> None:
 def test_failures_say_what_to_do() -> None:
     """In the words of the command."""
     offline = Offline("The file is on tape.", job="1" * 32, retry_after=300)
+    assert (
+        failure_words(offline)
+        == "is on tape, and is being recalled now; add --wait (expected wait: at least 5 minutes)"
+    )
+    offline = Offline("The file is on tape.", job=None, retry_after=300)
     assert failure_words(offline) == "is on tape; add --wait (expected wait: at least 5 minutes)"
     assert "--url" in failure_words(ConnectionFailed("The archive cannot be reached: no."))
     assert failure_words(FileNotFoundError(2, "No such file", "a\nb")) == "a\\nb: No such file"

@@ -535,7 +535,10 @@ def test_tape(site: Site, tmp_path: Path) -> None:
     site.archive.clock.freeze()
     assert [each["locality"] for each in user.records("stat", "1-4")[1]] == ["TAPE", "TAPE", "TAPE", "DISK"]
     done = user.types("get", "1", "-o", "one")
-    assert (done.returncode, done.stderr.startswith("pacarchive: file 1 is on tape; add --wait")) == (4, True)
+    assert (
+        done.returncode,
+        done.stderr.startswith("pacarchive: file 1 is on tape, and is being recalled now; add --wait"),
+    ) == (4, True)
     assert "one" not in user.files()
     plan = user.types("stage", "1-4", "--plan").stdout
     assert plan.startswith("3 files on ")

@@ -58,7 +58,8 @@ def failure_words(error: Exception, what: str = "") -> str:
     if isinstance(error, Offline):
         wait = f"add --wait (expected wait: at least {wait_words(error.retry_after)})"
         if (words := str(error)).startswith(_JUST_ON_TAPE):
-            return f"is on tape; {wait}"
+            begun = "" if error.job is None else ", and is being recalled now"
+            return f"is on tape{begun}; {wait}"
         return printable(f"is on tape: {decapitalised(words.rstrip('.'))}; {wait}")
     if isinstance(error, OSError):
         named = isinstance(error.filename, str) and not what.startswith(error.filename)
