@@ -171,7 +171,7 @@ class WriteConditions:
         if current is None:
             return
         if self.if_absent:
-            raise errors.PreconditionFailed("The id is taken, and If-None-Match: * wants it free.")
+            raise errors.PreconditionFailed("The id is taken, and was to be free.")
         if self.overwrite is Overwrite.DENY:
             raise errors.AlreadyExists("The id is taken, and this archive does not overwrite.")
 

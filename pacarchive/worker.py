@@ -42,7 +42,9 @@ Seconds after which the reactor lets a thread have the interpreter, where Python
 a file takes dozens of system calls, and a thread waits as long after each while the reactor is busy.
 """
 
-_NOISE = re.compile(r"pacarchive starting on |\(\S+ Port \S+ Closed\)")  # Twisted's, of each listening socket
+# Twisted's, of each listening socket and of each end.
+_NOISY = ("log_legacy", "twisted.internet.base")
+_NOISE = re.compile(r"pacarchive starting on |\(\S+ Port \S+ Closed\)|Main loop terminated\.")
 
 MakeService = Callable[[Any, Any, Sequence[IStreamServerEndpoint]], IService]
 """From reactor, settings and endpoints to what serves; its C{startService} may return a Deferred."""
@@ -160,7 +162,7 @@ class _Lifeline:
 
 def _log_line(event: LogEvent) -> str | None:
     """As twistd would write it, but without the time, which the parent adds, and what the parent says itself."""
-    if event.get("log_namespace") == "log_legacy" and _NOISE.match(event.get("log_text", "")):
+    if event.get("log_namespace") in _NOISY and _NOISE.match(event.get("log_text") or event.get("log_format") or ""):
         return None
     text = eventAsText(event, includeTimestamp=False)
     return f"{text}\n" if text else None

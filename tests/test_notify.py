@@ -311,10 +311,19 @@ def test_stopped_while_it_starts(systemd: Systemd, exit_handlers: list[Any]) -> 
     assert not any("READY=1" in message for message in systemd.heard())
 
 
-@pytest.mark.parametrize("error", [StartError("words"), OSError("words"), BackendUnavailable("words")])
-def test_foreseen_failures_are_words(error: Exception, logged: list[tuple[LogLevel, str]]) -> None:
-    """A reason that an operator can act on comes without a traceback."""
-    assert failure_words(Failure(error)) == "words"
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (StartError("words"), "words"),
+        (OSError("words"), "words"),
+        (BackendUnavailable("words"), "words"),
+        (FileNotFoundError(2, "No such file", "/run/a"), "/run/a: No such file"),
+        (FileNotFoundError(2, "No such file", "123", None, b"/run/a.lock"), "/run/a.lock: No such file"),
+    ],
+)
+def test_foreseen_failures_are_words(error: Exception, words: str, logged: list[tuple[LogLevel, str]]) -> None:
+    """A reason that an operator can act on comes without a traceback, and names the file that it is about."""
+    assert failure_words(Failure(error)) == words
     assert logged == []
 
 

@@ -664,6 +664,7 @@ def test_a_failed_start(launch: Callable[..., Twistd], fault: str, words: str, t
     twistd = launch(FAKE_FAULT=fault)
     assert twistd.ends() == 1
     assert len(re.findall(rf"cannot start: worker [01]: {words}\n", twistd.log)) == 1
+    assert twistd.log.count("Main loop terminated.") == 1  # of three
     assert "serving" not in twistd.log
     assert ("Traceback" in twistd.log) is traceback
     assert not _group(twistd.process.pid)

@@ -213,7 +213,7 @@ class FakeArchive(Resource):
     def _conditions(self, request: Request, file_id: int) -> None:
         now = self.files.get(file_id)
         if request.getHeader("If-None-Match") == "*" and now is not None:
-            raise _Refusal(412, "The id is taken, and If-None-Match: * wants it free.")
+            raise _Refusal(412, "The id is taken, and was to be free.")
         wanted = request.getHeader("If-Match")
         if wanted is not None and (now is None or wanted not in ("*", now.etag)):
             raise _Refusal(412, "The file is not the one that If-Match names.")

@@ -264,7 +264,8 @@ def _tell_plan(session: Session, plan: Plan) -> None:
         "estimate": {"seconds": plan.estimate.seconds, "basis": plan.estimate.basis},
         "message": plan.message,
     }
-    lines = [printable(plan.message)]
+    on_disk = f"{counted(plan.on_disk, 'file')} {'is' if plan.on_disk == 1 else 'are'} on disk"
+    lines = [printable(plan.message) if plan.recalls else f"nothing is to be recalled: {on_disk}"]
     if plan.missing:
         named = ", ".join(map(str, plan.missing[:_NAMED]))
         lines.append(f"no file has these ids: {named}{', ...' if len(plan.missing) > _NAMED else ''}")
