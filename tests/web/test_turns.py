@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 import pytest
 from support import DATA, Server, compose, serving
+from twisted.internet.base import DelayedCall
 from twisted.internet.task import Clock
 
 from pacarchive.web.site import ACCEPTS
@@ -217,3 +218,22 @@ def test_few_are_accepted_at_once(server: Server) -> None:
     server.connect()
     server.clock.advance(0)
     assert port.numberAccepts == ACCEPTS
+
+
+def test_no_call_is_brought_forward(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For that, Twisted's reactors look through all calls that they have: 2 ms with ten thousand connections."""
+    really, sooner = DelayedCall.reset, list[float]()
+
+    def reset(call: DelayedCall, seconds: float) -> None:
+        if server.clock.seconds() + seconds < call.getTime():
+            sooner.append(seconds)
+        really(call, seconds)
+
+    monkeypatch.setattr(DelayedCall, "reset", reset)
+    assert server.limits.progress_timeout < server.limits.idle_timeout
+    client = server.connect().send(compose("PUT", "/7", "Content-Length: 200000") + bytes(100_000))
+    server.clock.advance(1)
+    client.send(bytes(100_000) + compose("GET", "/102"))
+    server.finish_work()
+    assert [answer.status for answer in client.answers()] == [201, 200]
+    assert sooner == []
