@@ -79,7 +79,7 @@ def refusal(answer: Answer, text: bytes) -> ClientError:
     if (failure := _misdirected(answer, text)) is not None:
         return failure
     status = answer.status
-    message, reason = _words(text, f"The archive answered {status}.")
+    message, reason = _words(text, _unexplained(answer))
     if status == 503:
         seconds = parse_retry_after(answer.field("Retry-After"), RETRY_AFTER)
         if (job := parse_monitor(answer.field("Link"))) is not None:
@@ -131,10 +131,20 @@ def _misdirected(answer: Answer, text: bytes) -> ClientError | None:
 
 def _not_from_an_archive(answer: Answer) -> ClientError:
     """The failure, where the answer is none of an archive's."""
-    server = answer.field("Server") or "a server that does not say what it is"
-    words = f"Perhaps no archive answers at {answer.url}: {answer.status} came back, from {server}."
+    words = f"Perhaps no archive answers at {answer.url}: {answer.status} came back, from {_server(answer)}."
     kind = ServerError if answer.status >= 500 else InvalidRequest
     return kind(words, status=answer.status)
+
+
+def _unexplained(answer: Answer) -> str:
+    """What there is to say of an answer without a document."""
+    if answer.field("Content-Type").startswith("text/html"):
+        return f"{answer.status} came back as a web page, from {_server(answer)}: perhaps a proxy's, not the archive's."
+    return f"The archive answered {answer.status}."
+
+
+def _server(answer: Answer) -> str:
+    return answer.field("Server") or "a server that does not say what it is"
 
 
 def no_archive(url: str) -> NotFound:

@@ -19,6 +19,7 @@ from pacarchive.cli.remote.words import advice_of
 from pacarchive.client import (
     NEVER,
     ArchiveClient,
+    ClientError,
     InvalidRequest,
     NotFound,
     ServerError,
@@ -124,6 +125,17 @@ def test_a_proxy_that_wants_tls(page: bytes) -> None:
     archive.page, archive.status = page, 400
     with pytest.raises(WrongScheme, match=f"{URL} speaks TLS: write https:// instead of http://"):
         result_of(archive.client(retry=NEVER).health())
+
+
+@pytest.mark.parametrize("status", [400, 403, 411, 413, 500, 507])
+def test_a_refusal_that_is_a_web_page_is_perhaps_a_proxys(status: int) -> None:
+    """An archive tells of its errors in a document."""
+    archive = Elsewhere()
+    archive.page, archive.status = b"<html><title>no</title></html>", status
+    client = archive.client(retry=NEVER)
+    for call in all_calls(client):
+        with pytest.raises(ClientError, match=f"^{status} came back as a web page, from .*: perhaps a proxy's"):
+            result_of(call)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("status", "kind"), [(405, InvalidRequest), (501, ServerError)])
