@@ -27,9 +27,9 @@ from pacarchive.web.refusals import RefusalLog
 from pacarchive.web.request import ArchiveRequest
 from pacarchive.web.turns import Turns
 
-ACCEPTS = 100
+ACCEPTS = 60
 """How many connections are accepted in one turn.  Who comes after a thousand others waits for them, whoever they are:
-fewer would keep him waiting for longer."""
+fewer or more would keep him waiting for longer."""
 
 CONNECTION_COST = 200
 """What a new connection takes of a turn's allowance."""

@@ -14,10 +14,13 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-ALLOWANCE = 12_000
-"""The work of one turn, in about microseconds."""
+ALLOWANCE = 4_000
+"""
+The work of one turn, in about microseconds.  Beside it, what comes over some hundred connections is read in a turn, and
+connections are accepted.
+"""
 
-LONGEST = 15_000
+LONGEST = 6_000
 """The same by the clock: what work costs is an estimate, and machines differ."""
 
 RATE = ALLOWANCE // 4

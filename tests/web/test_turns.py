@@ -15,6 +15,8 @@ from twisted.internet.task import Clock
 from pacarchive.web.site import ACCEPTS
 from pacarchive.web.turns import ALLOWANCE, LONGEST, Turns
 
+UNIT = ALLOWANCE // 10
+
 
 @attrs.define(eq=False)
 class Work:
@@ -30,7 +32,7 @@ class Work:
     clock: Clock
     name: str
     done: list[str]
-    cost: int = 1000
+    cost: int = UNIT
     seconds: float = 0.0
     calls: int = 100
 
@@ -68,7 +70,7 @@ def test_clients_are_served_in_rotation() -> None:
     for name in ("b0", "b1", "c0"):
         turns.get_in_line(Work(turns, clock, name, done, calls=1), name[0])
     one_turn(clock)
-    count = ALLOWANCE // 1000
+    count = ALLOWANCE // UNIT
     assert done == ["a0", "b0", "c0", "a1", "b1", *(f"a{number}" for number in range(2, count - 3))]
 
 
@@ -78,7 +80,7 @@ def test_who_takes_a_whole_turn_rests() -> None:
     turns = Turns(clock)
     for number in range(50):
         turns.get_in_line(Work(turns, clock, f"a{number}", done), "a")
-    count = ALLOWANCE // 1000
+    count = ALLOWANCE // UNIT
     one_turn(clock)
     assert done == [f"a{number}" for number in range(count)]
     others: list[str] = []
