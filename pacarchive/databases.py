@@ -49,10 +49,11 @@ class DaemonConnectionPool(adbapi.ConnectionPool):
     def finalClose(self) -> None:
         """End the threads; one whose connection hangs is left behind after its time limit."""
         self.shutdownID = None
-        self._threads.stop(self._patience)
+        ended = self._threads.stop(self._patience)
         self.running = False
-        for connection in self.connections.values():
-            self._close(connection)
+        if ended:  # else a thread is left behind with its own, and would fail in it, or worse
+            for connection in self.connections.values():
+                self._close(connection)
         self.connections.clear()
 
 

@@ -116,14 +116,16 @@ class BlockingPool:
         self.size = size
         self._pool.adjustPoolsize(size if self._lasting else 0, size)
 
-    def stop(self, seconds: float = 5.0) -> None:
+    def stop(self, seconds: float = 5.0) -> bool:
         """
         End the threads; call it when no work is under way.
 
         @param seconds: How long to wait for calls that are stuck; they are named in the log and left behind.
+        @return: Whether all have ended.
         """
         if stuck := self._pool.stop_within(seconds):
             _log.warn("{pool}: still busy at the end, left behind: {threads}", pool=self.name, threads=stuck)
+        return not stuck
 
     @property
     def threadpool(self) -> ThreadPool:
@@ -151,11 +153,12 @@ class BlockingPool:
         return await finished(self.call(call, *args, **kwargs))
 
 
-async def finished(work: Deferred[T]) -> T:
+async def finished(work: Deferred[T], give_up: Callable[[], bool] = lambda: False) -> T:
     """
     Wait for the end of some work, also when the waiting is cancelled.
 
     @param work: Is not cancelled itself.
+    @param give_up: Called when the waiting is cancelled; tells whether the work had not begun, and never will.
     @return: Its result.  Where nobody takes that any more, it is closed if it can be (C{close()}).
     @raise CancelledError: The caller was cancelled; the work has ended.
     """
@@ -163,6 +166,8 @@ async def finished(work: Deferred[T]) -> T:
         return await _shield(work)
     except CancelledError:
         work.addCallback(_close_orphan).addErrback(_failed_alone)
+        if give_up():
+            raise
         while not work.called:  # a caller may be cancelled more than once
             with suppress(CancelledError):
                 await _shield(work)

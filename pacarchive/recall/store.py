@@ -11,6 +11,8 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from threading import Lock
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -225,17 +227,27 @@ class Store:
         """
         Read something, all of it as it was at one moment.
 
-        @param look: Is called in a thread.
+        @param look: Is called in a thread, unless nobody waits for it any more when its turn comes.
         @raise StoreUnavailable: It cannot be done now.
         """
+        decided, begun = Lock(), False  # whether it is done: by who takes the lock first
 
         def run(transaction: Any) -> T:
+            nonlocal begun
+            if not begun and not decided.acquire(blocking=False):
+                raise StoreUnavailable("Nobody waits for it any more.")
+            begun = True
             transaction.execute("START TRANSACTION READ ONLY" if self._shared else "BEGIN")
             return look(Cursor(transaction, self._dialect))
 
-        return await self._run(self._readers, run)
+        return await self._run(self._readers, run, partial(decided.acquire, blocking=False))
 
-    async def _run(self, pool: adbapi.ConnectionPool | None, interaction: Callable[[Any], T]) -> T:
+    async def _run(
+        self,
+        pool: adbapi.ConnectionPool | None,
+        interaction: Callable[[Any], T],
+        give_up: Callable[[], bool] = lambda: False,
+    ) -> T:
         if pool is None:
             raise StoreUnavailable("The server is about to stop.")
         completed = False
@@ -253,13 +265,13 @@ class Store:
 
         try:
             try:
-                return await finished(_interact(pool, run))
+                return await finished(_interact(pool, run), give_up)
             except pymysql.OperationalError as error:
                 if completed or not error.args or error.args[0] not in _LOST:
                     raise
                 if isinstance(pool, MariaDBPool):
                     pool.losses += 1  # no other connection is trusted untried
-                return await finished(_interact(pool, run))
+                return await finished(_interact(pool, run), give_up)
         except (sqlite3.Error, pymysql.Error) as error:
             _log.error("job store: {error}", error=error)
             kind = OutcomeUnknown if completed and pool is self._writer else StoreUnavailable

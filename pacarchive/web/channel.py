@@ -310,9 +310,12 @@ class ArchiveChannel(IntakeChannel):
     def readConnectionLost(self) -> None:
         """The peer sends no more.  It may still read: what came whole is answered, and a body cut short too."""
         self._peer_ended = True
+        self.in_turn(self._peer_has_left)
+
+    def _peer_has_left(self) -> None:
         if self._when_peer_ends is not None:
             self._when_peer_ends()
-        self.in_turn(self.nothing_follows)
+        self.nothing_follows()
 
     def nothing_follows(self) -> None:
         if self._handlingRequest or self.has_input():

@@ -178,7 +178,9 @@ async def show(app: ArchiveApplication, request: ArchiveRequest, job: str) -> by
     if not (request.args and b"since" in request.args):
         return await write_document(app, request, _job(await app.recall.status(job)))
     # The files first: then the numbers are as young as they are, or younger.
-    page = await app.recall.files(job, _query(request, "since") or "", _limit(request))
+    limit = _limit(request)
+    with request.listened_to_for(limit):
+        page = await app.recall.files(job, _query(request, "since") or "", limit)
     document = {**_job(await app.recall.status(job)), "cursor": page.cursor, "more": page.more}
     return await write_document(app, request, document, {"changes": map(_file, page.files)})
 
@@ -187,7 +189,8 @@ async def list_files(app: ArchiveApplication, request: ArchiveRequest, job: str)
     """A page of a job's files."""
     _check(job)
     limit = _limit(request)
-    page = await app.recall.files(job, _query(request, "since") or "", limit)
+    with request.listened_to_for(limit):
+        page = await app.recall.files(job, _query(request, "since") or "", limit)
     attempts = app.recall_settings.attempts
     document = {"job": job, "most_attempts": attempts, "cursor": page.cursor, "more": page.more}
     if page.more:

@@ -7,7 +7,7 @@ route, so that a refusal costs no body and a body is never spooled.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -290,12 +290,12 @@ class ArchiveRequest(server.Request):
 
         @raise errors.Overloaded: Too many are being looked up already, for this client or for all.
         """
-        with self.site.lookups.enter(self.client, files):
-            if files <= FEW:
-                yield
-                return
-            with self.while_listened_to():
-                yield
+        with self.site.lookups.enter(self.client, files), self.listened_to_for(files):
+            yield
+
+    def listened_to_for(self, files: int) -> AbstractContextManager[None]:
+        """As L{while_listened_to}, where they are so many that it takes long."""
+        return nullcontext() if files <= FEW else self.while_listened_to()
 
     def while_listened_to(self) -> AbstractContextManager[None]:
         """

@@ -130,9 +130,10 @@ class InlinePool:
     def start(self) -> None:
         """There is nothing to start."""
 
-    def stop(self, seconds: float = 5.0) -> None:
+    def stop(self, seconds: float = 5.0) -> bool:
         """Calls that were accepted are made."""
         self._catch_up()
+        return True
 
     def _catch_up(self, last: Callable[[], None] | None = None) -> None:
         # In the order in which they came, also where one that came later is due before: latency changes.

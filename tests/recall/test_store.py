@@ -6,7 +6,9 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
+from threading import Event, Semaphore
 from typing import Any
 
 import pymysql
@@ -15,13 +17,23 @@ from backends.handling import in_reactor, running
 from sideband.server import MariaDB
 from twisted.enterprise import adbapi
 from twisted.internet import reactor as the_reactor
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import CancelledError, gatherResults
+from twisted.internet.threads import deferToThread
 
 from pacarchive.recall import jobs
 from pacarchive.recall.jobs import Submission
 from pacarchive.recall.lease import HEARTBEAT, SILENCE, Lease
 from pacarchive.recall.schema import STEPS, statements
-from pacarchive.recall.store import LeaseLost, OutcomeUnknown, Store, StoreSettings, StoreUnavailable, Turn
+from pacarchive.recall.store import (
+    READERS,
+    Cursor,
+    LeaseLost,
+    OutcomeUnknown,
+    Store,
+    StoreSettings,
+    StoreUnavailable,
+    Turn,
+)
 from pacarchive.recall.words import JobRequest
 from pacarchive.sections import RecallSettings
 from recall.surroundings import AFTER, ARCHIVE, BEFORE, Going, VirtualReactor, done, logged
@@ -240,6 +252,64 @@ class TestTransactions:
         finally:
             for each in stores:
                 await each.stop()
+
+
+class TestReadsThatNobodyWaitsFor:
+    """A client asks for much, leaves, and does so again: the threads do not go on for it."""
+
+    @in_reactor
+    async def test_they_are_not_begun(self, store_address: dict[str, Any]) -> None:
+        store, looks = Store(the_reactor, settings_of(store_address)), list[str]()
+        goes_on, entered = Event(), Semaphore(0)
+
+        def look(cursor: Cursor, name: str) -> str:
+            looks.append(name)
+            entered.release()
+            assert goes_on.wait(30)
+            return name
+
+        await store.start()
+        try:
+            busy = [running(store.read(partial(look, name="begun"))) for _ in range(READERS)]
+            for _ in busy:
+                assert await deferToThread(entered.acquire, timeout=30)
+            waiting = [running(store.read(partial(look, name="waits"))) for _ in range(20)]
+            for each in waiting:
+                each.cancel()
+            for each in waiting:  # at once: no thread has to come to it first
+                with pytest.raises(CancelledError):
+                    await each
+            outcome = list[Any]()
+            busy[0].addBoth(outcome.append)
+            busy[0].cancel()  # what has begun is waited for
+            assert outcome == []
+            goes_on.set()
+            assert await busy[1] == "begun"
+            assert await store.read(partial(look, name="last")) == "last"
+            assert outcome[0].check(CancelledError)
+        finally:
+            goes_on.set()
+            await store.stop()
+        assert looks == ["begun"] * READERS + ["last"]
+
+    @in_reactor
+    async def test_one_that_is_stuck_at_the_end_keeps_its_connection(self, tmp_path: Path) -> None:
+        settings = StoreSettings(address=str(tmp_path / "recall.sqlite"), archive=ARCHIVE, timeout=0.1)
+        store, goes_on, begun, rows = Store(the_reactor, settings), Event(), Event(), list[Any]()
+
+        def look(cursor: Cursor) -> None:
+            begun.set()
+            assert goes_on.wait(30)
+            rows.append(cursor.row("SELECT 1"))
+
+        await store.start()
+        stuck = running(store.read(look))
+        await deferToThread(begun.wait, 30)
+        with logged() as told:
+            await store.stop()
+            goes_on.set()
+            await stuck
+        assert (rows, told) == ([(1,)], [])
 
 
 def _take_number(turn: Turn) -> int:

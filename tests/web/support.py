@@ -163,8 +163,9 @@ class InstantPool(BlockingPool):
     def start(self) -> None:
         """There are no threads."""
 
-    def stop(self, seconds: float = 5.0) -> None:
+    def stop(self, seconds: float = 5.0) -> bool:
         """There are no threads."""
+        return True
 
     def call(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         return execute(call, *args, **kwargs)

@@ -161,6 +161,38 @@ def test_a_short_plan_is_answered(server: Server, monkeypatch: pytest.MonkeyPatc
     assert [answer.status for answer in client.answers()] == [200]
 
 
+def hold_pages(server: Server, monkeypatch: pytest.MonkeyPatch) -> Deferred[FilesPage]:
+    """Let the look for a page of a job's files wait."""
+    server.recalls.place(job_status(files=MANY), *map(job_file, range(MANY)))
+    waiting = Deferred[FilesPage]()
+
+    async def files(job: str, since: str = "", limit: int = 1000) -> FilesPage:
+        return await waiting
+
+    monkeypatch.setattr(server.recalls, "files", files)
+    return waiting
+
+
+@pytest.mark.parametrize("target", [f"/jobs/{JOB}/files", f"/jobs/{JOB}?since=0&limit={FEW + 1}"])
+@pytest.mark.parametrize("leave", LEAVE)
+def test_a_page_of_files_ends(server: Server, monkeypatch: pytest.MonkeyPatch, leave: Leave, target: str) -> None:
+    """It is long: a page has a thousand of them, and ten thousand if that is asked for."""
+    waiting = hold_pages(server, monkeypatch)
+    client = server.connect().send(compose("GET", target))
+    leave(client)
+    server.clock.advance(0)
+    assert waiting.called, "it was cancelled"
+    assert_left(server, client)
+
+
+def test_a_short_page_of_files_is_answered(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting = hold_pages(server, monkeypatch)
+    client = server.connect().send(compose("GET", f"/jobs/{JOB}/files?limit={FEW}"))
+    client.end()
+    waiting.callback(FilesPage(files=[job_file(1)], cursor="1", more=False))
+    assert [answer.status for answer in client.answers()] == [200]
+
+
 @pytest.mark.parametrize("leave", LEAVE)
 def test_archiveinfo_ends(server: Server, leave: Leave) -> None:
     waits: dict[int, Deferred[None]] = {}
