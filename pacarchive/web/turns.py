@@ -26,6 +26,9 @@ LONGEST = 6_000
 RATE = ALLOWANCE // 4
 """What a client may do in a turn in the long run, while there is not time for all."""
 
+MOST_TAKEN = 8 * ALLOWANCE
+"""What a client has done in a turn at the most, whatever the clock says: it may be set, and a machine may sleep."""
+
 LEAST_SHARE = 200
 """What each who is in line may do at the least, when it is called."""
 
@@ -146,7 +149,7 @@ class Turns:
             taken[client] = taken.get(client, 0) + remaining - self._remaining()
         for client, cost in taken.items():
             if cost > RATE:
-                self._debts[client] = cost - RATE
+                self._debts[client] = min(cost, MOST_TAKEN) - RATE
                 self._rotation.pop(client, None)
 
     def _end_rests(self) -> None:

@@ -13,7 +13,7 @@ from twisted.internet.base import DelayedCall
 from twisted.internet.task import Clock
 
 from pacarchive.web.site import ACCEPTS
-from pacarchive.web.turns import ALLOWANCE, LONGEST, Turns
+from pacarchive.web.turns import ALLOWANCE, LONGEST, MOST_TAKEN, RATE, Turns
 
 UNIT = ALLOWANCE // 10
 
@@ -93,6 +93,16 @@ def test_who_takes_a_whole_turn_rests() -> None:
     one_turn(clock)
     assert others == ["b0", "b1", "b2"]
     assert done[count:] == [f"a{number}" for number in range(count, 2 * count - 1)]
+
+
+def test_no_rest_is_long() -> None:
+    """The machine slept for an hour in the middle of somebody's turn."""
+    clock, done = Clock(), list[str]()
+    turns = Turns(clock)
+    turns.get_in_line(Work(turns, clock, "a", done, seconds=3600, calls=2), "a")
+    for _ in range(1 + MOST_TAKEN // RATE):
+        one_turn(clock)
+    assert done == ["a", "a"]
 
 
 def test_a_rest_ends_though_nobody_is_in_line() -> None:
