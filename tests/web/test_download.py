@@ -118,7 +118,6 @@ def test_large_sound_file(server: Server) -> None:
 def test_digest_of_a_foreign_file(tmp_path: Path, data: bytes) -> None:
     """A file that the predecessor wrote has no digest; its first whole read gives it one, and nothing else does."""
     (tmp_path / "102").write_bytes(data)
-    (tmp_path / "102").chmod(0o444)
     other = b"#" if data[:1] != b"#" else b"!"
     with serving(disk_server(tmp_path)) as server:
         assert digest_of(server, 102) is None
@@ -426,7 +425,6 @@ async def test_sendfile_is_not_checked_unless_it_is_set(archive: Path) -> None:
 async def test_first_read_of_a_large_foreign_file(tmp_path: Path) -> None:
     """It goes through the process, to be hashed, and from then on through the kernel."""
     store(tmp_path, "102", LARGE, digest=False)
-    (tmp_path / "102").chmod(0o444)
     async with live(tmp_path) as server:
         for _ in range(2):
             data = await deferToThread(talk, server.connect(), compose("GET", "/102", LAST))
