@@ -18,13 +18,14 @@ import attrs
 from pacarchive import errors
 from pacarchive.backends.commit import FILE_MODE, Draft, complete, compute_digests
 from pacarchive.backends.hidden import HIDDEN
-from pacarchive.backends.syscalls import DIRECTORY_FLAGS, READ_FLAGS, WRITABLE, open_beneath, release
+from pacarchive.backends.syscalls import DIRECTORY_FLAGS, READ_FLAGS, open_beneath, release
 from pacarchive.backends.tree import FileTree, translating
 from pacarchive.digests import PRIMARY, Digests, Hasher
 from pacarchive.model import FileStatus, Overwrite, WriteConditions
 
 _COPY_BLOCK = 4 << 20
 _ATTEMPTS = 100
+_WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 _NOT_LINKABLE = frozenset({errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK})
 _DENIED = "Can't move posix file with error: [Errno 13] Permission denied"
 
@@ -62,7 +63,7 @@ class _Source:
     @property
     def is_protected(self) -> bool:
         """Whether nobody could write to it: else its digests may be those of earlier bytes."""
-        return not self.state.st_mode & WRITABLE
+        return not self.state.st_mode & _WRITABLE
 
     def require_unchanged(self) -> None:
         """

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import stat
 from typing import Final
 
 from pacarchive.filesystems import LOCAL_DISKS, type_of
@@ -47,9 +46,6 @@ LOOK_FLAGS: Final = os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW
 """Opens the name alone: no hierarchical storage takes that for a wish to have the data."""
 
 DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-WRITABLE: Final = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
-"""The bits of a mode that no file has whose bytes are settled."""
-
 _CACHED_RESOLVE: Final = _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS | _RESOLVE_CACHED
 _OPEN_CACHED = ctypes.byref(_OpenHow(READ_FLAGS, 0, _CACHED_RESOLVE))
 _LOOK_CACHED = ctypes.byref(_OpenHow(LOOK_FLAGS, 0, _CACHED_RESOLVE))

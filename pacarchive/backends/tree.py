@@ -20,7 +20,7 @@ from pacarchive.backends.fixity import FixityStore
 from pacarchive.backends.groupsync import GroupSync
 from pacarchive.backends.hidden import Hidden, sweep
 from pacarchive.backends.place import require_in_place
-from pacarchive.backends.syscalls import DIRECTORY_FLAGS, LOOK_FLAGS, READ_FLAGS, WRITABLE, open_beneath, release
+from pacarchive.backends.syscalls import DIRECTORY_FLAGS, LOOK_FLAGS, READ_FLAGS, open_beneath, release
 from pacarchive.digests import Digests
 from pacarchive.model import Durability, FileStatus, Locality, WriteConditions
 
@@ -258,13 +258,10 @@ class FileTree:
         Store digests that were computed from a whole read of an open version, unless it has changed since.
 
         The version is synced first: one that has a digest counts as one whose bytes are on the disk (L{is_durable}).
-        One that can be written to gets none: it is perhaps not complete, and would count as damaged when it is.
 
         @param status: The status from before the read.
         """
         with translating("Can't store the digest of posix file"):
-            if os.fstat(descriptor).st_mode & WRITABLE:
-                return
             self.sync_found(descriptor)
             if self.describe(descriptor, status.file_id)[1].generation == status.generation:
                 self.fixity.add(descriptor, digests, status.file_id)

@@ -239,7 +239,6 @@ async def test_a_digest_is_stored_with_bytes_that_are_on_the_disk(tmp_path: Path
     async with archive(tmp_path) as backend:
         path = tmp_path / "archive/1"
         path.write_bytes(b"words")
-        path.chmod(0o444)
         stored = await backend.open(1)
         try:
             with losing(path):

@@ -55,28 +55,6 @@ def test_a_second_run_reads_nothing(archive: tuple[Path, Path, list[str]], capsy
     assert "0 digests stored" in capsys.readouterr().out
 
 
-def test_what_can_be_written_to_gets_none(
-    archive: tuple[Path, Path, list[str]], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """It is perhaps half a file: C{adopt} names it before and afterwards, and in the same words."""
-    prefix, settings, names = archive
-    (path := prefix / names[1]).chmod(0o644)
-    told = []
-    for _ in range(2):
-        assert main(["admin", "adopt", "-c", str(settings)]) == 1
-        told.append([line for line in capsys.readouterr().out.splitlines() if "mode 0644" in line])
-        assert main(["admin", "digest", "-c", str(settings)]) == 1
-        out, err = capsys.readouterr()
-        assert "1 bad" in out
-        assert "file 1234: can be written to and is perhaps not complete" in err
-    assert told[0] == told[1] != []
-    assert SHA256 not in os.listxattr(path)
-    path.write_bytes(b"the whole")
-    path.chmod(0o444)
-    assert main(["admin", "digest", "-c", str(settings)]) == 0
-    assert os.getxattr(path, SHA256) == hashlib.sha256(b"the whole").digest()
-
-
 def test_a_damaged_file_is_named(archive: tuple[Path, Path, list[str]], capsys: pytest.CaptureFixture[str]) -> None:
     """With --verify, bytes that are no longer those of the digest give exit code 1 and the file's id."""
     prefix, settings, names = archive

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, TypeAlias
 import attrs
 
 from pacarchive import errors
-from pacarchive.backends.syscalls import WRITABLE
 from pacarchive.cli import exits
 from pacarchive.cli.admin.archive import opened, settings_of, tree_of, user_name
 from pacarchive.cli.admin.layout import layout_of
@@ -224,9 +223,6 @@ class _Pass:
                 return
             if stored is None and state.st_uid != (me := os.geteuid()) and me != 0:
                 raise errors.NotPermitted(f"belongs to {user_name(state.st_uid)}: its digest cannot be stored")
-            if stored is None and state.st_mode & WRITABLE:
-                words = "can be written to and is perhaps not complete: it gets no digest; if it is right: chmod 0444"
-                raise errors.NotPermitted(words)
             computed = self._computed(descriptor, buffer)
             if computed is None:
                 return

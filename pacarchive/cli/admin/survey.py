@@ -14,7 +14,7 @@ import attrs
 
 from pacarchive.backends.fixity import FixityStore
 from pacarchive.backends.hidden import HIDDEN
-from pacarchive.backends.syscalls import DIRECTORY_FLAGS, LOOK_FLAGS, WRITABLE, open_beneath
+from pacarchive.backends.syscalls import DIRECTORY_FLAGS, LOOK_FLAGS, open_beneath
 from pacarchive.cli.admin.archive import user_name
 from pacarchive.cli.admin.findings import Finding
 from pacarchive.cli.admin.layout import FLAT, SPREAD, Layout, loose_id
@@ -26,6 +26,7 @@ from pacarchive.texts import counted
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+_WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 _SPECIAL_BITS = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
 _RECENT = 3600.0
 _PREDECESSORS_BLOCK = 64 << 10
@@ -223,13 +224,13 @@ class Survey:
 
     def _look_at_mode(self, name: Name, state: os.stat_result) -> None:
         mode = stat.S_IMODE(state.st_mode)
-        if mode & WRITABLE:
+        if mode & _WRITABLE:
             self._find("unfinished", name.path, self._unfinished_words(state, mode))
         elif not state.st_size:
             self._find("empty", name.path)
         if mode & _SPECIAL_BITS:
             self._find("special_bits", name.path, f"mode {mode:04o}")
-        elif mode != 0o444 and not mode & WRITABLE:
+        elif mode != 0o444 and not mode & _WRITABLE:
             self._find("mode", name.path, f"mode {mode:04o}")
         if self._me == 0:
             return
@@ -262,7 +263,7 @@ class Survey:
             self._find("stale_digest", name.path, f"a digest of {len(digest)} bytes")
         elif (digest == _EMPTY_DIGEST) != (not state.st_size):
             self._find("stale_digest", name.path, f"a digest of other bytes than these {state.st_size}")
-        elif state.st_mode & WRITABLE:
+        elif state.st_mode & _WRITABLE:
             self._find("stale_digest", name.path, "perhaps: it can be written to, which no file is that has one")
 
     def _digest_of(self, name: Name) -> bytes | None:
