@@ -55,6 +55,23 @@ def test_a_second_run_reads_nothing(archive: tuple[Path, Path, list[str]], capsy
     assert "0 digests stored" in capsys.readouterr().out
 
 
+def test_what_can_be_written_to(archive: tuple[Path, Path, list[str]], capsys: pytest.CaptureFixture[str]) -> None:
+    """As the predecessor's PATCH leaves files: they get digests, and C{adopt} says the same of them as before."""
+    prefix, settings, names = archive
+    for name in names:
+        (prefix / name).chmod(0o644)
+    told = []
+    for _ in range(2):
+        assert main(["admin", "adopt", "-c", str(settings), "--json"]) == 1
+        findings = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        told.append(sorted((each["finding"], each["path"]) for each in findings if each.get("needs_attention")))
+        assert main(["admin", "digest", "-c", str(settings)]) == 0
+        capsys.readouterr()
+    assert told[0] == told[1] == sorted([("no_id", "notes.txt"), *(("unfinished", name) for name in names)])
+    assert main(["admin", "digest", "--verify", "-c", str(settings)]) == 0
+    assert "3 verified, 0 bad" in capsys.readouterr().out
+
+
 def test_a_damaged_file_is_named(archive: tuple[Path, Path, list[str]], capsys: pytest.CaptureFixture[str]) -> None:
     """With --verify, bytes that are no longer those of the digest give exit code 1 and the file's id."""
     prefix, settings, names = archive

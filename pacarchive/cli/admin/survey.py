@@ -263,8 +263,6 @@ class Survey:
             self._find("stale_digest", name.path, f"a digest of {len(digest)} bytes")
         elif (digest == _EMPTY_DIGEST) != (not state.st_size):
             self._find("stale_digest", name.path, f"a digest of other bytes than these {state.st_size}")
-        elif state.st_mode & _WRITABLE:
-            self._find("stale_digest", name.path, "perhaps: it can be written to, which no file is that has one")
 
     def _digest_of(self, name: Name) -> bytes | None:
         # Not opened: where files may be on tape, that is nobody's wish.
