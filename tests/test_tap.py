@@ -341,7 +341,8 @@ def test_the_config_command_with_a_bad_file(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"), [([], "usage: pacarchive"), (["nonsense"], "pacarchive: unknown command 'nonsense'; ")]
+    ("arguments", "said"),
+    [([], "pacarchive: which command? "), (["nonsense"], "pacarchive: unknown command 'nonsense'; ")],
 )
 def test_a_bad_command(capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
     """Exit code 2, and the usage or what is wrong."""

@@ -286,6 +286,7 @@ class TestReadsThatNobodyWaitsFor:
             goes_on.set()
             assert await busy[1] == "begun"
             assert await store.read(partial(look, name="last")) == "last"
+            await busy[0]
             assert outcome[0].check(CancelledError)
         finally:
             goes_on.set()

@@ -84,6 +84,8 @@ def test_ten_files(service: Service, tmp_path: Path, columns: int) -> None:
         with Terminal(tmp_path, *words, columns=columns, environment={"PACARCHIVE_URL": proxy.url}) as terminal:
             code, midway, last = screens_of(terminal)
     assert code == 0
+    # The last of them may have the result already, above the bars.
+    midway = [lines for lines in midway if not lines[0][:1].isdigit()]
     assert_fits(midway, columns, 6)
     busy = [lines for lines in midway if len(lines) == 6]
     assert busy
