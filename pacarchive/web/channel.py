@@ -285,7 +285,10 @@ class ArchiveChannel(IntakeChannel):
         super().resetTimeout()
 
     def timeoutConnection(self) -> None:
-        self.in_turn(self._time_out)
+        if self.site.turns.has(self):  # it is not the peer who is slow
+            self.setTimeout(self.timeOut)
+        else:
+            self.in_turn(self._time_out)
 
     def _time_out(self) -> None:
         if not self.requests:

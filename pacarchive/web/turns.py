@@ -111,6 +111,10 @@ class Turns:
                 del self._lines[client]
                 self._rotation.pop(client, None)
 
+    def has(self, worker: Worker) -> bool:
+        """Whether somebody is in line."""
+        return worker in self._clients
+
     @property
     def waiting(self) -> int:
         """How many are in line."""

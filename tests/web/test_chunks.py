@@ -238,6 +238,18 @@ def test_a_turn_is_short(server: Server, count: int) -> None:
         client.hang_up()
 
 
+def test_who_waits_for_a_turn_is_not_slow(server: Server) -> None:
+    """Nothing more comes from it meanwhile, as it is held back."""
+    client = server.connect().send(HEAD)
+    client.protocol.dataReceived(b"1\r\nx\r\n" * 10_000)
+    assert server.site.turns.waiting == 1
+    server.clock.rightNow += server.limits.progress_timeout + 1
+    client.protocol.timeoutConnection()
+    server.pass_turns()
+    client.send(b"0\r\n\r\n")
+    assert [answer.status for answer in client.answers()] == [201]
+
+
 def test_gone_in_line(server: Server) -> None:
     """Who leaves while there is work of his is not worked for."""
     client = server.connect().send(HEAD)
