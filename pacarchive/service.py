@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,12 @@ if TYPE_CHECKING:
     from pacarchive.web.site import ArchiveSite
 
 _log = Logger()
+
+SWITCH = 0.0005
+"""
+Seconds after which the reactor lets a thread have the interpreter, where Python's default is ten times as much: storing
+a file takes dozens of system calls, and a thread waits as long after each while the reactor is busy.
+"""
 
 
 class ArchiveService(Service):
@@ -83,6 +90,7 @@ class ArchiveService(Service):
         # nobody is answered.  Those of a thousand connections take as long: all are looked at a tenth as often.
         gc.freeze()
         gc.set_threshold(2_000, 10, 100)
+        sys.setswitchinterval(SWITCH)
         for endpoint in self._endpoints:
             port = await endpoint.listen(self._site)
             self.ports.append(port)

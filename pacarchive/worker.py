@@ -36,12 +36,6 @@ _log = Logger()
 _LONGEST_READ = 4096
 _LONGEST_REASON = 1000  # a write to a pipe is all or nothing up to 4096 bytes
 
-SWITCH = 0.0005
-"""
-Seconds after which the reactor lets a thread have the interpreter, where Python's default is ten times as much: storing
-a file takes dozens of system calls, and a thread waits as long after each while the reactor is busy.
-"""
-
 # Twisted's, of each listening socket and of each end.
 _NOISY = ("log_legacy", "twisted.internet.base")
 _NOISE = re.compile(r"pacarchive starting on |\(\S+ Port \S+ Closed\)|Main loop terminated\.")
@@ -62,7 +56,6 @@ def run(make_service: MakeService) -> int:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
     assignment: Assignment = pickle.load(sys.stdin.buffer)  # noqa: S301  (the parent's own)
     globalLogBeginner.beginLoggingTo([FileLogObserver(sys.stderr, _log_line)])
-    sys.setswitchinterval(SWITCH)
     from twisted.internet import reactor
 
     return _Process(reactor, assignment, make_service).run()

@@ -15,6 +15,7 @@ import re
 import select
 import socket
 import ssl
+import sys
 import termios
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -430,6 +431,14 @@ async def test_first_read_of_a_large_foreign_file(tmp_path: Path) -> None:
             data = await deferToThread(talk, server.connect(), compose("GET", "/102", LAST))
             assert read_answer(data)[0].body == LARGE
             assert os.getxattr(tmp_path / "102", "user.pacarchive.sha256") == hashlib.sha256(LARGE).digest()
+
+
+@in_reactor
+async def test_threads_get_the_interpreter_soon(tmp_path: Path) -> None:
+    """A thread that stores a file asks for it dozens of times."""
+    sys.setswitchinterval(0.005)
+    async with live(tmp_path):
+        assert sys.getswitchinterval() < 0.001
 
 
 class SelfSigned(DefaultOpenSSLContextFactory):
