@@ -271,9 +271,10 @@ class ArchiveChannel(IntakeChannel):
 
     def setTimeout(self, period: float | None) -> float | None:
         """As L{TimeoutMixin.setTimeout}, and as fast with ten thousand connections."""
-        if period is not None and self.timeOut is not None and period < self.timeOut:
+        before: float | None = self.timeOut
+        if period is not None and before is not None and period < before:
             super().setTimeout(None)  # to bring a call forward, the reactor would look through all that it has
-        before: float | None = super().setTimeout(period)
+        super().setTimeout(period)
         return before
 
     def resetTimeout(self) -> None:
