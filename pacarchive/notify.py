@@ -183,8 +183,10 @@ def failure_words(failure: Failure) -> str:
         _log.failure("unexpected failure in the start-up", failure)
     if isinstance(failure.value, CannotListenError):
         return why_not(failure.value)
-    if isinstance(failure.value, OSError) and (name := failure.value.filename2 or failure.value.filename):
-        return f"{printable(os.fsdecode(name))}: {failure.value.strerror}"
+    if isinstance(failure.value, OSError):
+        name = failure.value.filename2 or failure.value.filename
+        if name and not isinstance(name, int):  # it may be a descriptor
+            return f"{printable(os.fsdecode(name))}: {failure.value.strerror}"
     return " ".join(str(failure.value).split()) or type(failure.value).__name__
 
 

@@ -319,6 +319,7 @@ def test_stopped_while_it_starts(systemd: Systemd, exit_handlers: list[Any]) -> 
         (BackendUnavailable("words"), "words"),
         (FileNotFoundError(2, "No such file", "/run/a"), "/run/a: No such file"),
         (FileNotFoundError(2, "No such file", "123", None, b"/run/a.lock"), "/run/a.lock: No such file"),
+        (OSError(9, "Bad file descriptor", 7), "[Errno 9] Bad file descriptor: 7"),
     ],
 )
 def test_foreseen_failures_are_words(error: Exception, words: str, logged: list[tuple[LogLevel, str]]) -> None:
