@@ -178,9 +178,7 @@ async def show(app: ArchiveApplication, request: ArchiveRequest, job: str) -> by
     if not (request.args and b"since" in request.args):
         return await write_document(app, request, _job(await app.recall.status(job)))
     # The files first: then the numbers are as young as they are, or younger.
-    limit = _limit(request)
-    with request.listened_to_for(limit):
-        page = await app.recall.files(job, _query(request, "since") or "", limit)
+    page = await _page(app, request, job)
     document = {**_job(await app.recall.status(job)), "cursor": page.cursor, "more": page.more}
     return await write_document(app, request, document, {"changes": map(_file, page.files)})
 
@@ -188,14 +186,19 @@ async def show(app: ArchiveApplication, request: ArchiveRequest, job: str) -> by
 async def list_files(app: ArchiveApplication, request: ArchiveRequest, job: str) -> bytes:
     """A page of a job's files."""
     _check(job)
-    limit = _limit(request)
-    with request.listened_to_for(limit):
-        page = await app.recall.files(job, _query(request, "since") or "", limit)
+    page = await _page(app, request, job)
     attempts = app.recall_settings.attempts
     document = {"job": job, "most_attempts": attempts, "cursor": page.cursor, "more": page.more}
     if page.more:
-        document["next"] = _url(f"{url_of(job)}/files", since=page.cursor, limit=limit)
+        document["next"] = _url(f"{url_of(job)}/files", since=page.cursor, limit=_limit(request))
     return await write_document(app, request, document, {"files": map(_file, page.files)})
+
+
+async def _page(app: ArchiveApplication, request: ArchiveRequest, job: str) -> FilesPage:
+    """What of a job's files is asked for; a long page ends with its client."""
+    limit = _limit(request)
+    with request.listened_to_for(limit):
+        return await app.recall.files(job, _query(request, "since") or "", limit)
 
 
 async def cancel(app: ArchiveApplication, request: ArchiveRequest, job: str) -> bytes:
