@@ -345,7 +345,7 @@ def test_the_config_command_with_a_bad_file(capsys: pytest.CaptureFixture[str]) 
     [([], "pacarchive: which command? "), (["nonsense"], "pacarchive: unknown command 'nonsense'; ")],
 )
 def test_a_bad_command(capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
-    """Exit code 2, and the usage or what is wrong."""
+    """Exit code 2, and what is wrong."""
     with pytest.raises(SystemExit) as caught:
         cli.main(arguments)
     assert caught.value.code == 2

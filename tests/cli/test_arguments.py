@@ -54,7 +54,7 @@ def test_options_may_stand_before_the_command(
 
 @pytest.mark.parametrize("line", ["", "--help", "--version", "--url http://x --help", "--url"])
 def test_without_a_command_nothing_is_moved(line: str) -> None:
-    """What argparse says then is right; help is that of the whole program."""
+    """It is asked which one; help is that of the whole program."""
     words = line.split()
     assert arranged(PARSER, words) == words[2 if "http://x" in line else len(words) if line == "--url" else 0 :]
 

@@ -11,7 +11,7 @@ from support import DATA, Client, Server, chunked, compose, serving
 
 from pacarchive.web import chunks
 from pacarchive.web.chunks import ChunkedDecoder, MalformedChunks
-from pacarchive.web.intake import CHUNK_COST, LEAST_CHUNKS
+from pacarchive.web.intake import CHUNK_COST, LEAST_CHUNKS, LINE_COST, REQUEST_COST
 from pacarchive.web.turns import ALLOWANCE, LEAST_SHARE, RATE
 
 CHUNKED = "Transfer-Encoding: chunked"
@@ -281,11 +281,13 @@ def test_pipelined_requests_take_turns(server: Server) -> None:
     assert client.transport.producerState == "paused"
     count = len(client.answers())
     assert 0 < count <= 200
+    turns = 0
     while server.site.turns.waiting:
         turn_with_another(server)
         some = client.answers()
         assert len(some) <= 200
-        count += len(some)
+        count, turns = count + len(some), turns + 1
+    assert turns <= 2 * 2001 * (REQUEST_COST + 2 * LINE_COST) // RATE, "it rests, and not for long"
     assert (count, some[-1].body) == (2001, DATA)
     assert client.transport.producerState == "producing"
 

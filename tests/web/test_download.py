@@ -436,9 +436,13 @@ async def test_first_read_of_a_large_foreign_file(tmp_path: Path) -> None:
 @in_reactor
 async def test_threads_get_the_interpreter_soon(tmp_path: Path) -> None:
     """A thread that stores a file asks for it dozens of times."""
+    before = sys.getswitchinterval()
     sys.setswitchinterval(0.005)
-    async with live(tmp_path):
-        assert sys.getswitchinterval() < 0.001
+    try:
+        async with live(tmp_path):
+            assert sys.getswitchinterval() < 0.001
+    finally:
+        sys.setswitchinterval(before)
 
 
 class SelfSigned(DefaultOpenSSLContextFactory):

@@ -539,7 +539,7 @@ def test_a_long_answer_lets_others_have_their_turn(server: Server) -> None:
     while not (data := client.take()):
         turn(server)
         turns += 1
-    assert turns >= 10
+    assert 10 <= turns <= 40, "it rests between two slices, and not for long"
     answer, rest = read_answer(data)
     assert rest == b""
     assert [each["file"] for each in json.loads(answer.body)["files"]] == [*map(str, range(10 * SLICE + 1))]
