@@ -248,4 +248,7 @@ def test_no_call_is_brought_forward(server: Server, monkeypatch: pytest.MonkeyPa
     client.send(bytes(100_000) + compose("GET", "/102"))
     server.finish_work()
     assert [answer.status for answer in client.answers()] == [201, 200]
+    before = client.protocol.timeOut
+    assert client.protocol.setTimeout(before / 2) == before
+    assert client.protocol.setTimeout(before) == before / 2
     assert sooner == []
