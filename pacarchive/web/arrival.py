@@ -31,7 +31,7 @@ async def arrival(
     @return: The result; C{None} where it did not come in time, or will not come.
     @raise errors.BackendUnavailable: Its recall has failed.
     """
-    clock, channel = app.clock, request.channel
+    clock, channel = app.clock, request.connection
     end = clock.seconds() + seconds
     bell = _Bell()
     word = Deferred.fromCoroutine(app.recall.wait(file_id, seconds))

@@ -378,9 +378,16 @@ class ArchiveChannel(IntakeChannel):
         if self._lingering is not None:
             self._lingering.cancel()
             self._lingering = None
-        # At once, unlike other ends: who works for this connection would go on with a socket that is gone.
+        self._refused = self._peer_ended = True
         self._owed.clear()
         self.forget_input()
+        # Requests learn at once that there is no connection any more, and are cancelled in their turn.
         super().connectionLost(reason)
+        if self._owed:
+            self._owed.append(self._leave)
+        else:
+            self._leave()
+
+    def _leave(self) -> None:
         self.held.let_go()
         self.site.connection_lost(self)

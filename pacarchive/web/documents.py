@@ -247,7 +247,7 @@ async def streaming(app: ArchiveApplication, request: ArchiveRequest) -> AsyncIt
 
     @raise Aborted: It was.
     """
-    flow = Flow(ProgressWatch(app.clock, request.site.pace, request.transport.fileno()))
+    flow = Flow(ProgressWatch(app.clock, request.site.pace, request.connection.transport.fileno()))
     request.registerProducer(flow, True)  # type: ignore[no-untyped-call]
     try:
         yield Stream(request, flow)

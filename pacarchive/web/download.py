@@ -150,7 +150,7 @@ class Sender:
         """Send through this process, one block read ahead; the last one waits for the verdict of the hash."""
         end = offset + length
         block = await stored.read(offset, min(_BLOCK, length))
-        flow = Flow(ProgressWatch(self._reactor, self._pace, request.transport.fileno(), place))
+        flow = Flow(ProgressWatch(self._reactor, self._pace, request.connection.transport.fileno(), place))
         request.registerProducer(flow, True)
         try:
             while offset < end:
@@ -263,6 +263,11 @@ class ProgressWatch:
             waiting, self._waiting = self._waiting, None
             waiting.errback(error)
 
+    def stop(self) -> None:
+        """Ask for the socket no more: it is gone, and who waits is told so by others."""
+        if self._waiting is not None and self._deadline.active():
+            self._deadline.cancel()
+
     def _look(self) -> None:
         moved = self._moved + self._left - unsent(self._socket)
         if moved >= self._pace.least:
@@ -279,9 +284,16 @@ class Flow:
     def __init__(self, watch: ProgressWatch) -> None:
         self._watch = watch
         self._paused = False
+        self._lost = False
 
     async def room(self) -> None:
-        """Wait until the transport takes more; fails as L{ProgressWatch.wait}."""
+        """
+        Wait until the transport takes more; fails as L{ProgressWatch.wait}.
+
+        @raise CancelledError: It is gone.
+        """
+        if self._lost:
+            raise CancelledError
         if self._paused:
             await self._watch.wait()
 
@@ -294,7 +306,9 @@ class Flow:
         self._watch.go_on()
 
     def stopProducing(self) -> None:
-        """The route is cancelled when the connection is lost."""
+        """The connection is lost, and the route about to be cancelled."""
+        self._lost = True
+        self._watch.stop()
 
 
 @implementer(IWriteDescriptor)
@@ -312,7 +326,7 @@ class _Pump:
         self._reactor: IReactorFDSet = reactor
         self._pool = pool
         self._source = source
-        self._options = socket.socket(fileno=os.dup(request.transport.fileno()))
+        self._options = socket.socket(fileno=os.dup(request.connection.transport.fileno()))
         self._socket = self._options.fileno()
         self._watch = ProgressWatch(reactor, pace, self._socket, place)
         self._room = select.poll()

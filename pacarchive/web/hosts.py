@@ -81,7 +81,7 @@ def is_known(request: ArchiveRequest, settings: ServerSettings) -> bool:
         return True
     if (number := _address(host)) is None:
         return False
-    own = (request.channel.transport.getHost(), *request.site.listening)
+    own = (request.connection.transport.getHost(), *request.site.listening)
     return number.is_loopback or any(number == _address(each) for each in own if not _is_wildcard(each))
 
 

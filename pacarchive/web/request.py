@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from twisted.web import server
@@ -146,7 +147,9 @@ class ArchiveRequest(server.Request):
             self.processingFailed(Failure())
 
     def processingFailed(self, reason: Failure) -> Failure:
-        """For what goes wrong outside of every route."""
+        """For what goes wrong outside of every route; that a client has gone is nothing of the kind."""
+        if self.is_over and reason.check(CancelledError):
+            return reason
         answer = unexpected_answer(self.site.incident(f"{self.line}: outside of its route", reason))
         self.setResponseCode(answer.status)
         self.responseHeaders.setRawHeaders(b"Content-Type", [b"application/json"])
@@ -207,6 +210,17 @@ class ArchiveRequest(server.Request):
         """Whether it has been answered, or its connection is lost: there is no channel any more."""
         return self.channel is None
 
+    @property
+    def connection(self) -> ArchiveChannel:
+        """
+        The channel, for as long as there is somebody at its other end.
+
+        @raise CancelledError: There is not.  The route is about to be cancelled, and may end now.
+        """
+        if self.is_over:
+            raise CancelledError
+        return self.channel
+
     def cut(self) -> None:
         """Cut the connection amid the answer, so that nobody takes it for complete."""
         if not self.is_over:
@@ -225,6 +239,8 @@ class ArchiveRequest(server.Request):
         super().write(data)
 
     def finish(self) -> None:
+        if self.is_over:
+            return  # of the route that ends between the loss of its connection and the turn in which it is cancelled
         if not self._early or self.body.complete:
             transport = self.transport
             super().finish()
@@ -245,8 +261,20 @@ class ArchiveRequest(server.Request):
         self._cleanup()
 
     def connectionLost(self, reason: Failure) -> None:
-        super().connectionLost(reason)  # first: Klein cancels the route through notifyFinish
-        if self._early and not self.body.complete:
+        waiting: list[Deferred[Any]] = self.notifications
+        self.notifications = []
+        channel = self.channel
+        super().connectionLost(reason)
+        if self.producer is not None:
+            self.producer.stopProducing()  # of the transports, only that of plain TCP says so
+        if self.begun:
+            # A thousand connections may be lost in one turn of the reactor, and each route has much to put away.
+            channel.in_turn(partial(self._cancel, waiting, reason))
+
+    def _cancel(self, waiting: list[Deferred[Any]], reason: Failure) -> None:
+        for each in waiting:  # first: Klein cancels the route
+            each.errback(reason)
+        if not self.body.complete:
             self.body.fail(errors.IncompleteBody("The connection was lost."))
 
     def flush(self) -> bool:
@@ -254,8 +282,9 @@ class ArchiveRequest(server.Request):
         Give the socket what was written so far.
 
         @return: Whether nothing is left, so that somebody else may write to the socket now.
+        @raise CancelledError: The connection is lost.
         """
-        transport = self.transport
+        transport = self.connection.transport
         return transport.doWrite() is None and not transport.dataBuffer and not transport._tempDataBuffer
 
     # For routes
@@ -303,7 +332,7 @@ class ArchiveRequest(server.Request):
         has only ended its side: that is all that is seen of one that has closed the connection, and one that can still
         read after that has no use for what takes long.  The connection is cut.
         """
-        return self.channel.when_peer_ends(self.transport.abortConnection)
+        return self.connection.when_peer_ends(self.transport.abortConnection)
 
     async def give_way(self, cost: int = PART) -> None:
         """

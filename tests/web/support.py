@@ -646,6 +646,7 @@ class Client:
     def hang_up(self, reason: Exception | None = None) -> None:
         """Be gone."""
         self.transport.lose(reason or ConnectionLost())
+        self._server.pass_turns()
 
 
 class Server:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support import DATA, Client, Server, chunked, compose, serving
+from twisted.internet.error import ConnectionLost
 
 from pacarchive.web import chunks
 from pacarchive.web.chunks import ChunkedDecoder, MalformedChunks
@@ -209,7 +210,7 @@ def turn_with_another(server: Server) -> None:
     server.turn()
     (answer,) = client.answers("HEAD")
     assert answer.status == 204
-    client.hang_up()
+    client.transport.lose(ConnectionLost())
 
 
 @pytest.mark.parametrize("count", [1, 150])

@@ -15,6 +15,7 @@ import re
 import select
 import socket
 import ssl
+import struct
 import sys
 import termios
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -30,6 +31,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL.SSL import TLS_METHOD
 from support import DATA, HOST, Client, FakeRecalls, Server, compose, disk_server, read_answer, serving
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import SSL4ServerEndpoint, TCP4ServerEndpoint
 from twisted.internet.ssl import DefaultOpenSSLContextFactory
 from twisted.internet.task import Clock, deferLater
@@ -39,6 +41,7 @@ from pacarchive import errors
 from pacarchive.backends.local import LocalArchive
 from pacarchive.backends.tree import FileTree
 from pacarchive.config import Compatibility, LimitSettings, RecallSettings, ServerSettings, VerifyReads
+from pacarchive.interfaces import IStoredFile
 from pacarchive.service import ArchiveService
 from pacarchive.threads import BlockingPool
 from pacarchive.web.api import ArchiveApplication
@@ -630,3 +633,45 @@ async def test_what_has_begun_is_not_refused(archive: Path, monkeypatch: pytest.
         answer, rest = read_answer(data)
         assert (answer.status, answer.body, rest) == (200, LARGE, b"")
         await server.until(lambda: not server.site.memory.shares.held)
+
+
+@pytest.mark.parametrize("verify", [VerifyReads.NEVER, VerifyReads.ALWAYS])
+@pytest.mark.parametrize("is_secure", [False, True])
+@in_reactor
+async def test_gone_before_it_begins(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_secure: bool, verify: VerifyReads
+) -> None:
+    """A client is gone, and its route goes on before its turn comes to be cancelled: there is no socket any more."""
+    certificate = SelfSigned(tmp_path) if is_secure else None
+    opened, line = Deferred[None](), list[Any]()
+    really = LocalArchive.open
+
+    async def held(self: LocalArchive, file_id: int) -> IStoredFile:
+        file = await really(self, file_id)
+        await opened
+        return file
+
+    monkeypatch.setattr(LocalArchive, "open", held)
+    async with live(archive, certificate, verify_reads=verify) as server:
+        client = server.connect()
+        if certificate is not None:
+            client = await deferToThread(certificate.connect, client)
+        client.sendall(compose("GET", "/102"))
+        await server.until(lambda: any(channel.requests for channel in server.connections))
+        (channel,) = server.connections
+        (request,) = channel.requests
+        monkeypatch.setattr(server.site.turns, "left", lambda client: 0)
+        monkeypatch.setattr(server.site.turns, "get_in_line", lambda worker, client: line.append(worker))
+        try:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # leaves with a reset
+            client.close()
+            await server.until(lambda: request.is_over)
+            assert not opened.called
+            opened.callback(None)
+            await deferLater(server.reactor, 0.05)
+        finally:
+            monkeypatch.undo()
+            for worker in line:
+                worker.take_turn()
+        await server.until(lambda: not server.connections)
+        assert server.site.events["incident"] == 0

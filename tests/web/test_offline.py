@@ -14,7 +14,7 @@ from uuid import UUID
 import pytest
 from support import COME_BACK, DATA, JOB, NOW, Answer, Archive, Client, FakeRecalls, Server, compose, serving
 from twisted.internet.address import UNIXAddress
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
@@ -24,6 +24,7 @@ from pacarchive.interfaces import IRecaller, IStoredFile
 from pacarchive.model import Locality, RecallProgress, TapeLocation
 from pacarchive.recall.engine import RecallEngine
 from pacarchive.web.arrival import LOOK_AGAIN
+from pacarchive.web.turns import ALLOWANCE
 
 LINK = f'</jobs/{JOB}>; rel="monitor"'
 GET_WAIT = 100
@@ -332,6 +333,17 @@ def test_a_client_that_leaves_while_it_waits(either: Server, seconds: float) -> 
     either.clock.advance(0)
     assert either.clock.getDelayedCalls() == []
     assert client.take() == b""
+
+
+def test_a_client_that_leaves_before_it_waits(server: Server) -> None:
+    """Its route goes on before it is its turn to be cancelled: nobody waits for the file."""
+    opening = server.archive.hold("status")
+    client = server.connect().send(compose("POST", "/102", "Prefer: wait=60"))
+    server.site.turns.spend(2 * ALLOWANCE)
+    client.transport.lose(ConnectionLost())
+    opening.callback(None)
+    assert server.recalls.waiting == []
+    assert not server.failures()
 
 
 def test_a_client_that_leaves_while_the_storage_looks(server: Server) -> None:
