@@ -36,7 +36,7 @@ from twisted.internet.defer import maybeDeferred
 
 from pacarchive import errors
 from pacarchive.backends import hpss
-from pacarchive.backends.hpss import client, tree
+from pacarchive.backends.hpss import client, locks, tree
 from pacarchive.backends.hpss.archive import HpssArchive
 from pacarchive.backends.hpss.pool import StuckCall
 from pacarchive.digests import PRIMARY
@@ -469,6 +469,63 @@ async def test_what_cannot_be_removed_yet(tmp_path: Path, action: str) -> None:
             except Exception as wrong:
                 wrong.add_note(f"when call {index} of {function} failed")
                 raise
+
+
+@pytest.mark.parametrize("function", ["hpss_Lstat", "hpss_FileGetXAttributes", "hpss_UserAttrGetAttrs"])
+@in_reactor
+async def test_a_move_that_was_given_up(tmp_path: Path, function: str) -> None:
+    """When it goes on after all, it does not take the place of what was stored meanwhile."""
+    with simulated(tmp_path) as archive:
+        async with serving(archive) as backend:
+            archive.write(f"{INCOMING}/file", OLD)
+            fault = archive.fault(function, path=f"{INCOMING}/file", action="hang", count=1)
+            moving = running(backend.move(1, f"{INCOMING}/file", ALLOW))
+            await until(lambda: archive.fault_hits(fault))
+            give_up_calls()
+            with pytest.raises(StuckCall):
+                await moving
+            await store(backend, 1, NEW)
+            archive.clear_faults()
+            await until(lambda: not backend._data.stuck)
+            assert await content(backend, 1) == NEW
+            assert archive.read(f"{INCOMING}/file") == OLD
+            await settled(archive)
+
+
+@pytest.mark.parametrize("verb", ["store", "move", "remove"])
+@in_reactor
+async def test_what_was_given_up_while_it_waited_for_others(
+    tmp_path: Path, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its turn comes too late: it changes nothing any more."""
+    tries, take = list[bool](), locks._take
+
+    def noted(descriptor: int, byte: int) -> bool:
+        tries.append(take(descriptor, byte))
+        return tries[-1]
+
+    with simulated(tmp_path) as archive:
+        async with serving(archive) as backend:
+            await store(backend, 1, OLD)
+            archive.write(f"{INCOMING}/file", NEW)
+            with locks.IdLocks(PREFIX).held(1):
+                monkeypatch.setattr(locks, "_take", noted)
+                match verb:
+                    case "store":
+                        changing = running(store(backend, 1, NEW))
+                    case "move":
+                        changing = running(backend.move(1, f"{INCOMING}/file", ALLOW))
+                    case _:
+                        changing = running(backend.remove(1, ALLOW))
+                pool = backend._names if verb == "remove" else backend._data
+                await until(lambda: False in tries)
+                give_up_calls()
+                with pytest.raises(StuckCall):
+                    await changing
+            await until(lambda: not pool.stuck)
+            assert await content(backend, 1) == OLD
+            await until(lambda: not temporaries(archive))
+            await settled(archive)
 
 
 @pytest.mark.parametrize("function", ["hpss_Unlink", "hpss_Close"])

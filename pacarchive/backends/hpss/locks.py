@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from pacarchive import errors
+from pacarchive.backends.hpss.wanted import require_wanted
 
 _PLACES = ("/dev/shm", "/tmp")  # noqa: S108  (the file's owner and kind are checked, and it holds no data)
 _MOST_BYTES = 2**62
@@ -56,7 +57,8 @@ class IdLocks:
         """
         Hold the locks of some ids, taken in one order, so that nobody waits for somebody who waits for him.  Blocks.
 
-        @raise errors.BackendUnavailable: Somebody else holds it for too long: a call of his is stuck.
+        @raise errors.BackendUnavailable: Somebody else holds it for too long: a call of his is stuck.  Or this thread
+            was, on the way here, for so long that others may have changed the file since: no change is wanted any more.
         """
         descriptor = self._open()
         try:
@@ -66,6 +68,7 @@ class IdLocks:
                     if monotonic() > deadline:
                         raise errors.BackendUnavailable("Another change of this file does not come to an end.")
                     sleep(_TURN)
+            require_wanted()
             yield
         finally:
             os.close(descriptor)

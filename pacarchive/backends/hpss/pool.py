@@ -2,6 +2,7 @@
 
 The threads are made at the start and stay.  A call that takes longer than it may is given up: its request is answered,
 another thread takes the place of the one that is stuck, and what the call holds is released when it ends after all.
+It gives no names then (L{pacarchive.backends.hpss.wanted}).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from twisted.logger import Logger
 from pacarchive import errors
 from pacarchive.backends.hpss import client
 from pacarchive.backends.hpss.client import HpssError
+from pacarchive.backends.hpss.wanted import working_for
 from pacarchive.threads import BlockingPool, finished
 
 P = ParamSpec("P")
@@ -37,7 +39,7 @@ _log = Logger()
 
 
 class StuckCall(errors.BackendUnavailable):
-    """A call was given up: it has not ended, and whatever it uses is still in use."""
+    """A call was given up: it has not ended, and whatever it uses is still in use.  It changes no name any more."""
 
 
 class HpssPool:
@@ -173,6 +175,7 @@ class _Job:
         self._call = call
         self._lock = threading.Lock()
         self._begun = False
+        self._given_up = threading.Event()
         self.outcome = outcome
         self.called_off = False
 
@@ -188,12 +191,14 @@ class _Job:
             if self.called_off:
                 return None
             self._begun = True
-        return self._call()
+        with working_for(self._given_up):
+            return self._call()
 
     def has_begun_when_called_off(self) -> bool:
-        """Call it off, if there is time."""
+        """Call it off, if there is time; else it is wanted no more."""
         with self._lock:
             self.called_off = not self._begun
+            self._given_up.set()
             return self._begun
 
 
