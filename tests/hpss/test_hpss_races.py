@@ -196,6 +196,49 @@ async def test_a_name_that_could_not_be_removed_at_once(tmp_path: Path, monkeypa
 
 
 @in_reactor
+async def test_a_name_that_another_process_has_given_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that could not remove it hears nothing of that; the name is the only one that the file has now."""
+
+    def fail(path: str) -> None:
+        raise HpssError("hpss_Unlink", -5)
+
+    with simulated(tmp_path) as archive:
+        async with serving(archive) as backend:
+            await store(backend, 1, b"words")
+            with monkeypatch.context() as patch:
+                patch.setattr(client, "unlink", fail)
+                await backend.move(2, SOURCE, DENY)
+            with neighbour():
+                client.unlink(f"{PREFIX}/file.2")
+            await backend._names.run(backend._tree.drop_left_over)
+            assert not backend._tree.has_left_over
+            assert [await content(backend, file_id) for file_id in (1, 2)] == [b"words", None]
+            await settled(archive)
+
+
+@in_reactor
+async def test_a_move_back_that_leaves_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not acknowledged: of the two names, each would be removed later by one of two processes."""
+
+    def fail(path: str) -> None:
+        raise HpssError("hpss_Unlink", -5)
+
+    with simulated(tmp_path) as archive:
+        async with serving(archive) as backend:
+            await store(backend, 1, b"words")
+            with neighbour():
+                client.link(SOURCE, f"{PREFIX}/file.2")
+            with monkeypatch.context() as patch:
+                patch.setattr(client, "unlink", fail)
+                with pytest.raises(errors.BackendUnavailable):
+                    await backend.move(1, f"{PREFIX}/file.2", ALLOW)
+            assert not backend._tree.has_left_over
+            assert (await backend.move(1, f"{PREFIX}/file.2", ALLOW)).size == 5
+            assert [await content(backend, file_id) for file_id in (1, 2)] == [b"words", None]
+            await settled(archive)
+
+
+@in_reactor
 async def test_a_link_in_the_place_of_the_hidden_directory(tmp_path: Path) -> None:
     """What it leads to is not swept: the archive does not start."""
     with simulated(tmp_path) as archive:

@@ -76,7 +76,8 @@ def _move(
     if _is_there(tree, file_id, mine):
         tree.is_wanted_again(tree.path_of(file_id))
         if path != tree.path_of(file_id) and mine.links > 1:  # else it is another way to the only name that it has
-            tree.drop(path, mine.file_id)
+            # Not dropped in the end: were it left over, and the other name in another process, both would be removed.
+            tree.session.call(client.unlink, path)
         return tree.status(file_id)
     try:
         return place(tree, path, mine, file_id, digests, conditions)

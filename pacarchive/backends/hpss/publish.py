@@ -250,7 +250,7 @@ def _take_free_name(tree: HpssTree, source: str, file_id: int, identity: int) ->
         if error.errno == errno.EEXIST:
             return False
         raise
-    tree.drop(source, identity)
+    tree.drop(source, identity, linked=True)
     return True
 
 

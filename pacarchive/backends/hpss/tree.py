@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 
+import attrs
 from twisted.logger import Logger
 
 from pacarchive import errors
@@ -44,6 +45,14 @@ _NO_DIGESTS = frozenset(
 _log = Logger()
 
 
+@attrs.frozen
+class _LeftOver:
+    """A name that could not be removed when it should have been; the fields are L{HpssTree.drop}'s parameters."""
+
+    identity: int | None
+    linked: bool
+
+
 class HpssTree:
     """
     The files of one archive.
@@ -65,7 +74,7 @@ class HpssTree:
         self.move_roots = tuple(move_roots)
         # Digests by what identifies a version; each look-up is a transaction in the core server's database.
         self._known: dict[tuple[str, int, int, int], Digests] = {}
-        self._left_over: dict[str, int | None] = {}
+        self._left_over: dict[str, _LeftOver] = {}
         self._left_over_lock = threading.Lock()
 
     def prepare(self) -> None:
@@ -278,16 +287,20 @@ class HpssTree:
         """A name for a file that is not complete."""
         return f"{self.temporaries}/{self._writer.new_name()}"
 
-    def drop(self, path: str, identity: int | None = None) -> None:
+    def drop(self, path: str, identity: int | None = None, *, linked: bool = False) -> None:
         """
         Remove a name; raises nothing.  What cannot be removed now is tried again by L{drop_left_over}.
 
         @param identity: What HPSS calls the file (C{FileId}), where others can put another under the same name.
+        @param linked: Whether the file has another name, and is to keep it.
         """
+        self._drop(path, _LeftOver(identity, linked))
+
+    def _drop(self, path: str, what: _LeftOver) -> None:
         try:
             self.session.call(client.unlink, path)
         except HpssError as error:
-            self._keep_in_mind(path, identity, error)
+            self._keep_in_mind(path, what, error)
 
     @property
     def has_left_over(self) -> bool:
@@ -308,12 +321,20 @@ class HpssTree:
         with self._left_over_lock:
             if path not in self._left_over:
                 return
-            identity = self._left_over.pop(path)
+            what = self._left_over.pop(path)
         try:
-            if identity is None or self.session.call(client.attributes, path).file_id == identity:
-                self.drop(path, identity)
+            if what.identity is None or self._is_still(path, what):
+                self._drop(path, what)
         except HpssError as error:
-            self._keep_in_mind(path, identity, error)
+            self._keep_in_mind(path, what, error)
+
+    def _is_still(self, path: str, what: _LeftOver) -> bool:
+        """
+        Whether a name is what was to be removed.  Where the file has no other one any more, another process has given
+        it this one anew, of which L{is_wanted_again} hears nothing here.
+        """
+        found = self.session.call(client.attributes, path)
+        return found.file_id == what.identity and (found.links > 1 or not what.linked)
 
     def is_wanted_again(self, path: str) -> None:
         """
@@ -323,10 +344,10 @@ class HpssTree:
         with self._left_over_lock:
             self._left_over.pop(path, None)
 
-    def _keep_in_mind(self, path: str, identity: int | None, error: HpssError) -> None:
+    def _keep_in_mind(self, path: str, what: _LeftOver, error: HpssError) -> None:
         if error.errno != errno.ENOENT:
             with self._left_over_lock:
-                self._left_over[path] = identity
+                self._left_over[path] = what
             _log.warn("HPSS: {path} cannot be removed yet: {error}", path=printable(path), error=error)
 
     def abandoned(self, me: Writer) -> Iterator[tuple[str, Stat]]:
