@@ -35,17 +35,23 @@ def arranged(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:
     """
     if argv and argv[0] == "help" and "help" not in _commands(parser):
         argv = [*argv[1:], "--help"]
-    start = _end_of_options(argv, _options(parser))
-    moved, rest = argv[:start], argv[start:]
-    known, place = parser, 0
-    while (commands := _commands(known)) and place < len(rest) and not rest[place].startswith("-"):
-        word = rest[place]
+    rest, moved, known, place = list(argv), list[str](), parser, 0
+    while commands := _commands(known):
+        ahead = rest[place : place + _end_of_options(rest[place:], _options(known))]
+        word = rest[place + len(ahead)] if place + len(ahead) < len(rest) else "-"
+        if word.startswith("-"):
+            break
         if word not in commands:
             _refuse(known, word, list(commands))
+        moved += ahead
+        del rest[place : place + len(ahead)]
         known, place = commands[word], place + 1
-    if not place and rest and rest[0].startswith("-") and _name(rest[0]) not in _own_options(parser):
+    if place:
+        return [*rest[:place], *moved, *rest[place:]]
+    rest = rest[len(ahead) :]
+    if rest and _name(rest[0]) not in _own_options(parser):
         _refuse_option(parser, _name(rest[0]), _options(parser))
-    return [*rest[:place], *moved, *rest[place:]] if place else list(rest)
+    return rest
 
 
 def _options(parser: argparse.ArgumentParser) -> dict[str, bool]:

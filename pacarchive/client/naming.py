@@ -62,7 +62,9 @@ def named(error: BaseException, url: str = "", *, closed: bool = False) -> BaseE
 def _trouble(error: BaseException, reasons: Sequence[BaseException], who: str) -> ConnectionFailed:
     for reason in reasons:
         if isinstance(reason, SSL.Error) and _NO_TLS.intersection(_ssl_reasons(reason)):
-            return WrongScheme(f"{_capital(who)} does not speak TLS: write http:// instead of https://.")
+            return WrongScheme(
+                f"{_capital(who)} does not speak TLS; the address of an archive without TLS begins with http://."
+            )
         if isinstance(reason, VerificationError):
             return WrongName(f"TLS with {who} failed: its certificate is for another name")
         if isinstance(reason, SSL.Error):

@@ -23,10 +23,12 @@ COMMAND = str(Path(sys.executable).with_name("pacarchive"))
 class Elsewhere(BaseHTTPRequestHandler):
     """A web server with pages, which takes no files."""
 
+    page = "text/html", b"<html>It works!</html>"
+
     def do_GET(self) -> None:
-        page = b"<html>It works!</html>"
+        kind, page = self.page
         self.send_response(200)
-        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(page)))
         self.end_headers()
         self.wfile.write(page)
@@ -79,12 +81,24 @@ def test_a_port_without_a_listener_is_named() -> None:
     assert done.stderr == f"pacarchive: {url} cannot be reached: connection refused\n"
 
 
+@pytest.mark.parametrize("document", [b"{}", b'{"message": "Welcome"}', b'{"message": 5}', b"[]"])
+def test_another_service_is_no_archive(elsewhere: str, document: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it says in JSON: nothing is stored in it."""
+    monkeypatch.setattr(Elsewhere, "page", ("application/json", document))
+    done = check(elsewhere)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith(f"pacarchive: no archive answers at {elsewhere}: GET / came back with 200")
+
+
 def test_a_server_that_speaks_no_tls_is_told(elsewhere: str) -> None:
     """As the other commands tell it."""
     url = elsewhere.replace("http:", "https:")
     done = check(url)
     assert (done.returncode, done.stdout) == (3, "")
-    assert done.stderr == f"pacarchive: {url} does not speak TLS: write http:// instead of https://\n"
+    assert (
+        done.stderr
+        == f"pacarchive: {url} does not speak TLS; the address of an archive without TLS begins with http://\n"
+    )
 
 
 def test_a_body_that_was_stopped_may_be_stopped_again() -> None:

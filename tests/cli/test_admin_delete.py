@@ -39,7 +39,7 @@ def test_nobody_to_ask(archive: Path, capsys: pytest.CaptureFixture[str], monkey
     assert len(list(archive.iterdir())) == 2
 
 
-@pytest.mark.parametrize("answer", ["n", "", "nyes", "yes, but"])
+@pytest.mark.parametrize("answer", ["n", "y", "", "nyes", "yes, but"])
 def test_a_no(archive: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
     """Anything but a yes is one."""
     terminal = io.StringIO(f"{answer}\n")
@@ -47,7 +47,10 @@ def test_a_no(archive: Path, capsys: pytest.CaptureFixture[str], monkeypatch: py
     monkeypatch.setattr(sys, "stdin", terminal)
     assert main(["admin", "delete", "--prefix", str(archive), "5", *map(str, range(10, 20))]) == 2
     asked = capsys.readouterr().err
-    assert f"Remove 11 files (5, 10, 11, 12, 13 and 6 more) from the posix archive {archive}, for good? [y/N]" in asked
+    assert (
+        f"Remove 11 files (5, 10, 11, 12, 13 and 6 more) from the posix archive {archive}, for good? Type yes: "
+        in asked
+    )
     assert "removed nothing" in asked
     assert len(list(archive.iterdir())) == 2
 

@@ -50,6 +50,7 @@ def test_options_may_stand_before_the_command(
     given = [name] if not takes_value else [f"{name}=health"] if joined else [name, "health"]
     assert arranged(PARSER, [*given, *words, *rest]) == [*words, *given, *rest]
     assert arranged(PARSER, [*words, *given, *rest]) == [*words, *given, *rest]
+    assert arranged(PARSER, [*words[:-1], *given, words[-1], *rest]) == [*words, *given, *rest]
 
 
 @pytest.mark.parametrize("line", ["", "--help", "--version", "--url http://x --help", "--url"])

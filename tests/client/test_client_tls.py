@@ -166,7 +166,10 @@ async def test_tls_where_there_is_none_is_recognised(tmp_path: Path) -> None:
         async with client(url, ca=ca) as archived:
             calls: list[Callable[[], Awaitable[object]]] = [archived.health, lambda: archived.put(1, b"data")]
             for call in calls:
-                with pytest.raises(WrongScheme, match=f"{url} does not speak TLS: write http:// instead of https://"):
+                with pytest.raises(
+                    WrongScheme,
+                    match=f"{url} does not speak TLS; the address of an archive without TLS begins with http://",
+                ):
                     await call()
     finally:
         await port.stopListening()

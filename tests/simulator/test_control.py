@@ -572,7 +572,7 @@ class TestCommand:
         self, archive: Archive, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         for arguments, words in (
-            (["purge", archive.directory, "/missing"], "/missing: HPSS_ENOENT (-2)"),
+            (["purge", archive.directory, "/missing"], "there is no /missing"),
             (["settings", archive.directory, "mount_seconds=1", "no_such=1"], "there is no setting no_such"),
             (["status", tmp_path / "none"], "is not a simulated archive"),
             (["fail", archive.directory, "99"], "there is no drive 99; they are 0 to 1\n"),

@@ -79,9 +79,9 @@ def test_delete_asks(serve: Callable[..., Service], tmp_path: Path) -> None:
     """On a terminal, before anything is removed."""
     (tmp_path / "archive").mkdir()
     (tmp_path / "archive/5").write_text("x")
-    for answer, code, left in (("n\n", 2, ["5"]), ("y\n", 0, [])):
+    for answer, code, left in (("n\n", 2, ["5"]), ("yes\n", 0, [])):
         with Terminal(tmp_path, "admin", "delete", "--prefix", "archive", "5") as terminal:
-            terminal.shows("for good? [y/N]")
+            terminal.shows("for good? Type yes:")
             terminal.type(answer)
             assert terminal.ends() == code
         assert [each for each in os.listdir(tmp_path / "archive") if each != ".pacarchive"] == left

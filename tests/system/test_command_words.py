@@ -89,7 +89,11 @@ def test_options_before_the_command(tmp_path: Path, service: Service) -> None:
             1,
             "file 1: No archive answers at {url}/base: check the address",
         ),
-        (("--url", "{tls}", "stat", "1"), 1, "file 1: {tls} does not speak TLS: write http:// instead of https://."),
+        (
+            ("--url", "{tls}", "stat", "1"),
+            1,
+            "file 1: {tls} does not speak TLS; the address of an archive without TLS begins with http://.",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_once(

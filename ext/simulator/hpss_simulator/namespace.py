@@ -53,7 +53,7 @@ def find(database: sqlite3.Connection, path: str) -> int:
     for part in parts(path):
         below = child(database, number, part)
         if below is None:
-            raise SimulatorError(path, -2)
+            raise SimulatorError(f"there is no {path}", -2, is_told=False)
         number = below
     return number
 

@@ -87,9 +87,9 @@ def _agrees(ids: Sequence[int], where: str) -> bool:
     if not sys.stdin.isatty():
         sys.stderr.write("pacarchive: there is no terminal to ask on: add --yes to remove the files; removed nothing\n")
         return False
-    sys.stderr.write(f"Remove {files} ({shown}{more}) from the {where}, for good? [y/N] ")
+    sys.stderr.write(f"Remove {files} ({shown}{more}) from the {where}, for good? Type yes: ")
     sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() in ("y", "yes"):
+    if sys.stdin.readline().strip() == "yes":
         return True
     sys.stderr.write("pacarchive: removed nothing\n")
     return False
