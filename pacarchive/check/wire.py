@@ -88,7 +88,7 @@ class Answer:
         """The body as JSON; C{None} for what is none."""
         try:
             return json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
     def __str__(self) -> str:

@@ -388,5 +388,5 @@ def _health(text: bytes) -> Health | None:
     try:
         document = json.loads(text)
         return Health(bool(document["ready"]), str(document["message"]), bool(document["degraded"]))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -323,7 +323,7 @@ class _Watcher:
     def _event(self, data: str) -> None:
         try:
             document: Mapping[str, Any] = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ProtocolError("An event is not a JSON document.") from None
         if member(document, "state") == JobState.DELETED.value:
             raise NotFound("The job was deleted while it was waited for.")

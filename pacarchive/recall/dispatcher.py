@@ -6,7 +6,6 @@ the store; the rest it works out again when it takes over, from there and from t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -22,6 +21,7 @@ from pacarchive.recall.handing import Handing
 from pacarchive.recall.lanes import Lane, Step
 from pacarchive.recall.lease import Lease
 from pacarchive.recall.lookup import LookUp
+from pacarchive.recall.planning import learned_of
 from pacarchive.recall.progress import Progress
 from pacarchive.recall.quotas import recount
 from pacarchive.recall.releasing import release_all
@@ -142,7 +142,7 @@ class Dispatcher:
             reading.left_size += each.size
         for demand in demands:
             desk.wait_for(demand)
-        kept = json.loads(learned) if learned else {}
+        kept = learned_of(learned)
         desk.rates.load(kept.get("rates", {}))
         desk.queue.load(kept.get("queue", {}))
         desk.promises.load(kept.get("promises", {}))

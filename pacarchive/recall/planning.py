@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TypeVar
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import attrs
 
@@ -38,6 +39,14 @@ _TOGETHER = 500
 """Files that are looked up together."""
 
 
+def learned_of(text: str) -> dict[str, Any]:
+    """What the dispatcher has put into the store; empty where that makes no sense."""
+    with suppress(ValueError, RecursionError):
+        if isinstance(kept := json.loads(text), dict):
+            return kept
+    return {}
+
+
 @attrs.frozen
 class Learned:
     """
@@ -55,7 +64,7 @@ class Learned:
     def from_text(cls, text: str) -> Learned:
         """What is in the store; nothing where that makes no sense."""
         rates, promises, ends = Rates(), Promises(), []
-        if text and isinstance(kept := json.loads(text), dict):
+        if kept := learned_of(text):
             rates.load(kept.get("rates", {}))
             promises.load(kept.get("promises", {}))
             ends = kept.get("ends", [])

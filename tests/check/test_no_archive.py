@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import StringTransport
+from twisted.web.http_headers import Headers
 
 from pacarchive.check.contents import Content
-from pacarchive.check.wire import _Sending, _Watch, nothing
+from pacarchive.check.wire import Answer, _Sending, _Watch, nothing
 
 COMMAND = str(Path(sys.executable).with_name("pacarchive"))
 
@@ -115,3 +116,10 @@ def test_a_body_that_was_stopped_may_be_stopped_again() -> None:
         assert not done.called
     finally:
         sending._watch.close()
+
+
+def test_an_answer_that_is_nested_too_deeply() -> None:
+    """It is no document, and its status is told."""
+    answer = Answer(500, Headers(), b"[" * 60_000)
+    assert answer.document is None
+    assert str(answer) == "500"

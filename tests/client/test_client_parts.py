@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from pacarchive.client import RetryPolicy
+from pacarchive.client import RetryPolicy, client, jobs
 from pacarchive.client.connection import Connection
 from pacarchive.client.documents import halves, ranges, wishes
-from pacarchive.client.errors import CertificateRefused, ConnectionFailed, NotFound, ServerUnavailable
+from pacarchive.client.errors import CertificateRefused, ConnectionFailed, NotFound, ProtocolError, ServerUnavailable
 from pacarchive.client.events import Event, EventParser
 from pacarchive.client.fields import (
     ContentRange,
@@ -313,3 +313,11 @@ def test_a_connection_without_a_socket_has_nothing_to_tell() -> None:
     connection = Connection(None, None)  # type: ignore[arg-type]
     connection.transport = None
     assert connection.acknowledged == 0
+
+
+def test_documents_that_are_nested_too_deeply() -> None:
+    """They are no documents, as others that cannot be read."""
+    text = "[" * 60_000
+    assert client._health(text.encode()) is None
+    with pytest.raises(ProtocolError):
+        jobs._Watcher._event(None, text)  # type: ignore[arg-type]

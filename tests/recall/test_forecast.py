@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pacarchive.recall.forecast import Load, Rates, Span, basis, forecast, position_share
+from pacarchive.recall.planning import Learned
 from recall.library import Desk, Library, make_files
 
 anything = st.floats() | st.floats(0, 1e4)
@@ -25,6 +26,13 @@ def _sane(rates: Rates) -> bool:
         and 0 < rates.byte_seconds < math.inf
         and rates.observations >= 0
     )
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 60_000, "[]", '{"rates": {}}'])
+def test_what_the_store_holds_and_makes_no_sense(text: str) -> None:
+    """It is as if nothing had been learned."""
+    learned = Learned.from_text(text)
+    assert (learned.stretch, learned.ends, learned.rates.observations) == (1.0, {}, 0)
 
 
 class TestRates:
