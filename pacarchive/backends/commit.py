@@ -189,6 +189,7 @@ class Draft:
                     return None
                 if tree.published(file_id) is not None:
                     continue  # somebody has taken the free name, which needs no lock
+                _require_replaceable(conditions)
             self._replace(*place)
             return None
 
@@ -280,6 +281,20 @@ def link(descriptor: int, directory: int, name: str) -> None:
     Both directory arguments are needed: without them Python calls link(2), which does not follow the link in /proc.
     """
     os.link(f"/proc/self/fd/{descriptor}", name, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=True)
+
+
+def _require_replaceable(conditions: WriteConditions) -> None:
+    """
+    Called where something is in the place of an id, and no file can be seen there: a symbolic link, or what cannot be
+    told.  No condition that keeps files may be taken for fulfilled by that.
+
+    @raise errors.PreconditionFailed: By C{if_absent}.
+    @raise errors.AlreadyExists: By the overwrite policy.
+    """
+    if conditions.if_absent:
+        raise errors.PreconditionFailed("The place of the id is taken, and was to be free.")
+    if conditions.overwrite is not Overwrite.ALLOW:
+        raise errors.AlreadyExists("The place of the id is taken, and this archive does not overwrite.")
 
 
 def _is_published(descriptor: int, directory: int, name: str) -> bool:

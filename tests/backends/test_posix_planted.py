@@ -22,10 +22,13 @@ from backends.handling import (
 )
 from backends.posix import on_a_system, without_attributes, without_openat2
 from pacarchive import errors
+from pacarchive.backends.tree import FileTree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from pacarchive.model import WriteConditions
 
 MIB = 1 << 20
 
@@ -60,6 +63,69 @@ async def test_a_link_is_nothing(
         assert outside.read_bytes() == b"secret"
         assert not (tmp_path / "nothing").exists()
         assert os.listdir(tmp_path / "archive/.pacarchive/tmp") == []
+
+
+WRITE_ONCE = pytest.mark.parametrize(
+    ("conditions", "refusal"),
+    [(ABSENT, errors.PreconditionFailed), (DENY, errors.AlreadyExists), (IDENTICAL, errors.AlreadyExists)],
+    ids=["absent", "deny", "identical"],
+)
+
+
+@systems
+@WRITE_ONCE
+@pytest.mark.parametrize("size", [5, MIB])
+@in_reactor
+async def test_a_link_is_not_replaced_by_who_replaces_nothing(
+    tmp_path: Path,
+    size: int,
+    conditions: WriteConditions,
+    refusal: type[errors.ArchiveError],
+    lacking: tuple[Callable[[pytest.MonkeyPatch], None], ...],
+) -> None:
+    """No file can be seen there, and yet the name is taken: that is not what the condition means by a free id."""
+    (tmp_path / "outside").write_bytes(b"secret")
+    async with on_a_system(*lacking)(tmp_path) as backend:
+        source = tmp_path / "archive/source"
+        source.write_bytes(b"words")
+        place = tmp_path / "archive/1"
+        place.symlink_to(tmp_path / "outside")
+        before = open_descriptors()
+        with pytest.raises(refusal):
+            await store(backend, 1, pattern(size), conditions)
+        with pytest.raises(refusal):
+            await backend.move(1, str(source), conditions)
+        assert place.is_symlink()
+        assert source.read_bytes() == b"words"
+        assert open_descriptors() == before
+        assert os.listdir(tmp_path / "archive/.pacarchive/tmp") == []
+
+
+@WRITE_ONCE
+@pytest.mark.parametrize("size", [5, MIB])
+@in_reactor
+async def test_a_file_that_cannot_be_seen_is_not_replaced(
+    tmp_path: Path,
+    size: int,
+    conditions: WriteConditions,
+    refusal: type[errors.ArchiveError],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever makes the archive blind to it: who replaces nothing believes the name, which is taken."""
+    async with on_a_system()(tmp_path) as backend:
+        await store(backend, 1, b"words")
+        source = tmp_path / "archive/source"
+        source.write_bytes(b"other")
+        monkeypatch.setattr(FileTree, "published", lambda *_: None)
+        with pytest.raises(refusal):
+            await store(backend, 1, pattern(size), conditions)
+        with pytest.raises(refusal):
+            await backend.move(1, str(source), conditions)
+        monkeypatch.undo()
+        assert await content(backend, 1) == b"words"
+        assert source.read_bytes() == b"other"
+        await store(backend, 1, b"new")
+        assert await content(backend, 1) == b"new"
 
 
 @systems
