@@ -32,7 +32,25 @@ _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _MAKE_FLAGS = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _CANNOT_BE_MADE_NOW = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
+_OF_A_PLACE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EXDEV})
+
 _log = Logger()
+
+
+@contextmanager
+def trouble_of_its_own() -> Iterator[None]:
+    """
+    For what is done with the archive's own files.  Something else in the place of one says nothing of the place of an
+    id, as the same numbers do otherwise: it is trouble of the storage's.
+
+    @raise OSError: C{EIO} for those.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _OF_A_PLACE:
+            raise
+        raise OSError(errno.EIO, error.strerror, error.filename) from error
 
 
 def open_own(directory: int, name: str, place: Path) -> int:
@@ -172,7 +190,8 @@ class Hidden:
     @contextmanager
     def _lock(self, name: str) -> Iterator[None]:
         while True:
-            lock = os.open(name, _LOCK_FLAGS, 0o600, dir_fd=self._locks)
+            with trouble_of_its_own():
+                lock = os.open(name, _LOCK_FLAGS, 0o600, dir_fd=self._locks)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 if os.fstat(lock).st_nlink:

@@ -12,6 +12,7 @@ import errno
 import fcntl
 import json
 import os
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -20,12 +21,15 @@ from typing import Any
 
 import attrs
 
-from pacarchive.backends.hidden import sweep_one
-from pacarchive.backends.syscalls import release
-from pacarchive.digests import Digests
+from pacarchive.backends.hidden import sweep_one, trouble_of_its_own
+from pacarchive.backends.syscalls import READ_FLAGS, release
+from pacarchive.digests import ALGORITHMS, Digests
+from pacarchive.ids import MAX_FILE_ID
 
 _SUFFIX = ".json"
-_READ_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+_NO_DOCUMENT = frozenset({errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.ENODEV})
+"""What an open says where there is nothing; or a symbolic link, a socket, or a device that is not there."""
+
 _MOST = 65536
 _SETTLED = 86400.0
 """Seconds after which a document's file has its name, or never gets it: no sync takes so long."""
@@ -67,15 +71,17 @@ class Sidecars:
     def load(self, descriptor: int) -> Document:
         """
         What is known of an open file; of a version with another size or mtime no digest counts.  Cut short or edited,
-        a document says nothing.
+        a document says nothing; nor does what is in its place and is no file.
         """
         state = os.fstat(descriptor)
         try:
-            sidecar = os.open(_name_of(state), _READ_FLAGS, dir_fd=self._directory)
-        except FileNotFoundError:
+            sidecar = os.open(_name_of(state), READ_FLAGS, dir_fd=self._directory)
+        except OSError as error:
+            if error.errno not in _NO_DOCUMENT:
+                raise
             return Document()
         try:
-            return _parse(os.read(sidecar, _MOST), state)
+            return _parse(_text_in(sidecar), state)
         finally:
             release(sidecar)
 
@@ -97,7 +103,7 @@ class Sidecars:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 if durable:
                     self._sync(sidecar)
-                with self._locked():
+                with self._locked(), trouble_of_its_own():
                     os.rename(temporary, _name_of(state), src_dir_fd=self._directory, dst_dir_fd=self._directory)
             except BaseException:
                 with suppress(OSError):
@@ -144,9 +150,9 @@ class Sidecars:
         self, name: str, has_inode: Callable[[int, int], bool], before: float, *, dry_run: bool
     ) -> os.stat_result | None:
         try:
-            sidecar = os.open(name, _READ_FLAGS | os.O_NONBLOCK, dir_fd=self._directory)
+            sidecar = os.open(name, READ_FLAGS, dir_fd=self._directory)
         except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ELOOP, errno.EACCES, errno.ENXIO):
+            if error.errno not in (*_NO_DOCUMENT, errno.EACCES):
                 raise
             return None
         try:
@@ -154,7 +160,7 @@ class Sidecars:
             number = name.removesuffix(_SUFFIX)
             if state.st_mtime > before or not number.isdecimal():
                 return None
-            file_ids = _file_ids_of(os.read(sidecar, _MOST))
+            file_ids = _file_ids_of(_content_of(_text_in(sidecar)))
             if not file_ids or any(has_inode(file_id, int(number)) for file_id in file_ids):
                 return None  # one that names no id is of an earlier release
             with self._locked():
@@ -183,18 +189,34 @@ def _text_of(document: Document, state: os.stat_result) -> bytes:
     return json.dumps(content).encode("ascii")
 
 
+def _text_in(sidecar: int) -> bytes:
+    """What an open document says: nothing where it is no file, of which a read would fail, or wait."""
+    return os.read(sidecar, _MOST) if stat.S_ISREG(os.fstat(sidecar).st_mode) else b""
+
+
 def _parse(text: bytes, state: os.stat_result) -> Document:
+    content = _content_of(text)
+    unsynced = content.get("unsynced") is True
     try:
-        content = json.loads(text)
         if (content["size"], content["mtime_ns"]) != (state.st_size, state.st_mtime_ns):
-            return Document(unsynced=content.get("unsynced") is True)
-        digests = {name: bytes.fromhex(value) for name, value in content["digests"].items()}
-        return Document(digests, _file_ids_of(text), content.get("unsynced") is True)
+            return Document(unsynced=unsynced)
+        digests = {name: bytes.fromhex(value) for name, value in content["digests"].items() if name in ALGORITHMS}
     except (ValueError, KeyError, TypeError, AttributeError):
         return Document()
+    return Document(digests, _file_ids_of(content), unsynced)
 
 
-def _file_ids_of(text: bytes) -> frozenset[int]:
-    with suppress(ValueError, KeyError, TypeError, AttributeError):
-        return frozenset(file_id for file_id in json.loads(text)["files"] if isinstance(file_id, int))
-    return frozenset()
+def _content_of(text: bytes) -> dict[str, Any]:
+    """@return: Empty where it makes no sense."""
+    with suppress(ValueError, RecursionError):
+        content = json.loads(text)
+        if isinstance(content, dict):
+            return content
+    return {}
+
+
+def _file_ids_of(content: dict[str, Any]) -> frozenset[int]:
+    found = content.get("files")
+    if not isinstance(found, list):
+        return frozenset()
+    return frozenset(each for each in found if type(each) is int and 0 <= each <= MAX_FILE_ID)

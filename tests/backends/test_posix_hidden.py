@@ -152,3 +152,18 @@ def test_a_lock_that_somebody_removes(tmp_path: Path) -> None:
             assert other.outcome is True
     finally:
         tree.close_root()
+
+
+@pytest.mark.parametrize("kind", ["link", "directory"])
+@in_reactor
+async def test_what_is_no_lock_is_no_word_on_a_file(tmp_path: Path, kind: str) -> None:
+    """It is trouble of the storage's, which is told; the file is there, and stays as it is."""
+    async with archive(tmp_path) as backend:
+        await store(backend, 7, b"words")
+        place = tmp_path / "archive/.pacarchive/locks/07"
+        place.unlink()
+        place.symlink_to("nothing") if kind == "link" else place.mkdir()
+        for call in (backend.remove(7, ALLOW), store(backend, 7, b"other")):
+            with pytest.raises(errors.BackendUnavailable):
+                await call
+        assert await content(backend, 7) == b"words"

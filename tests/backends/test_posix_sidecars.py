@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import socket
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backends.calls import Calls
-from backends.handling import ALLOW, DENY, IDENTICAL, content, in_reactor, matching, pattern, store
+from backends.handling import (
+    ABSENT,
+    ALLOW,
+    DENY,
+    IDENTICAL,
+    content,
+    in_reactor,
+    matching,
+    open_descriptors,
+    pattern,
+    store,
+)
 from backends.interleaving import before
 from backends.posix import on_a_system, without_attributes
 from pacarchive import errors
@@ -231,3 +243,120 @@ async def test_a_sweep_takes_no_new_document(tmp_path: Path) -> None:
     with before(sidecars, "fstat", replace):
         assert name in sweep(tmp_path)
     assert (place / name).read_text() == "new"
+
+
+DAMAGED = {
+    "deep": b"[" * 60_000,
+    "deep in a member": b'{"size": ' + b"[" * 60_000,
+    "no number": b'{"size": ' + b"9" * 5000 + b"}",
+    "a list": b"[1, 2]",
+}
+
+
+@pytest.mark.parametrize("text", DAMAGED.values(), ids=DAMAGED)
+@in_reactor
+async def test_a_damaged_document_says_nothing(tmp_path: Path, text: bytes) -> None:
+    """Whatever is in it, its file is read, replaced and removed, and a sweep goes on to the next."""
+    async with factory(tmp_path) as backend:
+        await store(backend, 1, b"words")
+        document = tmp_path / "archive/.pacarchive/digests" / name_of(tmp_path / "archive/1")
+        document.write_bytes(text)
+        age(tmp_path)
+        assert document.name in sweep(tmp_path)
+        assert (await backend.status(1)).digests == {}
+        assert await content(backend, 1) == b"words"
+        with pytest.raises(errors.PreconditionFailed):
+            await store(backend, 1, b"other", ABSENT)
+        await store(backend, 1, b"other")
+        assert await content(backend, 1) == b"other"
+        document = document.with_name(name_of(tmp_path / "archive/1"))
+        document.write_bytes(text)
+        await backend.remove(1, ALLOW)
+        assert documents(tmp_path) == {}
+
+
+@in_reactor
+async def test_parts_of_a_document_that_make_no_sense(tmp_path: Path) -> None:
+    """Digests of no algorithm, and ids that no file can have, are not believed; the rest is."""
+    async with factory(tmp_path) as backend:
+        digests = (await store(backend, 1, b"words")).digests
+        path = tmp_path / "archive/.pacarchive/digests" / name_of(tmp_path / "archive/1")
+        document = json.loads(path.read_text())
+        document["digests"]["words"] = "00"
+        document["files"] = [[], -1, 10**400, True]
+        path.write_text(json.dumps(document))
+        assert (await backend.status(1)).digests == digests
+        age(tmp_path)
+        assert sweep(tmp_path) == [path.name]
+
+
+def put_instead(kind: str, place: Path) -> None:
+    """Something that is no document, in the place of one."""
+    place.unlink()
+    match kind:
+        case "link to nothing":
+            place.symlink_to("nothing")
+        case "link to itself":
+            place.symlink_to(place.name)
+        case "directory":
+            place.mkdir()
+        case "pipe":
+            os.mkfifo(place)
+        case "socket":
+            with socket.socket(socket.AF_UNIX) as listener:
+                listener.bind(str(place))
+
+
+@pytest.mark.parametrize("kind", ["link to nothing", "link to itself", "directory", "pipe", "socket"])
+@in_reactor
+async def test_what_is_no_document_says_nothing(tmp_path: Path, kind: str) -> None:
+    """Its file is there for all that, with its conditions; nobody waits for a pipe; and a sweep leaves it."""
+    async with factory(tmp_path) as backend:
+        for size in (5, 1 << 20):
+            await store(backend, 1, b"words")
+            place = tmp_path / "archive/.pacarchive/digests" / name_of(tmp_path / "archive/1")
+            put_instead(kind, place)
+            before, state = open_descriptors(), place.lstat()
+            assert (await backend.status(1)).digests == {}
+            assert await content(backend, 1) == b"words"
+            for conditions, refusal in ((ABSENT, errors.PreconditionFailed), (DENY, errors.AlreadyExists)):
+                with pytest.raises(refusal):
+                    await store(backend, 1, pattern(size), conditions)
+            assert await content(backend, 1) == b"words"
+            assert main(["admin", "sweep", "--prefix", str(tmp_path / "archive")]) == 0
+            assert os.path.samestat(place.lstat(), state)
+            assert open_descriptors() == before
+            if size == 5:
+                await store(backend, 1, pattern(size))
+                assert await content(backend, 1) == pattern(size)
+            await backend.remove(1, ALLOW)
+            assert await content(backend, 1) is None
+            if kind == "directory":
+                place.rmdir()
+            else:
+                place.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("kind", ["link to nothing", "directory", "pipe", "socket"])
+@in_reactor
+async def test_a_digest_where_something_else_is(tmp_path: Path, kind: str) -> None:
+    """It takes the place of what is no directory; where it cannot, that is trouble of the storage's and no file's."""
+    async with factory(tmp_path) as backend:
+        before = await store(backend, 1, b"words")
+        place = tmp_path / "archive/.pacarchive/digests" / name_of(tmp_path / "archive/1")
+        put_instead(kind, place)
+        stored = await backend.open(1)
+        try:
+            await stored.remember(before.digests)
+        finally:
+            stored.close()
+        digests = {} if kind == "directory" else before.digests
+        assert (await backend.status(1)).digests == digests
+        if kind == "directory":
+            with pytest.raises(errors.BackendUnavailable):
+                await backend.move(2, str(tmp_path / "archive/1"), ALLOW)
+            assert await content(backend, 1) == b"words"
+        else:
+            await backend.move(2, str(tmp_path / "archive/1"), ALLOW)
+            assert (await backend.status(2)).digests == before.digests
+        assert os.listdir(tmp_path / "archive/.pacarchive/tmp") == []
