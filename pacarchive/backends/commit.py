@@ -23,6 +23,7 @@ import attrs
 
 from pacarchive import errors
 from pacarchive.backends.filetimes import set_time
+from pacarchive.backends.hidden import make_temporary
 from pacarchive.backends.syscalls import READ_FLAGS, open_beneath, release, start_writeback
 from pacarchive.backends.tree import FileTree, translating
 from pacarchive.digests import PRIMARY, Digests, Hasher
@@ -31,6 +32,7 @@ from pacarchive.model import FileStatus, Overwrite, WriteConditions
 FILE_MODE = 0o444
 _COPY_BLOCK = 4 << 20
 _WRITEV_MOST = 512
+_UNNAMED_FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_TMPFILE
 _NO_UNNAMED_FILES = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL})
 
 
@@ -60,24 +62,13 @@ class Draft:
 
         @raise errors.ArchiveError: The file system refuses.
         """
-        flags = os.O_RDWR | os.O_CLOEXEC
         with translating("Can't open posix file"):
             try:
-                return cls(tree, os.open(".", flags | os.O_TMPFILE, 0o600, dir_fd=tree.root), None)
+                return cls(tree, os.open(".", _UNNAMED_FLAGS, 0o600, dir_fd=tree.root), None)
             except OSError as error:
                 if error.errno not in _NO_UNNAMED_FILES:
                     raise
-            while True:
-                name = uuid.uuid4().hex
-                draft = cls(tree, os.open(name, flags | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=tree.temporaries), name)
-                try:
-                    fcntl.flock(draft.descriptor, fcntl.LOCK_EX)
-                    if os.fstat(draft.descriptor).st_nlink:
-                        return draft
-                except OSError:
-                    draft.discard()
-                    raise
-                draft.discard()  # the sweep of a process that starts just now was faster than the lock
+            return cls(tree, *make_temporary(tree.temporaries))
 
     def write(self, pieces: Sequence[bytes]) -> None:
         """

@@ -35,6 +35,7 @@ class FixityStore:
     Reads and writes the digests of files in one archive.  All methods block.
 
     @param sidecars: Descriptor of the directory for documents.
+    @param temporaries: Of the one for temporaries; -1 for who only reads.
     @param sync: Puts a file or directory on stable storage.
     @param locked: Excludes others who change names in the directory.
     """
@@ -42,10 +43,11 @@ class FixityStore:
     def __init__(
         self,
         sidecars: int,
+        temporaries: int,
         sync: Callable[[int], None],
         locked: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        self.sidecars = Sidecars(sidecars, sync, locked)
+        self.sidecars = Sidecars(sidecars, temporaries, sync, locked)
 
     def store(self, descriptor: int, digests: Digests, file_id: int) -> None:
         """

@@ -29,6 +29,7 @@ TEMPORARIES, LOCKS, SIDECARS = "tmp", "locks", "digests"
 _STRIPES = 64
 _SIDECARS_LOCK = "digests"
 _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+_TEMPORARY_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _MAKE_FLAGS = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _CANNOT_BE_MADE_NOW = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
@@ -204,6 +205,29 @@ class Hidden:
 
 def _stripe_name(stripe: int) -> str:
     return f"{stripe:02x}"
+
+
+def make_temporary(temporaries: int) -> tuple[int, str]:
+    """
+    Make an empty file that no sweep takes while it is open.
+
+    @param temporaries: A descriptor of the directory for temporaries.
+    @return: A descriptor of the file, open for reading and writing, and locked; and its name.
+    """
+    while True:
+        name = uuid.uuid4().hex
+        with trouble_of_its_own():
+            descriptor = os.open(name, _TEMPORARY_FLAGS, 0o600, dir_fd=temporaries)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_nlink:
+                return descriptor, name
+        except OSError:
+            with suppress(OSError):
+                os.unlink(name, dir_fd=temporaries)
+            release(descriptor)
+            raise
+        release(descriptor)  # the sweep of a process that starts just now was faster than the lock
 
 
 def sweep(temporaries: int, *, dry_run: bool = False) -> Iterator[tuple[str, os.stat_result]]:

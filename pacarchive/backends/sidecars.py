@@ -1,27 +1,25 @@
 """Digests of files on file systems without user attributes: one small JSON document for each version of a file.
 
 It is named for the inode, and its digests are valid only with the size and mtime that it states, so that they are never
-taken for another version's.  A document is never changed: a new one is written, synced, and renamed over it.  It is
-removed when the version that it belongs to is durably gone.  What a crash leaves between the two is found by the ids
-that it names (L{Sidecars.sweep}).
+taken for another version's.  A document is never changed: a new one is written among the temporaries, synced, and
+renamed over it.  It is removed when the version that it belongs to is durably gone.  What a crash leaves between the
+two is found by the ids that it names (L{Sidecars.sweep}).
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import stat
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 import attrs
 
-from pacarchive.backends.hidden import sweep_one, trouble_of_its_own
+from pacarchive.backends.hidden import make_temporary, sweep_one, trouble_of_its_own
 from pacarchive.backends.syscalls import READ_FLAGS, release
 from pacarchive.digests import ALGORITHMS, Digests
 from pacarchive.ids import MAX_FILE_ID
@@ -54,6 +52,7 @@ class Sidecars:
     The documents of one archive.  All methods block.
 
     @param directory: A descriptor of their directory.
+    @param temporaries: Of the one for temporaries, which every start sweeps; -1 for who only reads.
     @param sync: Puts a file or directory on stable storage.
     @param locked: Excludes others who change names in the directory.
     """
@@ -61,10 +60,12 @@ class Sidecars:
     def __init__(
         self,
         directory: int,
+        temporaries: int,
         sync: Callable[[int], None],
         locked: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._directory = directory
+        self._temporaries = temporaries
         self._sync = sync
         self._locked = locked
 
@@ -93,21 +94,18 @@ class Sidecars:
         """
         state = os.fstat(descriptor)
         text = _text_of(document, state)
-        temporary = uuid.uuid4().hex
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        sidecar = os.open(temporary, flags, 0o600, dir_fd=self._directory)
+        sidecar, temporary = make_temporary(self._temporaries)
         try:
             try:
-                fcntl.flock(sidecar, fcntl.LOCK_EX)
                 if os.write(sidecar, text) < len(text):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 if durable:
                     self._sync(sidecar)
                 with self._locked(), trouble_of_its_own():
-                    os.rename(temporary, _name_of(state), src_dir_fd=self._directory, dst_dir_fd=self._directory)
+                    os.rename(temporary, _name_of(state), src_dir_fd=self._temporaries, dst_dir_fd=self._directory)
             except BaseException:
                 with suppress(OSError):
-                    os.unlink(temporary, dir_fd=self._directory)
+                    os.unlink(temporary, dir_fd=self._temporaries)
                 raise
         finally:
             release(sidecar)
@@ -130,8 +128,8 @@ class Sidecars:
         now: Callable[[], float] = time.time,
     ) -> Iterator[tuple[str, os.stat_result]]:
         """
-        Remove what belongs to no file any more: half a document whose writer is gone, and documents that have been here
-        for a day and whose inode has none of the ids that they name.
+        Remove what belongs to no file any more: half a document that an earlier release left here, and documents that
+        have been here for a day and whose inode has none of the ids that they name.
 
         @param has_inode: Whether the file of an id has an inode number.
         @param dry_run: Only find them.

@@ -108,7 +108,8 @@ class FileTree:
         try:
             self._hidden = Hidden(self.root, self.prefix, self.sync)
             try:
-                self.fixity = FixityStore(self._hidden.sidecars, self.sync, self._hidden.sidecars_locked)
+                hidden = self._hidden
+                self.fixity = FixityStore(hidden.sidecars, hidden.temporaries, self.sync, hidden.sidecars_locked)
                 self.sweep()
             except BaseException:
                 self._hidden.close()

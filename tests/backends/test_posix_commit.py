@@ -31,6 +31,7 @@ from pacarchive.ids import id_to_path
 from pacarchive.model import Durability
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 STEPS = (
@@ -145,7 +146,7 @@ async def test_without_attributes(tmp_path: Path) -> None:
         with Calls(tmp_path / "archive").watched() as calls:
             status = await store(backend, 7, b"words", mtime=1000)
         number = (tmp_path / "archive/7").stat().st_ino
-        sidecar, new = f".pacarchive/digests/{number}.json", ".pacarchive/digests/<temporary>"
+        sidecar, new = f".pacarchive/digests/{number}.json", ".pacarchive/tmp/<temporary>"
         assert calls.text("write", "fsync", "link", "rename") == [
             *(f"write {new}", f"fsync {new}", f"rename {sidecar}", "fsync .pacarchive/digests"),
             *("fsync <unnamed>", "link 7", "fsync ."),
@@ -265,8 +266,11 @@ async def test_a_start_disturbs_no_upload(tmp_path: Path) -> None:
         assert os.listdir(tmp_path / "archive/.pacarchive/tmp") == []
 
 
+@pytest.mark.parametrize("lacking", [without_unnamed_files, without_attributes])
 @in_reactor
-async def test_an_upload_survives_a_sweep_before_its_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_upload_survives_a_sweep_before_its_lock(
+    tmp_path: Path, lacking: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A process that starts between the creation of a temporary and its lock takes it for a dead writer's."""
     swept: list[str] = []
     really_lock = fcntl.flock
@@ -278,7 +282,7 @@ async def test_an_upload_survives_a_sweep_before_its_lock(tmp_path: Path, monkey
             os.unlink(path)
         really_lock(descriptor, how)
 
-    async with on_a_system(without_unnamed_files)(tmp_path) as backend:
+    async with on_a_system(lacking)(tmp_path) as backend:
         monkeypatch.setattr(fcntl, "flock", lock_late)
         await store(backend, 1, b"words")
         assert len(swept) == 1

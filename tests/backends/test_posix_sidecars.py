@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-import socket
+import stat
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,9 +26,9 @@ from backends.handling import (
     store,
 )
 from backends.interleaving import before
-from backends.posix import on_a_system, without_attributes
+from backends.posix import on_a_system, settings_for, without_attributes
 from pacarchive import errors
-from pacarchive.backends import sidecars
+from pacarchive.backends import hidden, posix, sidecars
 from pacarchive.cli import main
 from pacarchive.digests import PRIMARY
 
@@ -97,7 +97,7 @@ async def test_a_document_is_never_changed_in_place(tmp_path: Path) -> None:
             with before(sidecars, call, fail), pytest.raises(errors.BackendUnavailable):
                 await backend.move(3, str(tmp_path / "archive/1"), ALLOW)
             assert documents(tmp_path) == stored
-        with before(sidecars, "open", lambda _, flags, *__, **___: _no_truncation(flags)):
+        with before(hidden, "open", lambda _, flags, *__, **___: _no_truncation(flags)):
             await backend.move(2, str(tmp_path / "archive/1"), ALLOW)
         assert len(documents(tmp_path)) == 1
         assert PRIMARY in (await backend.status(2)).digests
@@ -303,8 +303,7 @@ def put_instead(kind: str, place: Path) -> None:
         case "pipe":
             os.mkfifo(place)
         case "socket":
-            with socket.socket(socket.AF_UNIX) as listener:
-                listener.bind(str(place))
+            os.mknod(place, stat.S_IFSOCK | 0o600)
 
 
 @pytest.mark.parametrize("kind", ["link to nothing", "link to itself", "directory", "pipe", "socket"])
@@ -360,3 +359,28 @@ async def test_a_digest_where_something_else_is(tmp_path: Path, kind: str) -> No
             await backend.move(2, str(tmp_path / "archive/1"), ALLOW)
             assert (await backend.status(2)).digests == before.digests
         assert os.listdir(tmp_path / "archive/.pacarchive/tmp") == []
+
+
+@in_reactor
+async def test_half_a_document_goes_at_the_next_start(tmp_path: Path) -> None:
+    """And not at one while its writer lives: it is a temporary as others are until it is whole."""
+    temporaries, place = (tmp_path / "archive/.pacarchive" / name for name in ("tmp", "digests"))
+    seen: list[list[str]] = []
+
+    def look(*_: object, **__: object) -> None:
+        tree = posix.tree_of(settings_for(tmp_path))
+        tree.open_root()
+        tree.close_root()
+        (new,) = temporaries.iterdir()
+        seen.append(os.listdir(place))
+        os.link(new, temporaries / "as a crash would leave it")
+
+    async with factory(tmp_path) as backend:
+        with before(sidecars, "rename", look):
+            status = await store(backend, 1, b"words")
+        assert seen == [[]]
+        assert os.listdir(temporaries) == ["as a crash would leave it"]
+        assert os.listdir(place) == [name_of(tmp_path / "archive/1")]
+    async with factory(tmp_path) as backend:
+        assert os.listdir(temporaries) == []
+        assert (await backend.status(1)).digests == status.digests

@@ -292,7 +292,7 @@ class _Sidecars:
         self.store: FixityStore | None = None
         with suppress(OSError):  # there are none, or none that this user may see
             self._descriptor = open_beneath(root, f"{HIDDEN}/digests", DIRECTORY_FLAGS | os.O_NOFOLLOW)
-            self.store = FixityStore(self._descriptor, lambda descriptor: None)
+            self.store = FixityStore(self._descriptor, -1, lambda descriptor: None)
 
     def __enter__(self) -> None: ...
 

@@ -110,7 +110,7 @@ def _of_tree(tree: FileTree, *, dry_run: bool) -> Iterator[Abandoned]:
         except BackendUnavailable as error:
             raise ConfigError("admin sweep", str(error)) from error
         opened.callback(hidden.close)
-        sidecars = Sidecars(hidden.sidecars, os.fsync, hidden.sidecars_locked)
+        sidecars = Sidecars(hidden.sidecars, hidden.temporaries, os.fsync, hidden.sidecars_locked)
         for directory, found in (
             (TEMPORARIES, sweep(hidden.temporaries, dry_run=dry_run)),
             (SIDECARS, sidecars.sweep(has_inode, dry_run=dry_run)),
