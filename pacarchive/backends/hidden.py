@@ -54,6 +54,21 @@ def trouble_of_its_own() -> Iterator[None]:
         raise OSError(errno.EIO, error.strerror, error.filename) from error
 
 
+@contextmanager
+def named_in(directory: Path) -> Iterator[None]:
+    """
+    For calls that know a directory by its descriptor: has an error say of a path what the system said of a name.
+
+    @param directory: Its path.
+    """
+    try:
+        yield
+    except OSError as error:
+        # There is no name, or only the descriptor, where it was about the directory itself.
+        error.filename = str(directory / error.filename if isinstance(error.filename, str) else directory)
+        raise
+
+
 def open_own(directory: int, name: str, place: Path) -> int:
     """
     Open one of the archive's own directories.
@@ -117,12 +132,14 @@ class Hidden:
         @raise OSError: It cannot be made.
         @raise errors.BackendUnavailable: It is not the archive's own.
         """
+        self._place_of_locks = prefix / HIDDEN / LOCKS
         with ExitStack() as opened:
 
             def one(directory: int, name: str, place: Path) -> int:
-                with suppress(FileExistsError):
-                    os.mkdir(name, 0o700, dir_fd=directory)
-                descriptor = open_own(directory, name, place)
+                with named_in(place.parent):
+                    with suppress(FileExistsError):
+                        os.mkdir(name, 0o700, dir_fd=directory)
+                    descriptor = open_own(directory, name, place)
                 opened.callback(release, descriptor)
                 return descriptor
 
@@ -130,9 +147,12 @@ class Hidden:
             self.temporaries, self._locks, self.sidecars = (
                 one(top, name, prefix / HIDDEN / name) for name in (TEMPORARIES, LOCKS, SIDECARS)
             )
-            sync(root)
-            sync(top)  # a sidecar is part of what an acknowledgement promises
-            self._make_locks(prefix / HIDDEN / LOCKS)
+            with named_in(prefix):
+                sync(root)
+            with named_in(prefix / HIDDEN):
+                sync(top)  # a sidecar is part of what an acknowledgement promises
+            with named_in(self._place_of_locks):
+                self._make_locks()
             self._opened = opened.pop_all()
 
     def close(self) -> None:
@@ -154,7 +174,7 @@ class Hidden:
         except (FileNotFoundError, NotADirectoryError):
             return False
 
-    def _make_locks(self, place: Path) -> None:
+    def _make_locks(self) -> None:
         """Make them before they are needed: what is full can be freed then without making anything."""
         for name in (*map(_stripe_name, range(_STRIPES)), _SIDECARS_LOCK):
             try:
@@ -164,7 +184,7 @@ class Hidden:
                     raise
                 _log.warn(
                     "{place} lacks {name}, which cannot be made: {words}; until it can, not every file can be removed",
-                    place=str(place),
+                    place=str(self._place_of_locks),
                     name=name,
                     words=error.strerror,
                 )
@@ -191,7 +211,7 @@ class Hidden:
     @contextmanager
     def _lock(self, name: str) -> Iterator[None]:
         while True:
-            with trouble_of_its_own():
+            with trouble_of_its_own(), named_in(self._place_of_locks):
                 lock = os.open(name, _LOCK_FLAGS, 0o600, dir_fd=self._locks)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX)

@@ -68,8 +68,7 @@ class LocalArchive(Service):
         try:
             self._tree.open_root()
         except OSError as error:
-            place = os.path.join(self._tree.prefix, error.filename or "")
-            raise errors.BackendUnavailable(f"{place}: {error.strerror}") from error
+            raise errors.BackendUnavailable(f"{error.filename or self._tree.prefix}: {error.strerror}") from error
         self._reads_cached = opens_without_network(self._tree.root)
         self._pool.start()
         super().startService()

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from pacarchive import errors
 from pacarchive.backends.fixity import FixityStore
 from pacarchive.backends.groupsync import GroupSync
-from pacarchive.backends.hidden import Hidden, sweep
+from pacarchive.backends.hidden import HIDDEN, TEMPORARIES, Hidden, named_in, sweep
 from pacarchive.backends.place import require_in_place
 from pacarchive.backends.syscalls import DIRECTORY_FLAGS, LOOK_FLAGS, READ_FLAGS, open_beneath, release
 from pacarchive.digests import Digests
@@ -100,7 +100,7 @@ class FileTree:
         """
         Open the prefix, make the hidden directory, and sweep what crashed writers left.
 
-        @raise OSError: The prefix cannot be used.
+        @raise OSError: The prefix cannot be used; its C{filename} is the whole path of what is wrong.
         @raise errors.BackendUnavailable: Something that is not the archive's own is in the place of what is.
         """
         self.root = os.open(self.prefix, DIRECTORY_FLAGS)
@@ -110,7 +110,8 @@ class FileTree:
             try:
                 hidden = self._hidden
                 self.fixity = FixityStore(hidden.sidecars, hidden.temporaries, self.sync, hidden.sidecars_locked)
-                self.sweep()
+                with named_in(self.prefix / HIDDEN / TEMPORARIES):
+                    self.sweep()
             except BaseException:
                 self._hidden.close()
                 raise

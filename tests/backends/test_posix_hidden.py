@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from backends.calls import Calls
 from backends.handling import ALLOW, content, in_reactor, open_descriptors, pattern, store
 from backends.interleaving import Other, before
 from backends.posix import archive, on_a_system, settings_for, without_attributes
@@ -167,3 +168,44 @@ async def test_what_is_no_lock_is_no_word_on_a_file(tmp_path: Path, kind: str) -
             with pytest.raises(errors.BackendUnavailable):
                 await call
         assert await content(backend, 7) == b"words"
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        ("open", ""),
+        ("mkdir", ".pacarchive"),
+        ("mkdir", ".pacarchive/tmp"),
+        ("mkdir", ".pacarchive/digests"),
+        ("fsync", ""),
+        ("fsync", ".pacarchive"),
+        ("open", ".pacarchive/locks/01"),
+        ("open", ".pacarchive/locks/digests"),
+        ("listdir", ".pacarchive/tmp"),
+        ("open", ".pacarchive/tmp/half"),
+        ("unlink", ".pacarchive/tmp/half"),
+    ],
+)
+@in_reactor
+async def test_a_start_that_fails_names_the_whole_path(tmp_path: Path, call: str, name: str) -> None:
+    """Of whatever is wrong, wherever it is."""
+    place = tmp_path / "archive" / name
+    if name.endswith("half"):
+        place.parent.mkdir(parents=True)
+        place.write_text("")
+    calls = Calls(tmp_path / "archive")
+    before = open_descriptors()
+    with calls.watched(), pytest.MonkeyPatch.context() as patch:
+        note = calls.note
+
+        def fail(called: str, args: tuple[Any, ...], more: dict[str, Any]) -> None:
+            note(called, args, more)
+            if str(calls.made[-1]) == f"{call} {name or '.'}":
+                raise OSError(errno.EIO, os.strerror(errno.EIO), *(args[:1] if call != "fsync" else ()))
+
+        patch.setattr(calls, "note", fail)
+        with pytest.raises(errors.BackendUnavailable) as raised:
+            async with archive(tmp_path):
+                pass
+    assert str(raised.value) == f"{place}: {os.strerror(errno.EIO)}"
+    assert open_descriptors() == before

@@ -91,3 +91,14 @@ def test_other_backends_are_refused(tmp_path: Path, capsys: pytest.CaptureFixtur
     settings.write_text(f"[server]\ntype = memory\nprefix = {tmp_path}\n")
     assert main(["admin", "sweep", "-c", str(settings)]) == 2
     assert "of type memory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["locks/01", "locks/digests"])
+def test_what_is_in_the_way_is_named(temporaries: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """With its whole path."""
+    place = temporaries.parent / name
+    place.parent.mkdir()
+    place.symlink_to("nothing")
+    assert main(["admin", "sweep", "--prefix", str(temporaries.parents[1])]) == 1
+    assert capsys.readouterr().err == f"pacarchive: {place}: Too many levels of symbolic links\n"
+    assert sorted(os.listdir(temporaries)) == ["living", "one", "two"]

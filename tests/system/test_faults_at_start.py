@@ -83,6 +83,19 @@ def test_a_link_in_the_place_of_an_own_directory(
     assert (victim / "file").read_text() == (victim / "tmp/file").read_text() == "mine"
 
 
+@BOTH
+@pytest.mark.parametrize("name", ["01", "digests"])
+def test_a_link_in_the_place_of_a_lock(serve: Callable[..., Service], tmp_path: Path, workers: int, name: str) -> None:
+    """It is named where it is."""
+    place = tmp_path / "prefix/.pacarchive/locks" / name
+    place.parent.mkdir(parents=True)
+    place.symlink_to("nothing")
+    status, line = _end_of(serve("--prefix", str(tmp_path / "prefix"), workers=workers))
+    assert status == 1
+    assert "cannot start: " in line
+    assert f" {place}: Too many levels of symbolic links" in line
+
+
 @pytest.mark.parametrize(
     ("options", "settings", "words"),
     [

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from pacarchive.backends.hidden import HIDDEN, SIDECARS, TEMPORARIES, Hidden, sweep
+from pacarchive.backends.hidden import HIDDEN, SIDECARS, TEMPORARIES, Hidden, named_in, sweep
 from pacarchive.backends.sidecars import Sidecars
 from pacarchive.backends.syscalls import LOOK_FLAGS, open_beneath
 from pacarchive.backends.tree import FileTree
@@ -61,8 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
             sys.stderr.write(f"pacarchive: {error}\n")
             return exits.UNAVAILABLE
         except OSError as error:
-            name = f"{error.filename}: " if error.filename else ""
-            sys.stderr.write(f"pacarchive: {HIDDEN}: {name}{error.strerror}\n")
+            sys.stderr.write(f"pacarchive: {error.filename or HIDDEN}: {error.strerror}\n")
             failed += 1
             break
         if each is None:
@@ -90,7 +89,8 @@ def _tell(each: Abandoned, *, as_json: bool, dry_run: bool) -> None:
 def _of_tree(tree: FileTree, *, dry_run: bool) -> Iterator[Abandoned]:
     def has_inode(file_id: int, number: int) -> bool:
         try:
-            descriptor = open_beneath(root, tree.name_of(file_id), LOOK_FLAGS)
+            with named_in(tree.prefix):
+                descriptor = open_beneath(root, tree.name_of(file_id), LOOK_FLAGS)
         except FileNotFoundError:
             return False
         try:
@@ -115,9 +115,10 @@ def _of_tree(tree: FileTree, *, dry_run: bool) -> Iterator[Abandoned]:
             (TEMPORARIES, sweep(hidden.temporaries, dry_run=dry_run)),
             (SIDECARS, sidecars.sweep(has_inode, dry_run=dry_run)),
         ):
-            for name, state in found:
-                path = f"{HIDDEN}/{directory}/{name}"
-                yield Abandoned(path, state.st_size, time.time() - state.st_ctime, not dry_run)
+            with named_in(tree.prefix / HIDDEN / directory):
+                for name, state in found:
+                    path = f"{HIDDEN}/{directory}/{name}"
+                    yield Abandoned(path, state.st_size, time.time() - state.st_ctime, not dry_run)
 
 
 def _of_hpss(settings: Settings, *, dry_run: bool) -> Iterator[Abandoned]:
