@@ -21,6 +21,11 @@ _FRESH = 1.0
 """A connection that was used within so many seconds is not asked whether it lives."""
 
 
+def timed_out(error: pymysql.Error) -> bool:
+    """Whether this is because a time limit of the connection has run out."""
+    return isinstance(error.__context__, TimeoutError)
+
+
 class DaemonConnectionPool(adbapi.ConnectionPool):
     """
     A pool with threads of its own.

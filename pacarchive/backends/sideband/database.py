@@ -14,7 +14,7 @@ from pymysql.constants import CR, ER
 
 from pacarchive.backends.sideband.queries import Query, Row
 from pacarchive.config import SidebandSettings
-from pacarchive.databases import LivingConnection, MariaDBPool
+from pacarchive.databases import LivingConnection, MariaDBPool, timed_out
 from pacarchive.threads import BlockingPool
 
 _KILLED = 1927  # MariaDB's ER_CONNECTION_KILLED
@@ -110,4 +110,4 @@ class SidebandPool(MariaDBPool):
 def _is_passing(error: pymysql.OperationalError) -> bool:
     number = error.args[0] if error.args else 0
     # What was waited for in vain is not waited for again.
-    return number in _DEADLOCK or (number in _LOST and not isinstance(error.__context__, TimeoutError))
+    return number in _DEADLOCK or (number in _LOST and not timed_out(error))
