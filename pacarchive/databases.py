@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import pymysql
 from pymysql.constants import CR
 from twisted.enterprise import adbapi
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 from pacarchive.threads import BlockingPool
+
+T = TypeVar("T")
 
 _FRESH = 1.0
 """A connection that was used within so many seconds is not asked whether it lives."""
@@ -35,11 +39,13 @@ class DaemonConnectionPool(adbapi.ConnectionPool):
     @param patience: Seconds for which a busy thread is waited for at the end.
     @param driver: The module with the driver (PEP 249).
     @param arguments: The driver's, and adbapi's.
+    @ivar losses: How many connections were lost.
     """
 
     def __init__(self, reactor: Any, threads: BlockingPool, patience: float, driver: str, **arguments: Any) -> None:
         self._threads = threads
         self._patience = patience
+        self.losses = 0
         super().__init__(driver, cp_reactor=reactor, cp_min=1, cp_max=threads.size, **arguments)
 
     @property
@@ -50,6 +56,22 @@ class DaemonConnectionPool(adbapi.ConnectionPool):
     @threadpool.setter
     def threadpool(self, ignored: ThreadPool) -> None:
         """It is never started, and holds nothing."""
+
+    def interact(self, take: Callable[[], None], interaction: Callable[[Any], T]) -> Deferred[T]:
+        """
+        Make an interaction that may not be worth a connection any more when its turn comes.
+
+        @param take: Is called in the thread before a connection is looked for; what it raises, the interaction fails
+            with.
+        @param interaction: Is called then, as by C{runInteraction}.
+        """
+
+        def run() -> T:
+            take()
+            result: T = self._runInteraction(interaction)
+            return result
+
+        return deferToThreadPool(self._reactor, self.threadpool, run)
 
     def finalClose(self) -> None:
         """End the threads; one whose connection hangs is left behind after its time limit."""
@@ -106,7 +128,6 @@ class MariaDBPool(DaemonConnectionPool):
         self, reactor: Any, threads: BlockingPool, patience: float, unix_socket: str, **arguments: Any
     ) -> None:
         self.seconds: Callable[[], float] = reactor.seconds
-        self.losses = 0
         self.last_used: dict[int, tuple[float, int]] = {}
         self._socket = unix_socket
         super().__init__(

@@ -292,7 +292,10 @@ class RecallSettings:
     store_timeout: float = attrs.field(
         default=10,
         converter=timeout,
-        metadata={"doc": "What the store may take to connect, and to answer, in seconds."},
+        metadata={
+            "doc": "What the store may take to connect, and to answer; then the request is refused, and a store in "
+            "MariaDB is not asked again before it is well. In seconds."
+        },
     )
     drives: int = attrs.field(
         default=4,

@@ -79,7 +79,6 @@ class RecallEngine(Service):
     @param archive: What the archive is known by in the store.
     @param make_pool: Makes the threads of the store's connections.
     @param default_store: Says where the store is, if the settings do not.
-    @ivar obstacle: Why jobs cannot be taken at present, in words; else empty.
     """
 
     name = "recall"
@@ -122,7 +121,12 @@ class RecallEngine(Service):
         self._removed: set[int] = set()
         self._noting: Any = None
         self._work: set[Deferred[Any]] = set()
-        self.obstacle = ""
+        self._obstacle = ""
+
+    @property
+    def obstacle(self) -> str:
+        """Why jobs cannot be taken, or told of, at present, in words; else empty."""
+        return self._obstacle or self._store.trouble
 
     # Its life
 
@@ -154,7 +158,7 @@ class RecallEngine(Service):
             if self._recaller is not None:
                 raise
             # Files are served all the same: what makes room on a full disk must not need any.
-            self.obstacle = str(error)
+            self._obstacle = str(error)
 
     async def _open(self) -> None:
         """
@@ -200,11 +204,11 @@ class RecallEngine(Service):
             await self._lease.renew()
             await self._take_office()
         except StoreUnavailable as error:
-            self.obstacle = str(error)  # it was logged; whoever is the dispatcher cannot do anything either
+            self._obstacle = str(error)  # it was logged; whoever is the dispatcher cannot do anything either
         except Exception:  # noqa: BLE001  (the heart goes on beating)
             _log.failure("recalls: unexpected")
         else:
-            self.obstacle = ""
+            self._obstacle = ""
 
     async def _take_office(self) -> None:
         """Be the dispatcher, or not, as the lease says."""

@@ -11,23 +11,20 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
-from threading import Lock
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import attrs
 import pymysql
 from pymysql.constants import CR
-from twisted.enterprise import adbapi
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from pacarchive import errors
 from pacarchive.databases import DaemonConnectionPool, MariaDBPool
 from pacarchive.places import DefaultStore
+from pacarchive.recall.channel import Call, Channel, NotAsked
 from pacarchive.recall.schema import MARIADB, SQLITE, STEPS, Dialect, statements
-from pacarchive.threads import BlockingPool, finished
+from pacarchive.threads import BlockingPool
 
 T = TypeVar("T")
 Row = Sequence[Any]
@@ -43,6 +40,8 @@ _TRIES, _PAUSE = 100, 0.02
 
 _LOST = frozenset({CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST, 1927, 4031})
 """The last two: MariaDB's ER_CONNECTION_KILLED, and its idle_transaction_timeout."""
+
+_NO_ANSWER = "The list of recalls does not answer."
 
 _log = Logger()
 
@@ -183,8 +182,8 @@ class Store:
         self._make_pool = make_pool
         self._shared = settings.address.startswith("mariadb:")
         self._dialect = MARIADB if self._shared else SQLITE
-        self._writer: adbapi.ConnectionPool | None = None
-        self._readers: adbapi.ConnectionPool | None = None
+        self._writer: Channel | None = None
+        self._readers: Channel | None = None
 
     async def start(self) -> None:
         """
@@ -192,8 +191,8 @@ class Store:
 
         @raise StoreUnavailable: It cannot be opened, or is another archive's.
         """
-        self._writer = self._open("recall-write", 1)
-        self._readers = self._open("recall-read", READERS)
+        self._writer = self._open("recall-write", 1, _probe_writing)
+        self._readers = self._open("recall-read", READERS, _probe_reading)
         try:
             await self._run(self._writer, self._prepare)
         except BaseException:
@@ -202,9 +201,9 @@ class Store:
 
     async def stop(self) -> None:
         """Close it."""
-        for pool in (self._writer, self._readers):
-            if pool is not None:
-                pool.close()
+        for channel in (self._writer, self._readers):
+            if channel is not None:
+                channel.stop()
         self._writer = self._readers = None
 
     async def write(self, change: Callable[[Turn], T]) -> T:
@@ -230,60 +229,47 @@ class Store:
         @param look: Is called in a thread, unless nobody waits for it any more when its turn comes.
         @raise StoreUnavailable: It cannot be done now.
         """
-        decided, begun = Lock(), False  # whether it is done: by who takes the lock first
 
         def run(transaction: Any) -> T:
-            nonlocal begun
-            if not begun and not decided.acquire(blocking=False):
-                raise StoreUnavailable("Nobody waits for it any more.")
-            begun = True
             transaction.execute("START TRANSACTION READ ONLY" if self._shared else "BEGIN")
             return look(Cursor(transaction, self._dialect))
 
-        return await self._run(self._readers, run, partial(decided.acquire, blocking=False))
+        return await self._run(self._readers, run, may_leave=True)
 
-    async def _run(
-        self,
-        pool: adbapi.ConnectionPool | None,
-        interaction: Callable[[Any], T],
-        give_up: Callable[[], bool] = lambda: False,
-    ) -> T:
-        if pool is None:
+    @property
+    def trouble(self) -> str:
+        """That it does not answer, from when it has not in time until it does; else empty."""
+        hangs = any(channel is not None and channel.hangs for channel in (self._writer, self._readers))
+        return _NO_ANSWER if hangs else ""
+
+    async def _run(self, channel: Channel | None, interaction: Callable[[Any], T], *, may_leave: bool = False) -> T:
+        if channel is None:
             raise StoreUnavailable("The server is about to stop.")
-        completed = False
-
-        def run(transaction: Any) -> T:
-            nonlocal completed
-            try:
-                result = interaction(transaction)
-            except BaseException:
-                # adbapi leaves that to whoever forgets the failure last, and SQLite keeps its files open until then.
-                transaction.close()
-                raise
-            completed = True  # what is left is the commit, of which nobody knows whether it was done when it fails
-            return result
-
+        call = Call(interaction)
         try:
             try:
-                return await finished(_interact(pool, run), give_up)
+                return await channel.ask(call, may_leave=may_leave)
             except pymysql.OperationalError as error:
-                if completed or not error.args or error.args[0] not in _LOST:
+                if call.completed or not error.args or error.args[0] not in _LOST:
                     raise
-                if isinstance(pool, MariaDBPool):
-                    pool.losses += 1  # no other connection is trusted untried
-                return await finished(_interact(pool, run), give_up)
+                channel.distrust()
+                call = Call(interaction)  # which is refused, if the first has waited in vain
+                return await channel.ask(call, may_leave=may_leave)
+        except NotAsked as error:  # it was logged once, when it was found out
+            raise StoreUnavailable(_NO_ANSWER) from error
         except (sqlite3.Error, pymysql.Error) as error:
             _log.error("job store: {error}", error=error)
-            kind = OutcomeUnknown if completed and pool is self._writer else StoreUnavailable
-            raise kind("The list of recalls does not answer.") from error
+            kind = OutcomeUnknown if call.completed and channel is self._writer else StoreUnavailable
+            raise kind(_NO_ANSWER) from error
 
-    def _open(self, name: str, size: int) -> adbapi.ConnectionPool:
+    def _open(self, name: str, size: int, probe: Callable[[Any], object]) -> Channel:
         threads = self._make_pool(self._reactor, name, size)
         pool = self._mariadb(threads) if self._shared else self._sqlite(threads)
         pool.start()
-        return pool
+        # What SQLite waits for is another process's write, which ends; and a file system has no time limit.
+        return Channel(self._reactor, pool, probe, self._settings.timeout if self._shared else None)
 
-    def _sqlite(self, threads: BlockingPool) -> adbapi.ConnectionPool:
+    def _sqlite(self, threads: BlockingPool) -> DaemonConnectionPool:
         return DaemonConnectionPool(
             self._reactor,
             threads,
@@ -296,7 +282,7 @@ class Store:
             check_same_thread=False,  # they are closed by the reactor thread, when the others have ended
         )
 
-    def _mariadb(self, threads: BlockingPool) -> adbapi.ConnectionPool:
+    def _mariadb(self, threads: BlockingPool) -> MariaDBPool:
         url = urlsplit(self._settings.address)
         return MariaDBPool(
             self._reactor,
@@ -339,9 +325,13 @@ class Store:
             raise StoreRefused("The list of recalls is that of another archive.") from ValueError(words)
 
 
-def _interact(pool: adbapi.ConnectionPool, run: Callable[[Any], T]) -> Deferred[T]:
-    work: Deferred[T] = pool.runInteraction(run)
-    return work
+def _probe_writing(transaction: Any) -> None:
+    """Have the turn, and change nothing."""
+    transaction.execute("SELECT seq FROM turn WHERE one = 1 FOR UPDATE")
+
+
+def _probe_reading(transaction: Any) -> None:
+    transaction.execute("SELECT seq FROM turn")
 
 
 def _prepare_sqlite(connection: sqlite3.Connection) -> None:

@@ -163,7 +163,7 @@ class Node:
         """It ends as by C{kill -9}; the kernel closes its connections."""
         self.reactor.die()
         for each in (self.engine._store._writer, self.engine._store._readers):
-            for connection in [] if each is None else each.connections.values():
+            for connection in [] if each is None else each.pool.connections.values():
                 connection.close()
 
 
