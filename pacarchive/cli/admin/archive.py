@@ -58,7 +58,7 @@ def opened(tree: FileTree) -> Iterator[FileTree]:
     try:
         tree.open_root()
     except OSError as error:
-        raise ConfigError(os.path.join(tree.prefix, error.filename or ""), error.strerror or str(error)) from error
+        raise ConfigError(str(error.filename or tree.prefix), error.strerror or str(error)) from error
     except BackendUnavailable as error:
         raise ConfigError(str(tree.prefix), str(error)) from error
     try:
