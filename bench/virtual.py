@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
+from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
 from pacarchive.recall.engine import RecallEngine
@@ -109,6 +110,12 @@ class InlinePool:
     def __init__(self, reactor: Any, name: str, size: int) -> None:
         self.size = size
         self.threadpool = _InlineThreads()
+        self._reactor = reactor
+
+    def call(self, call: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        """As that of L{pacarchive.threads.BlockingPool}."""
+        threads: Any = self.threadpool
+        return deferToThreadPool(self._reactor, threads, call, *arguments)
 
     def stop(self, seconds: float) -> None:
         """There is nothing to end."""

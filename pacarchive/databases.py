@@ -14,7 +14,6 @@ import pymysql
 from pymysql.constants import CR
 from twisted.enterprise import adbapi
 from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 from pacarchive.threads import BlockingPool
@@ -71,7 +70,7 @@ class DaemonConnectionPool(adbapi.ConnectionPool):
             result: T = self._runInteraction(interaction)
             return result
 
-        return deferToThreadPool(self._reactor, self.threadpool, run)
+        return self._threads.call(run)
 
     def finalClose(self) -> None:
         """End the threads; one whose connection hangs is left behind after its time limit."""

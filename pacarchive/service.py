@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _log = Logger()
 
-SWITCH = 0.0005
+SWITCH = 0.0002
 """
 Seconds after which the reactor lets a thread have the interpreter, where Python's default is ten times as much: storing
 a file takes dozens of system calls, and a thread waits as long after each while the reactor is busy.
@@ -89,7 +89,7 @@ class ArchiveService(Service):
         # Of the 300,000 objects that all modules are made of none is garbage; to look each time takes 60 ms, in which
         # nobody is answered.  Those of a thousand connections take as long: all are looked at a tenth as often.
         gc.freeze()
-        gc.set_threshold(2_000, 10, 100)
+        gc.set_threshold(700, 10, 100)
         sys.setswitchinterval(SWITCH)
         for endpoint in self._endpoints:
             port = await endpoint.listen(self._site)

@@ -10,13 +10,14 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -26,6 +27,9 @@ from pacarchive.errors import ArchiveError
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+DELIVERY = 0.004
+"""For how long the results of a pool are dealt with in one turn of the reactor, in seconds."""
 
 _log = Logger()
 
@@ -78,11 +82,46 @@ class _DaemonThreadPool(ThreadPool):
         return [thread.name for thread in self.threads if thread.is_alive()]
 
 
+class _Delivery:
+    """
+    Brings results to the reactor thread, in one turn no more of them than there is time for: threads may end hundreds
+    of calls while the reactor does something else, and each goes on with a route.
+
+    @param reactor: Whose thread it is; also the clock.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._results: deque[Callable[[], object]] = deque()
+        self._next: IDelayedCall | None = None
+
+    def callFromThread(self, call: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+        """As that of the reactor, and in the same order."""
+        self._results.append(partial(call, *args, **kwargs))
+        self._reactor.callFromThread(self._arrived)
+
+    def _arrived(self) -> None:
+        if self._next is None:
+            self._deliver()
+
+    def _deliver(self) -> None:
+        self._next = None
+        end = self._reactor.seconds() + DELIVERY
+        try:
+            while self._results:
+                self._results.popleft()()
+                if self._reactor.seconds() > end:
+                    break
+        finally:
+            if self._results:
+                self._next = self._reactor.callLater(0, self._deliver)
+
+
 class BlockingPool:
     """
     A bounded pool of threads for one kind of blocking work.
 
-    @param reactor: Where results are delivered.
+    @param reactor: Where results are delivered; also the clock.
     @param name: For thread names, logs and metrics.
     @param size: The most threads.
     @param lasting: Make all threads at the start and keep them, for libraries that keep a state in each.
@@ -92,7 +131,7 @@ class BlockingPool:
 
     def __init__(
         self,
-        reactor: IReactorFromThreads,
+        reactor: Any,
         name: str,
         size: int,
         *,
@@ -100,7 +139,7 @@ class BlockingPool:
         begin: Callable[[], None] | None = None,
         end: Callable[[], None] | None = None,
     ) -> None:
-        self._reactor = reactor
+        self._delivery = _Delivery(reactor)
         self._lasting = lasting
         self.name = name
         self.size = size
@@ -139,7 +178,8 @@ class BlockingPool:
 
     def call(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         """Call in a thread.  The caller must not cancel the Deferred; L{run} is for those who may be cancelled."""
-        return deferToThreadPool(self._reactor, self._pool, call, *args, **kwargs)
+        work: Deferred[T] = deferToThreadPool(self._delivery, self._pool, call, *args, **kwargs)  # type: ignore[arg-type]
+        return work
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """

@@ -11,10 +11,11 @@ import pytest
 from backends.handling import in_reactor
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
-from twisted.internet.task import deferLater
+from twisted.internet.task import Clock, deferLater
 from twisted.logger import globalLogPublisher
+from twisted.python.failure import Failure
 
-from pacarchive.threads import BlockingPool
+from pacarchive.threads import DELIVERY, BlockingPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,7 +28,7 @@ PATIENCE = 30.0
 @pytest.fixture
 def pool() -> Iterator[BlockingPool]:
     """A pool of two threads."""
-    pool = BlockingPool(reactor, "test", 2)  # type: ignore[arg-type]
+    pool = BlockingPool(reactor, "test", 2)
     pool.start()
     yield pool
     pool.stop()
@@ -213,7 +214,7 @@ async def test_an_error_that_nobody_hears_is_logged(pool: BlockingPool, log: lis
 async def test_a_stop_leaves_no_thread() -> None:
     """However many there were."""
     before = threading.active_count()
-    pool = BlockingPool(reactor, "short", 4)  # type: ignore[arg-type]
+    pool = BlockingPool(reactor, "short", 4)
     pool.start()
     await gatherResults([run(pool, time.monotonic) for _ in range(20)])
     assert threading.active_count() > before
@@ -224,7 +225,7 @@ async def test_a_stop_leaves_no_thread() -> None:
 @in_reactor
 async def test_a_stop_does_not_wait_for_ever(log: list[LogEvent]) -> None:
     """A thread that is stuck is named, and left behind."""
-    pool = BlockingPool(reactor, "stuck", 2)  # type: ignore[arg-type]
+    pool = BlockingPool(reactor, "stuck", 2)
     pool.start()
     stuck = Work()
     call = run(pool, stuck)
@@ -242,7 +243,7 @@ async def test_a_stop_does_not_wait_for_ever(log: list[LogEvent]) -> None:
 @in_reactor
 async def test_a_stop_waits_for_what_ends_in_time(log: list[LogEvent]) -> None:
     """And says nothing."""
-    pool = BlockingPool(reactor, "busy", 2)  # type: ignore[arg-type]
+    pool = BlockingPool(reactor, "busy", 2)
     pool.start()
     work = Work()
     call = run(pool, work)
@@ -289,7 +290,7 @@ async def test_lasting_threads_are_there_before_any_work() -> None:
     """All of them; each begins before its first work, and ends after its last."""
     account = Account()
     pool = BlockingPool(
-        reactor,  # type: ignore[arg-type]
+        reactor,
         "lasting",
         3,
         lasting=True,
@@ -319,7 +320,7 @@ async def test_lasting_threads_are_there_before_any_work() -> None:
 async def test_other_threads_are_made_when_there_is_work() -> None:
     """And begin and end as well."""
     account = Account()
-    pool = BlockingPool(reactor, "passing", 3, begin=account.begin, end=account.end)  # type: ignore[arg-type]
+    pool = BlockingPool(reactor, "passing", 3, begin=account.begin, end=account.end)
     pool.start()
     assert not account.begun
     thread = await pool.run(threading.current_thread)
@@ -333,7 +334,7 @@ async def test_a_lasting_pool_grows_while_a_thread_is_stuck_and_shrinks_afterwar
     """The new thread begins as the others did; the one that is too many ends when it is free."""
     account = Account()
     pool = BlockingPool(
-        reactor,  # type: ignore[arg-type]
+        reactor,
         "changing",
         1,
         lasting=True,
@@ -364,7 +365,7 @@ async def test_a_lasting_pool_grows_while_a_thread_is_stuck_and_shrinks_afterwar
 async def test_signals_are_for_the_main_thread(lasting: bool) -> None:
     """One that came to a pool's thread would break off the C call there; the main thread still takes them."""
     here = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    pool = BlockingPool(reactor, "deaf", 1, lasting=lasting)  # type: ignore[arg-type]
+    pool = BlockingPool(reactor, "deaf", 1, lasting=lasting)
     pool.start()
     blocked = await pool.run(signal.pthread_sigmask, signal.SIG_BLOCK, [])
     assert blocked == signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
@@ -377,7 +378,7 @@ async def test_signals_are_blocked_before_a_thread_begins() -> None:
     """The library's own state is made there."""
     masks: list[set[int]] = []
     pool = BlockingPool(
-        reactor,  # type: ignore[arg-type]
+        reactor,
         "deaf",
         1,
         lasting=True,
@@ -387,3 +388,54 @@ async def test_signals_are_blocked_before_a_thread_begins() -> None:
     await until(lambda: bool(masks))
     assert {signal.SIGTERM, signal.SIGALRM, signal.SIGCHLD} <= masks[0]
     pool.stop()
+
+
+class Turns(Clock):
+    """A reactor whose turns are taken when they are told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.arrived: list[tuple[Callable[..., object], tuple[object, ...]]] = []
+
+    def callFromThread(self, call: Callable[..., object], *args: object) -> None:
+        self.arrived.append((call, args))
+
+    def turn(self) -> None:
+        """What came from threads, and what is due."""
+        due: list[Any] = list(self.getDelayedCalls())
+        arrived, self.arrived = self.arrived, []
+        for call, args in arrived:
+            call(*args)
+        for each in due:
+            call, args = each.func, each.args
+            each.cancel()
+            call(*args)
+
+
+def test_results_are_dealt_with_in_turns() -> None:
+    """However many calls have ended while the reactor did something else; in their order, and whatever comes of one."""
+    turns, done, failures = Turns(), list[int](), list[Failure]()
+
+    def deal(number: int) -> None:
+        done.append(number)
+        turns.rightNow += DELIVERY * 0.3
+        if number == 7:
+            raise ZeroDivisionError
+
+    pool = BlockingPool(turns, "many", 1)
+    pool.start()
+    for number in range(50):
+        pool.call(int, number).addCallback(deal).addErrback(lambda failure: failures.append(failure))
+    deadline = time.monotonic() + PATIENCE
+    while len(turns.arrived) < 50 and time.monotonic() < deadline:
+        threading.Event().wait(0.001)
+    counts = []
+    while len(done) < 50:
+        before = len(done)
+        turns.turn()
+        counts.append(len(done) - before)
+    pool.stop()
+    assert done == list(range(50))
+    assert set(counts[:-1]) == {4}
+    assert len(failures) == 1
+    assert turns.getDelayedCalls() == []

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import attrs
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
@@ -121,6 +121,7 @@ class RecallEngine(Service):
         self._removed: set[int] = set()
         self._noting: Any = None
         self._work: set[Deferred[Any]] = set()
+        self._long_looks = DeferredLock()
         self._obstacle = ""
 
     @property
@@ -248,6 +249,14 @@ class RecallEngine(Service):
     async def _look(self, look: Callable[[Cursor], T]) -> T:
         await self._open()
         return await self._store.read(look)
+
+    async def _look_long(self, look: Callable[[Cursor], T]) -> T:
+        """Read what may be many rows, one after the other: they take the interpreter from who answers requests."""
+        await self._long_looks.acquire()
+        try:
+            return await self._look(look)
+        finally:
+            self._long_looks.release()
 
     # Wishes
 
@@ -412,7 +421,7 @@ class RecallEngine(Service):
         @raise errors.NotFound: There is no such job.
         @raise errors.InvalidRequest: It is no cursor.
         """
-        return await self._look(lambda cursor: jobs.files(cursor, job, since, limit))
+        return await self._look_long(lambda cursor: jobs.files(cursor, job, since, limit))
 
     async def reason(self, file_id: int) -> str | None:
         """
@@ -431,7 +440,7 @@ class RecallEngine(Service):
         """
         told = self._reactor.seconds()
         while True:
-            page, left = await self._look(partial(jobs.changes, job=job, since=since, limit=_FOLLOWED))
+            page, left = await self._look_long(partial(jobs.changes, job=job, since=since, limit=_FOLLOWED))
             if page.files or self._reactor.seconds() - told >= SIGN_OF_LIFE:
                 yield page
                 told = self._reactor.seconds()

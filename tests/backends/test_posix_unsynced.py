@@ -114,7 +114,7 @@ async def test_what_may_not_be_copied_is_refused_for_good(tmp_path: Path, source
 
         settings = settings_for(tmp_path)
         files = SamTree(settings.prefix, str, settings.move_roots)
-        return LocalArchive(files, BlockingPool(reactor, "io", 1))  # type: ignore[arg-type]
+        return LocalArchive(files, BlockingPool(reactor, "io", 1))
 
     async with started(sam()) as one:
         with losing(source), pytest.raises(errors.BackendUnavailable, match="store it again"):

@@ -510,13 +510,12 @@ async def test_what_was_given_up_while_it_waited_for_others(
             archive.write(f"{INCOMING}/file", NEW)
             with locks.IdLocks(PREFIX).held(1):
                 monkeypatch.setattr(locks, "_take", noted)
-                match verb:
-                    case "store":
-                        changing = running(store(backend, 1, NEW))
-                    case "move":
-                        changing = running(backend.move(1, f"{INCOMING}/file", ALLOW))
-                    case _:
-                        changing = running(backend.remove(1, ALLOW))
+                change: dict[str, Callable[[], Awaitable[Any]]] = {
+                    "store": lambda: store(backend, 1, NEW),
+                    "move": lambda: backend.move(1, f"{INCOMING}/file", ALLOW),
+                    "remove": lambda: backend.remove(1, ALLOW),
+                }
+                changing = running(change[verb]())
                 pool = backend._names if verb == "remove" else backend._data
                 await until(lambda: False in tries)
                 give_up_calls()

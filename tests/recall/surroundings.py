@@ -12,6 +12,7 @@ from uuid import UUID
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import ILogObserver, LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -129,6 +130,12 @@ class InlinePool:
 
     def start(self) -> None:
         """There is nothing to start."""
+
+    def call(self, call: Callable[..., Any], *args: Any) -> Deferred[Any]:
+        """As that of L{pacarchive.threads.BlockingPool}."""
+        pool: Any = self
+        reactor: Any = self._reactor
+        return deferToThreadPool(reactor, pool, call, *args)
 
     def stop(self, seconds: float = 5.0) -> bool:
         """Calls that were accepted are made."""
