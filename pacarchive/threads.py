@@ -17,7 +17,6 @@ from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -28,7 +27,7 @@ from pacarchive.errors import ArchiveError
 P = ParamSpec("P")
 T = TypeVar("T")
 
-DELIVERY = 0.004
+DELIVERY = 0.003
 """For how long the results of a pool are dealt with in one turn of the reactor, in seconds."""
 
 _log = Logger()
@@ -93,7 +92,7 @@ class _Delivery:
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self._results: deque[Callable[[], object]] = deque()
-        self._next: IDelayedCall | None = None
+        self._goes_on = False
 
     def callFromThread(self, call: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
         """As that of the reactor, and in the same order."""
@@ -101,11 +100,11 @@ class _Delivery:
         self._reactor.callFromThread(self._arrived)
 
     def _arrived(self) -> None:
-        if self._next is None:
+        if not self._goes_on:
             self._deliver()
 
     def _deliver(self) -> None:
-        self._next = None
+        self._goes_on = False
         end = self._reactor.seconds() + DELIVERY
         try:
             while self._results:
@@ -114,7 +113,8 @@ class _Delivery:
                     break
         finally:
             if self._results:
-                self._next = self._reactor.callLater(0, self._deliver)
+                self._goes_on = True
+                self._reactor.callFromThread(self._deliver)  # C{callLater} would have it called in the same turn
 
 
 class BlockingPool:

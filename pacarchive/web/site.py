@@ -27,7 +27,7 @@ from pacarchive.web.refusals import RefusalLog
 from pacarchive.web.request import ArchiveRequest
 from pacarchive.web.turns import Turns
 
-ACCEPTS = 60
+ACCEPTS = 100
 """How many connections are accepted in one turn.  Who comes after a thousand others waits for them, whoever they are:
 fewer or more would keep him waiting for longer."""
 

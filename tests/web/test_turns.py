@@ -223,7 +223,7 @@ def test_time_that_is_over_takes_turns(server: Server) -> None:
 
 def test_few_are_accepted_at_once(server: Server) -> None:
     """Twisted takes ever more at once while they come."""
-    port: Any = SimpleNamespace(getHost=lambda: "an address", numberAccepts=100)
+    port: Any = SimpleNamespace(getHost=lambda: "an address", numberAccepts=1000)
     server.site.listens(port)
     assert port.numberAccepts == ACCEPTS
     port.numberAccepts += 20
