@@ -29,9 +29,6 @@ _SOONEST, _LATEST = 1, 3600
 _UNKNOWN = 60.0
 """What a file takes of which nothing is known yet, in seconds."""
 
-_HOPELESS = 2
-"""From so many failed tries of a file on, nobody can tell when it will come."""
-
 _SLIGHT = 0.1
 """What is stretched by less than about a tenth needs no words."""
 
@@ -96,10 +93,10 @@ def time_left(waiting: Sequence[Waiting], rates: Rates, now: float) -> float | N
     """
     Seconds until the last file of a job has come, by the forecast alone.
 
-    @return: C{None} where nobody can tell: not all of it was looked up, or forecast; or it failed again and again, and
-        nothing says that the next try will not.
+    @return: C{None} where nobody can tell: not all of it was looked up, or forecast; or a try of it failed, and nothing
+        says that the next one will not.
     """
-    if any(each.failures >= _HOPELESS for each in waiting):
+    if any(each.failures for each in waiting):
         return None
     times = [_when(each, rates, now) for each in waiting]
     known = [time for time in times if time is not None]
@@ -135,7 +132,7 @@ def asked_for(cursor: Cursor, job: str, file_id: int, now: float) -> Asked:
     seconds = _when(waiting, learned.rates, now)
     if waiting.resting:
         assert seconds is not None, "it is known when it has rested"
-    elif seconds is None or waiting.failures >= _HOPELESS:
+    elif seconds is None or waiting.failures:
         seconds = _UNKNOWN
     else:
         seconds *= learned.stretch
