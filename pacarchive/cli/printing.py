@@ -69,9 +69,9 @@ def clock_words(time: float, now: float) -> str:
 
 
 def when_words(time: float) -> str:
-    """A time, in UTC."""
+    """A time, in UTC, to the second that it is in."""
     try:
-        return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        return datetime.fromtimestamp(math.floor(time), UTC).strftime("%Y-%m-%d %H:%M:%S")
     except (OverflowError, ValueError, OSError):
         return f"{time:g}"
 

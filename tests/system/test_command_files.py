@@ -62,6 +62,16 @@ def test_a_file_gets_the_time_of_its_version(user: User) -> None:
     assert os.stat(user.directory / "left").st_mtime_ns != EARLY
 
 
+def test_a_time_is_shown_in_the_second_that_it_is_in(user: User) -> None:
+    """Not in the next one, which a float would make of it."""
+    times = {"19": (784111777_999999999, "1994-11-06 08:49:37"), "20": (-1, "1969-12-31 23:59:59")}
+    for file_id, (time, shown) in times.items():
+        os.utime(user.directory / "a", ns=(time, time))
+        assert user.types("put", "a", "--id", file_id).returncode == 0
+        for words in (("stat", file_id), ("stat", "--long", file_id)):
+            assert shown in user.types(*words).stdout
+
+
 def test_a_file_whose_size_reads_0_is_what_it_contains(user: User) -> None:
     """The kernel makes those of C{/proc} when they are read."""
     assert os.stat("/proc/version").st_size == 0

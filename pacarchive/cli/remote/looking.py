@@ -18,6 +18,7 @@ from pacarchive.cli.remote.session import Session
 from pacarchive.client import ClientError, NotVerifiable, OnProgress, ServerUnavailable, Status
 from pacarchive.digests import PRIMARY
 from pacarchive.texts import counted, printable
+from pacarchive.times import SECOND
 
 if TYPE_CHECKING:
     import argparse
@@ -92,7 +93,7 @@ def _row(status: Status, width: int) -> str:
     digest = status.digests.get(PRIMARY)
     shown = f"{digest.hex()[:10]}…" if digest else "-"
     return (
-        f"{status.file_id:>{width}}  {size_words(status.size):>9}  {when_words(status.mtime):19}  "
+        f"{status.file_id:>{width}}  {size_words(status.size):>9}  {when_words(status.mtime_ns // SECOND):19}  "
         f"{status.locality.value:13}  {level_bars(status):9}  {shown}"
     )
 
@@ -113,7 +114,7 @@ def _long(status: Status) -> str:
     lines = [
         f"file      {status.file_id}",
         f"size      {counted(status.size, 'byte')} ({size_words(status.size)})",
-        f"modified  {when_words(status.mtime)} UTC",
+        f"modified  {when_words(status.mtime_ns // SECOND)} UTC",
         f"changed   {when_words(status.ctime)} UTC",
         f"locality  {status.locality.value}",
     ]
