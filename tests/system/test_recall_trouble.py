@@ -78,5 +78,5 @@ def test_a_lost_cartridge(site: Site, tmp_path: Path) -> None:
     assert waiting.wait(3 * PATIENCE) == 0
     assert (tmp_path / "out/2").read_bytes() == content(2, 1000)
     lines = [line for line in (tmp_path / "said").read_text().splitlines() if line.startswith("get: 0 of 2 files")]
-    assert 2 <= len(lines) < 0.75 * (time.monotonic() - begun) / 5
+    assert 2 <= len(lines) < (time.monotonic() - begun) / 5  # by how much fewer is for test_display, in its own time
     assert not [line for line in lines if " left" in line]
