@@ -156,12 +156,14 @@ async def test_what_is_computed_is_stored(tmp_path: Path) -> None:
             await settled(archive)
 
 
+def fail(path: str) -> None:
+    """In the place of C{client.unlink}."""
+    raise HpssError("hpss_Unlink", -5)
+
+
 @in_reactor
 async def test_a_name_that_could_not_be_removed_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is removed later, unless it was given anew, be it to the same file; and while its id is locked."""
-
-    def fail(path: str) -> None:
-        raise HpssError("hpss_Unlink", -5)
 
     async def move_and_leave(backend: HpssArchive) -> None:
         await store(backend, 1, b"words")
@@ -199,9 +201,6 @@ async def test_a_name_that_could_not_be_removed_at_once(tmp_path: Path, monkeypa
 async def test_a_name_that_another_process_has_given_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The one that could not remove it hears nothing of that; the name is the only one that the file has now."""
 
-    def fail(path: str) -> None:
-        raise HpssError("hpss_Unlink", -5)
-
     with simulated(tmp_path) as archive:
         async with serving(archive) as backend:
             await store(backend, 1, b"words")
@@ -219,9 +218,6 @@ async def test_a_name_that_another_process_has_given_anew(tmp_path: Path, monkey
 @in_reactor
 async def test_a_move_back_that_leaves_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is not acknowledged: of the two names, each would be removed later by one of two processes."""
-
-    def fail(path: str) -> None:
-        raise HpssError("hpss_Unlink", -5)
 
     with simulated(tmp_path) as archive:
         async with serving(archive) as backend:

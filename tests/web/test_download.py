@@ -643,7 +643,7 @@ async def test_gone_before_it_begins(
 ) -> None:
     """A client is gone, and its route goes on before its turn comes to be cancelled: there is no socket any more."""
     certificate = SelfSigned(tmp_path) if is_secure else None
-    opened, line = Deferred[None](), list[Any]()
+    opened, line, ended = Deferred[None](), list[Any](), list[ArchiveRequest]()
     really = LocalArchive.open
 
     async def held(self: LocalArchive, file_id: int) -> IStoredFile:
@@ -660,6 +660,7 @@ async def test_gone_before_it_begins(
         await server.until(lambda: any(channel.requests for channel in server.connections))
         (channel,) = server.connections
         (request,) = channel.requests
+        monkeypatch.setattr(ArchiveRequest, "finish", lambda request: ended.append(request))
         monkeypatch.setattr(server.site.turns, "left", lambda client: 0)
         monkeypatch.setattr(server.site.turns, "get_in_line", lambda worker, client: line.append(worker))
         try:
@@ -668,7 +669,7 @@ async def test_gone_before_it_begins(
             await server.until(lambda: request.is_over)
             assert not opened.called
             opened.callback(None)
-            await deferLater(server.reactor, 0.05)
+            await server.until(lambda: bool(ended))
         finally:
             monkeypatch.undo()
             for worker in line:
