@@ -29,8 +29,8 @@ from pacarchive.interfaces import IArchiveBackend, IRecaller
 from pacarchive.model import RecallProgress, RecallState, TapeLocation
 from pacarchive.recall.engine import RecallEngine
 from pacarchive.recall.words import LIVE, JobRequest
+from pacarchive.runtime.shared import all_of
 from pacarchive.sections import RecallSettings
-from pacarchive.shared import all_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

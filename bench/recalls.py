@@ -18,7 +18,7 @@ from tapes import Library, SimulatedTapes, best_order, first_in_first_out, make_
 from virtual import Simulation
 
 from pacarchive.recall.words import FileState, JobRequest
-from pacarchive.shared import all_of
+from pacarchive.runtime.shared import all_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -105,7 +105,7 @@ class _InlineThreads:
 
 
 class InlinePool:
-    """What stands for L{pacarchive.threads.BlockingPool}: calls are done where they are made."""
+    """What stands for L{pacarchive.runtime.threads.BlockingPool}: calls are done where they are made."""
 
     def __init__(self, reactor: Any, name: str, size: int) -> None:
         self.size = size
@@ -113,7 +113,7 @@ class InlinePool:
         self._reactor = reactor
 
     def call(self, call: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
-        """As that of L{pacarchive.threads.BlockingPool}."""
+        """As that of L{pacarchive.runtime.threads.BlockingPool}."""
         threads: Any = self.threadpool
         return deferToThreadPool(self._reactor, threads, call, *arguments)
 

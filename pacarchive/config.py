@@ -26,9 +26,9 @@ from pacarchive.converters import (
     size,
     timeout,
 )
-from pacarchive.directories import make_durable
 from pacarchive.interfaces import IBackendProvider
 from pacarchive.places import absolute_store, default_store
+from pacarchive.runtime.directories import make_durable
 from pacarchive.sections import (
     DEFAULT_ENDPOINT,
     BackendSettings,

@@ -130,7 +130,7 @@ class IArchiveBackend(IService):
 class IBatchStatus(Interface):
     """
     An L{IArchiveBackend} that can look many files up for much less than each of them costs by itself: a plan of a job
-    asks about thousands.  Others are asked file by file (L{pacarchive.statuses.statuses_of}).
+    asks about thousands.  Others are asked file by file (L{pacarchive.runtime.statuses.statuses_of}).
     """
 
     batch_most: int = Attribute("The most files of one call: so many that it keeps a thread from nobody for long.")

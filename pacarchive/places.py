@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from pacarchive.filesystems import is_one_machines
+from pacarchive.runtime.filesystems import is_one_machines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,14 +17,14 @@ from twisted.logger import Logger
 from pacarchive import __version__
 from pacarchive.config import ConfigError, Settings, find_provider
 from pacarchive.errors import BackendUnavailable
-from pacarchive.filesystems import is_one_machines
 from pacarchive.interfaces import IArchiveBackend
 from pacarchive.listening import served_url, server_endpoints
 from pacarchive.logfile import LogFile
 from pacarchive.model import Durability
 from pacarchive.notify import LaunchedService, StartError
 from pacarchive.places import archive_name
-from pacarchive.threads import BlockingPool
+from pacarchive.runtime.filesystems import is_one_machines
+from pacarchive.runtime.threads import BlockingPool
 from pacarchive.workers import Supervisor
 
 if TYPE_CHECKING:

@@ -35,9 +35,9 @@ from pacarchive.config import (
     key_of,
     load,
 )
-from pacarchive.filesystems import is_one_machines
 from pacarchive.model import Durability, Overwrite
 from pacarchive.places import DefaultStore
+from pacarchive.runtime.filesystems import is_one_machines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

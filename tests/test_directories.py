@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pacarchive.config import load
-from pacarchive.directories import make_durable
+from pacarchive.runtime.directories import make_durable
 
 if TYPE_CHECKING:
     from pathlib import Path

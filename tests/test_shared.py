@@ -1,4 +1,4 @@
-"""L{pacarchive.shared}: one piece of work that several wait for, and several that one waits for."""
+"""L{pacarchive.runtime.shared}: one piece of work that several wait for, and several that one waits for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from recall.surroundings import Going
 from twisted.internet.defer import CancelledError, Deferred
 
-from pacarchive.shared import Shared, all_of
+from pacarchive.runtime.shared import Shared, all_of
 
 
 class Oops(Exception):

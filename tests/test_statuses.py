@@ -16,7 +16,7 @@ from pacarchive.interfaces import IBatchStatus
 from pacarchive.model import FileStatus
 from pacarchive.recall.lookup import find
 from pacarchive.recall.planning import make_plan
-from pacarchive.statuses import statuses_of
+from pacarchive.runtime.statuses import statuses_of
 
 BAD, DOWN = 7, 1_000_000
 

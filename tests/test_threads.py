@@ -1,4 +1,4 @@
-"""L{pacarchive.threads}, with real threads."""
+"""L{pacarchive.runtime.threads}, with real threads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from twisted.internet.task import Clock, deferLater
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
-from pacarchive.threads import DELIVERY, BlockingPool
+from pacarchive.runtime.threads import DELIVERY, BlockingPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -22,7 +22,7 @@ from pacarchive.backends.syscalls import release
 from pacarchive.backends.tree import FileTree, translating
 from pacarchive.digests import Digests, Hasher
 from pacarchive.model import FileStatus, WriteConditions
-from pacarchive.threads import BlockingPool, finished
+from pacarchive.runtime.threads import BlockingPool, finished
 
 _BATCH = 32
 """Files at the most: what comes later waits for a whole batch."""

@@ -25,7 +25,7 @@ from pacarchive.backends.wellness import Wellness
 from pacarchive.digests import PRIMARY, Digests, Hasher
 from pacarchive.interfaces import IArchiveBackend, IBatchStatus, IIncomingFile, ISendable, IStoredFile
 from pacarchive.model import FileStatus, Health, WriteConditions
-from pacarchive.threads import BlockingPool
+from pacarchive.runtime.threads import BlockingPool
 
 SMALL = 256 << 10
 """Bodies up to this size are held in memory and stored in one thread hop."""

@@ -9,7 +9,7 @@ from pacarchive.backends.tree import FileTree
 from pacarchive.config import BackendSettings, PosixSettings
 from pacarchive.ids import id_to_path
 from pacarchive.interfaces import IArchiveBackend
-from pacarchive.threads import BlockingPool
+from pacarchive.runtime.threads import BlockingPool
 
 
 def make(reactor: IReactorFromThreads, settings: BackendSettings) -> IArchiveBackend:

@@ -12,7 +12,7 @@ import errno
 import os
 from typing import Final
 
-from pacarchive.filesystems import LOCAL_DISKS, type_of
+from pacarchive.runtime.filesystems import LOCAL_DISKS, type_of
 
 _SYS_OPENAT2: Final = 437  # the same number on every architecture: include/uapi/asm-generic/unistd.h
 _RESOLVE_NO_MAGICLINKS: Final = 0x02

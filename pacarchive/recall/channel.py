@@ -21,8 +21,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pacarchive import errors
-from pacarchive.databases import DaemonConnectionPool, timed_out
-from pacarchive.threads import finished
+from pacarchive.runtime.databases import DaemonConnectionPool, timed_out
+from pacarchive.runtime.threads import finished
 
 T = TypeVar("T")
 

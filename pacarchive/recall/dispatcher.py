@@ -28,8 +28,8 @@ from pacarchive.recall.releasing import release_all
 from pacarchive.recall.schedule import Demand
 from pacarchive.recall.store import Cursor, Store
 from pacarchive.recall.upkeep import PUBLISH, RECHECK, Upkeep
+from pacarchive.runtime.shared import all_of
 from pacarchive.sections import RecallSettings
-from pacarchive.shared import all_of
 
 _INHERITED_GRACE = 60.0
 """Seconds for which the storage system may not know of what another dispatcher asked it for: not all can tell."""

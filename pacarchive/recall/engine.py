@@ -45,9 +45,9 @@ from pacarchive.recall.words import (
     Released,
     Trouble,
 )
+from pacarchive.runtime.shared import Shared
+from pacarchive.runtime.threads import BlockingPool, finished
 from pacarchive.sections import RecallSettings
-from pacarchive.shared import Shared
-from pacarchive.threads import BlockingPool, finished
 
 T = TypeVar("T")
 

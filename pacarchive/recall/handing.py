@@ -13,7 +13,7 @@ from pacarchive.recall.progress import Progress
 from pacarchive.recall.schedule import Flow, Want
 from pacarchive.recall.schema import from_key
 from pacarchive.recall.store import Cursor
-from pacarchive.shared import all_of
+from pacarchive.runtime.shared import all_of
 
 GRACE = 10.0
 """Seconds for which the storage system may not know of what it was just asked for."""

@@ -20,8 +20,8 @@ from pacarchive.recall.schedule import Demand
 from pacarchive.recall.schema import from_key
 from pacarchive.recall.store import StoreUnavailable, Turn
 from pacarchive.recall.work import Located, New
-from pacarchive.shared import Shared
-from pacarchive.statuses import statuses_of
+from pacarchive.runtime.shared import Shared
+from pacarchive.runtime.statuses import statuses_of
 
 AT_ONCE = 500
 """Files that are looked up together."""

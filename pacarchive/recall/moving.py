@@ -16,7 +16,7 @@ from twisted.logger import Logger
 
 from pacarchive.places import DefaultStore
 from pacarchive.recall.store import MakePool, StoreRefused, StoreSettings, StoreUnavailable
-from pacarchive.threads import finished
+from pacarchive.runtime.threads import finished
 
 _log = Logger()
 

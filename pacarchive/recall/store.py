@@ -20,11 +20,11 @@ from pymysql.constants import CR
 from twisted.logger import Logger
 
 from pacarchive import errors
-from pacarchive.databases import DaemonConnectionPool, MariaDBPool
 from pacarchive.places import DefaultStore
 from pacarchive.recall.channel import Call, Channel, NotAsked
 from pacarchive.recall.schema import MARIADB, SQLITE, STEPS, Dialect, statements
-from pacarchive.threads import BlockingPool
+from pacarchive.runtime.databases import DaemonConnectionPool, MariaDBPool
+from pacarchive.runtime.threads import BlockingPool
 
 T = TypeVar("T")
 Row = Sequence[Any]

@@ -28,7 +28,7 @@ from pacarchive import errors
 from pacarchive.config import LimitSettings, VerifyReads
 from pacarchive.digests import PRIMARY, Hasher
 from pacarchive.interfaces import ISendable, IStoredFile
-from pacarchive.threads import BlockingPool
+from pacarchive.runtime.threads import BlockingPool
 from pacarchive.web.admission import IDLE, Pace, Place
 from pacarchive.web.errors import Corrupted
 from pacarchive.web.sockets import unsent

@@ -10,7 +10,7 @@ from twisted.logger import Logger
 
 from pacarchive import errors
 from pacarchive.model import Health
-from pacarchive.shared import Shared
+from pacarchive.runtime.shared import Shared
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime

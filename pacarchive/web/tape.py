@@ -20,7 +20,7 @@ from pacarchive import __version__, errors
 from pacarchive.ids import parse_file_id
 from pacarchive.model import FileStatus, Locality
 from pacarchive.recall.words import FileState, JobFile, JobRequest
-from pacarchive.statuses import statuses_of
+from pacarchive.runtime.statuses import statuses_of
 from pacarchive.web.documents import media_types, no_body, read_document, require_json, write_document
 from pacarchive.web.durations import parse_duration
 from pacarchive.web.hosts import authority

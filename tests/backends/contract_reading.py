@@ -21,7 +21,7 @@ from backends.handling import (
 from pacarchive import errors
 from pacarchive.digests import PRIMARY
 from pacarchive.model import FileStatus, Locality
-from pacarchive.statuses import statuses_of
+from pacarchive.runtime.statuses import statuses_of
 
 if TYPE_CHECKING:
     from pacarchive.interfaces import IArchiveBackend

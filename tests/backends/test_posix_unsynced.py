@@ -24,7 +24,7 @@ from pacarchive.backends import commit, tree
 from pacarchive.backends.local import LocalArchive
 from pacarchive.backends.sideband.mount import SamTree
 from pacarchive.digests import PRIMARY
-from pacarchive.threads import BlockingPool
+from pacarchive.runtime.threads import BlockingPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -110,7 +110,7 @@ class VirtualReactor(Clock):
         self.advance(max(0.0, end - self.seconds()))
 
     def make_pool(self, reactor: Any, name: str, size: int) -> Any:
-        """What stands for L{pacarchive.threads.BlockingPool}."""
+        """What stands for L{pacarchive.runtime.threads.BlockingPool}."""
         return InlinePool(self, name, size)
 
 
@@ -132,7 +132,7 @@ class InlinePool:
         """There is nothing to start."""
 
     def call(self, call: Callable[..., Any], *args: Any) -> Deferred[Any]:
-        """As that of L{pacarchive.threads.BlockingPool}."""
+        """As that of L{pacarchive.runtime.threads.BlockingPool}."""
         pool: Any = self
         reactor: Any = self._reactor
         return deferToThreadPool(reactor, pool, call, *args)

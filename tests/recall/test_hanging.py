@@ -18,13 +18,14 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from pacarchive import databases, errors
+from pacarchive import errors
 from pacarchive.recall import jobs
 from pacarchive.recall.channel import RETRY, Call, Channel, NotAsked
 from pacarchive.recall.engine import RecallEngine
 from pacarchive.recall.jobs import Submission
 from pacarchive.recall.store import OutcomeUnknown, Store, StoreSettings, StoreUnavailable, Turn
 from pacarchive.recall.words import JobRequest
+from pacarchive.runtime import databases
 from pacarchive.sections import RecallSettings
 from recall.surroundings import ARCHIVE, Going, Surroundings, Tapes, logged, settings
 

@@ -13,11 +13,11 @@ import pytest
 from backends.handling import ALLOW, content, in_reactor, running, store
 from twisted.internet.defer import gatherResults
 
-from pacarchive import databases as connections
 from pacarchive import errors
 from pacarchive.backends.sideband import catalogue
 from pacarchive.backends.sideband.archive import SidebandArchive
 from pacarchive.model import FileStatus, Locality
+from pacarchive.runtime import databases as connections
 from sideband.archives import Daemon, SlowMount, serving
 from sideband.server import HOST, MariaDB, Sideband
 from sideband.watching import SLACK, Watch, all_words, logged, until

@@ -27,7 +27,7 @@ from pacarchive.backends.tree import FileTree
 from pacarchive.config import LimitSettings, RecallSettings, ServerSettings, VerifyReads
 from pacarchive.errors import ArchiveError
 from pacarchive.recall.engine import RecallEngine
-from pacarchive.threads import BlockingPool
+from pacarchive.runtime.threads import BlockingPool
 from pacarchive.web.api import ArchiveApplication
 from pacarchive.web.download import Sender
 from pacarchive.web.site import ArchiveSite

@@ -49,7 +49,7 @@ from pacarchive.recall.words import (
     Priority,
     Released,
 )
-from pacarchive.threads import BlockingPool
+from pacarchive.runtime.threads import BlockingPool
 from pacarchive.web.api import ArchiveApplication
 from pacarchive.web.channel import ArchiveChannel
 from pacarchive.web.download import Sender

@@ -37,7 +37,7 @@ from pacarchive.config import BackendSettings, HpssSettings
 from pacarchive.digests import PRIMARY
 from pacarchive.interfaces import IArchiveBackend, IBatchStatus, IIncomingFile, IRecaller, IStoredFile
 from pacarchive.model import FileStatus, Health, RecallProgress, TapeLocation, WriteConditions
-from pacarchive.threads import BlockingPool
+from pacarchive.runtime.threads import BlockingPool
 
 _RECALL_THREADS = 4
 _RETRY_OFFLINE = 60

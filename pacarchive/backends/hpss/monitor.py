@@ -21,7 +21,7 @@ from pacarchive.backends.hpss import client
 from pacarchive.backends.hpss.client import HpssError
 from pacarchive.backends.hpss.pool import begin_thread, end_thread
 from pacarchive.backends.hpss.session import Session
-from pacarchive.threads import BlockingPool
+from pacarchive.runtime.threads import BlockingPool
 
 _WHEN_DOWN = 1.0
 """Seconds between pings of a server that does not answer."""

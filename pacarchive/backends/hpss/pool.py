@@ -21,7 +21,7 @@ from pacarchive import errors
 from pacarchive.backends.hpss import client
 from pacarchive.backends.hpss.client import HpssError
 from pacarchive.backends.hpss.wanted import working_for
-from pacarchive.threads import BlockingPool, finished
+from pacarchive.runtime.threads import BlockingPool, finished
 
 P = ParamSpec("P")
 T = TypeVar("T")

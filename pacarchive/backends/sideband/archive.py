@@ -59,8 +59,8 @@ from pacarchive.model import (
     TapeLocation,
     WriteConditions,
 )
-from pacarchive.shared import all_of
-from pacarchive.threads import BlockingPool
+from pacarchive.runtime.shared import all_of
+from pacarchive.runtime.threads import BlockingPool
 
 _PROBES = 16
 _MOST_PROBED = 256

@@ -14,8 +14,8 @@ from pymysql.constants import CR, ER
 
 from pacarchive.backends.sideband.queries import Query, Row
 from pacarchive.config import SidebandSettings
-from pacarchive.databases import LivingConnection, MariaDBPool, timed_out
-from pacarchive.threads import BlockingPool
+from pacarchive.runtime.databases import LivingConnection, MariaDBPool, timed_out
+from pacarchive.runtime.threads import BlockingPool
 
 _KILLED = 1927  # MariaDB's ER_CONNECTION_KILLED
 _LOST = frozenset({CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST, _KILLED})

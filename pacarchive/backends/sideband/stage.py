@@ -26,7 +26,7 @@ from pacarchive.backends.sideband.mount import Mount
 from pacarchive.backends.syscalls import READ_FLAGS, open_beneath, release
 from pacarchive.backends.tree import FileTree
 from pacarchive.model import RecallProgress, RecallState
-from pacarchive.threads import BlockingPool
+from pacarchive.runtime.threads import BlockingPool
 
 PATH, SAM_PATH = "{path}", "{sam_path}"
 """What stands for a file in the command: its path on this host, and that below SAM's mount point."""

@@ -28,7 +28,7 @@ from pacarchive.cli.remote.words import parse_duration
 from pacarchive.client import ClientError, Job, JobFile, Locality, NotFound, ServerError, WishState
 from pacarchive.client.download import together
 from pacarchive.digests import PRIMARY
-from pacarchive.directories import make_durable
+from pacarchive.runtime.directories import make_durable
 from pacarchive.texts import printable
 
 if TYPE_CHECKING:

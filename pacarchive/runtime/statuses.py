@@ -9,7 +9,7 @@ from twisted.internet.defer import CancelledError
 from pacarchive import errors
 from pacarchive.interfaces import IArchiveBackend, IBatchStatus
 from pacarchive.model import FileStatus
-from pacarchive.shared import all_of
+from pacarchive.runtime.shared import all_of
 
 _SIDE_BY_SIDE = 32
 """Files that a backend which takes no batches is asked about at the same time."""

@@ -16,7 +16,7 @@ from twisted.enterprise import adbapi
 from twisted.internet.defer import Deferred
 from twisted.python.threadpool import ThreadPool
 
-from pacarchive.threads import BlockingPool
+from pacarchive.runtime.threads import BlockingPool
 
 T = TypeVar("T")
 
