@@ -10,8 +10,8 @@ import sys
 from twisted.application.service import Application
 
 from pacarchive.config import ConfigError, load
-from pacarchive.service import make_service
-from pacarchive.tap import BAD_CONFIGURATION
+from pacarchive.launch.service import make_service
+from pacarchive.launch.tap import BAD_CONFIGURATION
 
 try:
     settings = load(None, os.environ, {})

@@ -1,4 +1,4 @@
-"""L{pacarchive.listening}: endpoint strings, and ports shared by several listeners."""
+"""L{pacarchive.launch.listening}: endpoint strings, and ports shared by several listeners."""
 
 from __future__ import annotations
 
@@ -21,7 +21,14 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from pacarchive.listening import BACKLOG, Listener, PortReservation, served_url, server_endpoints, worker_endpoints
+from pacarchive.launch.listening import (
+    BACKLOG,
+    Listener,
+    PortReservation,
+    served_url,
+    server_endpoints,
+    worker_endpoints,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pacarchive.logfile import LogFile, log_file
+from pacarchive.launch.logfile import LogFile, log_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

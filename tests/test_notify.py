@@ -1,4 +1,4 @@
-"""L{pacarchive.notify}: what systemd, the log and the exit status are told."""
+"""L{pacarchive.launch.notify}: what systemd, the log and the exit status are told."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from pacarchive.errors import BackendUnavailable
-from pacarchive.notify import LaunchedService, Notifier, StartError, failure_words
+from pacarchive.launch.notify import LaunchedService, Notifier, StartError, failure_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,12 +75,12 @@ def handlers(monkeypatch: pytest.MonkeyPatch) -> dict[int, Any]:
 
 @pytest.fixture
 def logged() -> Iterator[list[tuple[LogLevel, str]]]:
-    """Level and text of what L{pacarchive.notify} logs."""
+    """Level and text of what L{pacarchive.launch.notify} logs."""
     events: list[tuple[LogLevel, str]] = []
 
     @implementer(ILogObserver)
     def observe(event: Any) -> None:
-        if event["log_namespace"] == "pacarchive.notify":
+        if event["log_namespace"] == "pacarchive.launch.notify":
             events.append((event["log_level"], event["log_format"].format(**event)))
 
     globalLogPublisher.addObserver(observe)
@@ -343,7 +343,7 @@ from twisted.application.service import Application, Service
 from twisted.internet import reactor
 from twisted.internet.defer import fail, succeed
 from twisted.internet.task import deferLater
-from pacarchive.notify import LaunchedService
+from pacarchive.launch.notify import LaunchedService
 
 class Inner(Service):
     def startService(self):

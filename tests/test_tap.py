@@ -18,9 +18,10 @@ from twisted.plugin import IPlugin, getPlugins
 from twisted.scripts._twistd_unix import ServerOptions
 from zope.interface.verify import verifyObject
 
-from pacarchive import cli, tap
+from pacarchive import cli
 from pacarchive.config import HpssSettings, MemorySettings, PosixSettings, SidebandSettings, describe, load
 from pacarchive.interfaces import IBackendProvider
+from pacarchive.launch import tap
 
 if TYPE_CHECKING:
     from pacarchive.config import Settings
@@ -168,9 +169,9 @@ def test_what_is_no_option_is_one_line(capsys: pytest.CaptureFixture[str], argum
 )
 def test_a_prefix_that_goes_to_twistd(monkeypatch: pytest.MonkeyPatch, own: tuple[str, ...], is_told: bool) -> None:
     """Before the word C{pacarchive} it is another option, of syslog; without that it can only be a mistake."""
-    stand_in = types.ModuleType("pacarchive.service")
+    stand_in = types.ModuleType("pacarchive.launch.service")
     monkeypatch.setattr(stand_in, "make_service", lambda settings, log: None, raising=False)
-    monkeypatch.setitem(sys.modules, "pacarchive.service", stand_in)
+    monkeypatch.setitem(sys.modules, "pacarchive.launch.service", stand_in)
     twistd = ServerOptions()
     twistd.parseOptions([*own, "-n", "pacarchive", "-t", "memory"])
     with capturedLogs() as events:
@@ -180,9 +181,9 @@ def test_a_prefix_that_goes_to_twistd(monkeypatch: pytest.MonkeyPatch, own: tupl
 
 def test_the_service_is_made_from_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """makeService hands over what was parsed, and imports the server only then."""
-    stand_in = types.ModuleType("pacarchive.service")
+    stand_in = types.ModuleType("pacarchive.launch.service")
     monkeypatch.setattr(stand_in, "make_service", lambda settings, log: ("service of", settings, log), raising=False)
-    monkeypatch.setitem(sys.modules, "pacarchive.service", stand_in)
+    monkeypatch.setitem(sys.modules, "pacarchive.launch.service", stand_in)
     options = tap.Options()
     options.parseOptions(["-t", "memory"])
     made: object = tap.makeService(options)

@@ -1,4 +1,4 @@
-"""L{pacarchive.workers} and L{pacarchive.worker}: first the parent's decisions in a fake world, then real processes."""
+"""L{pacarchive.launch.workers}, L{pacarchive.launch.worker}: the parent's decisions in a fake world, then processes."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from twisted.logger import ILogObserver, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from pacarchive.notify import StartError
-from pacarchive.workers import CONTROL, GRACE, LONGEST_PAUSE, SETTLED, SILENCE, Assignment, Supervisor
+from pacarchive.launch.notify import StartError
+from pacarchive.launch.workers import CONTROL, GRACE, LONGEST_PAUSE, SETTLED, SILENCE, Assignment, Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -158,7 +158,7 @@ def world() -> Iterator[World]:
 
     @implementer(ILogObserver)
     def observe(event: Any) -> None:
-        if event["log_namespace"] == "pacarchive.workers":
+        if event["log_namespace"] == "pacarchive.launch.workers":
             world.log.append(f"{event.get('log_system', event['log_level'].name)}: {formatEvent(event)}")
 
     globalLogPublisher.addObserver(observe)
@@ -423,8 +423,8 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
-from pacarchive.reloading import IReloadable
-from pacarchive.worker import run
+from pacarchive.launch.reloading import IReloadable
+from pacarchive.launch.worker import run
 from zope.interface import implementer
 
 class Tell(Protocol):
@@ -465,8 +465,8 @@ import sys
 from types import SimpleNamespace
 from twisted.application.service import Application
 from twisted.internet import reactor
-from pacarchive.notify import LaunchedService
-from pacarchive.workers import Supervisor
+from pacarchive.launch.notify import LaunchedService
+from pacarchive.launch.workers import Supervisor
 
 server = SimpleNamespace(endpoints={endpoints!r}, workers=2, drain_timeout=20.0)
 supervisor = Supervisor(reactor, SimpleNamespace(server=server), command=[sys.executable, "-P", "worker.py"])
@@ -642,7 +642,7 @@ def test_workers_reload(launch: Callable[..., Twistd]) -> None:
         os.kill(each, signal.SIGHUP)
     assert "reloaded" not in twistd.log
     twistd.process.send_signal(signal.SIGHUP)
-    words = "[pacarchive.worker#info] reloaded certificates, users"
+    words = "[pacarchive.launch.worker#info] reloaded certificates, users"
     twistd.until(lambda: all(f"[worker {index}] {words}" in twistd.log for index in (0, 1)))
     assert twistd.children() == children
 
@@ -711,7 +711,8 @@ worker.main()
 
 def test_the_parent_needs_no_web_server() -> None:
     """It serves nothing: what its workers serve with is not even read."""
-    code = "import sys, pacarchive.service; print({'klein', 'pacarchive.web.site', 'sqlite3'} & sys.modules.keys())"
+    heavy = {"klein", "pacarchive.web.site", "sqlite3"}
+    code = f"import sys, pacarchive.launch.service; print({heavy} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "set()\n", "")
 

@@ -36,7 +36,7 @@ _INHERITED_GRACE = 60.0
 
 _PATIENCE = 2.0
 """Seconds that the storage system has to answer at the end; its own end may take several more, and all of it C{GRACE}
-of L{pacarchive.workers} at the most."""
+of L{pacarchive.launch.workers} at the most."""
 
 _log = Logger()
 

@@ -42,8 +42,8 @@ from pacarchive.backends.local import LocalArchive
 from pacarchive.backends.tree import FileTree
 from pacarchive.config import Compatibility, LimitSettings, RecallSettings, ServerSettings, VerifyReads
 from pacarchive.interfaces import IStoredFile
+from pacarchive.launch.service import ArchiveService
 from pacarchive.runtime.threads import BlockingPool
-from pacarchive.service import ArchiveService
 from pacarchive.web.api import ArchiveApplication
 from pacarchive.web.download import SMALL, Sender
 from pacarchive.web.request import ArchiveRequest

@@ -6,7 +6,7 @@ from pacarchive.plugins import BackendProvider
 
 pacarchive = ServiceMaker(  # type: ignore[no-untyped-call]
     "pacarchive",
-    "pacarchive.tap",
+    "pacarchive.launch.tap",
     "An archive of files by number, over HTTP.",
     "pacarchive",
 )

@@ -1,6 +1,6 @@
-"""One worker process: C{python -m pacarchive.worker}, started by L{pacarchive.workers.Supervisor} only.
+"""One worker process: C{python -m pacarchive.launch.worker}, started by L{pacarchive.launch.workers.Supervisor} only.
 
-L{pacarchive.workers} says what the two tell each other.
+L{pacarchive.launch.workers} says what the two tell each other.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import FileLogObserver, LogEvent, Logger, eventAsText, globalLogBeginner
 from zope.interface import implementer
 
-from pacarchive.listening import worker_endpoints
-from pacarchive.notify import failure_words
-from pacarchive.reloading import IReloadable, reload_all
-from pacarchive.workers import ALIVE, CONTROL, FAILED, GROUP_SIGNALS, HEARTBEAT, READY, RELOAD, Assignment
+from pacarchive.launch.listening import worker_endpoints
+from pacarchive.launch.notify import failure_words
+from pacarchive.launch.reloading import IReloadable, reload_all
+from pacarchive.launch.workers import ALIVE, CONTROL, FAILED, GROUP_SIGNALS, HEARTBEAT, READY, RELOAD, Assignment
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
@@ -163,7 +163,7 @@ def _log_line(event: LogEvent) -> str | None:
 
 def main() -> None:
     """Serve the archive."""
-    from pacarchive.service import make_archive_service
+    from pacarchive.launch.service import make_archive_service
 
     status = run(make_archive_service)
     # All is released.  To take the interpreter apart as well would be half a second's work in each worker, for which

@@ -18,14 +18,14 @@ from pacarchive import __version__
 from pacarchive.config import ConfigError, Settings, find_provider
 from pacarchive.errors import BackendUnavailable
 from pacarchive.interfaces import IArchiveBackend
-from pacarchive.listening import served_url, server_endpoints
-from pacarchive.logfile import LogFile
+from pacarchive.launch.listening import served_url, server_endpoints
+from pacarchive.launch.logfile import LogFile
+from pacarchive.launch.notify import LaunchedService, StartError
+from pacarchive.launch.workers import Supervisor
 from pacarchive.model import Durability
-from pacarchive.notify import LaunchedService, StartError
 from pacarchive.places import archive_name
 from pacarchive.runtime.filesystems import is_one_machines
 from pacarchive.runtime.threads import BlockingPool
-from pacarchive.workers import Supervisor
 
 if TYPE_CHECKING:
     from pacarchive.recall.engine import RecallEngine

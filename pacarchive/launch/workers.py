@@ -27,9 +27,9 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from pacarchive.listening import Listener, PortReservation
-from pacarchive.notify import StartError
-from pacarchive.reloading import SIGNALS, IReloadable
+from pacarchive.launch.listening import Listener, PortReservation
+from pacarchive.launch.notify import StartError
+from pacarchive.launch.reloading import SIGNALS, IReloadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -58,7 +58,7 @@ GRACE = 10.0
 """What a worker gets beyond the drain limit to release its pools, before it is killed."""
 
 # Without -P, python -m would look for the package in the working directory first.
-COMMAND = (sys.executable, "-P", "-m", "pacarchive.worker")
+COMMAND = (sys.executable, "-P", "-m", "pacarchive.launch.worker")
 
 GROUP_SIGNALS = SIGNALS | {signal.SIGINT}
 """What a terminal or an operator sends to a whole process group; what to do about it is the parent's decision."""

@@ -23,7 +23,7 @@ from pacarchive.config import (
     key_of,
     load,
 )
-from pacarchive.logfile import log_file
+from pacarchive.launch.logfile import log_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -161,7 +161,7 @@ def makeService(options: Options) -> IService:
 
     @raise SystemExit: This machine lacks something that it needs; what, is on standard error.
     """
-    from pacarchive.service import make_service  # only now: --help does not need a web server
+    from pacarchive.launch.service import make_service  # only now: --help does not need a web server
 
     twistd: Mapping[str, Any] = options.parent or {}
     if twistd.get("prefix", _SYSLOG_PREFIX) != _SYSLOG_PREFIX and not twistd["syslog"]:

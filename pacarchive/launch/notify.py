@@ -21,8 +21,8 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import ILogObserver, Logger, textFileLogObserver
 
 from pacarchive.errors import ArchiveError
-from pacarchive.listening import why_not
-from pacarchive.reloading import IReloadable, bear_repetition, heed, reload_all
+from pacarchive.launch.listening import why_not
+from pacarchive.launch.reloading import IReloadable, bear_repetition, heed, reload_all
 from pacarchive.texts import printable
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from twisted.python.failure import Failure
 
-    from pacarchive.logfile import LogFile
+    from pacarchive.launch.logfile import LogFile
 
 EXTENSION = 30.0
 """Seconds that each request for more time to stop is good for; they are repeated in a third of that."""
