@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pacarchive.backends.hidden import HIDDEN
+from pacarchive.backends.local.hidden import HIDDEN
 from pacarchive.ids import MAX_FILE_ID, id_to_path, parse_file_id, path_to_id
 
 file_ids = st.integers(0, MAX_FILE_ID) | st.integers(0, 2**17) | st.integers(0, 63).map(lambda bit: 2**bit)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from twisted.internet.interfaces import IReactorFromThreads
 
-from pacarchive.backends.local import LocalArchive
-from pacarchive.backends.tree import FileTree
+from pacarchive.backends.local.archive import LocalArchive
+from pacarchive.backends.local.tree import FileTree
 from pacarchive.config import BackendSettings, PosixSettings
 from pacarchive.ids import id_to_path
 from pacarchive.interfaces import IArchiveBackend

@@ -17,20 +17,20 @@ from typing import Any
 import attrs
 import pytest
 
-from pacarchive.backends import (
+from pacarchive.backends.local import archive as local
+from pacarchive.backends.local import (
     batch,
     commit,
     filetimes,
     fixity,
     hidden,
-    local,
     move,
     place,
     sidecars,
     syscalls,
     tree,
     wellness,
-)  # fmt: skip
+)
 
 MODULES = (batch, commit, filetimes, fixity, hidden, local, move, place, sidecars, syscalls, tree, wellness)
 

@@ -15,7 +15,8 @@ from twisted.internet import reactor
 
 from backends.handling import Capabilities
 from backends.interface import Factory, started
-from pacarchive.backends import posix, syscalls
+from pacarchive.backends import posix
+from pacarchive.backends.local import syscalls
 from pacarchive.config import BackendSettings, PosixSettings
 from pacarchive.interfaces import IArchiveBackend
 from pacarchive.model import Durability

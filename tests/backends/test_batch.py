@@ -13,8 +13,8 @@ from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
 from backends.handling import ALLOW, content, in_reactor
 from backends.posix import archive
 from pacarchive import errors
-from pacarchive.backends import groupsync
-from pacarchive.backends.groupsync import GroupSync
+from pacarchive.backends.local import groupsync
+from pacarchive.backends.local.groupsync import GroupSync
 from pacarchive.interfaces import IArchiveBackend
 from pacarchive.model import FileStatus
 

@@ -12,7 +12,7 @@ from backends.calls import Calls
 from backends.handling import ALLOW, content, in_reactor, store
 from backends.posix import archive
 from pacarchive import errors
-from pacarchive.backends.wellness import Wellness
+from pacarchive.backends.local.wellness import Wellness
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,7 +115,7 @@ async def test_what_the_file_system_says_of_itself(
     """Not every file system counts its inodes."""
     async with archive(tmp_path) as backend:
         with monkeypatch.context() as patch:
-            patch.setattr("pacarchive.backends.wellness.os.fstatvfs", lambda descriptor: _Space(**said))
+            patch.setattr("pacarchive.backends.local.wellness.os.fstatvfs", lambda descriptor: _Space(**said))
             health = await backend.health()
         assert (health.ready, words in health.words) == (ready, True), health
 

@@ -15,13 +15,14 @@ from backends.handling import ALLOW, content, in_reactor, open_descriptors, patt
 from backends.interleaving import Other, before
 from backends.posix import archive, on_a_system, settings_for, without_attributes
 from pacarchive import errors
-from pacarchive.backends import hidden, posix
+from pacarchive.backends import posix
+from pacarchive.backends.local import hidden
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from pacarchive.backends.tree import FileTree
+    from pacarchive.backends.local.tree import FileTree
 
 
 def opened(directory: Path) -> FileTree:

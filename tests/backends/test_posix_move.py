@@ -29,7 +29,7 @@ from backends.handling import (
 )
 from backends.posix import archive, on_a_system, without_attributes, without_openat2
 from pacarchive import errors
-from pacarchive.backends import commit, move
+from pacarchive.backends.local import commit, move
 from pacarchive.digests import PRIMARY, Buffer, Hasher
 
 if TYPE_CHECKING:

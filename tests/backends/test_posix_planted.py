@@ -22,7 +22,7 @@ from backends.handling import (
 )
 from backends.posix import on_a_system, without_attributes, without_openat2
 from pacarchive import errors
-from pacarchive.backends.tree import FileTree
+from pacarchive.backends.local.tree import FileTree
 
 if TYPE_CHECKING:
     from collections.abc import Callable

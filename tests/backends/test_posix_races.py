@@ -31,8 +31,9 @@ from backends.handling import (
 from backends.interleaving import Other, before
 from backends.posix import archive, on_a_system, settings_for, without_attributes, without_unnamed_files
 from pacarchive import errors
-from pacarchive.backends import commit, fixity, move, posix, tree
-from pacarchive.backends.commit import Draft
+from pacarchive.backends import posix
+from pacarchive.backends.local import commit, fixity, move, tree
+from pacarchive.backends.local.commit import Draft
 from pacarchive.digests import PRIMARY, Hasher
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
     from twisted.python.failure import Failure
 
-    from pacarchive.backends.tree import FileTree
+    from pacarchive.backends.local.tree import FileTree
     from pacarchive.interfaces import IArchiveBackend
     from pacarchive.model import FileStatus, WriteConditions
 

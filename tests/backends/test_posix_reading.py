@@ -27,8 +27,9 @@ from backends.handling import (
 )
 from backends.posix import archive, failing, on_a_system, without_attributes, without_openat2
 from pacarchive import errors
-from pacarchive.backends import local, syscalls
-from pacarchive.backends.local import LocalArchive
+from pacarchive.backends.local import archive as local
+from pacarchive.backends.local import syscalls
+from pacarchive.backends.local.archive import LocalArchive
 from pacarchive.digests import PRIMARY, Hasher
 from pacarchive.ids import id_to_path
 

@@ -28,7 +28,8 @@ from backends.handling import (
 from backends.interleaving import before
 from backends.posix import on_a_system, settings_for, without_attributes
 from pacarchive import errors
-from pacarchive.backends import hidden, posix, sidecars
+from pacarchive.backends import posix
+from pacarchive.backends.local import hidden, sidecars
 from pacarchive.cli import main
 from pacarchive.digests import PRIMARY
 

@@ -20,8 +20,8 @@ from backends.interface import started
 from backends.interleaving import before
 from backends.posix import archive, on_a_system, settings_for, without_attributes
 from pacarchive import errors
-from pacarchive.backends import commit, tree
-from pacarchive.backends.local import LocalArchive
+from pacarchive.backends.local import commit, tree
+from pacarchive.backends.local.archive import LocalArchive
 from pacarchive.backends.sideband.mount import SamTree
 from pacarchive.digests import PRIMARY
 from pacarchive.runtime.threads import BlockingPool

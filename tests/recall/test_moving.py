@@ -15,7 +15,7 @@ from typing import Any, cast
 import pytest
 from twisted.internet.defer import Deferred
 
-from pacarchive.backends.hidden import HIDDEN
+from pacarchive.backends.local.hidden import HIDDEN
 from pacarchive.places import DefaultStore
 from pacarchive.recall.engine import RecallEngine
 from pacarchive.recall.moving import InUse, make_room, take_over

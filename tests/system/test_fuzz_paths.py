@@ -21,9 +21,9 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
+from pacarchive.backends.local.move import locate
+from pacarchive.backends.local.tree import FileTree
 from pacarchive.backends.memory import MemoryArchive
-from pacarchive.backends.move import locate
-from pacarchive.backends.tree import FileTree
 from pacarchive.config import LimitSettings, RecallSettings, ServerSettings, VerifyReads
 from pacarchive.errors import ArchiveError
 from pacarchive.recall.engine import RecallEngine

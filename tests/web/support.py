@@ -27,9 +27,9 @@ from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublish
 from twisted.python.failure import Failure
 
 from pacarchive import errors
-from pacarchive.backends.local import LocalArchive
+from pacarchive.backends.local.archive import LocalArchive
+from pacarchive.backends.local.tree import FileTree
 from pacarchive.backends.memory import MemoryArchive
-from pacarchive.backends.tree import FileTree
 from pacarchive.config import LimitSettings, RecallSettings, ServerSettings
 from pacarchive.digests import Digests
 from pacarchive.interfaces import IArchiveBackend, IIncomingFile, IStoredFile

@@ -38,8 +38,8 @@ from twisted.internet.task import Clock, deferLater
 from twisted.internet.threads import deferToThread
 
 from pacarchive import errors
-from pacarchive.backends.local import LocalArchive
-from pacarchive.backends.tree import FileTree
+from pacarchive.backends.local.archive import LocalArchive
+from pacarchive.backends.local.tree import FileTree
 from pacarchive.config import Compatibility, LimitSettings, RecallSettings, ServerSettings, VerifyReads
 from pacarchive.interfaces import IStoredFile
 from pacarchive.launch.service import ArchiveService

@@ -40,7 +40,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
         os_utime(descriptor, ns=(when, when))
 
     os_utime = os.utime
-    monkeypatch.setattr("pacarchive.backends.filetimes.os.utime", utime)
+    monkeypatch.setattr("pacarchive.backends.local.filetimes.os.utime", utime)
 
 
 @pytest.mark.parametrize("body", [DATA, LARGE])

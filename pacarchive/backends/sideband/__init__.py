@@ -6,7 +6,7 @@
     recall      which recalls were asked for, and how they stand            stage      the three ways to ask for one
     mount       what is read of the mounted files outside of transfers      libsam     SAM's own library, by ctypes
 
-C{residency} and C{names} are pure.  The data path is that of L{pacarchive.backends.local}.
+C{residency} and C{names} are pure.  The data path is that of L{pacarchive.backends.local.archive}.
 
 What is where comes from two sources, neither of which is believed in the other's matters.  The mount decides whether a
 file exists, its size and its times.  The database tells whether its bytes are on disk or only on tape; it is late by

@@ -27,7 +27,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from pacarchive import errors
-from pacarchive.backends.local import LocalArchive, StoredFile
+from pacarchive.backends.local.archive import LocalArchive, StoredFile
+from pacarchive.backends.local.syscalls import release
+from pacarchive.backends.local.tree import translating
 from pacarchive.backends.sideband.catalogue import CatalogueUnavailable, SidebandCatalogue
 from pacarchive.backends.sideband.libsam import LibSam
 from pacarchive.backends.sideband.mount import RETRY_OFFLINE, Mount, SamTree, offline
@@ -43,8 +45,6 @@ from pacarchive.backends.sideband.residency import (
     location_of,
 )
 from pacarchive.backends.sideband.stage import CommandWay, LibraryWay, ReadingWay, Wanted, Way
-from pacarchive.backends.syscalls import release
-from pacarchive.backends.tree import translating
 from pacarchive.config import BackendSettings, SidebandSettings
 from pacarchive.digests import PRIMARY
 from pacarchive.ids import id_to_path

@@ -10,7 +10,7 @@ import os
 from contextlib import suppress
 
 from pacarchive import errors
-from pacarchive.backends.tree import FileTree
+from pacarchive.backends.local.tree import FileTree
 
 RETRY_OFFLINE = 60
 """Seconds; a mount and a seek."""

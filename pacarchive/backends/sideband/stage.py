@@ -21,10 +21,10 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from pacarchive.backends.local.syscalls import READ_FLAGS, open_beneath, release
+from pacarchive.backends.local.tree import FileTree
 from pacarchive.backends.sideband.libsam import LibSam
 from pacarchive.backends.sideband.mount import Mount
-from pacarchive.backends.syscalls import READ_FLAGS, open_beneath, release
-from pacarchive.backends.tree import FileTree
 from pacarchive.model import RecallProgress, RecallState
 from pacarchive.runtime.threads import BlockingPool
 

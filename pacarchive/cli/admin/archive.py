@@ -7,9 +7,9 @@ import pwd
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from pacarchive.backends.hidden import HIDDEN
-from pacarchive.backends.syscalls import DIRECTORY_FLAGS
-from pacarchive.backends.tree import FileTree
+from pacarchive.backends.local.hidden import HIDDEN
+from pacarchive.backends.local.syscalls import DIRECTORY_FLAGS
+from pacarchive.backends.local.tree import FileTree
 from pacarchive.config import ConfigError, Settings, load
 from pacarchive.errors import BackendUnavailable
 from pacarchive.ids import id_to_path

@@ -24,7 +24,7 @@ from pacarchive.texts import counted, printable
 if TYPE_CHECKING:
     import argparse
 
-    from pacarchive.backends.tree import FileTree
+    from pacarchive.backends.local.tree import FileTree
     from pacarchive.model import FileStatus
 
 _BLOCK = 1 << 20

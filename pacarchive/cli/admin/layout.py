@@ -12,7 +12,7 @@ from pacarchive.ids import MAX_FILE_ID, id_to_path, parse_file_id, path_to_id
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pacarchive.backends.tree import FileTree
+    from pacarchive.backends.local.tree import FileTree
 
 _DIRECTORY = re.compile(r"[0-9a-f]{2}(?:/[0-9a-f]{2}){0,6}\Z", re.ASCII)
 _LOOSE_HEX = re.compile(r"(?:.*/)?(?:file\.)?([0-9a-f]{1,40})\Z", re.ASCII | re.IGNORECASE | re.DOTALL)

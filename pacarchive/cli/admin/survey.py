@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from pacarchive.backends.fixity import FixityStore
-from pacarchive.backends.hidden import HIDDEN
-from pacarchive.backends.syscalls import DIRECTORY_FLAGS, LOOK_FLAGS, open_beneath
+from pacarchive.backends.local.fixity import FixityStore
+from pacarchive.backends.local.hidden import HIDDEN
+from pacarchive.backends.local.syscalls import DIRECTORY_FLAGS, LOOK_FLAGS, open_beneath
 from pacarchive.cli.admin.archive import user_name
 from pacarchive.cli.admin.findings import Finding
 from pacarchive.cli.admin.layout import FLAT, SPREAD, Layout, loose_id

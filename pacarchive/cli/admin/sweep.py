@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from pacarchive.backends.hidden import HIDDEN, SIDECARS, TEMPORARIES, Hidden, named_in, sweep
-from pacarchive.backends.sidecars import Sidecars
-from pacarchive.backends.syscalls import LOOK_FLAGS, open_beneath
-from pacarchive.backends.tree import FileTree
+from pacarchive.backends.local.hidden import HIDDEN, SIDECARS, TEMPORARIES, Hidden, named_in, sweep
+from pacarchive.backends.local.sidecars import Sidecars
+from pacarchive.backends.local.syscalls import LOOK_FLAGS, open_beneath
+from pacarchive.backends.local.tree import FileTree
 from pacarchive.cli import exits
 from pacarchive.cli.admin.archive import require_own, root_of, settings_of, tree_of
 from pacarchive.cli.printing import age_words, print_json

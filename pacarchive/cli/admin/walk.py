@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from pacarchive.backends.hidden import HIDDEN
-from pacarchive.backends.syscalls import DIRECTORY_FLAGS
+from pacarchive.backends.local.hidden import HIDDEN
+from pacarchive.backends.local.syscalls import DIRECTORY_FLAGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -4,7 +4,7 @@ Each is an extended attribute C{user.pacarchive.<algorithm>} holding the raw byt
 Raw, because 32 bytes still fit into a 256-byte ext4 inode beside nothing else, and then cost no block of their own;
 C{getfattr -e hex -d FILE} shows them.
 
-File systems without such attributes get a document beside them (L{pacarchive.backends.sidecars}).
+File systems without such attributes get a document beside them (L{pacarchive.backends.local.sidecars}).
 
 A file whose sync has failed is marked so (C{user.pacarchive.unsynced}): the kernel tells of each failure only once.
 """
@@ -20,7 +20,7 @@ from typing import ParamSpec
 
 import attrs
 
-from pacarchive.backends.sidecars import Document, Sidecars
+from pacarchive.backends.local.sidecars import Document, Sidecars
 from pacarchive.digests import ALGORITHMS, Digests
 
 P = ParamSpec("P")

@@ -19,8 +19,8 @@ from typing import Any
 
 import attrs
 
-from pacarchive.backends.hidden import make_temporary, sweep_one, trouble_of_its_own
-from pacarchive.backends.syscalls import READ_FLAGS, release
+from pacarchive.backends.local.hidden import make_temporary, sweep_one, trouble_of_its_own
+from pacarchive.backends.local.syscalls import READ_FLAGS, release
 from pacarchive.digests import ALGORITHMS, Digests
 from pacarchive.ids import MAX_FILE_ID
 

@@ -2,7 +2,7 @@
 
 A small file costs more in thread hops and directory syncs than in anything else.  While a batch is being stored, what
 arrives waits and makes the next one; a file that arrives alone is stored at once, so nobody waits for company.  Each
-file still has all steps of L{pacarchive.backends.commit}, in their order.
+file still has all steps of L{pacarchive.backends.local.commit}, in their order.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from pacarchive import errors
-from pacarchive.backends.commit import Draft, complete
-from pacarchive.backends.groupsync import GroupSync
-from pacarchive.backends.syscalls import release
-from pacarchive.backends.tree import FileTree, translating
+from pacarchive.backends.local.commit import Draft, complete
+from pacarchive.backends.local.groupsync import GroupSync
+from pacarchive.backends.local.syscalls import release
+from pacarchive.backends.local.tree import FileTree, translating
 from pacarchive.digests import Digests, Hasher
 from pacarchive.model import FileStatus, WriteConditions
 from pacarchive.runtime.threads import BlockingPool, finished

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable
 
 from pacarchive import errors
-from pacarchive.backends.commit import Draft
-from pacarchive.backends.hidden import HIDDEN
-from pacarchive.backends.tree import FileTree, translating
+from pacarchive.backends.local.commit import Draft
+from pacarchive.backends.local.hidden import HIDDEN
+from pacarchive.backends.local.tree import FileTree, translating
 from pacarchive.model import Health
 
 _BELIEVED = 5.0

@@ -16,12 +16,12 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from pacarchive import errors
-from pacarchive.backends.batch import SmallFile, SmallFileQueue, checked_digests
-from pacarchive.backends.commit import Draft
-from pacarchive.backends.move import move_into
-from pacarchive.backends.syscalls import open_cached, opens_without_network, release
-from pacarchive.backends.tree import FileTree
-from pacarchive.backends.wellness import Wellness
+from pacarchive.backends.local.batch import SmallFile, SmallFileQueue, checked_digests
+from pacarchive.backends.local.commit import Draft
+from pacarchive.backends.local.move import move_into
+from pacarchive.backends.local.syscalls import open_cached, opens_without_network, release
+from pacarchive.backends.local.tree import FileTree
+from pacarchive.backends.local.wellness import Wellness
 from pacarchive.digests import PRIMARY, Digests, Hasher
 from pacarchive.interfaces import IArchiveBackend, IBatchStatus, IIncomingFile, ISendable, IStoredFile
 from pacarchive.model import FileStatus, Health, WriteConditions

@@ -1,6 +1,6 @@
 """A tree of archived files on a mounted file system: opening, describing, locking and removing them.
 
-Everything here blocks and is called in pool threads.  L{pacarchive.backends.commit} adds and moves files.
+Everything here blocks and is called in pool threads.  L{pacarchive.backends.local.commit} adds and moves files.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from pathlib import Path
 from twisted.logger import Logger
 
 from pacarchive import errors
-from pacarchive.backends.fixity import FixityStore
-from pacarchive.backends.groupsync import GroupSync
-from pacarchive.backends.hidden import HIDDEN, TEMPORARIES, Hidden, named_in, sweep
-from pacarchive.backends.place import require_in_place
-from pacarchive.backends.syscalls import DIRECTORY_FLAGS, LOOK_FLAGS, READ_FLAGS, open_beneath, release
+from pacarchive.backends.local.fixity import FixityStore
+from pacarchive.backends.local.groupsync import GroupSync
+from pacarchive.backends.local.hidden import HIDDEN, TEMPORARIES, Hidden, named_in, sweep
+from pacarchive.backends.local.place import require_in_place
+from pacarchive.backends.local.syscalls import DIRECTORY_FLAGS, LOOK_FLAGS, READ_FLAGS, open_beneath, release
 from pacarchive.digests import Digests
 from pacarchive.model import Durability, FileStatus, Locality, WriteConditions
 

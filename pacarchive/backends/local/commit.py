@@ -22,10 +22,10 @@ from contextlib import suppress
 import attrs
 
 from pacarchive import errors
-from pacarchive.backends.filetimes import set_time
-from pacarchive.backends.hidden import make_temporary
-from pacarchive.backends.syscalls import READ_FLAGS, open_beneath, release, start_writeback
-from pacarchive.backends.tree import FileTree, translating
+from pacarchive.backends.local.filetimes import set_time
+from pacarchive.backends.local.hidden import make_temporary
+from pacarchive.backends.local.syscalls import READ_FLAGS, open_beneath, release, start_writeback
+from pacarchive.backends.local.tree import FileTree, translating
 from pacarchive.digests import PRIMARY, Digests, Hasher
 from pacarchive.model import FileStatus, Overwrite, WriteConditions
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import attrs
 
 from pacarchive import errors
-from pacarchive.backends.commit import FILE_MODE, Draft, complete, compute_digests
-from pacarchive.backends.hidden import HIDDEN
-from pacarchive.backends.syscalls import DIRECTORY_FLAGS, READ_FLAGS, open_beneath, release
-from pacarchive.backends.tree import FileTree, translating
+from pacarchive.backends.local.commit import FILE_MODE, Draft, complete, compute_digests
+from pacarchive.backends.local.hidden import HIDDEN
+from pacarchive.backends.local.syscalls import DIRECTORY_FLAGS, READ_FLAGS, open_beneath, release
+from pacarchive.backends.local.tree import FileTree, translating
 from pacarchive.digests import PRIMARY, Digests, Hasher
 from pacarchive.model import FileStatus, Overwrite, WriteConditions
 

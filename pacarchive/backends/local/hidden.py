@@ -18,7 +18,7 @@ from pathlib import Path
 from twisted.logger import Logger
 
 from pacarchive import errors
-from pacarchive.backends.syscalls import DIRECTORY_FLAGS, READ_FLAGS, release
+from pacarchive.backends.local.syscalls import DIRECTORY_FLAGS, READ_FLAGS, release
 
 HIDDEN = ".pacarchive"
 """The archive's own directory below the prefix; no id maps into it."""
