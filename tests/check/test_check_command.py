@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from system.pages import MANUAL
 
-from pacarchive.check.catalogue import CHECKS, chosen
-from pacarchive.check.command import Misused, code_of, wishes_of
-from pacarchive.check.ids import FIRST_ID
-from pacarchive.check.predecessor import EXPECTED
-from pacarchive.check.report import Lines, Plain, left_over
-from pacarchive.check.session import SPARE
-from pacarchive.check.words import Check, Failed, Outcome, Result, Speed, Summary
 from pacarchive.cli import main, make_parser
+from pacarchive.cli.check.catalogue import CHECKS, chosen
+from pacarchive.cli.check.command import Misused, code_of, wishes_of
+from pacarchive.cli.check.ids import FIRST_ID
+from pacarchive.cli.check.predecessor import EXPECTED
+from pacarchive.cli.check.report import Lines, Plain, left_over
+from pacarchive.cli.check.session import SPARE
+from pacarchive.cli.check.words import Check, Failed, Outcome, Result, Speed, Summary
 
 NAMES = [check.name for check in CHECKS]
 PAGE = MANUAL / "check.md"

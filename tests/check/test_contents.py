@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pacarchive.check.contents import BEGINNING, BLOCK, HEAD_LIMIT, Comparison, Content, recognise
-from pacarchive.check.ids import FIRST_ID, LARGEST_COUNT, block, following
+from pacarchive.cli.check.contents import BEGINNING, BLOCK, HEAD_LIMIT, Comparison, Content, recognise
+from pacarchive.cli.check.ids import FIRST_ID, LARGEST_COUNT, block, following
 from pacarchive.ids import MAX_FILE_ID, id_to_path
 
 SIZES = st.sampled_from([0, 1, 100, 5003, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 77])

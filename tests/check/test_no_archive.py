@@ -15,8 +15,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.testing import StringTransport
 from twisted.web.http_headers import Headers
 
-from pacarchive.check.contents import Content
-from pacarchive.check.wire import Answer, _Sending, _Watch, nothing
+from pacarchive.cli.check.contents import Content
+from pacarchive.cli.check.wire import Answer, _Sending, _Watch, nothing
 
 COMMAND = str(Path(sys.executable).with_name("pacarchive"))
 

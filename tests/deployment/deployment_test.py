@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from system.harness import HOST, Service
 
-from pacarchive.check.catalogue import CHECKS
-from pacarchive.check.words import Outcome
+from pacarchive.cli.check.catalogue import CHECKS
+from pacarchive.cli.check.words import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,10 +22,10 @@ import attrs
 import pytest
 from test_listening import certificate
 
-from pacarchive.check.catalogue import CHECKS
-from pacarchive.check.ids import FIRST_ID, block
-from pacarchive.check.predecessor import EXPECTED
-from pacarchive.check.session import SPARE
+from pacarchive.cli.check.catalogue import CHECKS
+from pacarchive.cli.check.ids import FIRST_ID, block
+from pacarchive.cli.check.predecessor import EXPECTED
+from pacarchive.cli.check.session import SPARE
 from system.faulty_proxy import FaultyProxy
 from system.harness import HOST, PATIENCE, Service, content, until
 from system.liar import Forward, Liar, Lie, Reply, Request

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pacarchive.check.contents import Content
-from pacarchive.check.raw import ANEW, Malformed
-from pacarchive.check.words import Group, fail, require
+from pacarchive.cli.check.contents import Content
+from pacarchive.cli.check.raw import ANEW, Malformed
+from pacarchive.cli.check.words import Group, fail, require
 
 if TYPE_CHECKING:
-    from pacarchive.check.raw import RawAnswer
-    from pacarchive.check.session import Session
+    from pacarchive.cli.check.raw import RawAnswer
+    from pacarchive.cli.check.session import Session
 
 GROUP = Group()
 

@@ -7,13 +7,13 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from pacarchive.check.contents import Content
-from pacarchive.check.session import SIZES, Session
-from pacarchive.check.words import Failed, Group, NotApplicable, Speed, require
+from pacarchive.cli.check.contents import Content
+from pacarchive.cli.check.session import SIZES, Session
+from pacarchive.cli.check.words import Failed, Group, NotApplicable, Speed, require
 from pacarchive.texts import counted
 
 if TYPE_CHECKING:
-    from pacarchive.check.wire import Answer
+    from pacarchive.cli.check.wire import Answer
 
 GROUP = Group()
 MANY = Group()

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pacarchive.check.contents import http_date
-from pacarchive.check.session import SMALL
-from pacarchive.check.words import Group, NotApplicable, require
+from pacarchive.cli.check.contents import http_date
+from pacarchive.cli.check.session import SMALL
+from pacarchive.cli.check.words import Group, NotApplicable, require
 from pacarchive.texts import counted
 
 if TYPE_CHECKING:
-    from pacarchive.check.contents import Content
-    from pacarchive.check.session import Session
-    from pacarchive.check.wire import Answer
+    from pacarchive.cli.check.contents import Content
+    from pacarchive.cli.check.session import Session
+    from pacarchive.cli.check.wire import Answer
 
 GROUP = Group()
 

@@ -9,11 +9,11 @@ import attrs
 from twisted.internet.defer import Deferred, DeferredSemaphore, FirstError, gatherResults
 from twisted.internet.task import deferLater
 
-from pacarchive.check.contents import BEGINNING, HEAD_LIMIT, recognise
-from pacarchive.check.wire import Answer, Trouble
+from pacarchive.cli.check.contents import BEGINNING, HEAD_LIMIT, recognise
+from pacarchive.cli.check.wire import Answer, Trouble
 
 if TYPE_CHECKING:
-    from pacarchive.check.wire import Wire
+    from pacarchive.cli.check.wire import Wire
 
 _OTHER = "what is there now is not what was put"
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from pacarchive.check.contents import Comparison, Content
-from pacarchive.check.words import Group, NotApplicable, require
+from pacarchive.cli.check.contents import Comparison, Content
+from pacarchive.cli.check.words import Group, NotApplicable, require
 
 if TYPE_CHECKING:
-    from pacarchive.check.session import Session
+    from pacarchive.cli.check.session import Session
 
 GROUP = Group()
 

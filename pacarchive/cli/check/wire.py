@@ -38,7 +38,7 @@ from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer
 from zope.interface import implementer
 
 from pacarchive import __version__
-from pacarchive.check.raw import Conversation, Malformed, Talk
+from pacarchive.cli.check.raw import Conversation, Malformed, Talk
 from pacarchive.client.addresses import Place
 from pacarchive.client.errors import CertificateRefused
 from pacarchive.client.naming import named
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IConsumer, IStreamClientEndpoint
     from twisted.internet.task import CooperativeTask
 
-    from pacarchive.check.contents import Content
+    from pacarchive.cli.check.contents import Content
 
 CONNECT_TIMEOUT = 20.0
 PATIENCE = 60.0

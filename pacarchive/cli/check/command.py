@@ -14,22 +14,22 @@ from rich.console import Console
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from pacarchive.check.catalogue import chosen
-from pacarchive.check.ids import FIRST_ID, block
-from pacarchive.check.predecessor import EXPECTED
-from pacarchive.check.report import Lines, Live, Plain
-from pacarchive.check.run import Run, clean_up
-from pacarchive.check.session import SPARE
-from pacarchive.check.wire import Trouble
-from pacarchive.check.words import Check, Outcome, Refused, Summary, Wishes
 from pacarchive.cli import exits
+from pacarchive.cli.check.catalogue import chosen
+from pacarchive.cli.check.ids import FIRST_ID, block
+from pacarchive.cli.check.predecessor import EXPECTED
+from pacarchive.cli.check.report import Lines, Live, Plain
+from pacarchive.cli.check.run import Run, clean_up
+from pacarchive.cli.check.session import SPARE
+from pacarchive.cli.check.wire import Trouble
+from pacarchive.cli.check.words import Check, Outcome, Refused, Summary, Wishes
 from pacarchive.converters import size
 from pacarchive.texts import NotText, counted, read_text
 
 if TYPE_CHECKING:
     import argparse
 
-    from pacarchive.check.run import Report
+    from pacarchive.cli.check.run import Report
 
 
 class Misused(Exception):

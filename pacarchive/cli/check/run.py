@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
 
-from pacarchive.check.ledger import all_of, delete, whose
-from pacarchive.check.predecessor import EXPECTED
-from pacarchive.check.session import Session, greeted
-from pacarchive.check.wire import Trouble, Unreachable, Wire
-from pacarchive.check.words import Check, Failed, NotApplicable, Outcome, Result, Summary, Wishes
+from pacarchive.cli.check.ledger import all_of, delete, whose
+from pacarchive.cli.check.predecessor import EXPECTED
+from pacarchive.cli.check.session import Session, greeted
+from pacarchive.cli.check.wire import Trouble, Unreachable, Wire
+from pacarchive.cli.check.words import Check, Failed, NotApplicable, Outcome, Result, Summary, Wishes
 
 if TYPE_CHECKING:
-    from pacarchive.check.session import OnProgress
+    from pacarchive.cli.check.session import OnProgress
 
 CONNECTIONS = 8
 

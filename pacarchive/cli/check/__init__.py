@@ -1,4 +1,8 @@
-"""C{pacarchive check}: see whether a server that runs does what it should."""
+"""C{pacarchive check}: sees whether an archive that runs does what it should, and leaves it as it was.
+
+L{pacarchive.cli.check.catalogue} has the checks in their order, L{pacarchive.cli.check.session} what they have in
+common, and L{pacarchive.cli.check.run} runs them.  Here is the command's parser alone.
+"""
 
 from __future__ import annotations
 
@@ -33,4 +37,4 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--token-file", metavar="FILE", help="a file with a bearer token (default: what $PACARCHIVE_TOKEN is)")
     add("--ca", metavar="FILE", help="the authorities to trust, in PEM (default: $PACARCHIVE_CA, or the system's)")
     add("--json", action="store_true", help="one JSON document a line")
-    parser.set_defaults(run="pacarchive.check.command:run")
+    parser.set_defaults(run="pacarchive.cli.check.command:run")

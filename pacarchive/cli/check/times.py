@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from pacarchive.check.contents import http_date
-from pacarchive.check.words import Group, require
+from pacarchive.cli.check.contents import http_date
+from pacarchive.cli.check.words import Group, require
 from pacarchive.times import SECOND, parse_iso
 
 if TYPE_CHECKING:
-    from pacarchive.check.session import Session
+    from pacarchive.cli.check.session import Session
 
 GROUP = Group()
 

@@ -11,11 +11,11 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from pacarchive.check.words import Check, Outcome, Result, Summary
+from pacarchive.cli.check.words import Check, Outcome, Result, Summary
 from pacarchive.texts import counted
 
 if TYPE_CHECKING:
-    from pacarchive.check.session import Session
+    from pacarchive.cli.check.session import Session
 
 _STYLES = {
     Outcome.PASSED: "green",
@@ -77,7 +77,7 @@ class Plain:
         self._out.flush()
 
     def begin(self, session: Session, checks: Sequence[Check]) -> None:
-        """As in L{Report<pacarchive.check.run.Report>}, like all of these."""
+        """As in L{Report<pacarchive.cli.check.run.Report>}, like all of these."""
         self._say(_begun(session, checks))
 
     def start(self, check: Check) -> None:
@@ -119,7 +119,7 @@ class Live:
         self._progress.stop()
 
     def begin(self, session: Session, checks: Sequence[Check]) -> None:
-        """As in L{Report<pacarchive.check.run.Report>}, like all of these."""
+        """As in L{Report<pacarchive.cli.check.run.Report>}, like all of these."""
         self._console.print(Text(_begun(session, checks)))
         self._reset()
         self._all = self._progress.add_task("checks", total=len(checks), what="")
@@ -187,7 +187,7 @@ class Lines:
         self._out.flush()
 
     def begin(self, session: Session, checks: Sequence[Check]) -> None:
-        """As in L{Report<pacarchive.check.run.Report>}, like all of these."""
+        """As in L{Report<pacarchive.cli.check.run.Report>}, like all of these."""
         self._say(
             "begin", url=session.wire.place.whole_url, server=session.server,
             compatibility="none" if session.strict else "pacifica", first_id=str(session.ids[0]),

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet.task import deferLater
 
-from pacarchive.check.contents import Comparison, Content, http_date
-from pacarchive.check.ids import block, following
-from pacarchive.check.ledger import Ledger, all_of, delete, empty_mtime, whose
-from pacarchive.check.raw import Malformed
-from pacarchive.check.wire import PATIENCE, Answer, Trouble, nothing
-from pacarchive.check.words import NotApplicable, Refused, Speed, require
+from pacarchive.cli.check.contents import Comparison, Content, http_date
+from pacarchive.cli.check.ids import block, following
+from pacarchive.cli.check.ledger import Ledger, all_of, delete, empty_mtime, whose
+from pacarchive.cli.check.raw import Malformed
+from pacarchive.cli.check.wire import PATIENCE, Answer, Trouble, nothing
+from pacarchive.cli.check.words import NotApplicable, Refused, Speed, require
 
 if TYPE_CHECKING:
-    from pacarchive.check.wire import Wire
-    from pacarchive.check.words import Wishes
+    from pacarchive.cli.check.wire import Wire
+    from pacarchive.cli.check.words import Wishes
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 import attrs
 
 if TYPE_CHECKING:
-    from pacarchive.check.session import Session
+    from pacarchive.cli.check.session import Session
 
 _LONGEST = 300
 """How much is told of what came."""

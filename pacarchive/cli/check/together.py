@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 
-from pacarchive.check.contents import Comparison, Content
-from pacarchive.check.words import Group, NotApplicable, fail, require
+from pacarchive.cli.check.contents import Comparison, Content
+from pacarchive.cli.check.words import Group, NotApplicable, fail, require
 from pacarchive.client import ArchiveClient, ClientError, WishState
 from pacarchive.texts import counted
 
 if TYPE_CHECKING:
-    from pacarchive.check.session import Session
+    from pacarchive.cli.check.session import Session
     from pacarchive.client import Job, JobFile
 
 GROUP = Group()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from pacarchive.check import basic, files, fixity, parts, refusals, rewriting, times, together
+from pacarchive.cli.check import basic, files, fixity, parts, refusals, rewriting, times, together
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pacarchive.check.words import Check
+    from pacarchive.cli.check.words import Check
 
 
 def _order() -> tuple[Check, ...]:
