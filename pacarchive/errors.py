@@ -1,6 +1,6 @@
 """What can go wrong, in the archive's own words.
 
-Backends and engines raise these; only L{pacarchive.web.errors} knows which HTTP status each becomes.
+Backends and engines raise these; only L{pacarchive.web.http.errors} knows which HTTP status each becomes.
 C{str(error)} is for a person and goes to clients, so it names no server path and holds no secret.
 """
 

@@ -711,7 +711,7 @@ worker.main()
 
 def test_the_parent_needs_no_web_server() -> None:
     """It serves nothing: what its workers serve with is not even read."""
-    heavy = {"klein", "pacarchive.web.site", "sqlite3"}
+    heavy = {"klein", "pacarchive.web.http.site", "sqlite3"}
     code = f"import sys, pacarchive.launch.service; print({heavy} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "set()\n", "")

@@ -29,7 +29,7 @@ from pacarchive.runtime.threads import BlockingPool
 
 if TYPE_CHECKING:
     from pacarchive.recall.engine import RecallEngine
-    from pacarchive.web.site import ArchiveSite
+    from pacarchive.web.http.site import ArchiveSite
 
 _log = Logger()
 
@@ -127,7 +127,7 @@ def make_archive_service(
     from pacarchive.recall.engine import RecallEngine
     from pacarchive.web.api import ArchiveApplication
     from pacarchive.web.download import Sender
-    from pacarchive.web.site import ArchiveSite
+    from pacarchive.web.http.site import ArchiveSite
 
     server, limits = settings.server, settings.limits
     backend = _make_backend(reactor, settings)

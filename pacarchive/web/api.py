@@ -15,27 +15,28 @@ from pacarchive.config import Compatibility, RecallSettings, ServerSettings
 from pacarchive.interfaces import IArchiveBackend, IRecaller, IStoredFile
 from pacarchive.model import Durability, FileStatus, Locality, WriteConditions
 from pacarchive.texts import counted
-from pacarchive.web import digest_fields, jobs, tape
+from pacarchive.web import jobs, tape
 from pacarchive.web.arrival import arrival
-from pacarchive.web.body import receive_file
-from pacarchive.web.checks import read_checks
 from pacarchive.web.conditions import ReadOutcome, evaluate_read, range_applies, write_conditions
-from pacarchive.web.dates import parse_http_date
 from pacarchive.web.describing import describe, set_digests, set_mtime, set_validators
-from pacarchive.web.documents import no_body, read_document, require_json
 from pacarchive.web.download import Sender
-from pacarchive.web.errors import HTTPRefusal
 from pacarchive.web.health import HealthDesk
-from pacarchive.web.hosts import require_known_host
-from pacarchive.web.preferences import RESPOND_ASYNC_APPLIED, read_preferences, wait_applied
+from pacarchive.web.http import digest_fields
+from pacarchive.web.http.body import receive_file
+from pacarchive.web.http.checks import read_checks
+from pacarchive.web.http.dates import parse_http_date
+from pacarchive.web.http.documents import no_body, read_document, require_json
+from pacarchive.web.http.errors import HTTPRefusal
+from pacarchive.web.http.hosts import require_known_host
+from pacarchive.web.http.preferences import RESPOND_ASYNC_APPLIED, read_preferences, wait_applied
+from pacarchive.web.http.ranges import Unsatisfiable, parse_byte_range, parse_range
 from pacarchive.web.propfind import CONTENT_TYPE, collection_multistatus, multistatus
-from pacarchive.web.ranges import Unsatisfiable, parse_byte_range, parse_range
 from pacarchive.web.routing import Router
 
 if TYPE_CHECKING:
     from pacarchive.recall.engine import RecallEngine
     from pacarchive.recall.words import Asked
-    from pacarchive.web.request import ArchiveRequest
+    from pacarchive.web.http.request import ArchiveRequest
 
 JSON_LIMIT = 64 << 10
 """The largest JSON document that is read."""

@@ -12,7 +12,7 @@ from pacarchive import errors
 
 if TYPE_CHECKING:
     from pacarchive.web.api import ArchiveApplication
-    from pacarchive.web.request import ArchiveRequest
+    from pacarchive.web.http.request import ArchiveRequest
 
 LOOK_AGAIN = 15.0
 """How often a file that a request waits for is looked for by the request itself, in seconds: it may come without the

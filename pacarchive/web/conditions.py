@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pacarchive.errors import InvalidRequest
 from pacarchive.model import Overwrite, WriteConditions
 from pacarchive.times import SECOND
-from pacarchive.web.dates import parse_condition_date
+from pacarchive.web.http.dates import parse_condition_date
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

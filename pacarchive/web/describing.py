@@ -6,13 +6,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pacarchive.times import SECOND, format_iso
-from pacarchive.web import digest_fields
-from pacarchive.web.answers import REVALIDATED
-from pacarchive.web.dates import format_http_date
+from pacarchive.web.http import digest_fields
+from pacarchive.web.http.answers import REVALIDATED
+from pacarchive.web.http.dates import format_http_date
 
 if TYPE_CHECKING:
     from pacarchive.model import FileStatus
-    from pacarchive.web.request import ArchiveRequest
+    from pacarchive.web.http.request import ArchiveRequest
 
 
 def describe(request: ArchiveRequest, status: FileStatus) -> None:

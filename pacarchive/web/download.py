@@ -29,12 +29,12 @@ from pacarchive.config import LimitSettings, VerifyReads
 from pacarchive.digests import PRIMARY, Hasher
 from pacarchive.interfaces import ISendable, IStoredFile
 from pacarchive.runtime.threads import BlockingPool
-from pacarchive.web.admission import IDLE, Pace, Place
-from pacarchive.web.errors import Corrupted
-from pacarchive.web.sockets import unsent
+from pacarchive.web.http.admission import IDLE, Pace, Place
+from pacarchive.web.http.errors import Corrupted
+from pacarchive.web.http.sockets import unsent
 
 if TYPE_CHECKING:
-    from pacarchive.web.request import ArchiveRequest
+    from pacarchive.web.http.request import ArchiveRequest
 
 SMALL = 64 << 10
 """Up to this size a file is sent in one piece, and hashed where it is: that takes less time than a thread hop."""

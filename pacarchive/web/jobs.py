@@ -34,7 +34,7 @@ from pacarchive import errors
 from pacarchive.config import Compatibility
 from pacarchive.ids import MAX_FILE_ID, parse_file_id
 from pacarchive.recall.words import FilesPage, JobFile, JobRequest, JobStatus, JobSummary, Pin, Plan, Priority
-from pacarchive.web.documents import (
+from pacarchive.web.http.documents import (
     Stream,
     encode,
     no_body,
@@ -45,12 +45,12 @@ from pacarchive.web.documents import (
     streaming,
     write_document,
 )
-from pacarchive.web.durations import parse_duration
-from pacarchive.web.errors import HTTPRefusal, error_answer
+from pacarchive.web.http.durations import parse_duration
+from pacarchive.web.http.errors import HTTPRefusal, error_answer
 
 if TYPE_CHECKING:
     from pacarchive.web.api import ArchiveApplication
-    from pacarchive.web.request import ArchiveRequest
+    from pacarchive.web.http.request import ArchiveRequest
     from pacarchive.web.routing import Route, Router
 
 P = ParamSpec("P")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
-from pacarchive.web.dates import format_http_date, format_iso_date
+from pacarchive.web.http.dates import format_http_date, format_iso_date
 
 if TYPE_CHECKING:
     from pacarchive.model import FileStatus

@@ -22,9 +22,9 @@ from werkzeug.routing import BaseConverter, Map, MapAdapter
 
 from pacarchive import errors
 from pacarchive.ids import parse_file_id
-from pacarchive.web.answers import UNCACHED
 from pacarchive.web.download import Aborted
-from pacarchive.web.errors import (
+from pacarchive.web.http.answers import UNCACHED
+from pacarchive.web.http.errors import (
     Corrupted,
     ErrorAnswer,
     HTTPRefusal,
@@ -37,7 +37,7 @@ from pacarchive.web.errors import (
 
 if TYPE_CHECKING:
     from pacarchive.web.api import ArchiveApplication
-    from pacarchive.web.request import ArchiveRequest
+    from pacarchive.web.http.request import ArchiveRequest
 
 P = ParamSpec("P")
 A = TypeVar("A", bound="ArchiveApplication")

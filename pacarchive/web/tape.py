@@ -21,13 +21,13 @@ from pacarchive.ids import parse_file_id
 from pacarchive.model import FileStatus, Locality
 from pacarchive.recall.words import FileState, JobFile, JobRequest
 from pacarchive.runtime.statuses import statuses_of
-from pacarchive.web.documents import media_types, no_body, read_document, require_json, write_document
-from pacarchive.web.durations import parse_duration
-from pacarchive.web.hosts import authority
+from pacarchive.web.http.documents import media_types, no_body, read_document, require_json, write_document
+from pacarchive.web.http.durations import parse_duration
+from pacarchive.web.http.hosts import authority
 
 if TYPE_CHECKING:
     from pacarchive.web.api import ArchiveApplication
-    from pacarchive.web.request import ArchiveRequest
+    from pacarchive.web.http.request import ArchiveRequest
     from pacarchive.web.routing import Router
 
 T = TypeVar("T")

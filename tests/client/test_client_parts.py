@@ -33,7 +33,7 @@ from pacarchive.client.landing import Landing
 from pacarchive.client.retry import Tries
 from pacarchive.client.testing import result_of
 from pacarchive.digests import ALGORITHMS, Hasher
-from pacarchive.web.digest_fields import announced_fields, expected_digests, trailer_algorithms
+from pacarchive.web.http.digest_fields import announced_fields, expected_digests, trailer_algorithms
 
 IDS = st.sets(st.integers(0, 300) | st.integers(0, 2**64 - 1), min_size=1)
 

@@ -30,7 +30,7 @@ from pacarchive.recall.engine import RecallEngine
 from pacarchive.runtime.threads import BlockingPool
 from pacarchive.web.api import ArchiveApplication
 from pacarchive.web.download import Sender
-from pacarchive.web.site import ArchiveSite
+from pacarchive.web.http.site import ArchiveSite
 from system.harness import content
 from system.hostile import STARTS, TAILS, WORDS, Request, furnish, hostile_moves, hostile_requests
 from system.trace import read_trace, stray_calls

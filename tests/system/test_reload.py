@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pacarchive.web.refusals import LINES
+from pacarchive.web.http.refusals import LINES
 from system.harness import PATIENCE, TWISTD, Client, Service, in_background, until
 
 if TYPE_CHECKING:

@@ -51,9 +51,9 @@ from pacarchive.recall.words import (
 )
 from pacarchive.runtime.threads import BlockingPool
 from pacarchive.web.api import ArchiveApplication
-from pacarchive.web.channel import ArchiveChannel
 from pacarchive.web.download import Sender
-from pacarchive.web.site import ArchiveSite
+from pacarchive.web.http.channel import ArchiveChannel
+from pacarchive.web.http.site import ArchiveSite
 
 if TYPE_CHECKING:
     from pacarchive.recall.engine import RecallEngine

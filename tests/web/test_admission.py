@@ -13,9 +13,9 @@ from twisted.internet.interfaces import IAddress
 
 from pacarchive import errors
 from pacarchive.config import Compatibility, LimitSettings
-from pacarchive.web.admission import IDLE, Admission, Crowds
-from pacarchive.web.body import FIRST
 from pacarchive.web.download import SMALL
+from pacarchive.web.http.admission import IDLE, Admission, Crowds
+from pacarchive.web.http.body import FIRST
 
 JSON = "Content-Type: application/json"
 LARGE = bytes(SMALL + 1)

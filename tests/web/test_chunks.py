@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from support import DATA, Client, Server, chunked, compose, serving
 from twisted.internet.error import ConnectionLost
 
-from pacarchive.web import chunks
-from pacarchive.web.chunks import ChunkedDecoder, MalformedChunks
-from pacarchive.web.intake import CHUNK_COST, LEAST_CHUNKS, LINE_COST, REQUEST_COST
-from pacarchive.web.turns import ALLOWANCE, LEAST_SHARE, RATE
+from pacarchive.web.http import chunks
+from pacarchive.web.http.chunks import ChunkedDecoder, MalformedChunks
+from pacarchive.web.http.intake import CHUNK_COST, LEAST_CHUNKS, LINE_COST, REQUEST_COST
+from pacarchive.web.http.turns import ALLOWANCE, LEAST_SHARE, RATE
 
 CHUNKED = "Transfer-Encoding: chunked"
 HEAD = compose("PUT", "/7", CHUNKED)

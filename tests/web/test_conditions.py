@@ -13,7 +13,7 @@ from pacarchive.errors import InvalidRequest
 from pacarchive.model import FileStatus, Locality, Overwrite, WriteConditions
 from pacarchive.times import SECOND
 from pacarchive.web.conditions import ReadOutcome, evaluate_read, parse_etags, range_applies, write_conditions
-from pacarchive.web.dates import format_http_date
+from pacarchive.web.http.dates import format_http_date
 
 if TYPE_CHECKING:
     from collections.abc import Callable

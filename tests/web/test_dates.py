@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pacarchive.errors import InvalidRequest
 from pacarchive.times import SECOND
-from pacarchive.web.dates import format_http_date, format_iso_date, parse_condition_date, parse_http_date
+from pacarchive.web.http.dates import format_http_date, format_iso_date, parse_condition_date, parse_http_date
 
 NOW = datetime(2026, 7, 1, 12, 0, 0, tzinfo=UTC).timestamp()
 RFC_EXAMPLE = 784111777 * SECOND

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pacarchive.digests import ALGORITHMS, Hasher
 from pacarchive.errors import InvalidRequest
-from pacarchive.web.digest_fields import (
+from pacarchive.web.http.digest_fields import (
     announced_fields,
     digest,
     expected_digests,

@@ -46,8 +46,8 @@ from pacarchive.launch.service import ArchiveService
 from pacarchive.runtime.threads import BlockingPool
 from pacarchive.web.api import ArchiveApplication
 from pacarchive.web.download import SMALL, Sender
-from pacarchive.web.request import ArchiveRequest
-from pacarchive.web.site import ArchiveSite
+from pacarchive.web.http.request import ArchiveRequest
+from pacarchive.web.http.site import ArchiveSite
 
 MIB = 1 << 20
 LARGE = os.urandom(3 * MIB + 12345)

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pacarchive.errors import InvalidRequest
-from pacarchive.web.durations import parse_duration
+from pacarchive.web.http.durations import parse_duration
 
 HOUR, DAY = 3600, 86400
 

@@ -13,7 +13,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
 from pacarchive.config import Compatibility
 from pacarchive.converters import host_names
-from pacarchive.web.hosts import host_of
+from pacarchive.web.http.hosts import host_of
 
 V4, V6, OUTSIDE = "127.0.0.1", "::1", "192.0.2.7"
 SITE = ("archive.example.org", "192.0.2.9", "2001:db8::1")

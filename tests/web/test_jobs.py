@@ -14,7 +14,7 @@ from twisted.internet.error import ConnectionDone
 from pacarchive import errors
 from pacarchive.config import Compatibility, RecallSettings
 from pacarchive.recall.words import Estimate, FilesPage, FileState, JobRequest, Pin, Plan, Priority, Trouble
-from pacarchive.web.documents import LARGE, SLICE
+from pacarchive.web.http.documents import LARGE, SLICE
 from pacarchive.web.jobs import LARGEST_PAGE, PAGE
 
 URL = f"/jobs/{JOB}"

@@ -12,7 +12,7 @@ from twisted.internet.error import ConnectionLost
 
 from pacarchive import errors
 from pacarchive.recall.words import FilesPage
-from pacarchive.web.turns import ALLOWANCE
+from pacarchive.web.http.turns import ALLOWANCE
 
 LARGE = bytes(range(256)) * (3 << 12)  # three blocks
 

@@ -8,9 +8,9 @@ import pytest
 from support import DATA, JOB, Client, Server, chunked, compose, job_file, job_status, serving
 
 from pacarchive.config import LimitSettings
-from pacarchive.web.admission import IDLE
-from pacarchive.web.body import BLOCK, FIRST
 from pacarchive.web.download import SMALL
+from pacarchive.web.http.admission import IDLE
+from pacarchive.web.http.body import BLOCK, FIRST
 
 JSON = "Content-Type: application/json"
 TOTAL = 1 << 20

@@ -14,12 +14,12 @@ from support import DATA, disk_server, serving
 
 from pacarchive import errors
 from pacarchive.client.fields import parse_path
-from pacarchive.web.answers import field_value
+from pacarchive.web.http.answers import field_value
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pacarchive.web.request import ArchiveRequest
+    from pacarchive.web.http.request import ArchiveRequest
 
 NAMES = st.binary().map(os.fsdecode)
 

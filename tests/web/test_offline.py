@@ -24,7 +24,7 @@ from pacarchive.interfaces import IRecaller, IStoredFile
 from pacarchive.model import Locality, RecallProgress, TapeLocation
 from pacarchive.recall.engine import RecallEngine
 from pacarchive.web.arrival import LOOK_AGAIN
-from pacarchive.web.turns import ALLOWANCE
+from pacarchive.web.http.turns import ALLOWANCE
 
 LINK = f'</jobs/{JOB}>; rel="monitor"'
 GET_WAIT = 100

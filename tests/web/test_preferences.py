@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pacarchive.web.preferences import Preferences, read_preferences, wait_applied
+from pacarchive.web.http.preferences import Preferences, read_preferences, wait_applied
 
 NOTHING = Preferences()
 

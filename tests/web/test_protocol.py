@@ -25,13 +25,13 @@ from twisted.web import server as web_server
 from pacarchive import errors
 from pacarchive.config import LimitSettings
 from pacarchive.model import Overwrite
-from pacarchive.web import channel as channel_module
-from pacarchive.web import intake as intake_module
-from pacarchive.web import request as request_module
-from pacarchive.web.body import BLOCK, HIGH_WATER
-from pacarchive.web.channel import ArchiveChannel
-from pacarchive.web.intake import IntakeChannel
-from pacarchive.web.request import DRAIN_LIMIT, ArchiveRequest
+from pacarchive.web.http import channel as channel_module
+from pacarchive.web.http import intake as intake_module
+from pacarchive.web.http import request as request_module
+from pacarchive.web.http.body import BLOCK, HIGH_WATER
+from pacarchive.web.http.channel import ArchiveChannel
+from pacarchive.web.http.intake import IntakeChannel
+from pacarchive.web.http.request import DRAIN_LIMIT, ArchiveRequest
 
 LARGE = DRAIN_LIMIT * 4
 EXPECT = "Expect: 100-continue"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pacarchive.errors import InvalidRequest
-from pacarchive.web.ranges import ByteRange, Unsatisfiable, parse_byte_range, parse_range
+from pacarchive.web.http.ranges import ByteRange, Unsatisfiable, parse_byte_range, parse_range
 
 SIZES = st.integers(0, 2**63)
 

@@ -9,7 +9,7 @@ from support import DATA, Server, compose, serving
 
 from pacarchive import errors
 from pacarchive.web.download import SMALL
-from pacarchive.web.refusals import LINES, WINDOW
+from pacarchive.web.http.refusals import LINES, WINDOW
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 
-from pacarchive.web.shares import LOCAL, Shares, client_of
+from pacarchive.web.http.shares import LOCAL, Shares, client_of
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from pacarchive.config import Compatibility, LimitSettings
 from pacarchive.model import FileStatus, Locality
 from pacarchive.recall.words import FilesPage, FileState, JobFile, JobRequest, JobStatus, JobSummary, Priority
 from pacarchive.web import tape
-from pacarchive.web.documents import DOCUMENT_LIMIT
+from pacarchive.web.http.documents import DOCUMENT_LIMIT
 
 if TYPE_CHECKING:
     from pacarchive.recall.engine import RecallEngine

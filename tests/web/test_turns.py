@@ -12,8 +12,8 @@ from support import DATA, Server, compose, serving
 from twisted.internet.base import DelayedCall
 from twisted.internet.task import Clock
 
-from pacarchive.web.site import ACCEPTS
-from pacarchive.web.turns import ALLOWANCE, LONGEST, MOST_TAKEN, RATE, Turns
+from pacarchive.web.http.site import ACCEPTS
+from pacarchive.web.http.turns import ALLOWANCE, LONGEST, MOST_TAKEN, RATE, Turns
 
 UNIT = ALLOWANCE // 10
 

@@ -17,8 +17,8 @@ from twisted.internet.task import LoopingCall
 from pacarchive import errors
 from pacarchive.interfaces import IArchiveBackend
 from pacarchive.model import FileStatus, WriteConditions
-from pacarchive.web.admission import IDLE, Place
-from pacarchive.web.checks import Checks
+from pacarchive.web.http.admission import IDLE, Place
+from pacarchive.web.http.checks import Checks
 
 BLOCK = 1 << 20
 """How much is gathered before it is worth a thread hop."""

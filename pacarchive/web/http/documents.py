@@ -18,13 +18,13 @@ from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 
 from pacarchive import errors
-from pacarchive.web.checks import read_checks
 from pacarchive.web.download import Aborted, Flow, ProgressWatch
-from pacarchive.web.errors import HTTPRefusal
+from pacarchive.web.http.checks import read_checks
+from pacarchive.web.http.errors import HTTPRefusal
 
 if TYPE_CHECKING:
     from pacarchive.web.api import ArchiveApplication
-    from pacarchive.web.request import ArchiveRequest
+    from pacarchive.web.http.request import ArchiveRequest
 
 SLICE = 200
 """How many entries of a list are written at once: about a millisecond's work."""

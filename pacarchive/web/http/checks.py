@@ -11,7 +11,7 @@ import attrs
 
 from pacarchive import errors
 from pacarchive.digests import PRIMARY, Digests, Hasher
-from pacarchive.web.digest_fields import announced_fields, expected_digests, trailer_algorithms
+from pacarchive.web.http.digest_fields import announced_fields, expected_digests, trailer_algorithms
 
 
 @attrs.frozen

@@ -8,7 +8,7 @@ from urllib.parse import quote_from_bytes
 from twisted.web.http import datetimeToString
 
 from pacarchive import __version__
-from pacarchive.web.errors import error_body
+from pacarchive.web.http.errors import error_body
 
 SERVER = f"pacarchive/{__version__}"
 """The C{Server} field."""

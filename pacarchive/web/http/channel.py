@@ -1,7 +1,7 @@
 """HTTP/1.1 connections: strict framing, and time limits.
 
-L{pacarchive.web.request}, L{pacarchive.web.intake} and this module are the only ones that touch Twisted's private
-names; C{tests/web/test_protocol.py} guards an upgrade.
+L{pacarchive.web.http.request}, L{pacarchive.web.http.intake} and this module are the only ones that touch Twisted's
+private names; C{tests/web/test_protocol.py} guards an upgrade.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from twisted.web import server
 from zope.interface import implementer
 
 from pacarchive import errors
-from pacarchive.web.answers import last_answer
-from pacarchive.web.hosts import ABSOLUTE, AUTHORITY
-from pacarchive.web.intake import LINE_COST, REQUEST_COST, IntakeChannel
-from pacarchive.web.sockets import has_ended, unsent
+from pacarchive.web.http.answers import last_answer
+from pacarchive.web.http.hosts import ABSOLUTE, AUTHORITY
+from pacarchive.web.http.intake import LINE_COST, REQUEST_COST, IntakeChannel
+from pacarchive.web.http.sockets import has_ended, unsent
 
 if TYPE_CHECKING:
-    from pacarchive.web.body import RequestBody
-    from pacarchive.web.site import ArchiveSite
+    from pacarchive.web.http.body import RequestBody
+    from pacarchive.web.http.site import ArchiveSite
 
 LOOK_FOR_END = 0.1
 """How often the end of a peer that is held back is looked for, in seconds, where work would end with it."""

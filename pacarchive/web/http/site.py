@@ -19,13 +19,13 @@ from twisted.web.server import Site
 from pacarchive import errors
 from pacarchive.config import LimitSettings
 from pacarchive.texts import counted, printable
-from pacarchive.web.admission import Admission, Crowds, Pace, Place
-from pacarchive.web.answers import last_answer
-from pacarchive.web.channel import ArchiveChannel
-from pacarchive.web.memory import Holding, Memory
-from pacarchive.web.refusals import RefusalLog
-from pacarchive.web.request import ArchiveRequest
-from pacarchive.web.turns import Turns
+from pacarchive.web.http.admission import Admission, Crowds, Pace, Place
+from pacarchive.web.http.answers import last_answer
+from pacarchive.web.http.channel import ArchiveChannel
+from pacarchive.web.http.memory import Holding, Memory
+from pacarchive.web.http.refusals import RefusalLog
+from pacarchive.web.http.request import ArchiveRequest
+from pacarchive.web.http.turns import Turns
 
 ACCEPTS = 100
 """How many connections are accepted in one turn.  Who comes after a thousand others waits for them, whoever they are:

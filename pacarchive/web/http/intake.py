@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 from twisted.web import server
 from twisted.web.http import HTTPChannel
 
-from pacarchive.web.chunks import ChunkedDecoder, MalformedChunks
-from pacarchive.web.memory import FREE, Holding
+from pacarchive.web.http.chunks import ChunkedDecoder, MalformedChunks
+from pacarchive.web.http.memory import FREE, Holding
 
 if TYPE_CHECKING:
     from pacarchive import errors
-    from pacarchive.web.site import ArchiveSite
+    from pacarchive.web.http.site import ArchiveSite
 
 PIECE = 1 << 10
 """How much of what waits is read as lines before the turn is looked at: some forty requests at the most."""

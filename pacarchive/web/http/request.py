@@ -19,15 +19,15 @@ from twisted.web.http import datetimeToString
 
 from pacarchive import errors
 from pacarchive.texts import printable
-from pacarchive.web.answers import ALLOW, SERVER, UNCACHED, field_value
-from pacarchive.web.body import RequestBody
-from pacarchive.web.channel import ArchiveChannel
-from pacarchive.web.chunks import ChunkedDecoder
-from pacarchive.web.errors import unexpected_answer
-from pacarchive.web.shares import client_of
+from pacarchive.web.http.answers import ALLOW, SERVER, UNCACHED, field_value
+from pacarchive.web.http.body import RequestBody
+from pacarchive.web.http.channel import ArchiveChannel
+from pacarchive.web.http.chunks import ChunkedDecoder
+from pacarchive.web.http.errors import unexpected_answer
+from pacarchive.web.http.shares import client_of
 
 if TYPE_CHECKING:
-    from pacarchive.web.site import ArchiveSite
+    from pacarchive.web.http.site import ArchiveSite
 
 READ_SIZE = 1 << 20
 """How much is asked of the socket at once while a large body comes in."""

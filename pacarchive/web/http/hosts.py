@@ -16,14 +16,14 @@ from urllib.parse import urlsplit
 from twisted.internet import address
 
 from pacarchive.config import Compatibility, ServerSettings
-from pacarchive.web.errors import HTTPRefusal
+from pacarchive.web.http.errors import HTTPRefusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from twisted.internet.interfaces import IAddress
 
-    from pacarchive.web.request import ArchiveRequest
+    from pacarchive.web.http.request import ArchiveRequest
 
 AUTHORITY = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?\Z")
 """Host and port, as a URL and the field C{Host} have them, without a user; the host may be empty."""

@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IAddress
 
 from pacarchive import errors
 from pacarchive.config import LimitSettings
-from pacarchive.web.shares import LOCAL, Shares, client_of
+from pacarchive.web.http.shares import LOCAL, Shares, client_of
 
 IDLE = 10.0
 """Seconds after which a transfer in which nothing moves is not counted."""

@@ -10,8 +10,8 @@ from twisted.internet.interfaces import IAddress
 
 from pacarchive import errors
 from pacarchive.config import LimitSettings
-from pacarchive.web.admission import Crowds
-from pacarchive.web.shares import Shares, client_of
+from pacarchive.web.http.admission import Crowds
+from pacarchive.web.http.shares import Shares, client_of
 
 FREE = 4 << 10
 """What a request may hold of one kind without an account of it: connections are counted themselves."""
