@@ -125,7 +125,8 @@ def make_archive_service(
     """
     # Only now: the parent of several workers serves nothing, and half of its start would be these.
     from pacarchive.recall.engine import RecallEngine
-    from pacarchive.web.api import ArchiveApplication
+    from pacarchive.web.application import archive_resource
+    from pacarchive.web.context import RouteContext
     from pacarchive.web.download import Sender
     from pacarchive.web.http.site import ArchiveSite
 
@@ -133,7 +134,7 @@ def make_archive_service(
     backend = _make_backend(reactor, settings)
     recall = RecallEngine(reactor, backend, settings.recall, archive_name(server), default_store=settings.default_store)
     sending = BlockingPool(reactor, "send", settings.pools.io)
-    application = ArchiveApplication(
+    context = RouteContext(
         backend=backend,
         sender=Sender(reactor, sending, server.verify_reads, limits),
         settings=server,
@@ -142,7 +143,7 @@ def make_archive_service(
         recall=recall,
         recall_settings=settings.recall,
     )
-    site = ArchiveSite(application.resource(), limits, reactor)
+    site = ArchiveSite(archive_resource(context), limits, reactor)
     return ArchiveService(backend, recall, sending, site, endpoints, server.drain_timeout)
 
 

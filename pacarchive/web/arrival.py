@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from pacarchive import errors
 
 if TYPE_CHECKING:
-    from pacarchive.web.api import ArchiveApplication
+    from pacarchive.web.context import RouteContext
     from pacarchive.web.http.request import ArchiveRequest
 
 LOOK_AGAIN = 15.0
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 async def arrival(
-    app: ArchiveApplication, request: ArchiveRequest, file_id: int, seconds: float, look: Callable[[], Awaitable[T]]
+    app: RouteContext, request: ArchiveRequest, file_id: int, seconds: float, look: Callable[[], Awaitable[T]]
 ) -> T | None:
     """
     Wait for a file that was asked for.  A client that ends its side waits no longer, and has its answer at once.

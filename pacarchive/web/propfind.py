@@ -6,13 +6,16 @@ request's body is not parsed at all: every answer is that of C{allprop}, which h
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
 from pacarchive.web.http.dates import format_http_date, format_iso_date
+from pacarchive.web.http.errors import HTTPRefusal
 
 if TYPE_CHECKING:
     from pacarchive.model import FileStatus
+    from pacarchive.web.http.request import ArchiveRequest
 
 CONTENT_TYPE = b'application/xml; charset="utf-8"'
 
@@ -50,3 +53,19 @@ def _response(href: str, properties: str) -> bytes:
         f"<D:propstat><D:prop>{properties}</D:prop><D:status>HTTP/1.1 200 OK</D:status></D:propstat>"
         "</D:response></D:multistatus>\n"
     ).encode()
+
+
+def write_multistatus(request: ArchiveRequest, body: bytes) -> bytes:
+    """
+    Answer a PROPFIND.
+
+    @return: The body, for the route to return.
+    @raise HTTPRefusal: It asks for more than one level: 403.
+    """
+    depth = request.field("depth")
+    if depth and depth[0].strip().lower() not in ("0", "1"):
+        raise HTTPRefusal(HTTPStatus.FORBIDDEN, "The Depth of a PROPFIND is 0 or 1 here.")
+    request.setResponseCode(HTTPStatus.MULTI_STATUS)
+    request.set(b"Content-Type", CONTENT_TYPE)
+    request.set(b"Content-Length", b"%d" % len(body))
+    return body

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Coroutine, Mapping
 from functools import wraps
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 from klein import Klein
 from twisted.internet.defer import CancelledError
@@ -22,26 +22,17 @@ from werkzeug.routing import BaseConverter, Map, MapAdapter
 
 from pacarchive import errors
 from pacarchive.ids import parse_file_id
-from pacarchive.web.download import Aborted
+from pacarchive.web.errors import Corrupted, error_answer, kind_of, problem_answer
 from pacarchive.web.http.answers import UNCACHED
-from pacarchive.web.http.errors import (
-    Corrupted,
-    ErrorAnswer,
-    HTTPRefusal,
-    error_answer,
-    kind_of,
-    problem_answer,
-    unexpected_answer,
-    unexpected_problem,
-)
+from pacarchive.web.http.errors import ErrorAnswer, HTTPRefusal, unexpected_answer, unexpected_problem
+from pacarchive.web.http.flow import Aborted
 
 if TYPE_CHECKING:
-    from pacarchive.web.api import ArchiveApplication
+    from pacarchive.web.context import RouteContext
     from pacarchive.web.http.request import ArchiveRequest
 
 P = ParamSpec("P")
-A = TypeVar("A", bound="ArchiveApplication")
-Route = Callable[Concatenate[A, "ArchiveRequest", P], Coroutine[Any, Any, bytes]]
+Route = Callable[Concatenate["RouteContext", "ArchiveRequest", P], Coroutine[Any, Any, bytes]]
 
 _TELLS_PROBLEMS = re.compile(rb"/api/|/\.well-known/wlcg-tape-rest-api/?\Z")
 """The paths, routed or not, where every error is told as problem details (RFC 7807)."""
@@ -85,16 +76,16 @@ class Router(Klein):
         )
         self.handle_errors(HTTPException)(_unrouted)  # type: ignore[arg-type]
 
-    def answers(self, method: str, *urls: str) -> Callable[[Route[A, P]], Route[A, P]]:
+    def answers(self, method: str, *urls: str) -> Callable[[Route[P]], Route[P]]:
         """
         Declare the route for a method and a URL pattern, or several that mean the same.
 
         The route returns the body of its answer, and raises L{errors.ArchiveError} for every refusal.
         """
 
-        def declare(route: Route[A, P]) -> Route[A, P]:
+        def declare(route: Route[P]) -> Route[P]:
             @wraps(route)
-            async def guarded(app: A, request: ArchiveRequest, *args: P.args, **kwargs: P.kwargs) -> bytes:
+            async def guarded(app: RouteContext, request: ArchiveRequest, *args: P.args, **kwargs: P.kwargs) -> bytes:
                 try:
                     app.authorise(request)
                     return await route(app, request, *args, **kwargs)
@@ -117,7 +108,7 @@ class Router(Klein):
         return declare
 
 
-def refuse(app: ArchiveApplication, request: ArchiveRequest, error: errors.ArchiveError) -> bytes:
+def refuse(app: RouteContext, request: ArchiveRequest, error: errors.ArchiveError) -> bytes:
     """
     Answer a failure, and log and count it once.
 
@@ -150,7 +141,7 @@ def _write(request: ArchiveRequest, answer: ErrorAnswer) -> bytes:
     return answer.body
 
 
-def _unrouted(app: ArchiveApplication, request: ArchiveRequest, failure: Failure) -> bytes:
+def _unrouted(app: RouteContext, request: ArchiveRequest, failure: Failure) -> bytes:
     """What no route answers to."""
     try:
         app.authorise(request)

@@ -26,7 +26,7 @@ from pacarchive.web.http.durations import parse_duration
 from pacarchive.web.http.hosts import authority
 
 if TYPE_CHECKING:
-    from pacarchive.web.api import ArchiveApplication
+    from pacarchive.web.context import RouteContext
     from pacarchive.web.http.request import ArchiveRequest
     from pacarchive.web.routing import Router
 
@@ -86,7 +86,7 @@ def _spelt(*urls: str) -> list[str]:
 # The calls
 
 
-async def discover(app: ArchiveApplication, request: ArchiveRequest) -> bytes:
+async def discover(app: RouteContext, request: ArchiveRequest) -> bytes:
     """Say where the API is: at the address that this request came to."""
     endpoint = {"uri": _uri(app, request), "version": "v1", "metadata": {}}
     document = {
@@ -94,10 +94,10 @@ async def discover(app: ArchiveApplication, request: ArchiveRequest) -> bytes:
         "description": f"pacarchive {__version__}",
         "endpoints": [endpoint],
     }
-    return await write_document(app, request, document)
+    return await write_document(request, document)
 
 
-async def stage(app: ArchiveApplication, request: ArchiveRequest) -> bytes:
+async def stage(app: RouteContext, request: ArchiveRequest) -> bytes:
     """Make a job of a list of files.  What is on disk already, or does not exist, is the job's to tell."""
     uri = _uri(app, request)  # before there is a job that nobody would hear of
     request.site.lookups.require(request.client)
@@ -123,10 +123,10 @@ async def stage(app: ArchiveApplication, request: ArchiveRequest) -> bytes:
         job = await app.recall.submit(wish)
     request.setResponseCode(HTTPStatus.CREATED)
     request.set(b"Location", f"{uri}/stage/{job}")
-    return await write_document(app, request, {"requestId": job})
+    return await write_document(request, {"requestId": job})
 
 
-async def stage_status(app: ArchiveApplication, request: ArchiveRequest, job: str) -> bytes:
+async def stage_status(app: RouteContext, request: ArchiveRequest, job: str) -> bytes:
     """Tell how a job stands, and each of its files."""
     job = _job(job)
     status = await app.recall.status(job)
@@ -146,24 +146,24 @@ async def stage_status(app: ArchiveApplication, request: ArchiveRequest, job: st
         document["completedAt"] = int(summary.ended)
     entries = map(_entry, files.values())  # one by one, as they are written: there may be many
     others = ({"path": path, "state": "FAILED", "error": _NO_FILE} for path in status.others)
-    return await write_document(app, request, document, {"files": chain(entries, others)})
+    return await write_document(request, document, {"files": chain(entries, others)})
 
 
-async def cancel(app: ArchiveApplication, request: ArchiveRequest, job: str) -> bytes:
+async def cancel(app: RouteContext, request: ArchiveRequest, job: str) -> bytes:
     """Give up some files of a job; all of the paths must be the job's."""
     job = _job(job)
     await app.recall.cancel(job, await _files_of(app, request, job))
     return _done(request)
 
 
-async def forget(app: ArchiveApplication, request: ArchiveRequest, job: str) -> bytes:
+async def forget(app: RouteContext, request: ArchiveRequest, job: str) -> bytes:
     """Give up all files of a job, and forget it."""
     await no_body(request)
     await app.recall.delete(_job(job))
     return _done(request)
 
 
-async def release(app: ArchiveApplication, request: ArchiveRequest, job: str) -> bytes:
+async def release(app: RouteContext, request: ArchiveRequest, job: str) -> bytes:
     """
     End a job's pins of some files; all of the paths must be the job's.
 
@@ -178,7 +178,7 @@ async def release(app: ArchiveApplication, request: ArchiveRequest, job: str) ->
     return _done(request)
 
 
-async def archiveinfo(app: ArchiveApplication, request: ArchiveRequest) -> bytes:
+async def archiveinfo(app: RouteContext, request: ArchiveRequest) -> bytes:
     """Tell where files are, in the order in which they were asked for; nothing is recalled."""
     request.site.lookups.require(request.client)
     paths = await _read_list(request, "paths")
@@ -196,7 +196,7 @@ async def archiveinfo(app: ArchiveApplication, request: ArchiveRequest) -> bytes
     return body
 
 
-async def options(app: ArchiveApplication, request: ArchiveRequest, job: str = "") -> bytes:
+async def options(app: RouteContext, request: ArchiveRequest, job: str = "") -> bytes:
     """Tell what a path answers to."""
     methods = IKleinRequest(request).mapper.allowed_methods()
     request.set(b"Allow", ", ".join(sorted(methods)))
@@ -207,7 +207,7 @@ async def options(app: ArchiveApplication, request: ArchiveRequest, job: str = "
 # What is asked for
 
 
-def _uri(app: ArchiveApplication, request: ArchiveRequest) -> str:
+def _uri(app: RouteContext, request: ArchiveRequest) -> str:
     """
     The URI of the API, as the caller reaches this server.
 
@@ -254,7 +254,7 @@ async def _names(request: ArchiveRequest, paths: Sequence[object]) -> list[int |
     return list(names)
 
 
-async def _files_of(app: ArchiveApplication, request: ArchiveRequest, job: str) -> list[int]:
+async def _files_of(app: RouteContext, request: ArchiveRequest, job: str) -> list[int]:
     """
     The ids that a request about some files of a job lists.  Whether they are the job's is left to the engine.
 
@@ -339,7 +339,7 @@ def _entry(file: JobFile) -> dict[str, Any]:
 
 
 async def _locate(
-    app: ArchiveApplication, names: Sequence[int | str], troubles: list[errors.Unavailable]
+    app: RouteContext, names: Sequence[int | str], troubles: list[errors.Unavailable]
 ) -> list[dict[str, str]]:
     """
     Where files are.

@@ -28,7 +28,8 @@ from pacarchive.config import LimitSettings, RecallSettings, ServerSettings, Ver
 from pacarchive.errors import ArchiveError
 from pacarchive.recall.engine import RecallEngine
 from pacarchive.runtime.threads import BlockingPool
-from pacarchive.web.api import ArchiveApplication
+from pacarchive.web.application import archive_resource
+from pacarchive.web.context import RouteContext
 from pacarchive.web.download import Sender
 from pacarchive.web.http.site import ArchiveSite
 from system.harness import content
@@ -218,7 +219,7 @@ def test_only_ids_reach_the_backend(target: bytes) -> None:
     """Of all targets, only those that are a file id in its one spelling get through, and as that id."""
     archive = Recording()
     clock: Any = Clock()
-    application = ArchiveApplication(
+    application = RouteContext(
         backend=archive,
         sender=Sender(clock, BlockingPool(clock, "unused", 1), VerifyReads.AUTO, LimitSettings()),
         settings=ServerSettings(),
@@ -227,7 +228,7 @@ def test_only_ids_reach_the_backend(target: bytes) -> None:
         recall=RecallEngine(clock, archive, RecallSettings(), "fuzz"),
         recall_settings=RecallSettings(),
     )
-    site = ArchiveSite(application.resource(), LimitSettings(), clock)
+    site = ArchiveSite(archive_resource(application), LimitSettings(), clock)
     channel, transport = site.buildProtocol(None), Transport()  # type: ignore[no-untyped-call]
     assert channel is not None
     channel.makeConnection(transport)

@@ -50,7 +50,8 @@ from pacarchive.recall.words import (
     Released,
 )
 from pacarchive.runtime.threads import BlockingPool
-from pacarchive.web.api import ArchiveApplication
+from pacarchive.web.application import archive_resource
+from pacarchive.web.context import RouteContext
 from pacarchive.web.download import Sender
 from pacarchive.web.http.channel import ArchiveChannel
 from pacarchive.web.http.site import ArchiveSite
@@ -678,7 +679,7 @@ class Server:
             self.limits,
         )
         self.recalls = FakeRecalls(self.clock)
-        self.application = ArchiveApplication(
+        self.application = RouteContext(
             self.archive,
             sender,
             self.settings,
@@ -687,7 +688,7 @@ class Server:
             cast("RecallEngine", self.recalls),
             recall or RecallSettings(),
         )
-        self.site = ArchiveSite(self.application.resource(), self.limits, self.clock)
+        self.site = ArchiveSite(archive_resource(self.application), self.limits, self.clock)
         self.clients: list[Client] = []
         self.logged: list[LogEvent] = []
         self._observer = cast("ILogObserver", self.logged.append)

@@ -44,7 +44,8 @@ from pacarchive.config import Compatibility, LimitSettings, RecallSettings, Serv
 from pacarchive.interfaces import IStoredFile
 from pacarchive.launch.service import ArchiveService
 from pacarchive.runtime.threads import BlockingPool
-from pacarchive.web.api import ArchiveApplication
+from pacarchive.web.application import archive_resource
+from pacarchive.web.context import RouteContext
 from pacarchive.web.download import SMALL, Sender
 from pacarchive.web.http.request import ArchiveRequest
 from pacarchive.web.http.site import ArchiveSite
@@ -289,10 +290,8 @@ class Live:
         chosen = ServerSettings(**{"hosts": (HOST,), **settings})
         sender = Sender(timed, pool, chosen.verify_reads, self.limits)
         recalls: Any = FakeRecalls(self.clock)
-        application = ArchiveApplication(
-            backend, sender, chosen, self.limits.body, self.clock, recalls, RecallSettings()
-        )
-        self.site = ArchiveSite(application.resource(), self.limits, self.reactor)
+        application = RouteContext(backend, sender, chosen, self.limits.body, self.clock, recalls, RecallSettings())
+        self.site = ArchiveSite(archive_resource(application), self.limits, self.reactor)
         if certificate is None:
             endpoint: Any = TCP4ServerEndpoint(self.reactor, 0, interface="127.0.0.1")
         else:

@@ -15,7 +15,7 @@ from pacarchive import errors
 from pacarchive.config import Compatibility, RecallSettings
 from pacarchive.recall.words import Estimate, FilesPage, FileState, JobRequest, Pin, Plan, Priority, Trouble
 from pacarchive.web.http.documents import LARGE, SLICE
-from pacarchive.web.jobs import LARGEST_PAGE, PAGE
+from pacarchive.web.job_requests import LARGEST_PAGE, PAGE
 
 URL = f"/jobs/{JOB}"
 OTHER = "f" * 32

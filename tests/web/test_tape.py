@@ -23,6 +23,7 @@ from pacarchive.config import Compatibility, LimitSettings
 from pacarchive.model import FileStatus, Locality
 from pacarchive.recall.words import FilesPage, FileState, JobFile, JobRequest, JobStatus, JobSummary, Priority
 from pacarchive.web import tape
+from pacarchive.web.application import archive_resource
 from pacarchive.web.http.documents import DOCUMENT_LIMIT
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ class TapeServer(Server):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{"hosts": HOSTS, **settings})
         self.engine = Engine(NOW)
-        self.site.resource = attrs.evolve(self.application, recall=cast("RecallEngine", self.engine)).resource()
+        self.site.resource = archive_resource(attrs.evolve(self.application, recall=cast("RecallEngine", self.engine)))
 
     def call(self, method: str, target: str, document: Any = None, *fields: str) -> Answer:
         """Send a request with a document, if there is one."""

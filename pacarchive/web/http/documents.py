@@ -18,12 +18,11 @@ from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 
 from pacarchive import errors
-from pacarchive.web.download import Aborted, Flow, ProgressWatch
 from pacarchive.web.http.checks import read_checks
 from pacarchive.web.http.errors import HTTPRefusal
+from pacarchive.web.http.flow import Aborted, Flow, ProgressWatch
 
 if TYPE_CHECKING:
-    from pacarchive.web.api import ArchiveApplication
     from pacarchive.web.http.request import ArchiveRequest
 
 SLICE = 200
@@ -159,8 +158,19 @@ def media_types(request: ArchiveRequest) -> list[str]:
 # out
 
 
+def short_document(request: ArchiveRequest, document: Mapping[str, Any]) -> bytes:
+    """
+    Answer with a small JSON object.
+
+    @return: The body, for the route to return.
+    """
+    body = json.dumps(document).encode("ascii")
+    request.set(b"Content-Type", b"application/json")
+    request.set(b"Content-Length", b"%d" % len(body))
+    return body
+
+
 async def write_document(
-    app: ArchiveApplication,
     request: ArchiveRequest,
     document: Mapping[str, Any],
     lists: Mapping[str, Iterable[Any]] | None = None,
@@ -180,7 +190,7 @@ async def write_document(
     request.set(b"Content-Length", b"%d" % length)
     if length <= LARGE:
         return b"".join(pieces)
-    async with streaming(app, request) as stream:
+    async with streaming(request) as stream:
         await stream.send(pieces)
     return b""
 
@@ -241,13 +251,13 @@ class Stream:
 
 
 @asynccontextmanager
-async def streaming(app: ArchiveApplication, request: ArchiveRequest) -> AsyncIterator[Stream]:
+async def streaming(request: ArchiveRequest) -> AsyncIterator[Stream]:
     """
     Write an answer whose headers are set.  A client that takes nothing for C{progress_timeout} is cut off.
 
     @raise Aborted: It was.
     """
-    flow = Flow(ProgressWatch(app.clock, request.site.pace, request.connection.transport.fileno()))
+    flow = Flow(ProgressWatch(request.site.reactor, request.site.pace, request.connection.transport.fileno()))
     request.registerProducer(flow, True)  # type: ignore[no-untyped-call]
     try:
         yield Stream(request, flow)

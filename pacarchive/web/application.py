@@ -1,0 +1,34 @@
+"""The REST API as one resource: all routes, bound to what they work with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pacarchive.web import files, jobs, root, tape
+from pacarchive.web.routing import Router
+
+if TYPE_CHECKING:
+    from twisted.web.resource import IResource
+
+    from pacarchive.web.context import RouteContext
+
+
+def archive_resource(context: RouteContext) -> IResource:
+    """
+    The tree of resources for a site.
+
+    @param context: What the routes work with.
+    """
+    resource: IResource = ROUTER.__get__(context, type(context)).resource()
+    return resource
+
+
+def _all_routes() -> Router:
+    router = Router()
+    for room in (files, root, jobs, tape):
+        room.declare(router)
+    return router
+
+
+ROUTER = _all_routes()
+"""Every route that there is."""

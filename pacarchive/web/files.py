@@ -1,0 +1,284 @@
+"""What each verb does with a file id."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from pacarchive import errors
+from pacarchive.config import Compatibility
+from pacarchive.interfaces import IRecaller, IStoredFile
+from pacarchive.model import Durability, FileStatus, Locality, WriteConditions
+from pacarchive.texts import counted
+from pacarchive.web.arrival import arrival
+from pacarchive.web.conditions import ReadOutcome, evaluate_read, range_applies, write_conditions
+from pacarchive.web.describing import describe, set_digests, set_mtime, set_validators
+from pacarchive.web.http import digest_fields
+from pacarchive.web.http.checks import read_checks
+from pacarchive.web.http.dates import parse_http_date
+from pacarchive.web.http.documents import no_body, read_document, require_json, short_document
+from pacarchive.web.http.errors import HTTPRefusal
+from pacarchive.web.http.preferences import RESPOND_ASYNC_APPLIED, read_preferences, wait_applied
+from pacarchive.web.http.ranges import Unsatisfiable, parse_byte_range, parse_range
+from pacarchive.web.job_documents import url_of
+from pacarchive.web.propfind import multistatus, write_multistatus
+from pacarchive.web.upload import receive_file
+
+if TYPE_CHECKING:
+    from pacarchive.recall.words import Asked
+    from pacarchive.web.context import RouteContext
+    from pacarchive.web.http.request import ArchiveRequest
+    from pacarchive.web.routing import Router
+
+JSON_LIMIT = 64 << 10
+"""The largest JSON document that is read."""
+
+FILE = "/<file_id:file_id>"
+
+
+def declare(router: Router) -> None:
+    """Declare the routes."""
+    # HEAD stands before GET: werkzeug lets a GET route answer HEAD as well, and the first match wins.
+    for method, route in (
+        ("HEAD", head),
+        ("GET", get),
+        ("PUT", put),
+        ("POST", post),
+        ("PATCH", patch),
+        ("DELETE", delete),
+        ("PROPFIND", propfind),
+        ("OPTIONS", options),
+    ):
+        router.answers(method, FILE)(route)
+
+
+async def head(app: RouteContext, request: ArchiveRequest, file_id: int) -> bytes:
+    """Tell about a file; 204 and these header fields are the predecessor's contract."""
+    status = await app.backend.status(file_id)
+    request.setResponseCode(HTTPStatus.NO_CONTENT)
+    describe(request, status)
+    return b""
+
+
+async def get(app: RouteContext, request: ArchiveRequest, file_id: int) -> bytes:
+    """Read a file, or a part of it."""
+    stored = await _open(app, request, file_id)
+    try:
+        status, now = stored.status, app.clock.seconds()
+        outcome = evaluate_read(request.field, status, now)
+        if outcome is ReadOutcome.FAILED:
+            raise errors.PreconditionFailed("The file is not in the state that the request makes a condition.")
+        set_validators(request, status, now)
+        if outcome is ReadOutcome.NOT_MODIFIED:
+            request.setResponseCode(HTTPStatus.NOT_MODIFIED)
+            return b""
+        offset, length = _select(app, request, status)
+        request.set(b"Content-Type", b"application/octet-stream")
+        request.set(b"Accept-Ranges", b"bytes")
+        request.set(b"Content-Length", b"%d" % length)
+        set_digests(request, status)
+        await app.sender.send(request, stored, offset, length)
+        if length == status.size:
+            app.recall.was_read(file_id)
+        return b""
+    finally:
+        stored.close()
+
+
+async def _open(app: RouteContext, request: ArchiveRequest, file_id: int) -> IStoredFile:
+    """
+    Open a file; one that must be recalled first is asked for, so that it is there when the client comes back.  One
+    that wants to wait may.
+    """
+    try:
+        return await app.backend.open(file_id)
+    except errors.Offline as error:
+        if not IRecaller.providedBy(app.backend):
+            raise
+        offline = error
+    seconds = _patience(app, request)
+    # Before it is asked for again.  One who waits hears of this try, and not of the last.
+    failure = None if seconds else await app.recall.reason(file_id)
+    asked = await app.recall.want(file_id, app.owner_of(request))
+    if seconds:
+        stored = await arrival(app, request, file_id, seconds, lambda: app.backend.open(file_id))
+        if stored is not None:
+            return stored
+    request.set(b"Link", _monitor(asked))
+    if failure:
+        raise errors.BackendUnavailable(failure, retry_after=asked.retry_after)
+    raise errors.Offline(str(offline), job=asked.job, retry_after=asked.retry_after)
+
+
+def _patience(app: RouteContext, request: ArchiveRequest) -> float:
+    """For how long a GET is held; sets the field that says so."""
+    longest = app.recall_settings.get_wait
+    preferred = read_preferences(request.field("prefer"))
+    if preferred.wait is None:
+        # The predecessor's clients expect an answer that has the bytes, and nothing else.
+        unasked = app.compatibility is Compatibility.PACIFICA and not preferred.respond_async
+        return longest if unasked else 0
+    if seconds := min(preferred.wait, longest):
+        request.set(b"Preference-Applied", wait_applied(seconds))
+    return seconds
+
+
+def _select(app: RouteContext, request: ArchiveRequest, status: FileStatus) -> tuple[int, int]:
+    """Which bytes are asked for; sets the status and header fields that go with them."""
+    if request.args and (texts := request.args.get(b"byte_range")) and texts[0]:
+        return parse_byte_range(texts[0].decode("latin-1"), status.size)
+    ranges = request.field("range")
+    if len(ranges) == 1 and range_applies(request.field("if-range"), status.etag):
+        wanted = parse_range(ranges[0], status.size)
+        if isinstance(wanted, Unsatisfiable):
+            raise HTTPRefusal(
+                HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+                f"The file has {counted(status.size, 'byte')}; the range lies beyond its end.",
+                {"Content-Range": wanted.content_range.decode("ascii")},
+            )
+        if wanted is not None:
+            request.setResponseCode(HTTPStatus.PARTIAL_CONTENT)
+            request.set(b"Content-Range", wanted.content_range)
+            return wanted.offset, wanted.length
+    return 0, status.size
+
+
+async def put(app: RouteContext, request: ArchiveRequest, file_id: int) -> bytes:
+    """Store a file.  All that can be refused is refused before the body is asked for."""
+    body = request.body
+    if body.length == 0 and not request.field("content-length"):
+        raise HTTPRefusal(HTTPStatus.LENGTH_REQUIRED, "Client must specify Content-Length")
+    if body.length is not None and body.length > app.body_limit:
+        raise errors.TooLarge(f"The body may have {app.body_limit} bytes at the most.")
+    if request.field("content-range"):
+        raise errors.InvalidRequest("A file is stored whole; Content-Range has no place in a PUT.")
+    if [coding for coding in request.field("content-encoding") if coding.strip().lower() != "identity"]:
+        raise HTTPRefusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "A file is stored as it is sent, without a coding.")
+    conditions = _conditions(app, request)
+    checks = read_checks(request.field, body.length)
+    transfers = request.site.transfers
+    if not body.complete:
+        transfers.require(request.client)  # before it is asked for
+    status = await receive_file(
+        body,
+        lambda: transfers.enter(request.client),
+        app.clock,
+        app.backend,
+        file_id,
+        conditions=conditions,
+        checks=checks,
+        limit=app.body_limit,
+        mtime_ns=_mtime(app, request),
+    )
+    request.setResponseCode(HTTPStatus.CREATED)
+    request.set(b"Location", f"/{file_id}")
+    request.set(b"ETag", status.etag)
+    set_mtime(request, status)
+    request.set(b"Repr-Digest", digest_fields.repr_digest_field(status.digests))
+    if app.settings.durability is Durability.RELAXED:
+        request.set(b"X-Pacarchive-Durability", b"relaxed")
+    return short_document(request, {"message": "File added to archive", "total_bytes": status.size})
+
+
+async def post(app: RouteContext, request: ArchiveRequest, file_id: int) -> bytes:
+    """Stage a file: see to it that its bytes are on disk, without waiting for them unless the client prefers to."""
+    await no_body(request, "application/x-www-form-urlencoded")
+    staged = {"message": "File was staged", "file": str(file_id)}
+    status = await app.backend.status(file_id)
+    if not (_is_offline(status) and IRecaller.providedBy(app.backend)):
+        return short_document(request, staged)
+    failure = await app.recall.reason(file_id)
+    asked = await app.recall.want(file_id, app.owner_of(request))
+    if app.compatibility is Compatibility.PACIFICA:
+        # The predecessor's clients take 200 for an answer only, and look at HEAD afterwards.
+        return short_document(request, staged)
+    preferred = read_preferences(request.field("prefer"))
+    if seconds := min(preferred.wait or 0, app.recall_settings.get_wait):
+        request.set(b"Preference-Applied", wait_applied(seconds))
+        if await arrival(app, request, file_id, seconds, lambda: _resident(app, file_id)):
+            return short_document(request, staged)
+    elif preferred.respond_async:
+        request.set(b"Preference-Applied", RESPOND_ASYNC_APPLIED)
+    request.setResponseCode(HTTPStatus.ACCEPTED)
+    request.set(b"Location", url_of(asked.job))
+    request.set(b"Link", _monitor(asked))
+    request.set(b"Retry-After", str(asked.retry_after))
+    document: dict[str, Any] = {
+        "message": "File is being staged",
+        "file": str(file_id),
+        "job": url_of(asked.job),
+        "retry_after": asked.retry_after,
+    }
+    if failure:
+        document["reason"] = failure
+    return short_document(request, document)
+
+
+async def _resident(app: RouteContext, file_id: int) -> bool:
+    """
+    Look whether a file's bytes are on disk.
+
+    @raise errors.Offline: They are not.
+    """
+    if _is_offline(await app.backend.status(file_id)):
+        raise errors.Offline("The file is on tape.", job=None, retry_after=10)
+    return True
+
+
+async def patch(app: RouteContext, request: ArchiveRequest, file_id: int) -> bytes:
+    """Move a file that lies in the storage already into its place."""
+    require_json(request, "text/javascript")
+    document = await read_document(request, JSON_LIMIT)
+    source = document.get("path") if isinstance(document, dict) else None
+    if not isinstance(source, str) or not source:
+        raise errors.InvalidRequest('The body is a JSON object with the source\'s "path", a string.')
+    await app.backend.move(file_id, source, _conditions(app, request))
+    return short_document(request, {"message": "File Moved Successfully"})
+
+
+async def delete(app: RouteContext, request: ArchiveRequest, file_id: int) -> bytes:
+    """Remove a file."""
+    await no_body(request)
+    await app.backend.remove(file_id, _conditions(app, request))
+    app.recall.was_removed(file_id)
+    request.set(b"Content-Type", b"application/json")
+    request.set(b"Content-Length", b"0")
+    return b""
+
+
+async def propfind(app: RouteContext, request: ArchiveRequest, file_id: int) -> bytes:
+    """Tell a WebDAV client about a file."""
+    return write_multistatus(request, multistatus(f"/{file_id}", await app.backend.status(file_id)))
+
+
+async def options(app: RouteContext, request: ArchiveRequest, file_id: int) -> bytes:
+    """Tell what a file id answers to."""
+    request.setResponseCode(HTTPStatus.NO_CONTENT)
+    return b""
+
+
+def _conditions(app: RouteContext, request: ArchiveRequest) -> WriteConditions:
+    return write_conditions(request.field, app.settings.overwrite)
+
+
+def _mtime(app: RouteContext, request: ArchiveRequest) -> int | None:
+    """The time in C{Last-Modified}; the predecessor meant to read it, and ignored what it could not."""
+    if not (given := request.field("last-modified")):
+        return None
+    try:
+        if len(set(given)) > 1:
+            raise errors.InvalidRequest("A file has one Last-Modified.")
+        return parse_http_date(given[0], now=app.clock.seconds(), asctime_zone=app.settings.asctime_zone)
+    except errors.InvalidRequest:
+        if app.compatibility is Compatibility.PACIFICA:
+            return None
+        raise
+
+
+def _is_offline(status: FileStatus) -> bool:
+    return status.locality in (Locality.TAPE, Locality.UNAVAILABLE)
+
+
+def _monitor(asked: Asked) -> str:
+    """The C{Link} to the job that a file is part of."""
+    return f'<{url_of(asked.job)}>; rel="monitor"'

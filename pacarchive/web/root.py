@@ -1,0 +1,61 @@
+"""What the server says of itself: that it is there, and whether it is well."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import attrs
+
+from pacarchive.config import Compatibility
+from pacarchive.web.http.documents import short_document
+from pacarchive.web.http.errors import HTTPRefusal
+from pacarchive.web.propfind import collection_multistatus, write_multistatus
+
+if TYPE_CHECKING:
+    from pacarchive.web.context import RouteContext
+    from pacarchive.web.http.request import ArchiveRequest
+    from pacarchive.web.routing import Router
+
+
+def declare(router: Router) -> None:
+    """Declare the routes."""
+    router.answers("HEAD", "/")(head_root)
+    router.answers("GET", "/")(get_root)
+    router.answers("GET", "/health")(health)
+    router.answers("PROPFIND", "/")(propfind_root)
+    router.answers("OPTIONS", "/")(options_root)
+
+
+async def head_root(app: RouteContext, request: ArchiveRequest) -> bytes:
+    """As GET, without the words; the predecessor had nothing here."""
+    if app.compatibility is Compatibility.PACIFICA:
+        raise HTTPRefusal(HTTPStatus.NOT_FOUND, "Missing parameters: filepath")
+    return await get_root(app, request)
+
+
+async def get_root(app: RouteContext, request: ArchiveRequest) -> bytes:
+    """Say that the server is there."""
+    return short_document(request, {"message": "Pacifica Archive Interface Up and Running"})
+
+
+async def health(app: RouteContext, request: ArchiveRequest) -> bytes:
+    """Say whether requests can be expected to succeed: 200 or 503, for balancers; the words are for people."""
+    health = await app.health_desk.ask()
+    if obstacle := app.recall.obstacle:
+        health = attrs.evolve(health, words=f"{health.words}; recalls: {obstacle}", degraded=True)
+    if not health.ready:
+        request.setResponseCode(HTTPStatus.SERVICE_UNAVAILABLE)
+    document = {"ready": health.ready, "degraded": health.degraded, "message": health.words}
+    return short_document(request, document)
+
+
+async def propfind_root(app: RouteContext, request: ArchiveRequest) -> bytes:
+    """Tell a WebDAV client that this is a collection; its members are not listed."""
+    return write_multistatus(request, collection_multistatus("/"))
+
+
+async def options_root(app: RouteContext, request: ArchiveRequest) -> bytes:
+    """Tell what the server knows; C{OPTIONS *} comes here too."""
+    request.setResponseCode(HTTPStatus.NO_CONTENT)
+    return b""

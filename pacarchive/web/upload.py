@@ -1,0 +1,76 @@
+"""The way of a PUT's body into the archive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+
+from pacarchive import errors
+from pacarchive.interfaces import IArchiveBackend
+from pacarchive.model import FileStatus, WriteConditions
+from pacarchive.web.http.admission import IDLE, Place
+from pacarchive.web.http.body import BLOCK, FIRST, RequestBody
+from pacarchive.web.http.checks import Checks
+
+
+async def receive_file(
+    body: RequestBody,
+    enter: Callable[[], Place],
+    clock: IReactorTime,
+    backend: IArchiveBackend,
+    file_id: int,
+    *,
+    conditions: WriteConditions,
+    checks: Checks,
+    limit: int,
+    mtime_ns: int | None,
+) -> FileStatus:
+    """
+    Stream a body into the archive.
+
+    @param enter: Has the transfer counted, once there are bytes.
+    @param checks: What the sender wants to have checked.
+    @param limit: The largest body, in bytes.
+    @param mtime_ns: Nanoseconds since the epoch; C{None} for now.
+    @return: The status of the stored file.
+    """
+    incoming = await backend.receive(file_id, body.length, conditions, checks.algorithms)
+    try:
+        pieces = await body.read(FIRST)
+        with enter() as place:
+            body.stored = True
+            while pieces:
+                if body.received > limit:
+                    raise errors.TooLarge(f"The body may have {limit} bytes at the most.")
+                await incoming.write(pieces)
+                pieces = await _next(body, place, clock)
+            return await incoming.commit(mtime_ns, checks.complete(body.trailers))
+    except BaseException:
+        await incoming.abort()
+        raise
+
+
+async def _next(body: RequestBody, place: Place, clock: IReactorTime) -> list[bytes]:
+    """
+    The next block; a sender that is long about it is not counted before it brings a whole one, and what it has sent is
+    given away meanwhile, so that it holds no memory.
+    """
+    if body.complete:
+        return await body.read()
+
+    def rest() -> None:
+        place.rest()
+        body.hurry()
+
+    resting = LoopingCall(rest)
+    resting.clock = clock
+    resting.start(IDLE, now=False)
+    try:
+        pieces = await body.read()
+    finally:
+        resting.stop()
+    if body.complete or sum(map(len, pieces)) >= BLOCK:
+        place.go_on()
+    return pieces
