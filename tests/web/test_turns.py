@@ -12,7 +12,7 @@ from support import DATA, Server, compose, serving
 from twisted.internet.base import DelayedCall
 from twisted.internet.task import Clock
 
-from pacarchive.web.http.site import ACCEPTS
+from pacarchive.web.http.state import ACCEPTS
 from pacarchive.web.http.turns import ALLOWANCE, LONGEST, MOST_TAKEN, RATE, Turns
 
 UNIT = ALLOWANCE // 10

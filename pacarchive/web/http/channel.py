@@ -21,13 +21,13 @@ from zope.interface import implementer
 
 from pacarchive import errors
 from pacarchive.web.http.answers import last_answer
-from pacarchive.web.http.hosts import ABSOLUTE, AUTHORITY
+from pacarchive.web.http.authority import ABSOLUTE, AUTHORITY
 from pacarchive.web.http.intake import LINE_COST, REQUEST_COST, IntakeChannel
 from pacarchive.web.http.sockets import has_ended, unsent
 
 if TYPE_CHECKING:
     from pacarchive.web.http.body import RequestBody
-    from pacarchive.web.http.site import ArchiveSite
+    from pacarchive.web.http.state import SharedSite
 
 LOOK_FOR_END = 0.1
 """How often the end of a peer that is held back is looked for, in seconds, where work would end with it."""
@@ -48,7 +48,7 @@ class ArchiveChannel(IntakeChannel):
     @ivar settled_host: The C{Host} of the last request for which it was seen to be this server's.
     """
 
-    site: ArchiveSite
+    site: SharedSite
     transport: Any
     settled_host: bytes | None = None
     _head_deadline: IDelayedCall | None = None

@@ -258,7 +258,7 @@ async def streaming(request: ArchiveRequest) -> AsyncIterator[Stream]:
     @raise Aborted: It was.
     """
     flow = Flow(ProgressWatch(request.site.reactor, request.site.pace, request.connection.transport.fileno()))
-    request.registerProducer(flow, True)  # type: ignore[no-untyped-call]
+    request.registerProducer(flow, True)
     try:
         yield Stream(request, flow)
     except TimeoutError as error:
@@ -274,4 +274,4 @@ async def streaming(request: ArchiveRequest) -> AsyncIterator[Stream]:
         raise Aborted from error
     finally:
         if not request.is_over:
-            request.unregisterProducer()  # type: ignore[no-untyped-call]
+            request.unregisterProducer()

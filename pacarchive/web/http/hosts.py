@@ -25,12 +25,6 @@ if TYPE_CHECKING:
 
     from pacarchive.web.http.request import ArchiveRequest
 
-AUTHORITY = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?\Z")
-"""Host and port, as a URL and the field C{Host} have them, without a user; the host may be empty."""
-
-ABSOLUTE = re.compile(rb"https?://([^/?#]*)", re.IGNORECASE)
-"""The beginning of a target in absolute form, which names an authority of its own."""
-
 # Narrower: it becomes part of a URL.
 _IN_URLS = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?", re.ASCII)
 _PORT = re.compile(r":[0-9]*\Z")

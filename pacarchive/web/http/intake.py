@@ -20,7 +20,7 @@ from pacarchive.web.http.memory import FREE, Holding
 
 if TYPE_CHECKING:
     from pacarchive import errors
-    from pacarchive.web.http.site import ArchiveSite
+    from pacarchive.web.http.state import SharedSite
 
 PIECE = 1 << 10
 """How much of what waits is read as lines before the turn is looked at: some forty requests at the most."""
@@ -49,7 +49,7 @@ class IntakeChannel(HTTPChannel):
     A connection whose input is read in bounded pieces.
     """
 
-    site: ArchiveSite
+    site: SharedSite
     held: Holding
     transport: Any
     _networkProducer: Any

@@ -27,7 +27,7 @@ from pacarchive.web.http.errors import unexpected_answer
 from pacarchive.web.http.shares import client_of
 
 if TYPE_CHECKING:
-    from pacarchive.web.http.site import ArchiveSite
+    from pacarchive.web.http.state import SharedSite
 
 READ_SIZE = 1 << 20
 """How much is asked of the socket at once while a large body comes in."""
@@ -63,7 +63,7 @@ class ArchiveRequest(server.Request):
 
     # Twisted deletes the attribute at the end of a request, and sets it to None when the connection is lost first.
     channel: ArchiveChannel = None  # type: ignore[assignment]
-    site: ArchiveSite
+    site: SharedSite
     transport: Any
     defaultContentType = None
     begun = False

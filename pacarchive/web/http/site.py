@@ -1,106 +1,29 @@
-"""The listening side: what all connections of one process share."""
+"""The listening side: makes a channel for each connection, and requests of what comes there."""
 
 from __future__ import annotations
 
-import uuid
-from collections import Counter
 from http import HTTPStatus
 from typing import Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IDelayedCall, IListeningPort, IReactorTime, ISSLTransport
+from twisted.internet.interfaces import IAddress, IReactorTime, ISSLTransport
 from twisted.internet.protocol import Protocol
-from twisted.logger import Logger
-from twisted.python.failure import Failure
-from twisted.web import http
 from twisted.web.resource import IResource
-from twisted.web.server import Site
 
 from pacarchive import errors
 from pacarchive.config import LimitSettings
-from pacarchive.texts import counted, printable
-from pacarchive.web.http.admission import Admission, Crowds, Pace, Place
 from pacarchive.web.http.answers import last_answer
 from pacarchive.web.http.channel import ArchiveChannel
-from pacarchive.web.http.memory import Holding, Memory
-from pacarchive.web.http.refusals import RefusalLog
 from pacarchive.web.http.request import ArchiveRequest
-from pacarchive.web.http.turns import Turns
-
-ACCEPTS = 100
-"""How many connections are accepted in one turn.  Who comes after a thousand others waits for them, whoever they are:
-fewer or more would keep him waiting for longer."""
-
-CONNECTION_COST = 200
-"""What a new connection takes of a turn's allowance."""
-
-_FIRST_PAUSE = 10.0  # between words on a drain that goes on, in seconds; each is twice the one before
-
-_log = Logger()
+from pacarchive.web.http.state import SharedSite
 
 
-class ArchiveSite(Site):
-    """
-    Makes connections, counts them and what goes on in them, and drains them at the end.
-
-    @ivar limits: The limits in force.
-    @ivar draining: Whether the service is stopping: every answer then says that it is the connection's last.
-    @ivar listening: The addresses that connections come to.
-    @ivar pace: What must move of a body.
-    @ivar transfers: Admits bodies in either direction.
-    @ivar lookups: Admits work that looks many files up.
-    @ivar places: Admits connections.
-    @ivar memory: Keeps account of what unfinished requests hold.
-    @ivar turns: What all connections share of a turn of the reactor.
-    @ivar events: How often each kind of refusal or failure has happened.
-    """
-
-    noisy = False
+class ArchiveSite(SharedSite):
+    """Makes connections, as many as are admitted."""
 
     def __init__(self, resource: IResource, limits: LimitSettings, reactor: IReactorTime) -> None:
-        super().__init__(
-            resource,
-            requestFactory=ArchiveRequest,
-            timeout=limits.idle_timeout,
-            reactor=reactor,
-            parsePOSTFormSubmission=False,
-        )
+        super().__init__(resource, limits, reactor, ArchiveRequest)
         # Twisted's own is a proxy whose only use is to change to HTTP/2.
         self.protocol = ArchiveChannel  # type: ignore[assignment, method-assign]
-        self.limits = limits
-        self.draining = False
-        self.listening: list[IAddress] = []
-        self._ports: list[Any] = []
-        self._accepting: IDelayedCall | None = None
-        self.turns = Turns(reactor)
-        self.events: Counter[str] = Counter()
-        self._refusals = RefusalLog(reactor)
-        self.pace = Pace.of(limits)
-        crowds = Crowds(limits.proxies)
-        share = limits.client_share
-        self.transfers = Admission("transfers under way", "[limits] transfers", limits.transfers, share, crowds)
-        self.lookups = Admission("files being looked up", "[limits] lookups", limits.lookups, share, crowds)
-        self.memory = Memory(limits, crowds)
-        self.places = Admission("connections", "[limits] connections", limits.connections, share, crowds)
-        self._connections: dict[ArchiveChannel, Place] = {}
-        self._drained: Deferred[None] | None = None
-
-    def logPrefix(self) -> str:
-        """What Twisted says that it starts."""
-        return "pacarchive"
-
-    def startFactory(self) -> None:
-        """There is no access log of twisted.web's to open."""
-
-    def stopFactory(self) -> None:
-        """Nor one to close."""
-
-    def log(self, request: http.Request) -> None:
-        """Successful requests are not logged: a line a request costs a quarter of the rate."""
-
-    def acceptableProtocols(self) -> list[bytes]:
-        """What TLS offers to speak (ALPN).  Twisted's own adds HTTP/2 as soon as the package h2 is installed."""
-        return [b"http/1.1"]
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         try:
@@ -109,119 +32,6 @@ class ArchiveSite(Site):
             self.refused("connections", addr, str(error))
             return _Busy(str(error))
         return super().buildProtocol(addr)
-
-    def listens(self, port: IListeningPort) -> None:
-        """Note that connections come to a port."""
-        self.listening.append(port.getHost())
-        self._ports.append(port)
-        self._accept_few()
-
-    def _accept_few(self) -> None:
-        # A port takes more each time that as many as it takes are there: up to 50 ms of a turn, and more.
-        self._accepting = None
-        for port in self._ports:
-            port.numberAccepts = ACCEPTS
-
-    def connection_made(self, channel: ArchiveChannel) -> Holding:
-        """
-        A connection begins.
-
-        @return: What it holds in memory.
-        """
-        if self._ports and self._accepting is None:
-            self._accepting = self.reactor.callLater(0, self._accept_few)
-        self.turns.spend(CONNECTION_COST)
-        peer = channel.transport.getPeer()
-        self._connections[channel] = self.places.enter(peer)
-        return self.memory.holding(peer)
-
-    def connection_lost(self, channel: ArchiveChannel) -> None:
-        """A connection has ended."""
-        if (place := self._connections.pop(channel, None)) is not None:
-            place.rest()
-        if not self._connections and self._drained is not None:
-            drained, self._drained = self._drained, None
-            drained.callback(None)
-
-    def refused(self, kind: str, peer: IAddress | None, message: str) -> None:
-        """Count and log what a client did wrong, or what a limit refused."""
-        self.events[kind] += 1
-        self._refusals.note(kind, _spoken(peer), printable(message))
-
-    def left(self, request: ArchiveRequest) -> None:
-        """Count and log that a client has broken off what it was being sent."""
-        self.events["left"] += 1
-        if not self._refusals.admits("left"):
-            return
-        peer = _spoken(request.client)
-        _log.info("left {peer}: {line}: the client has broken the download off", peer=peer, line=request.line)
-
-    def failed(self, kind: str, request: ArchiveRequest, error: Exception) -> None:
-        """Count and log what the archive could not do."""
-        self.events[kind] += 1
-        words, cause = str(error), str(error.__cause__ or "")
-        if cause and cause not in words:
-            words = f"{words} ({cause})"
-        peer = _spoken(request.client)
-        _log.error(
-            "failed ({kind}) {peer}: {line}: {words}", kind=kind, peer=peer, line=request.line, words=printable(words)
-        )
-
-    def incident(self, what: str, reason: Failure) -> str:
-        """
-        Count and log a failure that nobody foresaw.
-
-        @return: The identifier by which it is found in the log.
-        """
-        self.events["incident"] += 1
-        identifier = uuid.uuid4().hex[:12]
-        _log.failure("incident {identifier}: {what}", failure=reason, identifier=identifier, what=what)
-        return identifier
-
-    def drain(self, limit: float) -> Deferred[None]:
-        """
-        Let requests that are under way finish, and close every connection.  The log has how many are waited for.
-
-        @param limit: Seconds after which what is left is cut.
-        @return: Fires when no connection is left.
-        """
-        self.draining = True
-        done: Deferred[None] = Deferred()
-        for channel in list(self._connections):
-            channel.close_when_idle()
-        if not self._connections:
-            self._refusals.close()
-            done.callback(None)
-            return done
-        self._drained = done
-        deadline: IDelayedCall = self.reactor.callLater(limit, self._cut)
-
-        def say(pause: float) -> None:
-            if count := sum(bool(channel.requests) for channel in self._connections):
-                left = max(0.0, deadline.getTime() - self.reactor.seconds())
-                words = counted(count, "request")
-                _log.info("stopping: waits for {words}, at most {left:.0f} s more", words=words, left=left)
-            calls[1] = self.reactor.callLater(pause, say, 2 * pause)
-
-        def stop_clock(result: None) -> None:
-            for each in calls:
-                if each.active():
-                    each.cancel()
-            self._refusals.close()
-
-        # What ends at once, as requests that wait for a file from tape do, is not worth a word.
-        calls: list[IDelayedCall] = [deadline, self.reactor.callLater(0, say, _FIRST_PAUSE)]
-        return done.addCallback(stop_clock)
-
-    def _cut(self) -> None:
-        _log.warn("cutting {count} connections at the end of the drain", count=len(self._connections))
-        for channel in list(self._connections):
-            channel.transport.abortConnection()
-
-
-def _spoken(peer: IAddress | None) -> str:
-    host, port = getattr(peer, "host", None), getattr(peer, "port", None)
-    return f"{host}:{port}" if host is not None else "local"
 
 
 class _Busy(Protocol):
