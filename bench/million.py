@@ -30,7 +30,7 @@ from pacarchive.model import RecallProgress, RecallState, TapeLocation
 from pacarchive.recall.engine import RecallEngine
 from pacarchive.recall.words import LIVE, JobRequest
 from pacarchive.runtime.shared import all_of
-from pacarchive.sections import RecallSettings
+from pacarchive.settings.sections import RecallSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

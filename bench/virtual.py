@@ -15,7 +15,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
 from pacarchive.recall.engine import RecallEngine
-from pacarchive.sections import RecallSettings
+from pacarchive.settings.sections import RecallSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -22,7 +22,7 @@ from pacarchive.digests import Digests
 from pacarchive.model import FileStatus, Health, RecallProgress, TapeLocation, WriteConditions
 
 if TYPE_CHECKING:
-    from pacarchive.config import BackendSettings
+    from pacarchive.settings.reading import BackendSettings
 
 
 class IBackendProvider(Interface):

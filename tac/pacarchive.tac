@@ -9,7 +9,7 @@ import sys
 
 from twisted.application.service import Application
 
-from pacarchive.config import ConfigError, load
+from pacarchive.settings.reading import ConfigError, load
 from pacarchive.launch.service import make_service
 from pacarchive.launch.tap import BAD_CONFIGURATION
 

@@ -16,8 +16,12 @@ import pytest
 from hypothesis import given, strategies
 from twisted.plugin import getPlugins
 
-from pacarchive import config, converters
-from pacarchive.config import (
+from pacarchive.model import Durability, Overwrite
+from pacarchive.recall.places import DefaultStore
+from pacarchive.runtime.filesystems import is_one_machines
+from pacarchive.settings import converters
+from pacarchive.settings import reading as config
+from pacarchive.settings.reading import (
     Compatibility,
     ConfigError,
     HpssSettings,
@@ -35,9 +39,6 @@ from pacarchive.config import (
     key_of,
     load,
 )
-from pacarchive.model import Durability, Overwrite
-from pacarchive.places import DefaultStore
-from pacarchive.runtime.filesystems import is_one_machines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,7 +81,7 @@ SECTIONS: dict[str, type[Any]] = {
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Relative paths, the default prefix among them, start in a directory of the test."""
-    monkeypatch.setattr("pacarchive.config.MACHINE_FILE", "/nonexistent/pacarchive.ini")
+    monkeypatch.setattr("pacarchive.settings.reading.MACHINE_FILE", "/nonexistent/pacarchive.ini")
     monkeypatch.chdir(tmp_path)
 
 
@@ -562,7 +563,7 @@ class _OtherProvider:
 def plugins(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What is installed beside our own; starts with one backend of another maker."""
     found = [_OtherProvider()]
-    monkeypatch.setattr("pacarchive.config.getPlugins", lambda interface: [*getPlugins(interface), *found])
+    monkeypatch.setattr("pacarchive.settings.reading.getPlugins", lambda interface: [*getPlugins(interface), *found])
     return found
 
 
@@ -722,7 +723,7 @@ def test_the_default_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writ
         settings = load(None, environ, {})
         assert settings.recall.store == str(tmp_path / "archive/.pacarchive/recall.sqlite")
         assert settings.default_store == DefaultStore(settings.recall.store, True, str(former / "recall.sqlite"))
-    monkeypatch.setattr("pacarchive.places.is_one_machines", lambda path: False)
+    monkeypatch.setattr("pacarchive.recall.places.is_one_machines", lambda path: False)
     found = set()
     for name in ("one", "two"):
         (tmp_path / name).mkdir()

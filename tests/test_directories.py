@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pacarchive.config import load
 from pacarchive.runtime.directories import make_durable
+from pacarchive.settings.reading import load
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pacarchive.config import load
+from pacarchive.settings.reading import load
 
 UNITS = Path(__file__).parent.parent / "tac" / "systemd"
 SERVICES = ["pacarchive.service", "pacarchive@.service"]

@@ -19,12 +19,12 @@ from twisted.scripts._twistd_unix import ServerOptions
 from zope.interface.verify import verifyObject
 
 from pacarchive import cli
-from pacarchive.config import HpssSettings, MemorySettings, PosixSettings, SidebandSettings, describe, load
 from pacarchive.interfaces import IBackendProvider
 from pacarchive.launch import tap
+from pacarchive.settings.reading import HpssSettings, MemorySettings, PosixSettings, SidebandSettings, describe, load
 
 if TYPE_CHECKING:
-    from pacarchive.config import Settings
+    from pacarchive.settings.reading import Settings
 
 ROOT = Path(__file__).parent.parent
 
@@ -34,7 +34,7 @@ def _clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No settings from outside; relative paths start in a directory of the test."""
     for name in ("ARCHIVEINTERFACE_CONFIG", "PAI_BACKEND_TYPE", "PAI_PREFIX"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("pacarchive.config.MACHINE_FILE", "/nonexistent/pacarchive.ini")
+    monkeypatch.setattr("pacarchive.settings.reading.MACHINE_FILE", "/nonexistent/pacarchive.ini")
     monkeypatch.chdir(tmp_path)
 
 
@@ -267,7 +267,7 @@ def test_finding_the_plugins_imports_nothing_heavy() -> None:
         "pacarchive.errors",
         "pacarchive.interfaces",
         "pacarchive.model",
-        "pacarchive.plugins",
+        "pacarchive.settings.providers",
         "pacarchive.times",
     }
 

@@ -14,10 +14,10 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from pacarchive import errors
-from pacarchive.config import BackendSettings
 from pacarchive.digests import PRIMARY, Digests, Hasher
 from pacarchive.interfaces import IArchiveBackend, IIncomingFile, IStoredFile
 from pacarchive.model import FileStatus, Health, Locality, Overwrite, WriteConditions
+from pacarchive.settings.reading import BackendSettings
 from pacarchive.texts import counted
 from pacarchive.times import SECOND
 

@@ -6,10 +6,10 @@ from twisted.internet.interfaces import IReactorFromThreads
 
 from pacarchive.backends.local.archive import LocalArchive
 from pacarchive.backends.local.tree import FileTree
-from pacarchive.config import BackendSettings, PosixSettings
 from pacarchive.ids import id_to_path
 from pacarchive.interfaces import IArchiveBackend
 from pacarchive.runtime.threads import BlockingPool
+from pacarchive.settings.reading import BackendSettings, PosixSettings
 
 
 def make(reactor: IReactorFromThreads, settings: BackendSettings) -> IArchiveBackend:

@@ -86,7 +86,7 @@ def _run(argv: Sequence[str] | None) -> int:
     parser = make_parser()
     arguments = parsed(parser, sys.argv[1:] if argv is None else argv)
     module, _, function = arguments.run.partition(":")
-    from pacarchive.config import ConfigError
+    from pacarchive.settings.reading import ConfigError
 
     try:
         return int(getattr(import_module(module), function)(arguments))

@@ -15,7 +15,6 @@ from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
 
 from pacarchive import __version__
-from pacarchive.config import ConfigError, Settings, find_provider
 from pacarchive.errors import BackendUnavailable
 from pacarchive.interfaces import IArchiveBackend
 from pacarchive.launch.listening import served_url, server_endpoints
@@ -23,9 +22,10 @@ from pacarchive.launch.logfile import LogFile
 from pacarchive.launch.notify import LaunchedService, StartError
 from pacarchive.launch.workers import Supervisor
 from pacarchive.model import Durability
-from pacarchive.places import archive_name
+from pacarchive.recall.places import archive_name
 from pacarchive.runtime.filesystems import is_one_machines
 from pacarchive.runtime.threads import BlockingPool
+from pacarchive.settings.reading import ConfigError, Settings, find_provider
 
 if TYPE_CHECKING:
     from pacarchive.recall.engine import RecallEngine

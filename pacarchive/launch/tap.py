@@ -11,7 +11,8 @@ from twisted.internet.endpoints import quoteStringArgument, serverFromString
 from twisted.logger import Logger
 from twisted.python import usage
 
-from pacarchive.config import (
+from pacarchive.launch.logfile import log_file
+from pacarchive.settings.reading import (
     CONFIG_VARIABLE,
     DEFAULT_ENDPOINT,
     MACHINE_FILE,
@@ -23,7 +24,6 @@ from pacarchive.config import (
     key_of,
     load,
 )
-from pacarchive.launch.logfile import log_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -14,7 +14,7 @@ from pacarchive.recall.schedule import Demand, FairQueue, Flow, Turn
 from pacarchive.recall.store import Cursor, OutcomeUnknown, Store
 from pacarchive.recall.store import Turn as WriteTurn
 from pacarchive.recall.work import Handed
-from pacarchive.sections import RecallSettings
+from pacarchive.settings.sections import RecallSettings
 
 T = TypeVar("T")
 

@@ -29,7 +29,7 @@ from pacarchive.recall.schedule import Demand
 from pacarchive.recall.store import Cursor, Store
 from pacarchive.recall.upkeep import PUBLISH, RECHECK, Upkeep
 from pacarchive.runtime.shared import all_of
-from pacarchive.sections import RecallSettings
+from pacarchive.settings.sections import RecallSettings
 
 _INHERITED_GRACE = 60.0
 """Seconds for which the storage system may not know of what another dispatcher asked it for: not all can tell."""

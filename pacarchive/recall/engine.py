@@ -22,12 +22,12 @@ from twisted.logger import Logger
 
 from pacarchive import errors
 from pacarchive.interfaces import IArchiveBackend, IRecaller
-from pacarchive.places import DefaultStore
 from pacarchive.recall import jobs, waiting, work
 from pacarchive.recall.dispatcher import Dispatcher
 from pacarchive.recall.jobs import Submission
 from pacarchive.recall.lease import HEARTBEAT, Lease
 from pacarchive.recall.moving import look, make_room
+from pacarchive.recall.places import DefaultStore
 from pacarchive.recall.planning import Learned, asked_before, asked_for, job_estimate, make_plan
 from pacarchive.recall.releasing import release_all
 from pacarchive.recall.schema import from_key, to_key
@@ -47,7 +47,7 @@ from pacarchive.recall.words import (
 )
 from pacarchive.runtime.shared import Shared
 from pacarchive.runtime.threads import BlockingPool, finished
-from pacarchive.sections import RecallSettings
+from pacarchive.settings.sections import RecallSettings
 
 T = TypeVar("T")
 

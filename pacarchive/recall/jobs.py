@@ -28,7 +28,7 @@ from pacarchive.recall.words import (
     Priority,
     Released,
 )
-from pacarchive.sections import RecallSettings
+from pacarchive.settings.sections import RecallSettings
 
 _SUMMARY = "number, job, owner, priority, created, deadline, started, ended, files, remaining"
 

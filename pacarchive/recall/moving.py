@@ -14,7 +14,7 @@ from urllib.parse import quote
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
-from pacarchive.places import DefaultStore
+from pacarchive.recall.places import DefaultStore
 from pacarchive.recall.store import MakePool, StoreRefused, StoreSettings, StoreUnavailable
 from pacarchive.runtime.threads import finished
 

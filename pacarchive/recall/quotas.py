@@ -14,7 +14,7 @@ import attrs
 from pacarchive import errors, texts
 from pacarchive.recall.store import Cursor, Turn
 from pacarchive.recall.tables import cut
-from pacarchive.sections import RecallSettings
+from pacarchive.settings.sections import RecallSettings
 
 SHOWN = 3600.0
 """Seconds for which a job that has ended can be seen in any case."""

@@ -20,8 +20,8 @@ from pymysql.constants import CR
 from twisted.logger import Logger
 
 from pacarchive import errors
-from pacarchive.places import DefaultStore
 from pacarchive.recall.channel import Call, Channel, NotAsked
+from pacarchive.recall.places import DefaultStore
 from pacarchive.recall.schema import MARIADB, SQLITE, STEPS, Dialect, statements
 from pacarchive.runtime.databases import DaemonConnectionPool, MariaDBPool
 from pacarchive.runtime.threads import BlockingPool

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import attrs
 from twisted.internet.interfaces import IReactorTime
 
-from pacarchive.config import Compatibility, RecallSettings, ServerSettings
 from pacarchive.interfaces import IArchiveBackend
+from pacarchive.settings.reading import Compatibility, RecallSettings, ServerSettings
 from pacarchive.web.download import Sender
 from pacarchive.web.health import HealthDesk
 from pacarchive.web.http.hosts import require_known_host

@@ -25,10 +25,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from pacarchive import errors
-from pacarchive.config import LimitSettings, VerifyReads
 from pacarchive.digests import PRIMARY, Hasher
 from pacarchive.interfaces import ISendable, IStoredFile
 from pacarchive.runtime.threads import BlockingPool
+from pacarchive.settings.reading import LimitSettings, VerifyReads
 from pacarchive.web.errors import Corrupted
 from pacarchive.web.http.admission import Pace, Place
 from pacarchive.web.http.flow import Aborted, Flow, ProgressWatch

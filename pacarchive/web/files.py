@@ -6,9 +6,9 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from pacarchive import errors
-from pacarchive.config import Compatibility
 from pacarchive.interfaces import IRecaller, IStoredFile
 from pacarchive.model import Durability, FileStatus, Locality, WriteConditions
+from pacarchive.settings.reading import Compatibility
 from pacarchive.texts import counted
 from pacarchive.web.arrival import arrival
 from pacarchive.web.conditions import ReadOutcome, evaluate_read, range_applies, write_conditions

@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING, ParamSpec
 import attrs
 
 from pacarchive import errors
-from pacarchive.config import Compatibility
 from pacarchive.recall.words import FilesPage, JobRequest
+from pacarchive.settings.reading import Compatibility
 from pacarchive.web.errors import error_answer
 from pacarchive.web.http.documents import (
     Stream,

@@ -15,7 +15,7 @@ from pacarchive.recall.store import Turn
 from pacarchive.recall.waiting import last_failure, trouble, troubled, waiting, waiting_for_file
 from pacarchive.recall.words import JobRequest, Priority
 from pacarchive.recall.work import Located, Outlook
-from pacarchive.sections import RecallSettings
+from pacarchive.settings.sections import RecallSettings
 
 FEW, MANY = 2_000, 20_000
 MEDIA = 20

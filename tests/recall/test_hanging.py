@@ -26,7 +26,7 @@ from pacarchive.recall.jobs import Submission
 from pacarchive.recall.store import OutcomeUnknown, Store, StoreSettings, StoreUnavailable, Turn
 from pacarchive.recall.words import JobRequest
 from pacarchive.runtime import databases
-from pacarchive.sections import RecallSettings
+from pacarchive.settings.sections import RecallSettings
 from recall.surroundings import ARCHIVE, Going, Surroundings, Tapes, logged, settings
 
 LIMIT = 2.0

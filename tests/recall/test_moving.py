@@ -16,11 +16,11 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from pacarchive.backends.local.hidden import HIDDEN
-from pacarchive.places import DefaultStore
 from pacarchive.recall.engine import RecallEngine
 from pacarchive.recall.moving import InUse, make_room, take_over
+from pacarchive.recall.places import DefaultStore
 from pacarchive.recall.store import StoreRefused, StoreSettings, StoreUnavailable
-from pacarchive.sections import RecallSettings
+from pacarchive.settings.sections import RecallSettings
 from recall.surroundings import ARCHIVE, Surroundings, VirtualReactor, done, logged
 
 _SERVER = """

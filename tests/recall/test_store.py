@@ -35,7 +35,7 @@ from pacarchive.recall.store import (
     Turn,
 )
 from pacarchive.recall.words import JobRequest
-from pacarchive.sections import RecallSettings
+from pacarchive.settings.sections import RecallSettings
 from recall.surroundings import AFTER, ARCHIVE, BEFORE, Going, VirtualReactor, done, logged
 
 Open = Callable[..., Store]

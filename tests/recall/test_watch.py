@@ -13,7 +13,7 @@ from pacarchive.recall.jobs import Submission
 from pacarchive.recall.store import Store, StoreSettings
 from pacarchive.recall.watch import LOOK, Watch
 from pacarchive.recall.words import JobRequest
-from pacarchive.sections import RecallSettings
+from pacarchive.settings.sections import RecallSettings
 from recall.surroundings import ARCHIVE, Going, VirtualReactor, done, logged
 
 

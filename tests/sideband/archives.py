@@ -16,9 +16,9 @@ from twisted.internet import reactor
 
 from pacarchive.backends.sideband.archive import SidebandArchive
 from pacarchive.backends.sideband.mount import Mount
-from pacarchive.config import BackendSettings, SidebandSettings
 from pacarchive.ids import id_to_path
 from pacarchive.model import Durability
+from pacarchive.settings.reading import BackendSettings, SidebandSettings
 from sideband.server import Sideband
 from sideband.writer import SidebandWriter
 

@@ -274,7 +274,7 @@ async def test_hard_links(daemon: Daemon, database: Sideband, tmp_path: Path) ->
 @in_reactor
 async def test_prefixes(database: Sideband, tmp_path: Path, prefix: bytes) -> None:
     """They are names like any other (10, 14); files in the prefix itself, and below directories, are found."""
-    from pacarchive.converters import mount_path
+    from pacarchive.settings.converters import mount_path
 
     setting = mount_path(os.fsdecode(prefix))
     with Daemon(tmp_path, database, prefix=os.fsencode(setting)) as daemon:

@@ -24,10 +24,10 @@ from twisted.python.failure import Failure
 from pacarchive.backends.local.move import locate
 from pacarchive.backends.local.tree import FileTree
 from pacarchive.backends.memory import MemoryArchive
-from pacarchive.config import LimitSettings, RecallSettings, ServerSettings, VerifyReads
 from pacarchive.errors import ArchiveError
 from pacarchive.recall.engine import RecallEngine
 from pacarchive.runtime.threads import BlockingPool
+from pacarchive.settings.reading import LimitSettings, RecallSettings, ServerSettings, VerifyReads
 from pacarchive.web.application import archive_resource
 from pacarchive.web.context import RouteContext
 from pacarchive.web.download import Sender

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pacarchive.cli.words import SETTINGS_FILE
-from pacarchive.config import MACHINE_FILE
+from pacarchive.settings.reading import MACHINE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 
 # The file's place is the only thing that differs from what an operator types.
-START = "import sys; import pacarchive.config as config; config.MACHINE_FILE = sys.argv.pop(1);"
+START = "import sys; import pacarchive.settings.reading as config; config.MACHINE_FILE = sys.argv.pop(1);"
 COMMAND = f"{START} from pacarchive.cli import main; sys.exit(main())"
 PREDECESSOR = f"{START} from pacarchive.cli.admin.predecessor import main; sys.exit(main())"
 TWISTD = f"{START} from twisted.scripts.twistd import run; run()"

@@ -30,7 +30,6 @@ from pacarchive import errors
 from pacarchive.backends.local.archive import LocalArchive
 from pacarchive.backends.local.tree import FileTree
 from pacarchive.backends.memory import MemoryArchive
-from pacarchive.config import LimitSettings, RecallSettings, ServerSettings
 from pacarchive.digests import Digests
 from pacarchive.interfaces import IArchiveBackend, IIncomingFile, IStoredFile
 from pacarchive.model import FileStatus, Health, WriteConditions
@@ -50,6 +49,7 @@ from pacarchive.recall.words import (
     Released,
 )
 from pacarchive.runtime.threads import BlockingPool
+from pacarchive.settings.reading import LimitSettings, RecallSettings, ServerSettings
 from pacarchive.web.application import archive_resource
 from pacarchive.web.context import RouteContext
 from pacarchive.web.download import Sender

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
 
 from pacarchive import errors
-from pacarchive.config import Compatibility, LimitSettings
+from pacarchive.settings.reading import Compatibility, LimitSettings
 from pacarchive.web.download import SMALL
 from pacarchive.web.http.admission import IDLE, Admission, Crowds
 from pacarchive.web.http.body import FIRST

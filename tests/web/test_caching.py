@@ -9,7 +9,7 @@ import pytest
 from support import DATA, JOB, Server, compose, job_status, read_answer, serving
 
 from pacarchive import errors
-from pacarchive.config import Compatibility, LimitSettings
+from pacarchive.settings.reading import Compatibility, LimitSettings
 
 ETAG = f'"{hashlib.sha256(DATA).hexdigest()}"'
 JSON = "Content-Type: application/json"

@@ -15,8 +15,8 @@ import pytest
 from support import DATA, Answer, Server, chunked, compose, disk_server, serving
 
 from pacarchive import errors
-from pacarchive.config import Compatibility
 from pacarchive.model import Overwrite
+from pacarchive.settings.reading import Compatibility
 
 MESSAGE = "The server encountered an unexpected condition which prevented it from fulfilling the request."
 JSON = "Content-Type: application/json"

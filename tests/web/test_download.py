@@ -40,10 +40,10 @@ from twisted.internet.threads import deferToThread
 from pacarchive import errors
 from pacarchive.backends.local.archive import LocalArchive
 from pacarchive.backends.local.tree import FileTree
-from pacarchive.config import Compatibility, LimitSettings, RecallSettings, ServerSettings, VerifyReads
 from pacarchive.interfaces import IStoredFile
 from pacarchive.launch.service import ArchiveService
 from pacarchive.runtime.threads import BlockingPool
+from pacarchive.settings.reading import Compatibility, LimitSettings, RecallSettings, ServerSettings, VerifyReads
 from pacarchive.web.application import archive_resource
 from pacarchive.web.context import RouteContext
 from pacarchive.web.download import SMALL, Sender

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from support import DATA, JOB, Client, Server, chunked, compose, job_file, job_status, serving
 
-from pacarchive.config import LimitSettings
+from pacarchive.settings.reading import LimitSettings
 from pacarchive.web.download import SMALL
 from pacarchive.web.http.admission import IDLE
 from pacarchive.web.http.body import BLOCK, FIRST

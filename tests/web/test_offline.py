@@ -19,10 +19,10 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from pacarchive import errors
-from pacarchive.config import Compatibility, RecallSettings
 from pacarchive.interfaces import IRecaller, IStoredFile
 from pacarchive.model import Locality, RecallProgress, TapeLocation
 from pacarchive.recall.engine import RecallEngine
+from pacarchive.settings.reading import Compatibility, RecallSettings
 from pacarchive.web.arrival import LOOK_AGAIN
 from pacarchive.web.http.turns import ALLOWANCE
 

@@ -23,8 +23,8 @@ from twisted.web import http
 from twisted.web import server as web_server
 
 from pacarchive import errors
-from pacarchive.config import LimitSettings
 from pacarchive.model import Overwrite
+from pacarchive.settings.reading import LimitSettings
 from pacarchive.web.http import channel as channel_module
 from pacarchive.web.http import intake as intake_module
 from pacarchive.web.http import request as request_module

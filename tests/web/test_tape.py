@@ -19,9 +19,9 @@ from support import DATA, NOW, Answer, Client, Server, chunked, compose, serving
 from twisted.internet.defer import Deferred
 
 from pacarchive import errors
-from pacarchive.config import Compatibility, LimitSettings
 from pacarchive.model import FileStatus, Locality
 from pacarchive.recall.words import FilesPage, FileState, JobFile, JobRequest, JobStatus, JobSummary, Priority
+from pacarchive.settings.reading import Compatibility, LimitSettings
 from pacarchive.web import tape
 from pacarchive.web.application import archive_resource
 from pacarchive.web.http.documents import DOCUMENT_LIMIT

@@ -2,7 +2,7 @@
 
 from twisted.application.service import ServiceMaker
 
-from pacarchive.plugins import BackendProvider
+from pacarchive.settings.providers import BackendProvider
 
 pacarchive = ServiceMaker(  # type: ignore[no-untyped-call]
     "pacarchive",
@@ -14,14 +14,14 @@ pacarchive = ServiceMaker(  # type: ignore[no-untyped-call]
 posix = BackendProvider(
     name="posix",
     section="posix",
-    settings_name="pacarchive.config:PosixSettings",
+    settings_name="pacarchive.settings.reading:PosixSettings",
     make_name="pacarchive.backends.posix:make",
 )
 
 hpss = BackendProvider(
     name="hpss",
     section="hpss",
-    settings_name="pacarchive.config:HpssSettings",
+    settings_name="pacarchive.settings.reading:HpssSettings",
     make_name="pacarchive.backends.hpss:make",
     local_prefix=False,
 )
@@ -29,13 +29,13 @@ hpss = BackendProvider(
 memory = BackendProvider(
     name="memory",
     section="memory",
-    settings_name="pacarchive.config:MemorySettings",
+    settings_name="pacarchive.settings.reading:MemorySettings",
     make_name="pacarchive.backends.memory:make",
 )
 
 hsmsideband = BackendProvider(
     name="hsmsideband",
     section="hsm_sideband",
-    settings_name="pacarchive.config:SidebandSettings",
+    settings_name="pacarchive.settings.reading:SidebandSettings",
     make_name="pacarchive.backends.sideband:make",
 )

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 from pacarchive.backends.sideband.archive import SidebandArchive
 
 if TYPE_CHECKING:
-    from pacarchive.config import BackendSettings
     from pacarchive.interfaces import IArchiveBackend
+    from pacarchive.settings.reading import BackendSettings
 
 
 def make(reactor: Any, settings: BackendSettings) -> IArchiveBackend:

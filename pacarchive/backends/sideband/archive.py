@@ -45,7 +45,6 @@ from pacarchive.backends.sideband.residency import (
     location_of,
 )
 from pacarchive.backends.sideband.stage import CommandWay, LibraryWay, ReadingWay, Wanted, Way
-from pacarchive.config import BackendSettings, SidebandSettings
 from pacarchive.digests import PRIMARY
 from pacarchive.ids import id_to_path
 from pacarchive.interfaces import IArchiveBackend, IBatchStatus, IIncomingFile, IRecaller, IStoredFile
@@ -61,6 +60,7 @@ from pacarchive.model import (
 )
 from pacarchive.runtime.shared import all_of
 from pacarchive.runtime.threads import BlockingPool
+from pacarchive.settings.reading import BackendSettings, SidebandSettings
 
 _PROBES = 16
 _MOST_PROBED = 256

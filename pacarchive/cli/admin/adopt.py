@@ -15,7 +15,7 @@ from pacarchive.cli.admin.progress import Display, Meter, display_of
 from pacarchive.cli.admin.survey import Survey
 from pacarchive.cli.admin.walk import walk
 from pacarchive.cli.printing import print_json, size_words
-from pacarchive.config import ConfigError
+from pacarchive.settings.reading import ConfigError
 from pacarchive.texts import counted, printable
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pacarchive.cli.admin.layout import Layout
     from pacarchive.cli.admin.survey import Totals
-    from pacarchive.config import Settings
+    from pacarchive.settings.reading import Settings
 
 _WIDTH = 80
 

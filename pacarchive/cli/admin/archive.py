@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 from pacarchive.backends.local.hidden import HIDDEN
 from pacarchive.backends.local.syscalls import DIRECTORY_FLAGS
 from pacarchive.backends.local.tree import FileTree
-from pacarchive.config import ConfigError, Settings, load
 from pacarchive.errors import BackendUnavailable
 from pacarchive.ids import id_to_path
+from pacarchive.settings.reading import ConfigError, Settings, load
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from pacarchive.sections import BackendSettings
+    from pacarchive.settings.sections import BackendSettings
 
 
 def settings_of(arguments: argparse.Namespace) -> Settings:

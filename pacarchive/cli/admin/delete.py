@@ -10,9 +10,9 @@ from pacarchive.cli import exits
 from pacarchive.cli.admin.archive import settings_of
 from pacarchive.cli.admin.running import Interruption, NotStarted, with_backend
 from pacarchive.cli.printing import print_json
-from pacarchive.config import ConfigError
 from pacarchive.ids import parse_file_id
 from pacarchive.model import WriteConditions
+from pacarchive.settings.reading import ConfigError
 from pacarchive.texts import counted
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from pacarchive.cli.admin.layout import layout_of
 from pacarchive.cli.admin.progress import Display, Meter, display_of
 from pacarchive.cli.admin.walk import files_of
 from pacarchive.cli.printing import print_json
-from pacarchive.config import ConfigError
 from pacarchive.digests import PRIMARY, Hasher
+from pacarchive.settings.reading import ConfigError
 from pacarchive.texts import counted, printable
 
 if TYPE_CHECKING:

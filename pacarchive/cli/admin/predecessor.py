@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pacarchive.cli.admin.running import Interruption
-    from pacarchive.config import Settings
     from pacarchive.interfaces import IArchiveBackend
+    from pacarchive.settings.reading import Settings
 
 _PROGRAM = "pacifica-archiveinterface-cmd"
 _TYPES = ("hpss", "posix", "hsmsideband")
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     arguments = _make_parser().parse_args(argv)
     from pacarchive.cli.admin.running import NotStarted, with_backend
-    from pacarchive.config import ConfigError
+    from pacarchive.settings.reading import ConfigError
 
     async def remove(backend: IArchiveBackend, interruption: Interruption) -> None:
         for text in arguments.files:
@@ -76,7 +76,7 @@ def _make_parser() -> argparse.ArgumentParser:
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
-    from pacarchive.config import CONFIG_VARIABLE, load, settings_file
+    from pacarchive.settings.reading import CONFIG_VARIABLE, load, settings_file
 
     path = arguments.config or os.environ.get(CONFIG_VARIABLE)
     if not path and os.path.exists(default := os.path.expanduser(_DEFAULT_CONFIG)):

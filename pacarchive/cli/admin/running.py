@@ -12,8 +12,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from pacarchive.cli.admin.archive import require_own, root_of, tree_of
-from pacarchive.config import ConfigError, Settings, find_provider
 from pacarchive.errors import BackendUnavailable
+from pacarchive.settings.reading import ConfigError, Settings, find_provider
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

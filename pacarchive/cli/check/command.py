@@ -23,7 +23,7 @@ from pacarchive.cli.check.run import Run, clean_up
 from pacarchive.cli.check.session import SPARE
 from pacarchive.cli.check.wire import Trouble
 from pacarchive.cli.check.words import Check, Outcome, Refused, Summary, Wishes
-from pacarchive.converters import size
+from pacarchive.settings.converters import size
 from pacarchive.texts import NotText, counted, read_text
 
 if TYPE_CHECKING:

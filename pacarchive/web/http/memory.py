@@ -9,7 +9,7 @@ from __future__ import annotations
 from twisted.internet.interfaces import IAddress
 
 from pacarchive import errors
-from pacarchive.config import LimitSettings
+from pacarchive.settings.reading import LimitSettings
 from pacarchive.web.http.admission import Crowds
 from pacarchive.web.http.shares import Shares, client_of
 

@@ -10,7 +10,7 @@ from twisted.internet.protocol import Protocol
 from twisted.web.resource import IResource
 
 from pacarchive import errors
-from pacarchive.config import LimitSettings
+from pacarchive.settings.reading import LimitSettings
 from pacarchive.web.http.answers import last_answer
 from pacarchive.web.http.channel import ArchiveChannel
 from pacarchive.web.http.request import ArchiveRequest

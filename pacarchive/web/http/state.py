@@ -15,7 +15,7 @@ from twisted.web import http
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 
-from pacarchive.config import LimitSettings
+from pacarchive.settings.reading import LimitSettings
 from pacarchive.texts import counted, printable
 from pacarchive.web.http.admission import Admission, Crowds, Pace, Place
 from pacarchive.web.http.memory import Holding, Memory

@@ -12,8 +12,8 @@ from zope.interface import implementer
 from pacarchive.interfaces import IBackendProvider
 
 if TYPE_CHECKING:
-    from pacarchive.config import BackendSettings
     from pacarchive.interfaces import IArchiveBackend
+    from pacarchive.settings.reading import BackendSettings
 
 
 @implementer(IPlugin, IBackendProvider)

@@ -212,7 +212,7 @@ def directory(value: str | Path) -> Path:
 
 
 def place(value: str | Path) -> Path:
-    """A path as it is written: L{pacarchive.config.load} knows whether it is one of this machine."""
+    """A path as it is written: L{pacarchive.settings.reading.load} knows whether it is one of this machine."""
     return Path(line(str(value)))
 
 

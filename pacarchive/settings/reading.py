@@ -1,6 +1,6 @@
 """The settings: where they come from, and one clear line when they are wrong.
 
-L{load} merges, weakest first: the defaults of L{pacarchive.sections}, the INI file, the environment, the command
+L{load} merges, weakest first: the defaults of L{pacarchive.settings.sections}, the INI file, the environment, the command
 line.  L{describe} is its inverse.
 """
 
@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from twisted.plugin import getPlugins
 
-from pacarchive.converters import (
+from pacarchive.interfaces import IBackendProvider
+from pacarchive.recall.places import absolute_store, default_store
+from pacarchive.runtime.directories import make_durable
+from pacarchive.settings.converters import (
     block_size,
     directory,
     format_seconds,
@@ -26,10 +29,7 @@ from pacarchive.converters import (
     size,
     timeout,
 )
-from pacarchive.interfaces import IBackendProvider
-from pacarchive.places import absolute_store, default_store
-from pacarchive.runtime.directories import make_durable
-from pacarchive.sections import (
+from pacarchive.settings.sections import (
     DEFAULT_ENDPOINT,
     BackendSettings,
     Compatibility,

@@ -14,7 +14,9 @@ from zoneinfo import ZoneInfo
 
 import attrs
 
-from pacarchive.converters import (
+from pacarchive.model import Durability, Overwrite
+from pacarchive.recall.places import DefaultStore
+from pacarchive.settings.converters import (
     block_size,
     command,
     count,
@@ -40,8 +42,6 @@ from pacarchive.converters import (
     timeout,
     worker_count,
 )
-from pacarchive.model import Durability, Overwrite
-from pacarchive.places import DefaultStore
 
 DEFAULT_ENDPOINT = "tcp:8080:interface=127.0.0.1"
 """Loopback only: a server that nobody configured is not for strangers."""
