@@ -28,9 +28,9 @@ from pacarchive.backends.memory import MemoryArchive
 from pacarchive.interfaces import IArchiveBackend, IRecaller
 from pacarchive.model import RecallProgress, RecallState, TapeLocation
 from pacarchive.recall.engine import RecallEngine
+from pacarchive.recall.settings import RecallSettings
 from pacarchive.recall.words import LIVE, JobRequest
 from pacarchive.runtime.shared import all_of
-from pacarchive.settings.sections import RecallSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

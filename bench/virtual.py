@@ -15,7 +15,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
 from pacarchive.recall.engine import RecallEngine
-from pacarchive.settings.sections import RecallSettings
+from pacarchive.recall.settings import RecallSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -12,17 +12,32 @@ awaits (its client hung up): an implementation then finishes or undoes what it b
 from __future__ import annotations
 
 from collections.abc import Awaitable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from uuid import UUID
 
+import attrs
 from twisted.application.service import IService
 from zope.interface import Attribute, Interface
 
 from pacarchive.digests import Digests
-from pacarchive.model import FileStatus, Health, RecallProgress, TapeLocation, WriteConditions
+from pacarchive.model import Durability, FileStatus, Health, RecallProgress, TapeLocation, WriteConditions
 
-if TYPE_CHECKING:
-    from pacarchive.settings.reading import BackendSettings
+
+@attrs.frozen(kw_only=True)
+class BackendSettings:
+    """
+    What a backend is made from.
+
+    @ivar own: An instance of its provider's C{settings_class}.
+    """
+
+    prefix: Path
+    move_roots: tuple[Path, ...]
+    digests: tuple[str, ...]
+    durability: Durability
+    io_threads: int
+    own: Any
 
 
 class IBackendProvider(Interface):

@@ -15,9 +15,8 @@ from twisted.internet import reactor
 from twisted.plugin import IPlugin
 from zope.interface.verify import verifyObject
 
-from pacarchive.interfaces import IBackendProvider
+from pacarchive.interfaces import BackendSettings, IBackendProvider
 from pacarchive.model import Durability
-from pacarchive.settings.reading import BackendSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,11 +15,15 @@ from zope.interface import implementer
 
 from pacarchive import errors
 from pacarchive.digests import PRIMARY, Digests, Hasher
-from pacarchive.interfaces import IArchiveBackend, IIncomingFile, IStoredFile
+from pacarchive.interfaces import BackendSettings, IArchiveBackend, IIncomingFile, IStoredFile
 from pacarchive.model import FileStatus, Health, Locality, Overwrite, WriteConditions
-from pacarchive.settings.reading import BackendSettings
 from pacarchive.texts import counted
 from pacarchive.times import SECOND
+
+
+@attrs.frozen
+class MemorySettings:
+    """The C{memory} backend has nothing to set: C{[memory]}."""
 
 
 def make(reactor: IReactorTime, settings: BackendSettings) -> IArchiveBackend:

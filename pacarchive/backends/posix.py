@@ -5,11 +5,11 @@ from __future__ import annotations
 from twisted.internet.interfaces import IReactorFromThreads
 
 from pacarchive.backends.local.archive import LocalArchive
+from pacarchive.backends.local.settings import PosixSettings
 from pacarchive.backends.local.tree import FileTree
 from pacarchive.ids import id_to_path
-from pacarchive.interfaces import IArchiveBackend
+from pacarchive.interfaces import BackendSettings, IArchiveBackend
 from pacarchive.runtime.threads import BlockingPool
-from pacarchive.settings.reading import BackendSettings, PosixSettings
 
 
 def make(reactor: IReactorFromThreads, settings: BackendSettings) -> IArchiveBackend:

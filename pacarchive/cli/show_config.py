@@ -28,7 +28,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(arguments: argparse.Namespace) -> int:
     """Run it."""
-    from pacarchive.settings.reading import describe, load  # loads Twisted's plugins, which takes time
+    from pacarchive.settings.explaining import describe
+    from pacarchive.settings.reading import load
 
     text = describe(load(arguments.config, os.environ, {}, create_default=False))
     if arguments.json:

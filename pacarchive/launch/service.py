@@ -23,9 +23,13 @@ from pacarchive.launch.notify import LaunchedService, StartError
 from pacarchive.launch.workers import Supervisor
 from pacarchive.model import Durability
 from pacarchive.recall.places import archive_name
+from pacarchive.recall.settings import RecallSettings
 from pacarchive.runtime.filesystems import is_one_machines
 from pacarchive.runtime.threads import BlockingPool
-from pacarchive.settings.reading import ConfigError, Settings, find_provider
+from pacarchive.settings.reading import ConfigError, find_provider
+from pacarchive.settings.sections import Settings
+from pacarchive.settings.server import PoolSettings
+from pacarchive.web.http.settings import LimitSettings
 
 if TYPE_CHECKING:
     from pacarchive.recall.engine import RecallEngine
@@ -130,10 +134,10 @@ def make_archive_service(
     from pacarchive.web.download import Sender
     from pacarchive.web.http.site import ArchiveSite
 
-    server, limits = settings.server, settings.limits
+    server, limits = settings.server, settings.of(LimitSettings)
     backend = _make_backend(reactor, settings)
-    recall = RecallEngine(reactor, backend, settings.recall, archive_name(server), default_store=settings.default_store)
-    sending = BlockingPool(reactor, "send", settings.pools.io)
+    recall = RecallEngine(reactor, backend, settings.of(RecallSettings), archive_name(server))
+    sending = BlockingPool(reactor, "send", settings.of(PoolSettings).io)
     context = RouteContext(
         backend=backend,
         sender=Sender(reactor, sending, server.verify_reads, limits),
@@ -141,7 +145,7 @@ def make_archive_service(
         body_limit=limits.body,
         clock=reactor,
         recall=recall,
-        recall_settings=settings.recall,
+        recall_settings=settings.of(RecallSettings),
     )
     site = ArchiveSite(archive_resource(context), limits, reactor)
     return ArchiveService(backend, recall, sending, site, endpoints, server.drain_timeout)
@@ -170,7 +174,7 @@ def make_service(settings: Settings, log_file: LogFile | None = None) -> IServic
     server = settings.server
     if server.durability is Durability.RELAXED:
         _log.warn("durability = relaxed: a power cut loses files that were acknowledged")
-    store = settings.recall.store
+    store = settings.of(RecallSettings).store
     if not store.startswith("mariadb:") and os.path.exists(store) and not is_one_machines(os.path.dirname(store)):
         _log.warn("[recall] store: {store} may be on a network; SQLite is for one machine only", store=store)
     what = f"pacarchive {__version__}: {server.type} archive {server.prefix} on"

@@ -12,18 +12,10 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from pacarchive.launch.logfile import log_file
-from pacarchive.settings.reading import (
-    CONFIG_VARIABLE,
-    DEFAULT_ENDPOINT,
-    MACHINE_FILE,
-    VARIABLES,
-    ConfigError,
-    ServerSettings,
-    Settings,
-    default_words,
-    key_of,
-    load,
-)
+from pacarchive.settings.explaining import default_words
+from pacarchive.settings.reading import CONFIG_VARIABLE, MACHINE_FILE, VARIABLES, ConfigError, load
+from pacarchive.settings.sections import Settings, key_of
+from pacarchive.settings.server import DEFAULT_ENDPOINT, ServerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

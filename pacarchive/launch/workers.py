@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IProcessTransport, IReactorTime
     from twisted.python.failure import Failure
 
-    from pacarchive.settings.reading import Settings
+    from pacarchive.settings.sections import Settings
 
 CONTROL = 3
 READY = "ready"

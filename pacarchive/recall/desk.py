@@ -11,10 +11,10 @@ from pacarchive.interfaces import IArchiveBackend, IRecaller
 from pacarchive.recall.forecast import Rates
 from pacarchive.recall.promises import Promises
 from pacarchive.recall.schedule import Demand, FairQueue, Flow, Turn
+from pacarchive.recall.settings import RecallSettings
 from pacarchive.recall.store import Cursor, OutcomeUnknown, Store
 from pacarchive.recall.store import Turn as WriteTurn
 from pacarchive.recall.work import Handed
-from pacarchive.settings.sections import RecallSettings
 
 T = TypeVar("T")
 

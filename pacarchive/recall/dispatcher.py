@@ -26,10 +26,10 @@ from pacarchive.recall.progress import Progress
 from pacarchive.recall.quotas import recount
 from pacarchive.recall.releasing import release_all
 from pacarchive.recall.schedule import Demand
+from pacarchive.recall.settings import RecallSettings
 from pacarchive.recall.store import Cursor, Store
 from pacarchive.recall.upkeep import PUBLISH, RECHECK, Upkeep
 from pacarchive.runtime.shared import all_of
-from pacarchive.settings.sections import RecallSettings
 
 _INHERITED_GRACE = 60.0
 """Seconds for which the storage system may not know of what another dispatcher asked it for: not all can tell."""

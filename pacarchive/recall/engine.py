@@ -27,10 +27,10 @@ from pacarchive.recall.dispatcher import Dispatcher
 from pacarchive.recall.jobs import Submission
 from pacarchive.recall.lease import HEARTBEAT, Lease
 from pacarchive.recall.moving import look, make_room
-from pacarchive.recall.places import DefaultStore
 from pacarchive.recall.planning import Learned, asked_before, asked_for, job_estimate, make_plan
 from pacarchive.recall.releasing import release_all
 from pacarchive.recall.schema import from_key, to_key
+from pacarchive.recall.settings import RecallSettings
 from pacarchive.recall.store import Cursor, MakePool, Store, StoreRefused, StoreSettings, StoreUnavailable, Turn
 from pacarchive.recall.watch import Watch
 from pacarchive.recall.words import (
@@ -47,7 +47,6 @@ from pacarchive.recall.words import (
 )
 from pacarchive.runtime.shared import Shared
 from pacarchive.runtime.threads import BlockingPool, finished
-from pacarchive.settings.sections import RecallSettings
 
 T = TypeVar("T")
 
@@ -78,7 +77,6 @@ class RecallEngine(Service):
     @param settings: The settings.
     @param archive: What the archive is known by in the store.
     @param make_pool: Makes the threads of the store's connections.
-    @param default_store: Says where the store is, if the settings do not.
     """
 
     name = "recall"
@@ -90,8 +88,6 @@ class RecallEngine(Service):
         settings: RecallSettings,
         archive: str,
         make_pool: MakePool = BlockingPool,
-        *,
-        default_store: DefaultStore | None = None,
     ) -> None:
         self._reactor = reactor
         self._backend = backend
@@ -103,7 +99,7 @@ class RecallEngine(Service):
             password=settings.store_password,
             archive=archive,
             timeout=settings.store_timeout,
-            default=default_store,
+            default=settings.default_store,
         )
         self._store = Store(reactor, self._store_settings, make_pool)
         self._lease = Lease(reactor, self._store, f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}")

@@ -14,6 +14,7 @@ import attrs
 from pacarchive import errors
 from pacarchive.recall.quotas import Accounts, forget
 from pacarchive.recall.schema import from_key, to_key
+from pacarchive.recall.settings import RecallSettings
 from pacarchive.recall.store import Cursor, Row, Turn
 from pacarchive.recall.tables import RecallState, cut, end_wishes, give_up, live_wishes
 from pacarchive.recall.words import (
@@ -28,7 +29,6 @@ from pacarchive.recall.words import (
     Priority,
     Released,
 )
-from pacarchive.settings.sections import RecallSettings
 
 _SUMMARY = "number, job, owner, priority, created, deadline, started, ended, files, remaining"
 

@@ -15,7 +15,7 @@ from pacarchive.runtime.filesystems import is_one_machines
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pacarchive.settings.sections import ServerSettings
+    from pacarchive.settings.server import ServerSettings
 
 STATE_VARIABLE = "STATE_DIRECTORY"
 """The environment variable in which systemd names a service's own directory."""

@@ -12,9 +12,9 @@ from collections.abc import Collection
 import attrs
 
 from pacarchive import errors, texts
+from pacarchive.recall.settings import RecallSettings
 from pacarchive.recall.store import Cursor, Turn
 from pacarchive.recall.tables import cut
-from pacarchive.settings.sections import RecallSettings
 
 SHOWN = 3600.0
 """Seconds for which a job that has ended can be seen in any case."""

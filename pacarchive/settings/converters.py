@@ -7,6 +7,7 @@ words that an operator understands.
 from __future__ import annotations
 
 import configparser
+import enum
 import ipaddress
 import math
 import os
@@ -15,9 +16,11 @@ import shlex
 from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import attrs
 
 from pacarchive.digests import ALGORITHMS, PRIMARY
 
@@ -266,3 +269,20 @@ def time_zone(value: str | ZoneInfo) -> ZoneInfo:
 
 def _items(text: str, separator: str) -> Iterator[str]:
     return (item.strip() for item in re.split(separator, text) if item.strip())
+
+
+def converted(field: attrs.Attribute[Any], value: object) -> Any:
+    """
+    The typed value of a key.
+
+    @param field: The field of its section.
+    @param value: As it was given: text or typed.
+    @raise ValueError: It is none; C{str()} says why.
+    """
+    converter: Any = field.converter
+    if isinstance(converter, type) and issubclass(converter, enum.Enum):
+        try:
+            return converter(value)
+        except ValueError:
+            raise ValueError(f"{value!r} is not among {', '.join(each.value for each in converter)}") from None
+    return value if converter is None else converter(value)

@@ -12,8 +12,7 @@ from zope.interface import implementer
 from pacarchive.interfaces import IBackendProvider
 
 if TYPE_CHECKING:
-    from pacarchive.interfaces import IArchiveBackend
-    from pacarchive.settings.reading import BackendSettings
+    from pacarchive.interfaces import BackendSettings, IArchiveBackend
 
 
 @implementer(IPlugin, IBackendProvider)

@@ -1,80 +1,29 @@
-"""The settings: where they come from, and one clear line when they are wrong.
+"""Where the settings come from, and one clear line when they are wrong.
 
-L{load} merges, weakest first: the defaults of L{pacarchive.settings.sections}, the INI file, the environment, the command
-line.  L{describe} is its inverse.
+L{load} merges, weakest first: the defaults of the sections (L{pacarchive.settings.sections}), the INI file, the
+environment, the command line.  L{pacarchive.settings.explaining.describe} is its inverse.
 """
 
 from __future__ import annotations
 
 import configparser
 import difflib
-import enum
 import os
-import textwrap
 from typing import TYPE_CHECKING, Any
 
 import attrs
 from twisted.plugin import getPlugins
 
-from pacarchive.interfaces import IBackendProvider
-from pacarchive.recall.places import absolute_store, default_store
+from pacarchive.interfaces import BackendSettings, IBackendProvider
 from pacarchive.runtime.directories import make_durable
-from pacarchive.settings.converters import (
-    block_size,
-    directory,
-    format_seconds,
-    format_size,
-    optional_size,
-    seconds,
-    size,
-    timeout,
-)
-from pacarchive.settings.sections import (
-    DEFAULT_ENDPOINT,
-    BackendSettings,
-    Compatibility,
-    HpssSettings,
-    LimitSettings,
-    MemorySettings,
-    PoolSettings,
-    PosixSettings,
-    RecallSettings,
-    ServerSettings,
-    Settings,
-    SidebandSettings,
-    VerifyReads,
-)
+from pacarchive.settings.converters import converted, directory
+from pacarchive.settings.sections import SECTIONS, Completing, Settings, Surroundings, keys_of, section_class
+from pacarchive.settings.server import PoolSettings, ServerSettings
 from pacarchive.texts import NotText, read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
-
-__all__ = [
-    "CONFIG_VARIABLE",
-    "DEFAULT_ENDPOINT",
-    "MACHINE_FILE",
-    "VARIABLES",
-    "BackendSettings",
-    "Compatibility",
-    "ConfigError",
-    "HpssSettings",
-    "LimitSettings",
-    "MemorySettings",
-    "PoolSettings",
-    "PosixSettings",
-    "RecallSettings",
-    "ServerSettings",
-    "Settings",
-    "SidebandSettings",
-    "VerifyReads",
-    "default_words",
-    "describe",
-    "find_provider",
-    "key_of",
-    "load",
-    "settings_file",
-]
 
 CONFIG_VARIABLE = "ARCHIVEINTERFACE_CONFIG"
 """The environment variable that names the settings file where the command line does not."""
@@ -87,15 +36,6 @@ VARIABLES: Mapping[str, tuple[str, str]] = {
     "PAI_PREFIX": ("server", "prefix"),
 }
 """Environment variables of the predecessor, and the section and key that each sets."""
-
-MASK = "****"
-
-_COMMON_SECTIONS: Mapping[str, type[Any]] = {
-    "server": ServerSettings,
-    "limits": LimitSettings,
-    "pools": PoolSettings,
-    "recall": RecallSettings,
-}
 
 
 class ConfigError(Exception):
@@ -143,7 +83,7 @@ def load(
     given: _GivenValues = {}
     source = settings_file(path, environ)
     if source is not None:
-        given |= _read(source, {*_COMMON_SECTIONS, *(each.section for each in backends.values())})
+        given |= _read(source, {*SECTIONS, *(each.section for each in backends.values())})
     for name, place in VARIABLES.items():
         if text := environ.get(name):
             given[place] = _Given(text, name)
@@ -151,12 +91,10 @@ def load(
 
     server = _build("server", ServerSettings, given)
     backend = _choose(backends, server.type, given)
-    for section in {section for section, _ in given} - {*_COMMON_SECTIONS, backend.section}:
+    for section in {section for section, _ in given} - {*SECTIONS, backend.section}:
         _convert(section, _section_class(section, backends), given)
     own = _build(backend.section, _settings_class(backend), given)
-    limits = _build("limits", LimitSettings, given)
-    pools = _build("pools", PoolSettings, given)
-    recall = _build("recall", RecallSettings, given)
+    sections = {section: _build(section, section_class(section), given) for section in SECTIONS if section != "server"}
     if backend.local_prefix:
         server = attrs.evolve(
             server, prefix=directory(server.prefix), move_roots=tuple(directory(root) for root in server.move_roots)
@@ -164,14 +102,13 @@ def load(
         _check_directories(server, given, create_default)
     else:
         _check_remote_names(server, given)
-    default = default_store(server, backend.local_prefix, environ)
-    store = absolute_store(recall.store) if ("recall", "store") in given else default.path
-    recall = attrs.evolve(recall, store=store)
+    for name, each in sections.items():
+        if isinstance(each, Completing):
+            keys = {key for section, key in given if section == name}
+            sections[name] = each.completed(Surroundings(server, backend.local_prefix, keys, environ))
+    pools: PoolSettings = sections["pools"]
     return Settings(
-        server=server,
-        limits=limits,
-        pools=pools,
-        recall=recall,
+        sections={"server": server, **sections},
         backend=BackendSettings(
             prefix=server.prefix,
             move_roots=server.move_roots,
@@ -181,7 +118,6 @@ def load(
             own=own,
         ),
         source=source,
-        default_store=default if store == default.path else None,  # it may be named as "pacarchive config" names it
     )
 
 
@@ -269,7 +205,7 @@ def _read(path: str, sections: Iterable[str]) -> _GivenValues:
 
 def _convert(section: str, cls: type[Any], given: _GivenValues) -> dict[str, Any]:
     """The typed values of all keys that are given for a section, by attribute."""
-    fields = {key_of(field): field for field in attrs.fields(cls)}
+    fields = keys_of(cls)
     values = {}
     for (where, key), each in given.items():
         if where != section:
@@ -277,28 +213,18 @@ def _convert(section: str, cls: type[Any], given: _GivenValues) -> dict[str, Any
         if key not in fields:
             raise ConfigError(each.origin, f"unknown key{_nearest(key, fields)}", section, key)
         try:
-            values[fields[key].name] = _converted(fields[key], each.value)
+            values[fields[key].name] = converted(fields[key], each.value)
         except ValueError as error:
             words = "not a valid value" if fields[key].metadata.get("secret") else str(error)
             raise ConfigError(each.origin, words, section, key) from error
     return values
 
 
-def _converted(field: attrs.Attribute[Any], value: object) -> Any:
-    converter: Any = field.converter
-    if isinstance(converter, type) and issubclass(converter, enum.Enum):
-        try:
-            return converter(value)
-        except ValueError:
-            raise ValueError(f"{value!r} is not among {', '.join(each.value for each in converter)}") from None
-    return value if converter is None else converter(value)
-
-
 def _build(section: str, cls: type[Any], given: _GivenValues) -> Any:
     values = _convert(section, cls, given)
-    for field in attrs.fields(cls):
+    for key, field in keys_of(cls).items():
         if field.default is attrs.NOTHING and field.name not in values:
-            raise _error(given, section, key_of(field), "must be set")
+            raise _error(given, section, key, "must be set")
     try:
         return cls(**values)
     except ValueError as error:  # a validator, or a check of several values together
@@ -345,55 +271,3 @@ def _check_directory(given: _GivenValues, key: str, path: Path, mode: int) -> No
     # With the effective ids: the rights that the server will have.
     if not os.access(path, mode, effective_ids=True):
         raise _error(given, "server", key, f"{path} does not give this user the rights that the archive needs")
-
-
-def key_of(field: attrs.Attribute[Any]) -> str:
-    """The field's name in the file."""
-    return str(field.metadata.get("key", field.name))
-
-
-def default_words(field: attrs.Attribute[Any]) -> str:
-    """The field's default as text, for people."""
-    if "default" in field.metadata:
-        return str(field.metadata["default"])
-    return "" if field.default is attrs.NOTHING else ", ".join(_lines(field, _converted(field, field.default)))
-
-
-def describe(settings: Settings) -> str:
-    """
-    The settings in force, as an INI file that L{load} takes.
-
-    A secret is masked, and in a comment: a copy of the mask must not become the password.
-    """
-    own = (find_provider(settings.server.type).section, settings.backend.own)
-    out = []
-    common = ((section, getattr(settings, section)) for section in _COMMON_SECTIONS)
-    for section, values in (*common, own):
-        out.append(f"[{section}]")
-        for field in attrs.fields(type(values)):
-            out += textwrap.wrap(str(field.metadata.get("doc", "")), 100, initial_indent="; ", subsequent_indent="; ")
-            out.append(_assignment(field, getattr(values, field.name)))
-        out.append("")
-    return "\n".join(out)
-
-
-def _assignment(field: attrs.Attribute[Any], value: object) -> str:
-    if field.metadata.get("secret") and value:
-        return f"; {key_of(field)} = {MASK}"
-    lines = list(_lines(field, value))
-    text = "".join(f"\n    {each}" for each in lines) if len(lines) > 1 else "".join(f" {each}" for each in lines)
-    return f"{key_of(field)} ={text}"
-
-
-def _lines(field: attrs.Attribute[Any], value: object) -> Iterator[str]:
-    """A value as text that its converter takes; one item per line."""
-    converter: Any = field.converter
-    for item in value if isinstance(value, tuple) else (value,):
-        if converter in (size, block_size, optional_size):
-            yield format_size(item)
-        elif converter in (seconds, timeout):
-            yield format_seconds(item)
-        elif isinstance(item, enum.Enum):
-            yield str(item.value)
-        else:
-            yield str(item).lower() if isinstance(item, bool) else str(item)

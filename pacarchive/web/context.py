@@ -8,7 +8,8 @@ import attrs
 from twisted.internet.interfaces import IReactorTime
 
 from pacarchive.interfaces import IArchiveBackend
-from pacarchive.settings.reading import Compatibility, RecallSettings, ServerSettings
+from pacarchive.recall.settings import RecallSettings
+from pacarchive.settings.server import Compatibility, ServerSettings
 from pacarchive.web.download import Sender
 from pacarchive.web.health import HealthDesk
 from pacarchive.web.http.hosts import require_known_host

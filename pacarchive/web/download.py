@@ -28,10 +28,11 @@ from pacarchive import errors
 from pacarchive.digests import PRIMARY, Hasher
 from pacarchive.interfaces import ISendable, IStoredFile
 from pacarchive.runtime.threads import BlockingPool
-from pacarchive.settings.reading import LimitSettings, VerifyReads
+from pacarchive.settings.server import VerifyReads
 from pacarchive.web.errors import Corrupted
 from pacarchive.web.http.admission import Pace, Place
 from pacarchive.web.http.flow import Aborted, Flow, ProgressWatch
+from pacarchive.web.http.settings import LimitSettings
 
 if TYPE_CHECKING:
     from pacarchive.web.http.request import ArchiveRequest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from pacarchive import errors
-from pacarchive.settings.reading import Compatibility
+from pacarchive.settings.server import Compatibility
 from pacarchive.web.http.errors import PROBLEM_TYPE, UNEXPECTED, ErrorAnswer, HTTPRefusal, error_body, problem_body
 
 

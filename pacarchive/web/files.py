@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pacarchive import errors
 from pacarchive.interfaces import IRecaller, IStoredFile
 from pacarchive.model import Durability, FileStatus, Locality, WriteConditions
-from pacarchive.settings.reading import Compatibility
+from pacarchive.settings.server import Compatibility
 from pacarchive.texts import counted
 from pacarchive.web.arrival import arrival
 from pacarchive.web.conditions import ReadOutcome, evaluate_read, range_applies, write_conditions

@@ -29,7 +29,7 @@ import attrs
 
 from pacarchive import errors
 from pacarchive.recall.words import FilesPage, JobRequest
-from pacarchive.settings.reading import Compatibility
+from pacarchive.settings.server import Compatibility
 from pacarchive.web.errors import error_answer
 from pacarchive.web.http.documents import (
     Stream,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from pacarchive.settings.reading import Compatibility
+from pacarchive.settings.server import Compatibility
 from pacarchive.web.http.documents import short_document
 from pacarchive.web.http.errors import HTTPRefusal
 from pacarchive.web.propfind import collection_multistatus, write_multistatus

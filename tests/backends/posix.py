@@ -17,9 +17,9 @@ from backends.handling import Capabilities
 from backends.interface import Factory, started
 from pacarchive.backends import posix
 from pacarchive.backends.local import syscalls
-from pacarchive.interfaces import IArchiveBackend
+from pacarchive.backends.local.settings import PosixSettings
+from pacarchive.interfaces import BackendSettings, IArchiveBackend
 from pacarchive.model import Durability
-from pacarchive.settings.reading import BackendSettings, PosixSettings
 
 
 def settings_for(

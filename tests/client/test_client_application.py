@@ -52,7 +52,7 @@ def joined(backend: Callable[[Clock], Archive] = Archive, **settings: Any) -> It
 @pytest.mark.parametrize("mode", ["none", "pacifica"])
 def test_a_file_goes_in_and_out(tmp_path: Path, mode: str) -> None:
     """In both modes of the server, with its digest both ways."""
-    from pacarchive.settings.reading import Compatibility
+    from pacarchive.settings.server import Compatibility
 
     with joined(compatibility=Compatibility(mode)) as (server, client):
         stored = result_of(
@@ -125,7 +125,7 @@ def test_a_full_archive_says_so_once(reason: str | None, told: str) -> None:
 @pytest.mark.parametrize("mode", ["none", "pacifica"])
 def test_bytes_that_do_not_have_their_digest_are_a_mismatch(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the predecessor's mode too, where the status is 500 for everything."""
-    from pacarchive.settings.reading import Compatibility
+    from pacarchive.settings.server import Compatibility
 
     monkeypatch.setattr("pacarchive.client.upload.digest_fields", lambda digests: {"Repr-Digest": WRONG})
     with joined(compatibility=Compatibility(mode)) as (server, client):

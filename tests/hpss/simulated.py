@@ -20,8 +20,9 @@ from hpss_simulator import Archive  # noqa: E402  (found only now)
 from pacarchive.backends import hpss  # noqa: E402
 from pacarchive.backends.hpss import client  # noqa: E402
 from pacarchive.backends.hpss.archive import HpssArchive  # noqa: E402
+from pacarchive.backends.hpss.settings import HpssSettings  # noqa: E402
+from pacarchive.interfaces import BackendSettings  # noqa: E402
 from pacarchive.model import Durability  # noqa: E402
-from pacarchive.settings.reading import BackendSettings, HpssSettings  # noqa: E402
 from pacarchive.times import SECOND  # noqa: E402
 
 PREFIX, INCOMING = "/archive", "/incoming"

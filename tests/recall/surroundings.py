@@ -22,7 +22,7 @@ from pacarchive.backends.memory import MemoryArchive
 from pacarchive.interfaces import IRecaller
 from pacarchive.model import FileStatus, Locality, RecallProgress, RecallState, TapeLocation
 from pacarchive.recall.engine import RecallEngine
-from pacarchive.settings.sections import RecallSettings
+from pacarchive.recall.settings import RecallSettings
 
 T = TypeVar("T")
 

@@ -11,11 +11,11 @@ import pytest
 from pacarchive.recall import jobs, work
 from pacarchive.recall.jobs import Submission
 from pacarchive.recall.schema import SQLITE, STEPS, statements
+from pacarchive.recall.settings import RecallSettings
 from pacarchive.recall.store import Turn
 from pacarchive.recall.waiting import last_failure, trouble, troubled, waiting, waiting_for_file
 from pacarchive.recall.words import JobRequest, Priority
 from pacarchive.recall.work import Located, Outlook
-from pacarchive.settings.sections import RecallSettings
 
 FEW, MANY = 2_000, 20_000
 MEDIA = 20

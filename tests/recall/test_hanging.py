@@ -23,10 +23,10 @@ from pacarchive.recall import jobs
 from pacarchive.recall.channel import RETRY, Call, Channel, NotAsked
 from pacarchive.recall.engine import RecallEngine
 from pacarchive.recall.jobs import Submission
+from pacarchive.recall.settings import RecallSettings
 from pacarchive.recall.store import OutcomeUnknown, Store, StoreSettings, StoreUnavailable, Turn
 from pacarchive.recall.words import JobRequest
 from pacarchive.runtime import databases
-from pacarchive.settings.sections import RecallSettings
 from recall.surroundings import ARCHIVE, Going, Surroundings, Tapes, logged, settings
 
 LIMIT = 2.0

@@ -13,9 +13,9 @@ from pacarchive.model import RecallState as Said
 from pacarchive.recall.engine import RecallEngine
 from pacarchive.recall.jobs import Submission, circumstances, submit_all
 from pacarchive.recall.lease import SILENCE
+from pacarchive.recall.settings import RecallSettings
 from pacarchive.recall.tables import RecallState
 from pacarchive.recall.words import FileState, JobFile, JobRequest, Priority
-from pacarchive.settings.sections import RecallSettings
 from recall.surroundings import AFTER, BEFORE, Going, Surroundings, VirtualReactor, done, ids, logged
 
 HIGHEST = (1 << 64) - 1

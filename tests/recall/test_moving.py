@@ -19,8 +19,8 @@ from pacarchive.backends.local.hidden import HIDDEN
 from pacarchive.recall.engine import RecallEngine
 from pacarchive.recall.moving import InUse, make_room, take_over
 from pacarchive.recall.places import DefaultStore
+from pacarchive.recall.settings import RecallSettings
 from pacarchive.recall.store import StoreRefused, StoreSettings, StoreUnavailable
-from pacarchive.settings.sections import RecallSettings
 from recall.surroundings import ARCHIVE, Surroundings, VirtualReactor, done, logged
 
 _SERVER = """
@@ -193,10 +193,8 @@ class TestEngine:
             while started:
                 done(_wait(started.pop().stopService()))
             reactor = VirtualReactor()
-            settings = RecallSettings(store=place.path)
-            engine = RecallEngine(
-                reactor, cast("Any", backend), settings, archive, reactor.make_pool, default_store=place
-            )
+            settings = RecallSettings(store=place.path, default_store=place)
+            engine = RecallEngine(reactor, cast("Any", backend), settings, archive, reactor.make_pool)
             started.append(engine)
             done(_wait(engine.startService()))
             return engine

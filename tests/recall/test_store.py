@@ -24,6 +24,7 @@ from pacarchive.recall import jobs
 from pacarchive.recall.jobs import Submission
 from pacarchive.recall.lease import HEARTBEAT, SILENCE, Lease
 from pacarchive.recall.schema import STEPS, statements
+from pacarchive.recall.settings import RecallSettings
 from pacarchive.recall.store import (
     READERS,
     Cursor,
@@ -35,7 +36,6 @@ from pacarchive.recall.store import (
     Turn,
 )
 from pacarchive.recall.words import JobRequest
-from pacarchive.settings.sections import RecallSettings
 from recall.surroundings import AFTER, ARCHIVE, BEFORE, Going, VirtualReactor, done, logged
 
 Open = Callable[..., Store]

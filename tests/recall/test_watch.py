@@ -10,10 +10,10 @@ from twisted.internet.defer import CancelledError
 
 from pacarchive.recall import jobs, work
 from pacarchive.recall.jobs import Submission
+from pacarchive.recall.settings import RecallSettings
 from pacarchive.recall.store import Store, StoreSettings
 from pacarchive.recall.watch import LOOK, Watch
 from pacarchive.recall.words import JobRequest
-from pacarchive.settings.sections import RecallSettings
 from recall.surroundings import ARCHIVE, Going, VirtualReactor, done, logged
 
 

@@ -16,9 +16,10 @@ from twisted.internet import reactor
 
 from pacarchive.backends.sideband.archive import SidebandArchive
 from pacarchive.backends.sideband.mount import Mount
+from pacarchive.backends.sideband.settings import SidebandSettings
 from pacarchive.ids import id_to_path
+from pacarchive.interfaces import BackendSettings
 from pacarchive.model import Durability
-from pacarchive.settings.reading import BackendSettings, SidebandSettings
 from sideband.server import Sideband
 from sideband.writer import SidebandWriter
 

@@ -15,7 +15,7 @@ from pacarchive.backends.sideband import names, queries
 from pacarchive.backends.sideband.catalogue import CatalogueUnavailable, SidebandCatalogue
 from pacarchive.backends.sideband.names import Place
 from pacarchive.backends.sideband.queries import MOST_PLACES
-from pacarchive.settings.reading import SidebandSettings
+from pacarchive.backends.sideband.settings import SidebandSettings
 from sideband.base import SIZES, write_base
 from sideband.server import LAX, STRICT, Sideband
 from sideband.writer import SidebandWriter

@@ -26,11 +26,13 @@ from pacarchive.backends.local.tree import FileTree
 from pacarchive.backends.memory import MemoryArchive
 from pacarchive.errors import ArchiveError
 from pacarchive.recall.engine import RecallEngine
+from pacarchive.recall.settings import RecallSettings
 from pacarchive.runtime.threads import BlockingPool
-from pacarchive.settings.reading import LimitSettings, RecallSettings, ServerSettings, VerifyReads
+from pacarchive.settings.server import ServerSettings, VerifyReads
 from pacarchive.web.application import archive_resource
 from pacarchive.web.context import RouteContext
 from pacarchive.web.download import Sender
+from pacarchive.web.http.settings import LimitSettings
 from pacarchive.web.http.site import ArchiveSite
 from system.harness import content
 from system.hostile import STARTS, TAILS, WORDS, Request, furnish, hostile_moves, hostile_requests

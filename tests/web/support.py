@@ -33,6 +33,7 @@ from pacarchive.backends.memory import MemoryArchive
 from pacarchive.digests import Digests
 from pacarchive.interfaces import IArchiveBackend, IIncomingFile, IStoredFile
 from pacarchive.model import FileStatus, Health, WriteConditions
+from pacarchive.recall.settings import RecallSettings
 from pacarchive.recall.words import (
     Asked,
     Cancelled,
@@ -49,11 +50,12 @@ from pacarchive.recall.words import (
     Released,
 )
 from pacarchive.runtime.threads import BlockingPool
-from pacarchive.settings.reading import LimitSettings, RecallSettings, ServerSettings
+from pacarchive.settings.server import ServerSettings
 from pacarchive.web.application import archive_resource
 from pacarchive.web.context import RouteContext
 from pacarchive.web.download import Sender
 from pacarchive.web.http.channel import ArchiveChannel
+from pacarchive.web.http.settings import LimitSettings
 from pacarchive.web.http.site import ArchiveSite
 
 if TYPE_CHECKING:

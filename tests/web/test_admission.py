@@ -12,10 +12,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
 
 from pacarchive import errors
-from pacarchive.settings.reading import Compatibility, LimitSettings
+from pacarchive.settings.server import Compatibility
 from pacarchive.web.download import SMALL
 from pacarchive.web.http.admission import IDLE, Admission, Crowds
 from pacarchive.web.http.body import FIRST
+from pacarchive.web.http.settings import LimitSettings
 
 JSON = "Content-Type: application/json"
 LARGE = bytes(SMALL + 1)

@@ -22,7 +22,7 @@ from support import DATA, NOW, Server, chunked, compose, disk_server, serving
 
 from pacarchive import __version__, errors
 from pacarchive.model import Locality, Overwrite
-from pacarchive.settings.reading import Compatibility
+from pacarchive.settings.server import Compatibility
 
 ETAG = f'"{hashlib.sha256(DATA).hexdigest()}"'
 SHA256 = base64.b64encode(hashlib.sha256(DATA).digest()).decode()

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import DATA, JOB, Server, chunked, compose, job_status, serving
 
-from pacarchive.settings.reading import Compatibility
+from pacarchive.settings.server import Compatibility
 
 CHUNKED = "Transfer-Encoding: chunked"
 JSON = "Content-Type: application/json"

@@ -9,7 +9,8 @@ import pytest
 from support import DATA, JOB, Server, compose, job_status, read_answer, serving
 
 from pacarchive import errors
-from pacarchive.settings.reading import Compatibility, LimitSettings
+from pacarchive.settings.server import Compatibility
+from pacarchive.web.http.settings import LimitSettings
 
 ETAG = f'"{hashlib.sha256(DATA).hexdigest()}"'
 JSON = "Content-Type: application/json"

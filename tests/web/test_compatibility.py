@@ -16,7 +16,7 @@ from support import DATA, Answer, Server, chunked, compose, disk_server, serving
 
 from pacarchive import errors
 from pacarchive.model import Overwrite
-from pacarchive.settings.reading import Compatibility
+from pacarchive.settings.server import Compatibility
 
 MESSAGE = "The server encountered an unexpected condition which prevented it from fulfilling the request."
 JSON = "Content-Type: application/json"

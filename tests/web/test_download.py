@@ -42,12 +42,14 @@ from pacarchive.backends.local.archive import LocalArchive
 from pacarchive.backends.local.tree import FileTree
 from pacarchive.interfaces import IStoredFile
 from pacarchive.launch.service import ArchiveService
+from pacarchive.recall.settings import RecallSettings
 from pacarchive.runtime.threads import BlockingPool
-from pacarchive.settings.reading import Compatibility, LimitSettings, RecallSettings, ServerSettings, VerifyReads
+from pacarchive.settings.server import Compatibility, ServerSettings, VerifyReads
 from pacarchive.web.application import archive_resource
 from pacarchive.web.context import RouteContext
 from pacarchive.web.download import SMALL, Sender
 from pacarchive.web.http.request import ArchiveRequest
+from pacarchive.web.http.settings import LimitSettings
 from pacarchive.web.http.site import ArchiveSite
 
 MIB = 1 << 20

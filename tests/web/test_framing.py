@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import DATA, Client, Server, compose, serving
 
-from pacarchive.settings.reading import LimitSettings
+from pacarchive.web.http.settings import LimitSettings
 
 SMUGGLED = compose("DELETE", "/102")
 HOST = "Host: archive"

@@ -12,7 +12,7 @@ from support import DATA, Answer, Server, compose, serving
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
 from pacarchive.settings.converters import host_names
-from pacarchive.settings.reading import Compatibility
+from pacarchive.settings.server import Compatibility
 from pacarchive.web.http.hosts import host_of
 
 V4, V6, OUTSIDE = "127.0.0.1", "::1", "192.0.2.7"

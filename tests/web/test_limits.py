@@ -12,7 +12,7 @@ import attrs
 import pytest
 from support import DATA, Client, Server, chunked, compose, serving
 
-from pacarchive.settings.reading import LimitSettings
+from pacarchive.web.http.settings import LimitSettings
 
 LIMITS = LimitSettings(
     header_timeout=10,

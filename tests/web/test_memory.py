@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 import pytest
 from support import DATA, JOB, Client, Server, chunked, compose, job_file, job_status, serving
 
-from pacarchive.settings.reading import LimitSettings
 from pacarchive.web.download import SMALL
 from pacarchive.web.http.admission import IDLE
 from pacarchive.web.http.body import BLOCK, FIRST
+from pacarchive.web.http.settings import LimitSettings
 
 JSON = "Content-Type: application/json"
 TOTAL = 1 << 20

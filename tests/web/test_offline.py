@@ -22,7 +22,8 @@ from pacarchive import errors
 from pacarchive.interfaces import IRecaller, IStoredFile
 from pacarchive.model import Locality, RecallProgress, TapeLocation
 from pacarchive.recall.engine import RecallEngine
-from pacarchive.settings.reading import Compatibility, RecallSettings
+from pacarchive.recall.settings import RecallSettings
+from pacarchive.settings.server import Compatibility
 from pacarchive.web.arrival import LOOK_AGAIN
 from pacarchive.web.http.turns import ALLOWANCE
 

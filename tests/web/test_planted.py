@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support import DATA, disk_server, serving
 
-from pacarchive.settings.reading import Compatibility
+from pacarchive.settings.server import Compatibility
 
 if TYPE_CHECKING:
     from pathlib import Path

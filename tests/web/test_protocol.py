@@ -24,7 +24,6 @@ from twisted.web import server as web_server
 
 from pacarchive import errors
 from pacarchive.model import Overwrite
-from pacarchive.settings.reading import LimitSettings
 from pacarchive.web.http import channel as channel_module
 from pacarchive.web.http import intake as intake_module
 from pacarchive.web.http import request as request_module
@@ -32,6 +31,7 @@ from pacarchive.web.http.body import BLOCK, HIGH_WATER
 from pacarchive.web.http.channel import ArchiveChannel
 from pacarchive.web.http.intake import IntakeChannel
 from pacarchive.web.http.request import DRAIN_LIMIT, ArchiveRequest
+from pacarchive.web.http.settings import LimitSettings
 
 LARGE = DRAIN_LIMIT * 4
 EXPECT = "Expect: 100-continue"

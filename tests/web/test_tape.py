@@ -21,10 +21,11 @@ from twisted.internet.defer import Deferred
 from pacarchive import errors
 from pacarchive.model import FileStatus, Locality
 from pacarchive.recall.words import FilesPage, FileState, JobFile, JobRequest, JobStatus, JobSummary, Priority
-from pacarchive.settings.reading import Compatibility, LimitSettings
+from pacarchive.settings.server import Compatibility
 from pacarchive.web import tape
 from pacarchive.web.application import archive_resource
 from pacarchive.web.http.documents import DOCUMENT_LIMIT
+from pacarchive.web.http.settings import LimitSettings
 
 if TYPE_CHECKING:
     from pacarchive.recall.engine import RecallEngine

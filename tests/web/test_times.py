@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support import disk_server, serving
 
-from pacarchive.settings.reading import Compatibility
+from pacarchive.settings.server import Compatibility
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

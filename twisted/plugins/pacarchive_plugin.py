@@ -14,14 +14,14 @@ pacarchive = ServiceMaker(  # type: ignore[no-untyped-call]
 posix = BackendProvider(
     name="posix",
     section="posix",
-    settings_name="pacarchive.settings.reading:PosixSettings",
+    settings_name="pacarchive.backends.local.settings:PosixSettings",
     make_name="pacarchive.backends.posix:make",
 )
 
 hpss = BackendProvider(
     name="hpss",
     section="hpss",
-    settings_name="pacarchive.settings.reading:HpssSettings",
+    settings_name="pacarchive.backends.hpss.settings:HpssSettings",
     make_name="pacarchive.backends.hpss:make",
     local_prefix=False,
 )
@@ -29,13 +29,13 @@ hpss = BackendProvider(
 memory = BackendProvider(
     name="memory",
     section="memory",
-    settings_name="pacarchive.settings.reading:MemorySettings",
+    settings_name="pacarchive.backends.memory:MemorySettings",
     make_name="pacarchive.backends.memory:make",
 )
 
 hsmsideband = BackendProvider(
     name="hsmsideband",
     section="hsm_sideband",
-    settings_name="pacarchive.settings.reading:SidebandSettings",
+    settings_name="pacarchive.backends.sideband.settings:SidebandSettings",
     make_name="pacarchive.backends.sideband:make",
 )

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pacarchive.backends.hpss.loading import load
 
 if TYPE_CHECKING:
-    from pacarchive.interfaces import IArchiveBackend
-    from pacarchive.settings.reading import BackendSettings
+    from pacarchive.interfaces import BackendSettings, IArchiveBackend
 
 
 def make(reactor: Any, settings: BackendSettings) -> IArchiveBackend:

@@ -30,14 +30,14 @@ from pacarchive.backends.hpss.publish import remove
 from pacarchive.backends.hpss.recall import BATCH_MOST, Stager
 from pacarchive.backends.hpss.residency import Residency, residency_of
 from pacarchive.backends.hpss.session import session_of
+from pacarchive.backends.hpss.settings import HpssSettings
 from pacarchive.backends.hpss.transfer import HELD_MOST, HeldFile, IncomingFile, Storing, StreamedFile, read_part
 from pacarchive.backends.hpss.tree import HpssTree
 from pacarchive.backends.hpss.words import translating
 from pacarchive.digests import PRIMARY
-from pacarchive.interfaces import IArchiveBackend, IBatchStatus, IIncomingFile, IRecaller, IStoredFile
+from pacarchive.interfaces import BackendSettings, IArchiveBackend, IBatchStatus, IIncomingFile, IRecaller, IStoredFile
 from pacarchive.model import FileStatus, Health, RecallProgress, TapeLocation, WriteConditions
 from pacarchive.runtime.threads import BlockingPool
-from pacarchive.settings.reading import BackendSettings, HpssSettings
 
 _RECALL_THREADS = 4
 _RETRY_OFFLINE = 60

@@ -17,13 +17,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pacarchive.backends.sideband.archive import SidebandArchive
-
 if TYPE_CHECKING:
-    from pacarchive.interfaces import IArchiveBackend
-    from pacarchive.settings.reading import BackendSettings
+    from pacarchive.interfaces import BackendSettings, IArchiveBackend
 
 
 def make(reactor: Any, settings: BackendSettings) -> IArchiveBackend:
     """Build the backend (L{pacarchive.interfaces.IBackendProvider.make})."""
+    from pacarchive.backends.sideband.archive import SidebandArchive  # only now: settings are read without it
+
     return SidebandArchive(reactor, settings)

@@ -44,10 +44,11 @@ from pacarchive.backends.sideband.residency import (
     locality_of,
     location_of,
 )
+from pacarchive.backends.sideband.settings import SidebandSettings
 from pacarchive.backends.sideband.stage import CommandWay, LibraryWay, ReadingWay, Wanted, Way
 from pacarchive.digests import PRIMARY
 from pacarchive.ids import id_to_path
-from pacarchive.interfaces import IArchiveBackend, IBatchStatus, IIncomingFile, IRecaller, IStoredFile
+from pacarchive.interfaces import BackendSettings, IArchiveBackend, IBatchStatus, IIncomingFile, IRecaller, IStoredFile
 from pacarchive.model import (
     FileStatus,
     Health,
@@ -60,7 +61,6 @@ from pacarchive.model import (
 )
 from pacarchive.runtime.shared import all_of
 from pacarchive.runtime.threads import BlockingPool
-from pacarchive.settings.reading import BackendSettings, SidebandSettings
 
 _PROBES = 16
 _MOST_PROBED = 256

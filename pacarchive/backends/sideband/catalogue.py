@@ -22,7 +22,7 @@ from pacarchive.backends.sideband.database import DatabaseError, SidebandPool
 from pacarchive.backends.sideband.names import Place
 from pacarchive.backends.sideband.queries import MOST_PLACES
 from pacarchive.backends.sideband.residency import Entry
-from pacarchive.settings.reading import SidebandSettings
+from pacarchive.backends.sideband.settings import SidebandSettings
 
 _MOST_REMEMBERED = 16384
 

@@ -13,9 +13,9 @@ import pymysql
 from pymysql.constants import CR, ER
 
 from pacarchive.backends.sideband.queries import Query, Row
+from pacarchive.backends.sideband.settings import SidebandSettings
 from pacarchive.runtime.databases import LivingConnection, MariaDBPool, timed_out
 from pacarchive.runtime.threads import BlockingPool
-from pacarchive.settings.reading import SidebandSettings
 
 _KILLED = 1927  # MariaDB's ER_CONNECTION_KILLED
 _LOST = frozenset({CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST, _KILLED})

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pacarchive.cli.admin.layout import Layout
     from pacarchive.cli.admin.survey import Totals
-    from pacarchive.settings.reading import Settings
+    from pacarchive.settings.sections import Settings
 
 _WIDTH = 80
 

@@ -12,13 +12,14 @@ from pacarchive.backends.local.syscalls import DIRECTORY_FLAGS
 from pacarchive.backends.local.tree import FileTree
 from pacarchive.errors import BackendUnavailable
 from pacarchive.ids import id_to_path
-from pacarchive.settings.reading import ConfigError, Settings, load
+from pacarchive.settings.reading import ConfigError, load
+from pacarchive.settings.sections import Settings
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from pacarchive.settings.sections import BackendSettings
+    from pacarchive.interfaces import BackendSettings
 
 
 def settings_of(arguments: argparse.Namespace) -> Settings:

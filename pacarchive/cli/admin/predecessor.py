@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pacarchive.cli.admin.running import Interruption
     from pacarchive.interfaces import IArchiveBackend
-    from pacarchive.settings.reading import Settings
+    from pacarchive.settings.sections import Settings
 
 _PROGRAM = "pacifica-archiveinterface-cmd"
 _TYPES = ("hpss", "posix", "hsmsideband")

@@ -13,7 +13,8 @@ from zope.interface import implementer
 
 from pacarchive.cli.admin.archive import require_own, root_of, tree_of
 from pacarchive.errors import BackendUnavailable
-from pacarchive.settings.reading import ConfigError, Settings, find_provider
+from pacarchive.settings.reading import ConfigError, find_provider
+from pacarchive.settings.sections import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

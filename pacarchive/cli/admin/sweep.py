@@ -19,7 +19,8 @@ from pacarchive.cli import exits
 from pacarchive.cli.admin.archive import require_own, root_of, settings_of, tree_of
 from pacarchive.cli.printing import age_words, print_json
 from pacarchive.errors import BackendUnavailable
-from pacarchive.settings.reading import ConfigError, Settings
+from pacarchive.settings.reading import ConfigError
+from pacarchive.settings.sections import Settings
 from pacarchive.texts import counted, printable
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import attrs
 from twisted.internet.interfaces import IAddress
 
 from pacarchive import errors
-from pacarchive.settings.reading import LimitSettings
+from pacarchive.web.http.settings import LimitSettings
 from pacarchive.web.http.shares import LOCAL, Shares, client_of
 
 IDLE = 10.0

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from twisted.internet import address
 
-from pacarchive.settings.reading import Compatibility, ServerSettings
+from pacarchive.settings.server import Compatibility, ServerSettings
 from pacarchive.web.http.errors import HTTPRefusal
 
 if TYPE_CHECKING:

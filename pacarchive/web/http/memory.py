@@ -9,8 +9,8 @@ from __future__ import annotations
 from twisted.internet.interfaces import IAddress
 
 from pacarchive import errors
-from pacarchive.settings.reading import LimitSettings
 from pacarchive.web.http.admission import Crowds
+from pacarchive.web.http.settings import LimitSettings
 from pacarchive.web.http.shares import Shares, client_of
 
 FREE = 4 << 10

@@ -10,10 +10,10 @@ from twisted.internet.protocol import Protocol
 from twisted.web.resource import IResource
 
 from pacarchive import errors
-from pacarchive.settings.reading import LimitSettings
 from pacarchive.web.http.answers import last_answer
 from pacarchive.web.http.channel import ArchiveChannel
 from pacarchive.web.http.request import ArchiveRequest
+from pacarchive.web.http.settings import LimitSettings
 from pacarchive.web.http.state import SharedSite
 
 

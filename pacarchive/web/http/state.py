@@ -15,11 +15,11 @@ from twisted.web import http
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 
-from pacarchive.settings.reading import LimitSettings
 from pacarchive.texts import counted, printable
 from pacarchive.web.http.admission import Admission, Crowds, Pace, Place
 from pacarchive.web.http.memory import Holding, Memory
 from pacarchive.web.http.refusals import RefusalLog
+from pacarchive.web.http.settings import LimitSettings
 from pacarchive.web.http.turns import Turns
 
 ACCEPTS = 100

@@ -16,29 +16,21 @@ import pytest
 from hypothesis import given, strategies
 from twisted.plugin import getPlugins
 
+from pacarchive.backends.hpss.settings import HpssSettings
+from pacarchive.backends.local.settings import PosixSettings
+from pacarchive.backends.memory import MemorySettings
+from pacarchive.backends.sideband.settings import SidebandSettings
+from pacarchive.interfaces import BackendSettings
 from pacarchive.model import Durability, Overwrite
 from pacarchive.recall.places import DefaultStore
+from pacarchive.recall.settings import RecallSettings
 from pacarchive.runtime.filesystems import is_one_machines
 from pacarchive.settings import converters
-from pacarchive.settings import reading as config
-from pacarchive.settings.reading import (
-    Compatibility,
-    ConfigError,
-    HpssSettings,
-    LimitSettings,
-    MemorySettings,
-    PoolSettings,
-    PosixSettings,
-    RecallSettings,
-    ServerSettings,
-    Settings,
-    SidebandSettings,
-    VerifyReads,
-    default_words,
-    describe,
-    key_of,
-    load,
-)
+from pacarchive.settings.explaining import default_words, describe
+from pacarchive.settings.reading import ConfigError, load
+from pacarchive.settings.sections import Settings, key_of, keys_of
+from pacarchive.settings.server import Compatibility, PoolSettings, ServerSettings, VerifyReads
+from pacarchive.web.http.settings import LimitSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -211,7 +203,7 @@ def test_defaults(tmp_path: Path) -> None:
     assert settings.server.endpoints == ("tcp:8080:interface=127.0.0.1",)
     assert settings.server.workers == len(os.sched_getaffinity(0))
     assert settings.server.move_roots == (settings.server.prefix,)
-    assert settings.backend == config.BackendSettings(
+    assert settings.backend == BackendSettings(
         prefix=tmp_path / "archive",
         move_roots=(tmp_path / "archive",),
         digests=(),
@@ -268,8 +260,8 @@ def test_every_key_can_be_set(write: Callable[[str], str], tmp_path: Path) -> No
         durability=Durability.RELAXED,
         drain_timeout=120.0,
     )
-    assert settings.limits == LimitSettings(body=10 * 2**30, idle_timeout=90.0, connections=7)
-    assert settings.pools == PoolSettings(io=4)
+    assert settings.of(LimitSettings) == LimitSettings(body=10 * 2**30, idle_timeout=90.0, connections=7)
+    assert settings.of(PoolSettings) == PoolSettings(io=4)
     assert settings.backend.own == PosixSettings(use_id2filename=True)
     assert settings.backend.io_threads == 4
 
@@ -655,7 +647,7 @@ def test_a_description_explains_every_key(tmp_path: Path) -> None:
         text = " ".join(describe(settings).replace("\n; ", " ").split())
         for section in ("server", "limits", "pools", own):
             assert f"[{section}]" in text
-            for field in attrs.fields(SECTIONS[section]):
+            for field in keys_of(SECTIONS[section]).values():
                 assert f"{field.metadata['doc']} {key_of(field)} =" in text
 
 
@@ -721,8 +713,10 @@ def test_the_default_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writ
     homes: list[tuple[dict[str, str], Path]] = [({}, tmp_path), (systemd, Path("/var/lib/a"))]
     for environ, former in homes:
         settings = load(None, environ, {})
-        assert settings.recall.store == str(tmp_path / "archive/.pacarchive/recall.sqlite")
-        assert settings.default_store == DefaultStore(settings.recall.store, True, str(former / "recall.sqlite"))
+        assert settings.of(RecallSettings).store == str(tmp_path / "archive/.pacarchive/recall.sqlite")
+        assert settings.of(RecallSettings).default_store == DefaultStore(
+            settings.of(RecallSettings).store, True, str(former / "recall.sqlite")
+        )
     monkeypatch.setattr("pacarchive.recall.places.is_one_machines", lambda path: False)
     found = set()
     for name in ("one", "two"):
@@ -734,14 +728,16 @@ def test_the_default_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writ
             }
             for environ, home in homes:
                 settings = load(None, environ, given)
-                path = Path(settings.recall.store)
+                path = Path(settings.of(RecallSettings).store)
                 assert (path.parent, path.match(f"recall-{kind}-*.sqlite")) == (home, True)
                 assert load(None, environ, given) == settings
-                assert settings.default_store == DefaultStore(str(path), False, str(home / "recall.sqlite"))
+                assert settings.of(RecallSettings).default_store == DefaultStore(
+                    str(path), False, str(home / "recall.sqlite")
+                )
                 found.add(path)
     assert len(found) == 16
     named = load(write("[recall]\nstore = jobs.db\n"), systemd, {})
-    assert (named.recall.store, named.default_store) == (str(tmp_path / "jobs.db"), None)
+    assert (named.of(RecallSettings).store, named.of(RecallSettings).default_store) == (str(tmp_path / "jobs.db"), None)
 
 
 def test_file_systems(tmp_path: Path) -> None:
@@ -755,12 +751,12 @@ def test_recall_values(write: Callable[[str], str], tmp_path: Path) -> None:
     """The job store is where it is said to be."""
     path = write("[recall]\nstore = jobs.db\nbuffer = 1 TiB\nhigh_water = 80 %\n")
     settings = load(path, {"STATE_DIRECTORY": "/var/lib/a"}, {})
-    assert (settings.recall.store, settings.recall.buffer) == (str(tmp_path / "jobs.db"), 2**40)
-    assert settings.recall.high_water == 80
+    recall = settings.of(RecallSettings)
+    assert (recall.store, recall.buffer, recall.high_water) == (str(tmp_path / "jobs.db"), 2**40, 80)
     for url in ("mariadb://u@h:3306/jobs", "mariadb://u@/jobs?socket=/run/m.sock"):
         path = write(f"[recall]\nstore = {url}\nstore_password = geheim\n")
         settings = load(path, {}, {})
-        assert settings.recall.store == url
+        assert settings.of(RecallSettings).store == url
         assert "geheim" not in describe(settings)
         assert "geheim" not in repr(settings)
     for key, value, words in (
@@ -785,7 +781,7 @@ def test_the_manual_explains_every_key(section: str) -> None:
     _, found, rest = text.partition(f"# `[{section}]`\n")
     assert found
     rows = {line for line in rest.partition("\n#")[0].splitlines() if line.startswith("| `")}
-    assert rows == {_row(field) for field in attrs.fields(SECTIONS[section])}
+    assert rows == {_row(field) for field in keys_of(SECTIONS[section]).values()}
 
 
 def _row(field: attrs.Attribute[Any]) -> str:

@@ -1,0 +1,74 @@
+"""The settings as people read them: what is in force, and what the defaults are."""
+
+from __future__ import annotations
+
+import enum
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from pacarchive.settings.converters import (
+    block_size,
+    converted,
+    format_seconds,
+    format_size,
+    optional_size,
+    seconds,
+    size,
+    timeout,
+)
+from pacarchive.settings.reading import find_provider
+from pacarchive.settings.sections import Settings, key_of, keys_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MASK = "****"
+"""What stands for a secret."""
+
+
+def default_words(field: attrs.Attribute[Any]) -> str:
+    """The field's default as text, for people."""
+    if "default" in field.metadata:
+        return str(field.metadata["default"])
+    return "" if field.default is attrs.NOTHING else ", ".join(_lines(field, converted(field, field.default)))
+
+
+def describe(settings: Settings) -> str:
+    """
+    The settings in force, as an INI file that L{pacarchive.settings.reading.load} takes.
+
+    A secret is masked, and in a comment: a copy of the mask must not become the password.
+    """
+    own = (find_provider(settings.server.type).section, settings.backend.own)
+    out = []
+    for section, values in (*settings.sections.items(), own):
+        out.append(f"[{section}]")
+        for field in keys_of(type(values)).values():
+            out += textwrap.wrap(str(field.metadata.get("doc", "")), 100, initial_indent="; ", subsequent_indent="; ")
+            out.append(_assignment(field, getattr(values, field.name)))
+        out.append("")
+    return "\n".join(out)
+
+
+def _assignment(field: attrs.Attribute[Any], value: object) -> str:
+    if field.metadata.get("secret") and value:
+        return f"; {key_of(field)} = {MASK}"
+    lines = list(_lines(field, value))
+    text = "".join(f"\n    {each}" for each in lines) if len(lines) > 1 else "".join(f" {each}" for each in lines)
+    return f"{key_of(field)} ={text}"
+
+
+def _lines(field: attrs.Attribute[Any], value: object) -> Iterator[str]:
+    """A value as text that its converter takes; one item per line."""
+    converter: Any = field.converter
+    for item in value if isinstance(value, tuple) else (value,):
+        if converter in (size, block_size, optional_size):
+            yield format_size(item)
+        elif converter in (seconds, timeout):
+            yield format_seconds(item)
+        elif isinstance(item, enum.Enum):
+            yield str(item.value)
+        else:
+            yield str(item).lower() if isinstance(item, bool) else str(item)
