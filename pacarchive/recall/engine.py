@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any, TypeVar
 from uuid import uuid4
 
-import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.task import LoopingCall
@@ -22,16 +21,16 @@ from twisted.logger import Logger
 
 from pacarchive import errors
 from pacarchive.interfaces import IArchiveBackend, IRecaller
-from pacarchive.recall import jobs, waiting, work
+from pacarchive.recall import jobs, listing, waiting
 from pacarchive.recall.dispatcher import Dispatcher
-from pacarchive.recall.jobs import Submission
 from pacarchive.recall.lease import HEARTBEAT, Lease
 from pacarchive.recall.moving import look, make_room
-from pacarchive.recall.planning import Learned, asked_before, asked_for, job_estimate, make_plan
+from pacarchive.recall.noting import Notes
+from pacarchive.recall.planning import job_status, make_plan
 from pacarchive.recall.releasing import release_all
-from pacarchive.recall.schema import from_key, to_key
 from pacarchive.recall.settings import RecallSettings
 from pacarchive.recall.store import Cursor, MakePool, Store, StoreRefused, StoreSettings, StoreUnavailable, Turn
+from pacarchive.recall.submitting import Submissions
 from pacarchive.recall.watch import Watch
 from pacarchive.recall.words import (
     Asked,
@@ -43,24 +42,14 @@ from pacarchive.recall.words import (
     Pin,
     Plan,
     Released,
-    Trouble,
 )
-from pacarchive.runtime.shared import Shared
-from pacarchive.runtime.threads import BlockingPool, finished
+from pacarchive.runtime.shared import OwnedWork, Shared
+from pacarchive.runtime.threads import BlockingPool
 
 T = TypeVar("T")
 
 SIGN_OF_LIFE = 15.0
 """Seconds after which a follower hears that nothing has changed."""
-
-_SOON = 0.5
-"""Seconds within which what was read or removed is noted."""
-
-_NOTE_AGAIN = 10.0
-"""Seconds after which that is tried again where the store did not answer."""
-
-_TOGETHER = 2000
-"""Files that are submitted in one transaction, at least one job's."""
 
 _FOLLOWED = 1000
 """Files that a follower is told about at once."""
@@ -110,13 +99,9 @@ class RecallEngine(Service):
         self._beating: Deferred[LoopingCall] | None = None
         self._opening: Shared[None] | None = None
         self._running = False
-        self._pending: list[tuple[Submission, Deferred[str]]] = []
-        self._submitting = False
-        self._wanted: dict[tuple[int, str], Shared[Asked]] = {}
-        self._read: set[int] = set()
-        self._removed: set[int] = set()
-        self._noting: Any = None
-        self._work: set[Deferred[Any]] = set()
+        self._work = OwnedWork("recalls: unexpected")
+        self._submissions = Submissions(reactor, settings, self._write, self._look, self._work.keep)
+        self._notes = Notes(reactor, self._write, self._look, self._work.keep, self._released)
         self._long_looks = DeferredLock()
         self._obstacle = ""
 
@@ -178,9 +163,7 @@ class RecallEngine(Service):
     async def _stop(self) -> None:
         self._running = False
         self._watch.stop()
-        if self._noting is not None:
-            self._noting.cancel()
-            self._noting = None
+        self._notes.stop()
         if self._beat.running:
             self._beat.stop()
         if self._beating is not None:
@@ -188,9 +171,8 @@ class RecallEngine(Service):
         if self._opening is not None:
             with suppress(errors.Unavailable):
                 await self._open()
-            self._keep(self._note())
-        while self._work:
-            await finished(next(iter(self._work)))
+            self._work.keep(self._notes.write_down())
+        await self._work.ended()
         await self._end_dispatcher()
         with suppress(errors.Unavailable):
             await self._lease.end()
@@ -221,18 +203,6 @@ class RecallEngine(Service):
         dispatcher, self._dispatcher = self._dispatcher, None
         if dispatcher is not None:
             await dispatcher.stop()
-
-    def _keep(self, coroutine: Any) -> None:
-        """Own some work that nobody waits for."""
-        work = Deferred.fromCoroutine(coroutine)
-        self._work.add(work)
-
-        def ended(result: Any) -> None:
-            self._work.discard(work)
-            if result is not None:
-                _log.failure("recalls: unexpected", result)
-
-        work.addBoth(ended)
 
     async def _write(self, change: Callable[[Turn], T]) -> T:
         await self._open()
@@ -266,17 +236,7 @@ class RecallEngine(Service):
         @raise errors.Overloaded: The store has as much as it may have.
         @raise errors.TooLarge: It has more files than a job may have.
         """
-        if len(request.file_ids) > self._settings.job_files:
-            raise errors.TooLarge(f"A job may have {self._settings.job_files} files at the most.")
-        longest = self._settings.longest_pin
-        pins = {file_id: min(seconds, longest) for file_id, seconds in request.pins.items()}
-        return await self._submit(
-            Submission(
-                request=attrs.evolve(request, pins=pins),
-                pin=self._settings.pin,
-                deadline=self._settings.deadline if request.deadline is None else request.deadline,
-            )
-        )
+        return await self._submissions.make(request)
 
     async def want(self, file_id: int, owner: str) -> Asked:
         """
@@ -286,64 +246,7 @@ class RecallEngine(Service):
         @raise errors.BackendUnavailable: The store does not answer.
         @raise errors.QuotaReached: The owner has as much as one may have; likewise C{Overloaded}.
         """
-        wish = file_id, owner
-        if (asking := self._wanted.get(wish)) is None:
-            asking = Shared(self._want(file_id, owner))
-            if not asking.ended:
-                self._wanted[wish] = asking
-        return await asking.result()
-
-    async def _want(self, file_id: int, owner: str) -> Asked:
-        try:
-            now = self._reactor.seconds()
-            asked = await self._look(lambda cursor: asked_before(cursor, file_id, owner, now))
-            if asked is not None:
-                return asked
-            request = JobRequest(owner=owner, file_ids=[file_id])
-            job = await self._submit(
-                Submission(request=request, pin=self._settings.pin, deadline=self._settings.deadline, single=file_id)
-            )
-            return await self._look(lambda cursor: asked_for(cursor, job, file_id, now))
-        finally:
-            self._wanted.pop((file_id, owner), None)
-
-    async def _submit(self, submission: Submission) -> str:
-        """Submit together what comes at the same time: a transaction costs the same for one as for many."""
-        done: Deferred[str] = Deferred()
-        self._pending.append((submission, done))
-        if not self._submitting:
-            self._submitting = True
-            self._keep(self._submit_pending())
-        return await finished(done)
-
-    async def _submit_pending(self) -> None:
-        try:
-            while self._pending:
-                batch = self._next_batch()
-                try:
-                    submissions = [each for each, _ in batch]
-                    made = await self._write(partial(jobs.submit_all, submissions=submissions, settings=self._settings))
-                except Exception as error:  # noqa: BLE001  (those who asked get it)
-                    for _, done in batch:
-                        done.errback(error)
-                    continue
-                for (_, done), job in zip(batch, made, strict=True):
-                    if isinstance(job, errors.ArchiveError):
-                        done.errback(job)
-                    else:
-                        done.callback(job)
-        finally:
-            self._submitting = False
-
-    def _next_batch(self) -> list[tuple[Submission, Deferred[str]]]:
-        files = taken = 0
-        for submission, _ in self._pending:
-            files += len(submission.request.file_ids)
-            if taken and files > _TOGETHER:
-                break
-            taken += 1
-        batch, self._pending = self._pending[:taken], self._pending[taken:]
-        return batch
+        return await self._submissions.want(file_id, owner)
 
     async def wait(self, file_id: int, seconds: float) -> bool:
         """
@@ -379,35 +282,7 @@ class RecallEngine(Service):
         @raise errors.NotFound: There is none of this name.
         """
         now = self._reactor.seconds()
-
-        def look(cursor: Cursor) -> JobStatus:
-            number = jobs.number_of(cursor, job)
-            summary = jobs.summary(cursor, number)
-            tally = jobs.tally(cursor, number)
-            seq, obstacle, learned = jobs.circumstances(cursor)
-            estimate = trouble = None
-            if summary.left:
-                trouble = Trouble(files=summary.left, reason=obstacle) if obstacle else waiting.trouble(cursor, number)
-                waits_for = waiting.waiting(cursor, number)
-                estimate = job_estimate(
-                    summary, waits_for, Learned.from_text(learned), obstacle, self._settings.drives, now
-                )
-            elapsed = 0.0 if summary.started is None else (summary.ended or now) - summary.started
-            return JobStatus(
-                summary=summary,
-                counts=tally.counts,
-                size=tally.size,
-                done=tally.done,
-                rate=tally.done / elapsed if elapsed > 0 else 0.0,
-                estimate=estimate,
-                trouble=trouble,
-                pin=tally.pin,
-                most_attempts=self._settings.attempts,
-                cursor=jobs.cursor_text(seq),
-                others=jobs.others(cursor, number),
-            )
-
-        return await self._look(look)
+        return await self._look(lambda cursor: job_status(cursor, job, self._settings, now))
 
     async def files(self, job: str, since: str = "", limit: int = 1000) -> FilesPage:
         """
@@ -417,7 +292,7 @@ class RecallEngine(Service):
         @raise errors.NotFound: There is no such job.
         @raise errors.InvalidRequest: It is no cursor.
         """
-        return await self._look_long(lambda cursor: jobs.files(cursor, job, since, limit))
+        return await self._look_long(lambda cursor: listing.files(cursor, job, since, limit))
 
     async def reason(self, file_id: int) -> str | None:
         """
@@ -436,7 +311,7 @@ class RecallEngine(Service):
         """
         told = self._reactor.seconds()
         while True:
-            page, left = await self._look_long(partial(jobs.changes, job=job, since=since, limit=_FOLLOWED))
+            page, left = await self._look_long(partial(listing.changes, job=job, since=since, limit=_FOLLOWED))
             if page.files or self._reactor.seconds() - told >= SIGN_OF_LIFE:
                 yield page
                 told = self._reactor.seconds()
@@ -456,7 +331,7 @@ class RecallEngine(Service):
 
         @param before: The number of the last of the page before.
         """
-        return await self._look(lambda cursor: jobs.jobs(cursor, owner, before, limit))
+        return await self._look(lambda cursor: listing.jobs(cursor, owner, before, limit))
 
     async def plan(self, file_ids: Sequence[int]) -> Plan:
         """
@@ -490,7 +365,7 @@ class RecallEngine(Service):
 
         @param after: File and job of the last of the page before.
         """
-        return await self._look(lambda cursor: jobs.pins(cursor, owner, after, limit))
+        return await self._look(lambda cursor: listing.pins(cursor, owner, after, limit))
 
     async def unpin(self, file_id: int) -> int:
         """
@@ -505,39 +380,19 @@ class RecallEngine(Service):
 
     def was_read(self, file_id: int) -> None:
         """A file was read whole: pins that last until then end.  Returns at once."""
-        if self._recaller is not None:
-            self._note_soon(self._read, file_id)
+        if self._recaller is not None and self._is_open:
+            self._notes.was_read(file_id)
 
     def was_removed(self, file_id: int) -> None:
         """A file was removed: its recalls end.  Returns at once."""
-        self._note_soon(self._removed, file_id)
+        if self._is_open:
+            self._notes.was_removed(file_id)
 
-    def _note_soon(self, what: set[int], file_id: int) -> None:
-        if self._opening is None or not self._running:
-            return  # nobody has asked for anything
-        what.add(file_id)
-        if self._noting is None:
-            self._noting = self._reactor.callLater(_SOON, self._note_now)
-
-    def _note_now(self) -> None:
-        self._noting = None
-        self._keep(self._note())
-
-    async def _note(self) -> None:
-        read, self._read = {to_key(file_id) for file_id in self._read}, set()
-        removed, self._removed = {to_key(file_id) for file_id in self._removed}, set()
-        if not read and not removed:
-            return
-        try:
-            if await self._store.read(lambda cursor: work.concerned(cursor, read, removed)):
-                keys = await self._write(lambda turn: work.note(turn, read, removed))
-                self._released([from_key(key) for key in keys])
-        except StoreUnavailable:
-            self._read |= {from_key(key) for key in read}
-            self._removed |= {from_key(key) for key in removed}
-            if self._running and self._noting is None:
-                self._noting = self._reactor.callLater(_NOTE_AGAIN, self._note_now)
+    @property
+    def _is_open(self) -> bool:
+        """Whether somebody has asked for anything, so that there is a store to note something in."""
+        return self._opening is not None and self._running
 
     def _released(self, file_ids: Sequence[int]) -> None:
         if self._recaller is not None and file_ids:
-            self._keep(release_all(self._recaller, file_ids))
+            self._work.keep(release_all(self._recaller, file_ids))

@@ -1,4 +1,4 @@
-"""What those who ask do to the store, and see of it.
+"""What those who ask do to the store: jobs are made, given up, forgotten; pins end.
 
 Each function runs in a thread of the store, inside one transaction.
 """
@@ -12,28 +12,13 @@ from uuid import uuid4
 import attrs
 
 from pacarchive import errors
+from pacarchive.recall.listing import number_of
 from pacarchive.recall.quotas import Accounts, forget
 from pacarchive.recall.schema import from_key, to_key
 from pacarchive.recall.settings import RecallSettings
-from pacarchive.recall.store import Cursor, Row, Turn
+from pacarchive.recall.store import Cursor, Turn
 from pacarchive.recall.tables import RecallState, cut, end_wishes, give_up, live_wishes
-from pacarchive.recall.words import (
-    LIVE,
-    Cancelled,
-    FilesPage,
-    FileState,
-    JobFile,
-    JobRequest,
-    JobSummary,
-    Pin,
-    Priority,
-    Released,
-)
-
-_SUMMARY = "number, job, owner, priority, created, deadline, started, ended, files, remaining"
-
-_LAST = (1 << 63) - 1
-"""The highest key."""
+from pacarchive.recall.words import LIVE, Cancelled, FileState, JobRequest, Priority, Released
 
 
 @attrs.frozen(kw_only=True)
@@ -142,182 +127,6 @@ def _join(turn: Turn, number: int, keys: Sequence[int], priority: Priority) -> N
         )
 
 
-def number_of(cursor: Cursor, job: str) -> int:
-    """
-    A job's number.
-
-    @raise errors.NotFound: There is none of this name.
-    """
-    if (row := cursor.row("SELECT number FROM jobs WHERE job = ?", job)) is None:
-        raise errors.NotFound("There is no such job; those that ended long ago are forgotten.")
-    number: int = row[0]
-    return number
-
-
-def summary(cursor: Cursor, number: int) -> JobSummary:
-    """A job without its files."""
-    row = cursor.row(f"SELECT {_SUMMARY} FROM jobs WHERE number = ?", number)  # noqa: S608
-    assert row is not None, "a snapshot does not change"
-    return _summary(row)
-
-
-def _summary(row: Row) -> JobSummary:
-    number, job, owner, priority, created, deadline, started, ended, files, left = row
-    return JobSummary(
-        job=job,
-        number=number,
-        owner=owner,
-        priority=Priority(priority),
-        created=created,
-        deadline=deadline,
-        started=started,
-        ended=ended,
-        files=files,
-        left=left,
-    )
-
-
-def others(cursor: Cursor, number: int) -> tuple[str, ...]:
-    """The names that a job was made with, and that are no ids."""
-    row = cursor.row("SELECT others FROM jobs WHERE number = ?", number)
-    return () if row is None else tuple(json.loads(row[0]))
-
-
-@attrs.frozen
-class Tally:
-    """
-    What a job's files amount to: their numbers by state, all bytes that are known, and bytes that have come.
-
-    @ivar pin: For how many seconds a file is to stay on disk, of the one that stays longest.
-    """
-
-    counts: dict[FileState, int]
-    size: int
-    done: int
-    pin: float
-
-
-def tally(cursor: Cursor, number: int) -> Tally:
-    """Count a job's files."""
-    counts = dict.fromkeys(FileState, 0)
-    size = done = 0
-    pin = 0.0
-    for state, files, known, longest in cursor.rows(
-        "SELECT w.state, COUNT(*), SUM(COALESCE(w.size, r.size, 0)), MAX(w.pin)"
-        " FROM wishes w LEFT JOIN recalls r ON r.file = w.file WHERE w.job = ? GROUP BY w.state",
-        number,
-    ):
-        counts[FileState(state)] = files
-        size += int(known)
-        pin = max(pin, longest)
-        if state == FileState.COMPLETED:
-            done = int(known)
-    return Tally(counts, size, done, pin)
-
-
-def circumstances(cursor: Cursor) -> tuple[int, str, str]:
-    """The number of the last change, what holds everything up (or nothing), and what was learned of the drives."""
-    row = cursor.row("SELECT seq, obstacle, learned FROM turn")
-    assert row is not None, "the schema has put it there"
-    return row[0], row[1], row[2]
-
-
-def cursor_text(seq: int, key: int = _LAST) -> str:
-    """Where a listing of changes ends: after all of a number, or after one file of it."""
-    return f"{seq}-{from_key(key) if key != _LAST else 'all'}"
-
-
-def _parse_cursor(text: str) -> tuple[int, int]:
-    if not text:
-        return -1, 0
-    seq, dash, file = text.partition("-")
-    if not (dash and seq.isascii() and seq.isdigit() and len(seq) < 19):
-        raise errors.InvalidRequest("since is a cursor from an earlier answer.")
-    if file == "all":
-        return int(seq), _LAST
-    if not (file.isascii() and file.isdigit() and len(file) <= 20 and int(file) < 1 << 64):
-        raise errors.InvalidRequest("since is a cursor from an earlier answer.")
-    return int(seq), to_key(int(file))
-
-
-def files(cursor: Cursor, job: str, since: str, limit: int) -> FilesPage:
-    """
-    Files of a job, in the order of their changes.
-
-    @raise errors.NotFound: There is no such job.
-    @raise errors.InvalidRequest: C{since} is no cursor.
-    """
-    seq, key = _parse_cursor(since)
-    number = number_of(cursor, job)
-    newest, obstacle, _ = circumstances(cursor)
-    deadline = summary(cursor, number).deadline
-    rows = cursor.rows(
-        "SELECT w.file, w.state, w.seq, COALESCE(w.size, r.size), w.started, w.ended, w.reason, r.heard,"
-        " COALESCE(r.attempts, 0), r.state, r.reason, r.resting, p.expires"
-        " FROM wishes w LEFT JOIN recalls r ON r.file = w.file AND w.state < ?"
-        " LEFT JOIN pins p ON p.file = w.file AND p.job = w.job"
-        " WHERE w.job = ? AND (w.seq > ? OR (w.seq = ? AND w.file > ?)) ORDER BY w.seq, w.file LIMIT ?",
-        *(LIVE, number, seq, seq, key, limit + 1),
-    )
-    more, rows = len(rows) > limit, rows[:limit]
-    found = [_file(row, deadline, obstacle) for row in rows]
-    return FilesPage(
-        files=found, cursor=cursor_text(rows[-1][2], rows[-1][0]) if more else cursor_text(newest), more=more
-    )
-
-
-def changes(cursor: Cursor, job: str, since: str, limit: int) -> tuple[FilesPage, int]:
-    """As L{files}; and how many files of the job have not ended."""
-    return files(cursor, job, since, limit), summary(cursor, number_of(cursor, job)).left
-
-
-def _file(row: Row, deadline: float, obstacle: str) -> JobFile:
-    key, state, _, size, started, ended, reason, heard, attempts, recall, recall_reason, resting, pinned = row
-    return JobFile(
-        file_id=from_key(key),
-        state=FileState(state),
-        size=size,
-        started=started,
-        ended=ended,
-        deadline=deadline,
-        heard=heard,
-        attempts=attempts,
-        next_try=resting if recall == RecallState.RESTING else None,
-        reason=reason or _words(recall, recall_reason, obstacle),
-        pinned=pinned,
-    )
-
-
-def _words(recall: int | None, reason: str | None, obstacle: str) -> str:
-    """Why a file that has not ended stands as it does."""
-    match recall:
-        case None:
-            return ""
-        case RecallState.NEW:
-            return reason or obstacle or "It is being looked up where the file is."
-        case RecallState.QUEUED:
-            return obstacle or reason or "It waits for its cartridge's turn."
-        case RecallState.CANCELLING:
-            return "The storage system was told that nobody wants the file any more, and has not agreed yet."
-        case RecallState.STARTED if reason:
-            return f"It is being tried again; the last time: {reason}"
-        case _:
-            return reason or "The storage system is recalling it."
-
-
-def jobs(cursor: Cursor, owner: str | None, before: int | None, limit: int) -> list[JobSummary]:
-    """A page of jobs, the youngest first."""
-    conditions, arguments = ["number < ?"], [_LAST if before is None else before]
-    if owner is not None:
-        conditions.append("owner = ?")
-        arguments.append(cut(owner))  # type: ignore[arg-type]
-    rows = cursor.rows(
-        f"SELECT {_SUMMARY} FROM jobs WHERE {' AND '.join(conditions)} ORDER BY number DESC LIMIT ?",  # noqa: S608
-        *(*arguments, limit),
-    )
-    return [_summary(row) for row in rows]
-
-
 def _wishes(turn: Turn, number: int, file_ids: Collection[int] | None) -> list[tuple[int, FileState]]:
     """
     The keys and states of a job's files, or of some.
@@ -396,39 +205,3 @@ def unpinned(cursor: Cursor, keys: Collection[int]) -> list[int]:
     """The ids among some files that nobody has pinned."""
     pinned = {row[0] for row in cursor.among("SELECT DISTINCT file FROM pins WHERE file IN (*)", keys)}
     return [from_key(key) for key in keys if key not in pinned]
-
-
-def pins(cursor: Cursor, owner: str | None, after: tuple[int, str] | None, limit: int) -> list[Pin]:
-    """A page of pins, by file and job."""
-    conditions, arguments = ["1 = 1"], []
-    if after is not None:
-        row = cursor.row("SELECT number FROM jobs WHERE job = ?", after[1])
-        key, number = to_key(after[0]), row[0] if row else 0
-        conditions.append("(p.file > ? OR (p.file = ? AND p.job > ?))")
-        arguments += [key, key, number]
-    if owner is not None:
-        conditions.append("j.owner = ?")
-        arguments.append(cut(owner))
-    rows: Sequence[Row] = cursor.rows(
-        "SELECT p.file, j.job, j.owner, p.size, p.expires, p.until_read FROM pins p JOIN jobs j ON j.number = p.job"  # noqa: S608
-        f" WHERE {' AND '.join(conditions)} ORDER BY p.file, p.job LIMIT ?",
-        *(*arguments, limit),
-    )
-    return [
-        Pin(file_id=from_key(key), job=job, owner=whose, size=size, expires=expires, until_read=bool(until_read))
-        for key, job, whose, size, expires, until_read in rows
-    ]
-
-
-def new_jobs(cursor: Cursor, after: int, limit: int) -> list[int]:
-    """Numbers of jobs that have not ended, the oldest first."""
-    rows = cursor.rows(
-        "SELECT number FROM jobs WHERE number > ? AND ended IS NULL ORDER BY number LIMIT ?", after, limit
-    )
-    return [row[0] for row in rows]
-
-
-def queue_ahead(cursor: Cursor) -> tuple[list[tuple[str, int, float]], str]:
-    """The cartridges that are waited for, with how many files and until when; and what was learned of the drives."""
-    rows = [(medium, files, ends) for medium, files, ends in cursor.rows("SELECT medium, files, ends FROM media")]
-    return rows, circumstances(cursor)[2]

@@ -12,13 +12,14 @@ import attrs
 
 from pacarchive.interfaces import IArchiveBackend, IRecaller
 from pacarchive.model import TapeLocation
-from pacarchive.recall import jobs
+from pacarchive.recall import jobs, listing, waiting
 from pacarchive.recall.forecast import Load, Rates, Span, basis, forecast, position_share
 from pacarchive.recall.lookup import find
 from pacarchive.recall.promises import Promises
+from pacarchive.recall.settings import RecallSettings
 from pacarchive.recall.store import Cursor
 from pacarchive.recall.waiting import Waiting, waiting_for_file
-from pacarchive.recall.words import Asked, Estimate, JobSummary, Plan
+from pacarchive.recall.words import Asked, Estimate, JobStatus, JobSummary, Plan, Trouble
 
 T = TypeVar("T")
 Look = Callable[[Callable[[Cursor], T]], Awaitable[T]]
@@ -128,7 +129,7 @@ def asked_for(cursor: Cursor, job: str, file_id: int, now: float) -> Asked:
     waiting = waiting_for_file(cursor, file_id)
     if waiting is None:  # it has come already
         return Asked(job=job, retry_after=_SOONEST)
-    learned = Learned.from_text(jobs.circumstances(cursor)[2])
+    learned = Learned.from_text(listing.circumstances(cursor)[2])
     seconds = _when(waiting, learned.rates, now)
     if waiting.resting:
         assert seconds is not None, "it is known when it has rested"
@@ -182,7 +183,7 @@ async def make_plan(
             size=0,
             estimate=Estimate(seconds=0, basis="nothing has to be recalled"),
         )
-    ahead, text = await look(jobs.queue_ahead)
+    ahead, text = await look(listing.queue_ahead)
     learned = Learned.from_text(text)
     rates = learned.rates
     loads: dict[str, tuple[int, int]] = {}
@@ -209,4 +210,36 @@ async def make_plan(
         media=len(loads),
         size=sum(place.size for place in places),
         estimate=Estimate(seconds=seconds * learned.stretch, basis=learned.basis(len(places), len(loads), drives)),
+    )
+
+
+def job_status(cursor: Cursor, job: str, settings: RecallSettings, now: float) -> JobStatus:
+    """
+    How a job stands.
+
+    @param now: Seconds since the epoch.
+    @raise errors.NotFound: There is none of this name.
+    """
+    number = listing.number_of(cursor, job)
+    summary = listing.summary(cursor, number)
+    tally = listing.tally(cursor, number)
+    seq, obstacle, learned = listing.circumstances(cursor)
+    estimate = trouble = None
+    if summary.left:
+        trouble = Trouble(files=summary.left, reason=obstacle) if obstacle else waiting.trouble(cursor, number)
+        waits_for = waiting.waiting(cursor, number)
+        estimate = job_estimate(summary, waits_for, Learned.from_text(learned), obstacle, settings.drives, now)
+    elapsed = 0.0 if summary.started is None else (summary.ended or now) - summary.started
+    return JobStatus(
+        summary=summary,
+        counts=tally.counts,
+        size=tally.size,
+        done=tally.done,
+        rate=tally.done / elapsed if elapsed > 0 else 0.0,
+        estimate=estimate,
+        trouble=trouble,
+        pin=tally.pin,
+        most_attempts=settings.attempts,
+        cursor=listing.cursor_text(seq),
+        others=listing.others(cursor, number),
     )

@@ -7,7 +7,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 
-from pacarchive.recall import jobs, schedule, work
+from pacarchive.recall import listing, schedule, work
 from pacarchive.recall.desk import Desk
 from pacarchive.recall.forecast import Load, forecast, shared_ends
 from pacarchive.recall.lookup import ABSENT, find
@@ -139,7 +139,7 @@ class Upkeep:
         desk, now = self._desk, self._desk.now
 
         def look(cursor: Cursor) -> list[tuple[int, list[Waiting]]]:
-            numbers = jobs.new_jobs(cursor, self._promised, _PROMISES)
+            numbers = listing.new_jobs(cursor, self._promised, _PROMISES)
             return [(number, waiting(cursor, number)) for number in numbers]
 
         for number, waits_for in await desk.read(look):

@@ -6,9 +6,14 @@ from collections.abc import Coroutine, Iterable
 from typing import Any, Generic, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from pacarchive.runtime.threads import finished
+
 T = TypeVar("T")
+
+_log = Logger()
 
 
 class Shared(Generic[T]):
@@ -48,6 +53,35 @@ class Shared(Generic[T]):
         for each in waiting:
             if not each.called:
                 each.callback(result)
+
+
+class OwnedWork:
+    """
+    Work that nobody waits for, until the end.
+
+    @param words: What the log says of a failure, which nobody foresaw.
+    """
+
+    def __init__(self, words: str) -> None:
+        self._words = words
+        self._under_way: set[Deferred[None]] = set()
+
+    def keep(self, work: Coroutine[Any, Any, None]) -> None:
+        """Begin some work, and own it."""
+        deferred = Deferred.fromCoroutine(work)
+        self._under_way.add(deferred)
+
+        def ended(result: Failure | None) -> None:
+            self._under_way.discard(deferred)
+            if result is not None:
+                _log.failure(self._words, result)
+
+        deferred.addBoth(ended)
+
+    async def ended(self) -> None:
+        """Wait until nothing is under way."""
+        while self._under_way:
+            await finished(next(iter(self._under_way)))
 
 
 async def all_of(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from pacarchive.recall import jobs, work
+from pacarchive.recall import jobs, listing, work
 from pacarchive.recall.jobs import Submission
 from pacarchive.recall.schema import SQLITE, STEPS, statements
 from pacarchive.recall.settings import RecallSettings
@@ -88,13 +88,13 @@ DEEDS: dict[str, Callable[[Turn], object]] = {
     "who is to be given up": work.cancelling,
     "where cartridges begin and end": lambda turn: work.with_extents(turn, [Outlook("V1", 1, 0.0, 0.0)]),
     "the next of a cartridge": lambda turn: work.next_size(turn, "V1", (0, 0)),
-    "how a job stands": lambda turn: (jobs.summary(turn, 1), jobs.tally(turn, 1), waiting(turn, 1)),
+    "how a job stands": lambda turn: (listing.summary(turn, 1), listing.tally(turn, 1), waiting(turn, 1)),
     "what a file waits for": lambda turn: waiting_for_file(turn, 5),
     "what is the trouble with a job": lambda turn: trouble(turn, 1),
     "which jobs are in trouble": lambda turn: troubled(turn, [1, 2, 3]),
     "why a file has failed": lambda turn: last_failure(turn, 5, 20, 1e9),
     "what is due by the clock": lambda turn: work.due(turn, 1e9, 3600),
-    "jobs that are new": lambda turn: jobs.new_jobs(turn, 3, 10),
+    "jobs that are new": lambda turn: listing.new_jobs(turn, 3, 10),
 }
 
 

@@ -11,8 +11,9 @@ from pacarchive import errors
 from pacarchive.model import RecallProgress
 from pacarchive.model import RecallState as Said
 from pacarchive.recall.engine import RecallEngine
-from pacarchive.recall.jobs import Submission, circumstances, submit_all
+from pacarchive.recall.jobs import Submission, submit_all
 from pacarchive.recall.lease import SILENCE
+from pacarchive.recall.listing import circumstances
 from pacarchive.recall.settings import RecallSettings
 from pacarchive.recall.tables import RecallState
 from pacarchive.recall.words import FileState, JobFile, JobRequest, Priority

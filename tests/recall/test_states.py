@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 from pacarchive import errors
 from pacarchive.model import RecallProgress
 from pacarchive.model import RecallState as Said
-from pacarchive.recall import jobs as queries
+from pacarchive.recall import listing
 from pacarchive.recall.engine import RecallEngine
 from pacarchive.recall.schema import SQLITE, to_key
 from pacarchive.recall.store import Cursor
@@ -139,7 +139,7 @@ class Follower:
     def look(self, cursor: Cursor) -> None:
         """Each change is told, and none twice."""
         while True:
-            page = queries.files(cursor, self.job, self.since, 2)
+            page = listing.files(cursor, self.job, self.since, 2)
             for file in page.files:
                 # A try that failed is told as well, although its wish stays as it is.
                 assert self.known.get(file.file_id) is not file.state or file.reason, f"told twice: {file}"
@@ -147,7 +147,7 @@ class Follower:
             self.since = page.cursor
             if not page.more:
                 break
-        number = queries.number_of(cursor, self.job)
+        number = listing.number_of(cursor, self.job)
         found = {file: state for file, state in cursor.rows("SELECT file, state FROM wishes WHERE job = ?", number)}  # noqa: C416
         assert {to_key(file_id): state for file_id, state in self.known.items()} == found, "not all was told"
 

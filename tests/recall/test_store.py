@@ -20,7 +20,7 @@ from twisted.internet import reactor as the_reactor
 from twisted.internet.defer import CancelledError, gatherResults
 from twisted.internet.threads import deferToThread
 
-from pacarchive.recall import jobs
+from pacarchive.recall import jobs, listing
 from pacarchive.recall.jobs import Submission
 from pacarchive.recall.lease import HEARTBEAT, SILENCE, Lease
 from pacarchive.recall.schema import STEPS, statements
@@ -112,7 +112,7 @@ class TestOpening:
         job = submit(first, 1, 2)
         done(first.stop())
         second = open_store()
-        assert done(second.read(lambda cursor: jobs.summary(cursor, jobs.number_of(cursor, job)))).files == 2
+        assert done(second.read(lambda cursor: listing.summary(cursor, listing.number_of(cursor, job)))).files == 2
         assert done(second.read(lambda cursor: cursor.row("SELECT MAX(version) FROM version"))) == (len(STEPS),)
 
     def test_of_a_later_version_is_refused(self, open_store: Open, outside: Callable[..., list[Any]]) -> None:
@@ -193,11 +193,11 @@ class TestTransactions:
             jobs.submit_all(turn, [submission(1)], RecallSettings())
             raise Oops
 
-        before = done(store.read(jobs.circumstances))
+        before = done(store.read(listing.circumstances))
         with pytest.raises(Oops):
             done(store.write(fail))
         assert count_of(store) == count_of(store, "recalls") == 0
-        assert done(store.read(jobs.circumstances)) == before
+        assert done(store.read(listing.circumstances)) == before
 
     def test_changes_are_numbered(self, open_store: Open) -> None:
         first, second = open_store(), open_store()

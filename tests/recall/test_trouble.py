@@ -11,7 +11,7 @@ from pacarchive.model import RecallProgress
 from pacarchive.model import RecallState as Said
 from pacarchive.recall.engine import RecallEngine
 from pacarchive.recall.forecast import Rates, basis
-from pacarchive.recall.jobs import circumstances
+from pacarchive.recall.listing import circumstances
 from pacarchive.recall.words import Cancelled, FileState, JobFile, JobRequest, JobStatus, Released, Trouble
 from recall.surroundings import Going, Surroundings, done
 

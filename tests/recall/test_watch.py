@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import CancelledError
 
-from pacarchive.recall import jobs, work
+from pacarchive.recall import jobs, listing, work
 from pacarchive.recall.jobs import Submission
 from pacarchive.recall.settings import RecallSettings
 from pacarchive.recall.store import Store, StoreSettings
@@ -61,7 +61,7 @@ class House:
     @property
     def seq(self) -> int:
         """The number of the last change."""
-        return done(self.other.read(jobs.circumstances))[0]
+        return done(self.other.read(listing.circumstances))[0]
 
     def close(self) -> None:
         done(self.store.stop())

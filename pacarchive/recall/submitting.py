@@ -1,0 +1,159 @@
+"""Jobs on their way into the store: together what comes at the same time, and one job for many who ask for one file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from pacarchive import errors
+from pacarchive.recall import jobs
+from pacarchive.recall.jobs import Submission
+from pacarchive.recall.planning import asked_before, asked_for
+from pacarchive.recall.settings import RecallSettings
+from pacarchive.recall.store import Cursor, Turn
+from pacarchive.recall.words import Asked, JobRequest
+from pacarchive.runtime.shared import Shared
+from pacarchive.runtime.threads import finished
+
+T = TypeVar("T")
+
+_TOGETHER = 2000
+"""Files that are submitted in one transaction, at least one job's."""
+
+
+class Write(Protocol):
+    """Changes the store."""
+
+    async def __call__(self, change: Callable[[Turn], T]) -> T:
+        """In one transaction."""
+        raise NotImplementedError
+
+
+class Look(Protocol):
+    """Reads from the store."""
+
+    async def __call__(self, look: Callable[[Cursor], T]) -> T:
+        """In one transaction."""
+        raise NotImplementedError
+
+
+class Submissions:
+    """
+    What is being submitted.
+
+    @param clock: The time.
+    @param settings: The settings.
+    @param write: Changes the store.
+    @param look: Reads from it.
+    @param keep: Owns work that nobody waits for.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        settings: RecallSettings,
+        write: Write,
+        look: Look,
+        keep: Callable[[Coroutine[Any, Any, None]], None],
+    ) -> None:
+        self._clock = clock
+        self._settings = settings
+        self._write = write
+        self._look = look
+        self._keep = keep
+        self._pending: list[tuple[Submission, Deferred[str]]] = []
+        self._submitting = False
+        self._wanted: dict[tuple[int, str], Shared[Asked]] = {}
+
+    async def make(self, request: JobRequest) -> str:
+        """
+        Make a job of what a caller asks for.
+
+        @return: The job's identifier.
+        @raise errors.TooLarge: It has more files than a job may have.
+        @raise errors.ArchiveError: As L{submit}.
+        """
+        settings = self._settings
+        if len(request.file_ids) > settings.job_files:
+            raise errors.TooLarge(f"A job may have {settings.job_files} files at the most.")
+        pins = {file_id: min(seconds, settings.longest_pin) for file_id, seconds in request.pins.items()}
+        deadline = settings.deadline if request.deadline is None else request.deadline
+        return await self.submit(
+            Submission(request=attrs.evolve(request, pins=pins), pin=settings.pin, deadline=deadline)
+        )
+
+    async def want(self, file_id: int, owner: str) -> Asked:
+        """
+        Ask for one file; all who ask for it at the same time get the same answer.
+
+        @raise errors.ArchiveError: As L{submit}.
+        """
+        request = file_id, owner
+        if (asking := self._wanted.get(request)) is None:
+            asking = Shared(self._want(file_id, owner))
+            if not asking.ended:
+                self._wanted[request] = asking
+        return await asking.result()
+
+    async def _want(self, file_id: int, owner: str) -> Asked:
+        try:
+            now = self._clock.seconds()
+            asked = await self._look(lambda cursor: asked_before(cursor, file_id, owner, now))
+            if asked is not None:
+                return asked
+            request = JobRequest(owner=owner, file_ids=[file_id])
+            job = await self.submit(
+                Submission(request=request, pin=self._settings.pin, deadline=self._settings.deadline, single=file_id)
+            )
+            return await self._look(lambda cursor: asked_for(cursor, job, file_id, now))
+        finally:
+            self._wanted.pop((file_id, owner), None)
+
+    async def submit(self, submission: Submission) -> str:
+        """
+        Make a job, together with those that come at the same time: a transaction costs the same for one as for many.
+
+        @return: The job's identifier.
+        @raise errors.BackendUnavailable: The store does not answer.
+        @raise errors.QuotaReached: The owner has as much as one may have; likewise C{Overloaded}.
+        """
+        done: Deferred[str] = Deferred()
+        self._pending.append((submission, done))
+        if not self._submitting:
+            self._submitting = True
+            self._keep(self._submit_pending())
+        return await finished(done)
+
+    async def _submit_pending(self) -> None:
+        try:
+            while self._pending:
+                batch = self._next_batch()
+                try:
+                    submissions = [each for each, _ in batch]
+                    made = await self._write(partial(jobs.submit_all, submissions=submissions, settings=self._settings))
+                except Exception as error:  # noqa: BLE001  (those who asked get it)
+                    for _, done in batch:
+                        done.errback(error)
+                    continue
+                for (_, done), job in zip(batch, made, strict=True):
+                    if isinstance(job, errors.ArchiveError):
+                        done.errback(job)
+                    else:
+                        done.callback(job)
+        finally:
+            self._submitting = False
+
+    def _next_batch(self) -> list[tuple[Submission, Deferred[str]]]:
+        files = taken = 0
+        for submission, _ in self._pending:
+            files += len(submission.request.file_ids)
+            if taken and files > _TOGETHER:
+                break
+            taken += 1
+        batch, self._pending = self._pending[:taken], self._pending[taken:]
+        return batch
