@@ -222,11 +222,11 @@ class IRecaller(Interface):
     """
     An L{IArchiveBackend} whose storage has levels that bytes must be recalled from before they can be read.
 
-    It passes wishes on and tells how they stand; it keeps no list of them.  Who wants what, in which order, for how
+    It passes requests on and reports how they stand; it keeps no list of them.  Who wants what, in which order, for how
     long and how often it is tried is decided above.  All methods are coroutines, and answer for every file that they
     are given; none waits for a recall.
 
-    A I{request} is the caller's name for a recall.  The same one with the same files is the same wish: it can be
+    A I{request} is the caller's name for a recall.  The same one with the same files is the same request: it can be
     repeated, and asked about by another process, after a restart too.
     """
 

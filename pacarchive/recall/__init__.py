@@ -3,7 +3,7 @@
 What is plain data or pure functions of it:
 
   words.py        the nouns: jobs, their files, pins, plans
-  schedule.py     which cartridge is next, for whom, and how many files fit
+  schedule.py     which cartridge is next, for which owner, and how many files fit
   forecast.py     how long it takes: rates that are learned, and what they say of the queue
   promises.py     how good forecasts have been
 
@@ -12,7 +12,7 @@ The store, and what is done to it inside transactions:
   schema.py       the tables, in the words of both databases
   store.py        the database: writes one after the other, reads beside them
   moving.py       taking it over from where an earlier version had it
-  tables.py       how wishes end
+  tables.py       how requests for files end
   jobs.py         what those who ask do to it, and see of it
   work.py         what the dispatcher does to it
   lease.py        who the dispatcher is

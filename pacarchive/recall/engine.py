@@ -1,6 +1,6 @@
 """The recall engine, as the faces see it.
 
-Every process has one.  All of them take wishes and tell how things stand; one of all that share a store is the
+Every process has one.  All of them take requests and report how they stand; one of all that share a store is the
 dispatcher as well, as long as it holds the lease.
 """
 
@@ -107,7 +107,7 @@ class RecallEngine(Service):
 
     @property
     def obstacle(self) -> str:
-        """Why jobs cannot be taken, or told of, at present, in words; else empty."""
+        """Why jobs cannot be taken, or reported on, at present, in words; else empty."""
         return self._obstacle or self._store.trouble
 
     # Its life
@@ -224,7 +224,7 @@ class RecallEngine(Service):
         finally:
             self._long_looks.release()
 
-    # Wishes
+    # Requests
 
     async def submit(self, request: JobRequest) -> str:
         """

@@ -17,7 +17,7 @@ from pacarchive.recall.quotas import Accounts, forget
 from pacarchive.recall.schema import from_key, to_key
 from pacarchive.recall.settings import RecallSettings
 from pacarchive.recall.store import Cursor, Turn
-from pacarchive.recall.tables import RecallState, cut, end_wishes, give_up, live_wishes
+from pacarchive.recall.tables import RecallState, cut, end_requests, give_up, live_requests
 from pacarchive.recall.words import LIVE, Cancelled, FileState, JobRequest, Priority, Released
 
 
@@ -96,7 +96,7 @@ def _single(file_id: int, owner: str) -> str:
 
 
 def single_job(cursor: Cursor, file_id: int, owner: str) -> str | None:
-    """The job that an owner's wishes for one file are part of, as long as it has not ended."""
+    """The job that an owner's requests for one file are part of, as long as it has not ended."""
     row = cursor.row("SELECT job FROM jobs WHERE single = ?", _single(file_id, owner))
     return None if row is None else str(row[0])
 
@@ -109,8 +109,10 @@ def _join(turn: Turn, number: int, keys: Sequence[int], priority: Priority) -> N
         wanted_again = [key for key, state in asked_for.items() if state == RecallState.CANCELLING]
         turn.execute_among("UPDATE recalls SET state = ? WHERE file IN (*)", wanted_again, RecallState.STARTED)
         # The storage system is not to give it up any more, so those who gave it up have nothing to wait for.
-        given_up = [(job, key) for job, key, state in live_wishes(turn, wanted_again) if state is FileState.CANCELLING]
-        end_wishes(turn, given_up, FileState.CANCELLED)
+        given_up = [
+            (job, key) for job, key, state in live_requests(turn, wanted_again) if state is FileState.CANCELLING
+        ]
+        end_requests(turn, given_up, FileState.CANCELLED)
         turn.execute_among(
             "UPDATE wishes SET state = ?, started = ? WHERE job = ? AND file IN (*)",
             asked_for,
@@ -127,7 +129,7 @@ def _join(turn: Turn, number: int, keys: Sequence[int], priority: Priority) -> N
         )
 
 
-def _wishes(turn: Turn, number: int, file_ids: Collection[int] | None) -> list[tuple[int, FileState]]:
+def _requests(turn: Turn, number: int, file_ids: Collection[int] | None) -> list[tuple[int, FileState]]:
     """
     The keys and states of a job's files, or of some.
 
@@ -152,7 +154,7 @@ def cancel(turn: Turn, job: str, file_ids: Collection[int] | None) -> Cancelled:
     @raise errors.InvalidRequest: One is none of its files.
     """
     number = number_of(turn, job)
-    found = _wishes(turn, number, file_ids)
+    found = _requests(turn, number, file_ids)
     wanted = [(number, key) for key, state in found if not state.ended and state is not FileState.CANCELLING]
     at_once = give_up(turn, wanted, FileState.CANCELLED)
     if wanted:  # whoever wants the file again must not become part of what is being given up
@@ -169,7 +171,7 @@ def delete(turn: Turn, job: str) -> list[int]:
     @raise errors.NotFound: There is no such job.
     """
     number = number_of(turn, job)
-    wanted = [(number, key) for key, state in _wishes(turn, number, None) if not state.ended]
+    wanted = [(number, key) for key, state in _requests(turn, number, None) if not state.ended]
     give_up(turn, wanted, FileState.FAILED)
     pinned = [row[0] for row in turn.rows("SELECT file FROM pins WHERE job = ?", number)]
     turn.execute("DELETE FROM pins WHERE job = ?", number)
@@ -186,7 +188,7 @@ def release(turn: Turn, job: str, file_ids: Collection[int] | None) -> tuple[Rel
     @raise errors.InvalidRequest: One is none of its files.
     """
     number = number_of(turn, job)
-    keys = [key for key, _ in _wishes(turn, number, file_ids)]
+    keys = [key for key, _ in _requests(turn, number, file_ids)]
     query = "SELECT file FROM wishes WHERE job = ? AND state < ? AND pin > 0 AND file IN (*)"
     coming = len(list(turn.among(query, keys, number, LIVE)))
     turn.execute_among("UPDATE wishes SET pin = 0 WHERE job = ? AND file IN (*)", keys, number)

@@ -125,7 +125,7 @@ def job_estimate(
 
 
 def asked_for(cursor: Cursor, job: str, file_id: int, now: float) -> Asked:
-    """The answer to a wish for one file."""
+    """The answer to a request for one file."""
     waiting = waiting_for_file(cursor, file_id)
     if waiting is None:  # it has come already
         return Asked(job=job, retry_after=_SOONEST)
@@ -141,7 +141,7 @@ def asked_for(cursor: Cursor, job: str, file_id: int, now: float) -> Asked:
 
 
 def asked_before(cursor: Cursor, file_id: int, owner: str, now: float) -> Asked | None:
-    """The answer to a wish for one file that the same owner has had before, and that has not ended."""
+    """The answer to a request for one file that the same owner has had before, and that has not ended."""
     job = jobs.single_job(cursor, file_id, owner)
     return None if job is None else asked_for(cursor, job, file_id, now)
 

@@ -1,4 +1,4 @@
-"""What several parts of the engine do to the tables: how wishes end."""
+"""What several parts of the engine do to the tables: how requests for files end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from pacarchive.recall.words import LIVE, FileState
 
 
 class RecallState(enum.IntEnum):
-    """How the one recall of a file stands, however many wish for it.  When it has ended, it is not in its table."""
+    """
+    How the one recall of a file stands, however many requests for it there are.  When it has ended, it is not in its
+    table.
+    """
 
     NEW = 0
     """Nobody has looked yet where the file is."""
@@ -35,17 +38,17 @@ def cut(text: str) -> str:
     return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
 
 
-def end_wishes(
+def end_requests(
     turn: Turn,
-    wishes: Sequence[tuple[int, int]],
+    requests: Sequence[tuple[int, int]],
     state: FileState,
     reason: str = "",
     sizes: Mapping[int, int] | None = None,
 ) -> None:
     """
-    End wishes that have not ended.
+    End requests for files that have not ended.
 
-    @param wishes: Job numbers and file keys.
+    @param requests: Job numbers and file keys.
     @param sizes: The sizes of files, where they are known better than from the recalls.
     """
     sizes = sizes or {}
@@ -53,9 +56,9 @@ def end_wishes(
         "UPDATE wishes SET state = ?, ended = ?, reason = ?, seq = ?, "
         "size = COALESCE(?, size, (SELECT size FROM recalls WHERE recalls.file = wishes.file))"
         " WHERE job = ? AND file = ?",
-        [(state, turn.now, cut(reason), turn.seq, sizes.get(key), job, key) for job, key in wishes],
+        [(state, turn.now, cut(reason), turn.seq, sizes.get(key), job, key) for job, key in requests],
     )
-    count_down(turn, Counter(job for job, _ in wishes))
+    count_down(turn, Counter(job for job, _ in requests))
 
 
 def count_down(turn: Turn, ended: Counter[int]) -> None:
@@ -68,51 +71,54 @@ def count_down(turn: Turn, ended: Counter[int]) -> None:
     )
 
 
-def live_wishes(turn: Turn, keys: Iterable[int]) -> list[tuple[int, int, FileState]]:
-    """Job numbers, file keys and states of the wishes for files that have not ended."""
+def live_requests(turn: Turn, keys: Iterable[int]) -> list[tuple[int, int, FileState]]:
+    """Job numbers, file keys and states of the requests for files that have not ended."""
     found = turn.among("SELECT job, file, state FROM wishes WHERE state < ? AND file IN (*)", keys, LIVE)
     return [(job, key, FileState(state)) for job, key, state in found]
 
 
 def fail(turn: Turn, keys: Sequence[int], reason: str) -> None:
     """The recalls of files have failed for good."""
-    wishes = live_wishes(turn, keys)
-    unwanted = [(job, key) for job, key, state in wishes if state is FileState.CANCELLING]
-    end_wishes(turn, unwanted, FileState.CANCELLED)
-    end_wishes(
-        turn, [(job, key) for job, key, state in wishes if state is not FileState.CANCELLING], FileState.FAILED, reason
+    requests = live_requests(turn, keys)
+    unwanted = [(job, key) for job, key, state in requests if state is FileState.CANCELLING]
+    end_requests(turn, unwanted, FileState.CANCELLED)
+    end_requests(
+        turn,
+        [(job, key) for job, key, state in requests if state is not FileState.CANCELLING],
+        FileState.FAILED,
+        reason,
     )
     turn.execute_among("DELETE FROM recalls WHERE file IN (*)", keys)
 
 
-def give_up(turn: Turn, wishes: Sequence[tuple[int, int]], state: FileState, reason: str = "") -> int:
+def give_up(turn: Turn, requests: Sequence[tuple[int, int]], state: FileState, reason: str = "") -> int:
     """
-    End wishes, and the recalls that nobody else has a wish for.
+    End requests for files, and the recalls that no other request needs.
 
-    @param wishes: Job numbers and file keys, of wishes that have not ended.
+    @param requests: Job numbers and file keys, of requests that have not ended.
     @param state: What becomes of them, but for those that were given up before.  L{FileState.CANCELLED} only comes
         true at once where the storage system has not been asked; else it is L{FileState.CANCELLING} until that agrees.
     @return: For how many it came true.
     """
-    mine = set(wishes)
-    keys = {key for _, key in wishes}
-    live = live_wishes(turn, keys)
+    mine = set(requests)
+    keys = {key for _, key in requests}
+    live = live_requests(turn, keys)
     others = {key for job, key, stands in live if (job, key) not in mine and stands is not FileState.CANCELLING}
     alone = keys - others
     standing = {key: stands for key, stands in turn.among("SELECT file, state FROM recalls WHERE file IN (*)", alone)}  # noqa: C416
     asked_for = {key for key, stands in standing.items() if stands not in NOT_ASKED_FOR}
     turn.execute_among("UPDATE recalls SET state = ? WHERE file IN (*)", asked_for, RecallState.CANCELLING)
     if state is FileState.CANCELLED:
-        waiting = [(job, key) for job, key in wishes if key in asked_for]
+        waiting = [(job, key) for job, key in requests if key in asked_for]
         turn.many(
             "UPDATE wishes SET state = ?, seq = ? WHERE job = ? AND file = ?",
             [(FileState.CANCELLING, turn.seq, job, key) for job, key in waiting],
         )
-        wishes = [(job, key) for job, key in wishes if key not in asked_for]
+        requests = [(job, key) for job, key in requests if key not in asked_for]
     else:
         before = {(job, key) for job, key, stands in live if stands is FileState.CANCELLING} & mine
-        end_wishes(turn, sorted(before), FileState.CANCELLED)
-        wishes = [each for each in wishes if each not in before]
-    end_wishes(turn, wishes, state, reason)
+        end_requests(turn, sorted(before), FileState.CANCELLED)
+        requests = [each for each in requests if each not in before]
+    end_requests(turn, requests, state, reason)
     turn.execute_among("DELETE FROM recalls WHERE file IN (*)", standing.keys() - asked_for)
-    return len(wishes)
+    return len(requests)

@@ -86,7 +86,7 @@ def trouble(cursor: Cursor, number: int) -> Trouble | None:
 
 
 def last_failure(cursor: Cursor, file_id: int, most_attempts: int, now: float) -> str | None:
-    """Why the last wish for a file failed, if it did; or the last try, and when the next one is, if there is one."""
+    """Why the last request for a file failed, if it did; or the last try, and when the next one is, if there is one."""
     row = cursor.row(
         "SELECT w.state, w.reason, r.state, r.reason, r.attempts, r.resting"
         " FROM wishes w LEFT JOIN recalls r ON r.file = w.file WHERE w.file = ? ORDER BY w.job DESC LIMIT 1",

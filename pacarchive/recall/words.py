@@ -52,7 +52,7 @@ class Priority(enum.IntEnum):
 @attrs.frozen(kw_only=True)
 class JobRequest:
     """
-    A wish for files.
+    A request for files.
 
     @ivar owner: Who asks, as far as it is known; fair shares are by owner.
     @ivar file_ids: The files, each once.
@@ -235,7 +235,7 @@ class Pin:
     """
     A promise that a file stays on disk.
 
-    @ivar expires: When it ends by itself.
+    @ivar expires: When it expires.
     @ivar until_read: Whether the first whole read ends it.
     """
 
@@ -272,7 +272,7 @@ class Plan:
 @attrs.frozen(kw_only=True)
 class Asked:
     """
-    The answer to a wish for one file.
+    The answer to a request for one file.
 
     @ivar job: The job that it became part of.
     @ivar retry_after: Seconds after which it is worth looking again.

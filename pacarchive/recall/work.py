@@ -17,7 +17,7 @@ from pacarchive.recall.quotas import OLD, forget
 from pacarchive.recall.schedule import Demand, Flow
 from pacarchive.recall.schema import to_key
 from pacarchive.recall.store import Cursor, Turn
-from pacarchive.recall.tables import RecallState, cut, end_wishes, fail, give_up, live_wishes
+from pacarchive.recall.tables import RecallState, cut, end_requests, fail, give_up, live_requests
 from pacarchive.recall.words import LIVE, FileState
 
 _SOME = 500
@@ -80,7 +80,7 @@ def queue(turn: Turn, located: Sequence[Located]) -> None:
 
 
 def demands(cursor: Cursor, medium: str | None = None) -> list[Demand]:
-    """What waits, by cartridge and by whom it is for; of all cartridges or of one."""
+    """What waits, by cartridge and owner; of all cartridges or of one."""
     one = "" if medium is None else " AND medium = ?"
     rows = cursor.rows(
         "SELECT medium, owner, priority, COUNT(*), SUM(size), MIN(since) FROM recalls"  # noqa: S608
@@ -150,7 +150,7 @@ def hand(
             keys,
             *(RecallState.STARTED, request, turn.now),
         )
-        waited = [(job, each) for job, each, state in live_wishes(turn, keys) if state is FileState.QUEUED]
+        waited = [(job, each) for job, each, state in live_requests(turn, keys) if state is FileState.QUEUED]
         turn.many(
             "UPDATE wishes SET state = ?, started = ?, seq = ? WHERE job = ? AND file = ?",
             [(FileState.STARTED, turn.now, turn.seq, job, each) for job, each in waited],
@@ -206,13 +206,13 @@ def complete(turn: Turn, sizes: dict[int, int]) -> None:
         )
     )
     unwanted = [(job, key) for job, key, state, _, _ in rows if state == FileState.CANCELLING]
-    end_wishes(turn, unwanted, FileState.CANCELLED)
+    end_requests(turn, unwanted, FileState.CANCELLED)
     wanted = [row for row in rows if row[2] != FileState.CANCELLING]
     turn.many(
         "{ignore} INTO pins (file, job, size, expires, until_read) VALUES (?, ?, ?, ?, ?)",
         [(key, job, sizes[key], turn.now + pin, until_read) for job, key, _, pin, until_read in wanted if pin > 0],
     )
-    end_wishes(turn, [(job, key) for job, key, *_ in wanted], FileState.COMPLETED, sizes=sizes)
+    end_requests(turn, [(job, key) for job, key, *_ in wanted], FileState.COMPLETED, sizes=sizes)
     turn.execute_among("DELETE FROM recalls WHERE file IN (*)", sizes)
 
 
@@ -224,7 +224,7 @@ def fail_all(turn: Turn, reasons: dict[int, str]) -> None:
 
 def rest(turn: Turn, until: dict[int, tuple[float, str]]) -> None:
     """Let recalls rest before they are tried again; those that nobody wants any more end."""
-    wanted = {key for _, key, state in live_wishes(turn, until) if state is not FileState.CANCELLING}
+    wanted = {key for _, key, state in live_requests(turn, until) if state is not FileState.CANCELLING}
     given_up(turn, until.keys() - wanted)
     turn.many(
         "UPDATE recalls SET state = ?, resting = ?, reason = ?, heard = ? WHERE file = ?",
@@ -249,9 +249,11 @@ def current(turn: Turn, requests: Mapping[int, str]) -> frozenset[int]:
 def given_up(turn: Turn, keys: Iterable[int]) -> None:
     """The storage system has given recalls up; what somebody wants all the same is tried again."""
     keys = set(keys)
-    wishes = live_wishes(turn, keys)
-    again = {key for _, key, state in wishes if state is not FileState.CANCELLING}
-    end_wishes(turn, [(job, key) for job, key, state in wishes if state is FileState.CANCELLING], FileState.CANCELLED)
+    requests = live_requests(turn, keys)
+    again = {key for _, key, state in requests if state is not FileState.CANCELLING}
+    end_requests(
+        turn, [(job, key) for job, key, state in requests if state is FileState.CANCELLING], FileState.CANCELLED
+    )
     turn.execute_among("UPDATE recalls SET state = ?, resting = 0 WHERE file IN (*)", again, RecallState.RESTING)
     turn.execute_among("DELETE FROM recalls WHERE file IN (*)", keys - again)
 
@@ -270,7 +272,7 @@ def wake(turn: Turn) -> int:
 
 
 def overdue(turn: Turn) -> int:
-    """Wishes whose deadline has passed have failed.  @return: How many."""
+    """Requests for files whose deadline has passed fail.  @return: How many."""
     rows = turn.rows(
         "SELECT w.job, w.file FROM jobs j JOIN wishes w ON w.job = j.number"
         " WHERE j.deadline <= ? AND j.ended IS NULL AND w.state < ? LIMIT ?",

@@ -59,15 +59,15 @@ class RouteContext:
         """
         Whether the caller may do this at all; called for every request before anything else.
 
-        Everyone who can connect may, which is why the default address is the loopback interface; but not everyone whom
-        a browser on this machine listens to.
+        Everyone who can connect may, which is why the default address is the loopback interface; but not every page
+        that a browser on this machine shows.
 
         @raise HTTPRefusal: The request is for another host.
         """
         require_known_host(request, self.settings)
 
     def owner_of(self, request: ArchiveRequest) -> str:
-        """Who asks, as far as that is known: whom a trusted proxy names, else where the request comes from."""
+        """The owner of what a caller asks for: the user that a trusted proxy names, else the address of the caller."""
         if (field := self.recall_settings.owner_header) and (names := request.field(field)):
             name = names[-1].strip()  # a proxy that adds the field, instead of setting it, adds it behind the client's
             if name and name.isascii() and name.isprintable():

@@ -70,7 +70,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 
-_WISHES = frozenset({"files", "pin", "deadline", "priority", "dry_run"})
+_MEMBERS = frozenset({"files", "pin", "deadline", "priority", "dry_run"})
 
 
 def declare(router: Router) -> None:
@@ -128,13 +128,13 @@ async def submit(app: RouteContext, request: ArchiveRequest) -> bytes:
     document = await read_document(request)
     if not isinstance(document, dict) or "files" not in document:
         raise errors.InvalidRequest('The body is a JSON object with "files", an array of ids and ranges.')
-    if unknown := document.keys() - _WISHES:
+    if unknown := document.keys() - _MEMBERS:
         raise errors.InvalidRequest(f"A job has no {quoted(min(unknown))}.")
     file_ids = await expand(app, request, document["files"])
     pin, deadline = duration(document, "pin"), duration(document, "deadline")
     if deadline == 0:
         raise errors.InvalidRequest('A "deadline" is more than zero.')
-    wish = JobRequest(
+    wanted = JobRequest(
         owner=app.owner_of(request),
         file_ids=file_ids,
         pins={} if pin is None else dict.fromkeys(file_ids, pin),
@@ -149,7 +149,7 @@ async def submit(app: RouteContext, request: ArchiveRequest) -> bytes:
             plan = await app.recall.plan(file_ids)
         return await write_document(request, plan_document(plan), {"missing": map(str, plan.missing)})
     with request.site.lookups.enter(request.client, len(file_ids)):
-        job = await app.recall.submit(wish)
+        job = await app.recall.submit(wanted)
     status = await app.recall.status(job)
     request.setResponseCode(HTTPStatus.CREATED)
     request.set(b"Location", url_of(job))

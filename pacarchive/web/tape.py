@@ -110,7 +110,7 @@ async def stage(app: RouteContext, request: ArchiveRequest) -> bytes:
     pins: dict[int, float] = {}
     async for some in _slices(request, files):
         for each in some:
-            name, lifetime = _wish(each)
+            name, lifetime = _requested(each)
             if isinstance(name, str):
                 others[name] = None
                 continue
@@ -118,9 +118,9 @@ async def stage(app: RouteContext, request: ArchiveRequest) -> bytes:
             if lifetime is not None:
                 pins[name] = max(lifetime, pins.get(name, 0.0))
         _check_others(others)
-    wish = JobRequest(owner=app.owner_of(request), file_ids=list(ids), pins=pins, others=list(others))
+    wanted = JobRequest(owner=app.owner_of(request), file_ids=list(ids), pins=pins, others=list(others))
     with request.site.lookups.enter(request.client, len(ids)):
-        job = await app.recall.submit(wish)
+        job = await app.recall.submit(wanted)
     request.setResponseCode(HTTPStatus.CREATED)
     request.set(b"Location", f"{uri}/stage/{job}")
     return await write_document(request, {"requestId": job})
@@ -187,7 +187,7 @@ async def archiveinfo(app: RouteContext, request: ArchiveRequest) -> bytes:
     troubles: list[errors.Unavailable] = []
     with request.looking_up(len(names)):
         pieces = [json.dumps(await _locate(app, some, troubles))[1:-1] async for some in _slices(request, names)]
-    if troubles:  # told of each file; logged and counted once
+    if troubles:  # reported for each file; logged and counted once
         request.site.failed(type(troubles[0]).__name__, request, troubles[0])
     body = f"[{', '.join(pieces)}]".encode("ascii")
     request.hold("answer", len(body))
@@ -267,7 +267,7 @@ async def _files_of(app: RouteContext, request: ArchiveRequest, job: str) -> lis
     return [name for name in names if isinstance(name, int)]
 
 
-def _wish(given: object) -> tuple[int | str, float | None]:
+def _requested(given: object) -> tuple[int | str, float | None]:
     """What an entry of a stage request names, and for how many seconds it is to stay on disk, if it says so."""
     if not isinstance(given, dict):
         raise errors.InvalidRequest('Each of the files is an object with a "path".')

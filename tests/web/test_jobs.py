@@ -136,7 +136,7 @@ NO_FILES: list[Any] = [
     -1, 2**64, 1.0, True, None, [], {}, "", "x", "007", "1.5", "-1", "1-", "-", "1-2-3", "5-4", "01-02", "1 - 2",
     "1-18446744073709551616", "\u0661", "1\n",
 ]  # fmt: skip
-NO_WISHES: dict[str, list[Any]] = {
+NO_MEMBERS: dict[str, list[Any]] = {
     "pin": [-1, "1", "1h", "P", True, [], 1e11],
     "deadline": [0, -1, "x", "PT0S", {}],
     "priority": ["urgent", "HIGH", 1, None, []],
@@ -146,7 +146,7 @@ NO_WISHES: dict[str, list[Any]] = {
 NO_JOBS: list[Any] = [
     [], 7, None, {}, {"file": [1]}, {"files": 1}, {"files": "1"}, {"files": None}, {"files": []}, {"files": {"1": 2}},
     *({"files": [1, value]} for value in NO_FILES),
-    *({"files": [1], name: value} for name, values in NO_WISHES.items() for value in values),
+    *({"files": [1], name: value} for name, values in NO_MEMBERS.items() for value in values),
 ]  # fmt: skip
 
 

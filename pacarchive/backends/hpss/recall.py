@@ -2,7 +2,7 @@
 
 HPSS stages by itself, in its own order; it is asked with C{hpss_StageCallBack}, which returns at once and holds nothing
 open.  Asking again for a file that is being staged makes a second request out of it, so its status is looked at first,
-under a name that any process can work out again from the wish and the file.  Neither success nor failure is told in
+under a name that any process can work out again from the request and the file.  Neither success nor failure is told in
 the end: where the bytes are is the truth.
 
 Everything here blocks and is called in pool threads.

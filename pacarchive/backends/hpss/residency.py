@@ -1,4 +1,4 @@
-"""Where a file's bytes are, from what HPSS tells of its storage levels.  Pure."""
+"""Where a file's bytes are, from what HPSS reports about its storage levels.  Pure."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ class LocalArchive(Service):
         return (await self.look(file_id))[1]
 
     async def look(self, file_id: int) -> tuple[os.stat_result, FileStatus]:
-        """What the file system tells of a file, and its status; its data is not opened."""
+        """What the file system reports about a file, and its status; its data is not opened."""
         if (found := self._find_cached(file_id, path_only=True)) is not None:
             release(found[0])
             return found[1:]
@@ -175,7 +175,7 @@ class LocalArchive(Service):
 
 class _Opened(tuple[int, os.stat_result, FileStatus]):
     """
-    A descriptor, what the file system tells of it, and the status.  It closes itself if nobody is left to take it
+    A descriptor, what the file system reports about it, and the status.  It closes itself if nobody is left to take it
     (L{BlockingPool.run}).
     """
 
@@ -268,7 +268,7 @@ class StoredFile:
     """
     One version of a file, open.
 
-    @ivar state: What the file system told of it when it was opened.
+    @ivar state: What the file system reported about it when it was opened.
     """
 
     def __init__(

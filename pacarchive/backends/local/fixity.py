@@ -6,7 +6,7 @@ C{getfattr -e hex -d FILE} shows them.
 
 File systems without such attributes get a document beside them (L{pacarchive.backends.local.sidecars}).
 
-A file whose sync has failed is marked so (C{user.pacarchive.unsynced}): the kernel tells of each failure only once.
+A file whose sync has failed is marked so (C{user.pacarchive.unsynced}): the kernel reports each failure only once.
 """
 
 from __future__ import annotations

@@ -257,7 +257,7 @@ def sweep(temporaries: int, *, dry_run: bool = False) -> Iterator[tuple[str, os.
 
     @param temporaries: A descriptor of their directory.
     @param dry_run: Only find them.
-    @return: Their names, and what the file system told of them.
+    @return: Their names, and what the file system reported about them.
     """
     for name in os.listdir(temporaries):
         if (state := sweep_one(temporaries, name, dry_run=dry_run)) is not None:

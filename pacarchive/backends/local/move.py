@@ -45,7 +45,7 @@ class _Source:
 
     @ivar directory: A descriptor of where it is.
     @ivar name: Its name there.
-    @ivar state: What the file system told of it when it was opened.
+    @ivar state: What the file system reported about it when it was opened.
     @ivar file_id: The id whose place that is, if it is one's.
     """
 

@@ -28,6 +28,6 @@ def require_in_place(path: str, directory: int) -> None:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise errors.BackendUnavailable(GONE) from error
     except PermissionError:
-        return  # the user whom the server has become has no right to walk there, and needs none
+        return  # the user that the server has become has no right to walk there, and needs none
     if not os.path.samestat(found, os.fstat(directory)):
         raise errors.BackendUnavailable(ANOTHERS)

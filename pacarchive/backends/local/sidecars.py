@@ -133,7 +133,7 @@ class Sidecars:
 
         @param has_inode: Whether the file of an id has an inode number.
         @param dry_run: Only find them.
-        @return: Their names, and what the file system told of them.
+        @return: Their names, and what the file system reported about them.
         """
         with os.scandir(self._directory) as entries:
             for entry in entries:

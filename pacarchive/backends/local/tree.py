@@ -138,7 +138,7 @@ class FileTree(IdDirectories):
 
     def look(self, file_id: int) -> tuple[os.stat_result, FileStatus]:
         """
-        What the file system tells of the published version, and its status; does not open its data.
+        What the file system reports about the published version, and its status; does not open its data.
 
         @raise errors.NotFound: As L{open_stored}.
         """
@@ -193,7 +193,7 @@ class FileTree(IdDirectories):
             return None
 
     def describe(self, descriptor: int, file_id: int, *, path_only: bool = False) -> tuple[os.stat_result, FileStatus]:
-        """What the file system tells of an open version, and the status, digests included."""
+        """What the file system reports about an open version, and the status, digests included."""
         state = os.fstat(descriptor)
         if not stat.S_ISREG(state.st_mode):
             raise _no_file(state)  # a link or a device is not asked for attributes

@@ -1,7 +1,7 @@
 """SAM's own library, C{libsam}, by ctypes: C{sam_stage(3)}, C{sam_cancelstage(3)} and C{sam_stat(3)}.
 
-It is there on hosts that run SAM, and tells of a file what the sideband database does not: that it is being staged,
-that the last stage failed, that no good copy is left.  Everything here blocks.
+It is there on hosts that run SAM, and reports about a file what the sideband database does not: that it is being
+staged, that the last stage failed, that no good copy is left.  Everything here blocks.
 """
 
 from __future__ import annotations

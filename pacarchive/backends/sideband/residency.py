@@ -10,7 +10,7 @@ import attrs
 from pacarchive.model import Locality, TapeLocation
 
 MEDIA = ("disk", "tape")
-"""The medium of each level that L{levels_of} tells of."""
+"""The medium of each level that L{levels_of} describes."""
 
 _FILE = 0
 _SEGMENT_INDEX = 3

@@ -1,4 +1,4 @@
-"""Whom a request is for: the names of this server, and what is done about others.
+"""Which server a request is for: the names of this server, and what is done about others.
 
 Browsers let a page read what comes from its own host, and who owns that host's name decides what address it has, also
 that of somebody's own machine (DNS rebinding).  So what listens to this machine alone answers only to names that nobody

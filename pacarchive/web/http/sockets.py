@@ -1,4 +1,4 @@
-"""What the kernel tells of a socket."""
+"""What the kernel reports about a socket."""
 
 from __future__ import annotations
 
