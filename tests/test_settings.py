@@ -27,8 +27,9 @@ from pacarchive.recall.settings import RecallSettings
 from pacarchive.runtime.filesystems import is_one_machines
 from pacarchive.settings import converters
 from pacarchive.settings.explaining import default_words, describe
+from pacarchive.settings.fields import key_of, keys_of
 from pacarchive.settings.reading import ConfigError, load
-from pacarchive.settings.sections import Settings, key_of, keys_of
+from pacarchive.settings.sections import Settings
 from pacarchive.settings.server import Compatibility, PoolSettings, ServerSettings, VerifyReads
 from pacarchive.web.http.settings import LimitSettings
 

@@ -13,8 +13,9 @@ from twisted.python import usage
 
 from pacarchive.launch.logfile import log_file
 from pacarchive.settings.explaining import default_words
+from pacarchive.settings.fields import key_of
 from pacarchive.settings.reading import CONFIG_VARIABLE, MACHINE_FILE, VARIABLES, ConfigError, load
-from pacarchive.settings.sections import Settings, key_of
+from pacarchive.settings.sections import Settings
 from pacarchive.settings.server import DEFAULT_ENDPOINT, ServerSettings
 
 if TYPE_CHECKING:

@@ -18,8 +18,9 @@ from pacarchive.settings.converters import (
     size,
     timeout,
 )
+from pacarchive.settings.fields import key_of, keys_of
 from pacarchive.settings.reading import find_provider
-from pacarchive.settings.sections import Settings, key_of, keys_of
+from pacarchive.settings.sections import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,8 @@ from twisted.plugin import getPlugins
 from pacarchive.interfaces import BackendSettings, IBackendProvider
 from pacarchive.runtime.directories import make_durable
 from pacarchive.settings.converters import converted, directory
-from pacarchive.settings.sections import SECTIONS, Completing, Settings, Surroundings, keys_of, section_class
+from pacarchive.settings.fields import keys_of
+from pacarchive.settings.sections import SECTIONS, Completing, Settings, Surroundings, section_class
 from pacarchive.settings.server import PoolSettings, ServerSettings
 from pacarchive.texts import NotText, read_text
 

@@ -1,8 +1,6 @@
 """The sections of the settings file, and all that is in force.
 
-Each section is a frozen attrs class and each key a field of it.  C{metadata} holds C{"doc"}, which feeds C{--help},
-C{pacarchive config} and the manual; C{"default"}, the words for a default that is computed; C{"key"}, the name in the
-file where it differs from the field's; C{"secret"}, which hides the value; and C{"computed"}: the field is no key.
+Each section is a frozen attrs class, and each key a field of it (L{pacarchive.settings.fields}).
 """
 
 from __future__ import annotations
@@ -83,13 +81,3 @@ class Settings:
         @param section: Its class.
         """
         return next(each for each in self.sections.values() if isinstance(each, section))
-
-
-def keys_of(section: type[Any]) -> dict[str, attrs.Attribute[Any]]:
-    """The keys that a section of the file may have, and the field of each."""
-    return {key_of(field): field for field in attrs.fields(section) if not field.metadata.get("computed")}
-
-
-def key_of(field: attrs.Attribute[Any]) -> str:
-    """The field's name in the file."""
-    return str(field.metadata.get("key", field.name))

@@ -5,14 +5,13 @@ from __future__ import annotations
 import attrs
 
 from pacarchive.settings.converters import flag
+from pacarchive.settings.fields import setting
 
 
 @attrs.frozen(kw_only=True)
 class PosixSettings:
     """The C{posix} backend's own: C{[posix]}."""
 
-    use_id2filename: bool = attrs.field(
-        default=False,
-        converter=flag,
-        metadata={"doc": "Spread the files over a tree of directories made from the id, instead of one directory."},
+    use_id2filename: bool = setting(
+        False, flag, "Spread the files over a tree of directories made from the id, instead of one directory."
     )

@@ -14,80 +14,61 @@ from pacarchive.settings.converters import (
     seconds,
     timeout,
 )
+from pacarchive.settings.fields import setting
 
 
 @attrs.frozen(kw_only=True)
 class SidebandSettings:
     """The C{hsmsideband} backend's own: C{[hsm_sideband]}."""
 
-    sam_qfs_prefix: str = attrs.field(
-        default="/data/pacifica/test",
-        converter=mount_path,
-        metadata={
-            "doc": "The archive's directory as the database has it: its path below SAM's mount point. / where it is "
-            "the mount point itself."
-        },
+    sam_qfs_prefix: str = setting(
+        "/data/pacifica/test",
+        mount_path,
+        "The archive's directory as the database has it: its path below SAM's mount point. / where it is the mount "
+        "point itself.",
     )
-    schema: str = attrs.field(default="samqfs1db", converter=line, metadata={"doc": "The sideband database."})
-    host: str = attrs.field(default="host", converter=line, metadata={"doc": "The database server."})
-    user: str = attrs.field(default="user", converter=line, metadata={"doc": "The database user."})
-    password: str = attrs.field(
-        default="", repr=False, metadata={"doc": "The database user's password.", "secret": True}
+    schema: str = setting("samqfs1db", line, "The sideband database.")
+    host: str = setting("host", line, "The database server.")
+    user: str = setting("user", line, "The database user.")
+    password: str = setting("", None, "The database user's password.", secret=True)
+    port: int = setting(3306, port_number, "The database server's TCP port.")
+    unix_socket: str = setting(
+        "", optional_line, "The database server's socket on this machine, instead of host and port."
     )
-    port: int = attrs.field(default=3306, converter=port_number, metadata={"doc": "The database server's TCP port."})
-    unix_socket: str = attrs.field(
-        default="",
-        converter=optional_line,
-        metadata={"doc": "The database server's socket on this machine, instead of host and port."},
+    database_timeout: float = setting(
+        2,
+        timeout,
+        "What the database may take to connect, and to answer; then the request is answered without it, and it is not "
+        "asked again before it is well. In seconds.",
     )
-    database_timeout: float = attrs.field(
-        default=2,
-        converter=timeout,
-        metadata={
-            "doc": "What the database may take to connect, and to answer; then the request is answered without it, and "
-            "it is not asked again before it is well. In seconds."
-        },
+    connections: int = setting(4, count, "The most connections to the database, per worker process.")
+    remember: float = setting(
+        5,
+        seconds,
+        "How long an answer of the database is used again, so that a client that asks over and over costs it little; "
+        "it is some 15 s late in any case. In seconds; 0 for never.",
     )
-    connections: int = attrs.field(
-        default=4, converter=count, metadata={"doc": "The most connections to the database, per worker process."}
+    stage_command: str = setting(
+        "",
+        command,
+        "The command that has SAM stage files, run without a shell; an argument with {path} (on this host) or "
+        "{sam_path} (below SAM's mount point) in it is repeated for each file. It is to return at once. Without one, "
+        "libsam is used where it is installed; else the files are read.",
     )
-    remember: float = attrs.field(
-        default=5,
-        converter=seconds,
-        metadata={
-            "doc": "How long an answer of the database is used again, so that a client that asks over and over "
-            "costs it little; it is some 15 s late in any case. In seconds; 0 for never."
-        },
+    stage_threads: int = setting(
+        4,
+        count,
+        "Threads that have files staged through libsam or by reading them, per worker process; a file that is read "
+        "keeps one until it is back.",
     )
-    stage_command: str = attrs.field(
-        default="",
-        converter=command,
-        metadata={
-            "doc": "The command that has SAM stage files, run without a shell; an argument with {path} (on this host) "
-            "or {sam_path} (below SAM's mount point) in it is repeated for each file. It is to return at once. Without "
-            "one, libsam is used where it is installed; else the files are read.",
-        },
+    recall_timeout: float = setting(
+        86400,
+        timeout,
+        "When a recall of which nothing more is heard counts as lost, and is asked for again. In seconds.",
     )
-    stage_threads: int = attrs.field(
-        default=4,
-        converter=count,
-        metadata={
-            "doc": "Threads that have files staged through libsam or by reading them, per worker process; a file that "
-            "is read keeps one until it is back."
-        },
-    )
-    recall_timeout: float = attrs.field(
-        default=86400,
-        converter=timeout,
-        metadata={
-            "doc": "When a recall of which nothing more is heard counts as lost, and is asked for again. In seconds."
-        },
-    )
-    read_timeout: float = attrs.field(
-        default=10,
-        converter=timeout,
-        metadata={
-            "doc": "How long a file that should be on disk may keep a reader waiting for its first byte; then it "
-            "counts as being on tape. In seconds."
-        },
+    read_timeout: float = setting(
+        10,
+        timeout,
+        "How long a file that should be on disk may keep a reader waiting for its first byte; then it counts as being "
+        "on tape. In seconds.",
     )
