@@ -1,4 +1,7 @@
-"""C{pacarchive admin}: what operators do to the archive itself, without HTTP, on the machine that has it."""
+"""C{pacarchive admin}: what operators do to the archive itself, without HTTP, on the machine that has it.
+
+It works on storage through L{pacarchive.backends}, and knows nothing of L{pacarchive.client}.
+"""
 
 from __future__ import annotations
 

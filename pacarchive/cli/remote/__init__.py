@@ -1,4 +1,7 @@
-"""The commands for users of an archive, by HTTP: what they are called, and what they take."""
+"""The commands for users of an archive, by HTTP: what they are called, and what they take.
+
+They work through L{pacarchive.client}, and know nothing of storage.
+"""
 
 from __future__ import annotations
 
