@@ -1,4 +1,4 @@
-"""What holds for every page of the manual and for the README: what they show is run, and their links lead somewhere."""
+"""What holds for every page of the manual and its neighbours: what they show is run, and what they name is there."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from system.pages import MANUAL, PROGRAMS, README, ROOT, RUN, SHELLS, blocks, commands, programs, shell_blocks
 
-PAGES = [README, *sorted(MANUAL.glob("*.md"))]
+PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted(MANUAL.glob("*.md"))]
 LANGUAGES = {*SHELLS, "ini", "json", "nginx", "python", "sql", "text", "{toctree}"}
 
 _FENCED = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
+_PATH = re.compile(r"`((?:bench|deploy|docs|ext|news|pacarchive|tac|tests|tools)/[^`\s]*)`")
 _HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
 
 
@@ -91,11 +92,28 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
-def test_the_readme_names_every_page() -> None:
+def test_files_are_there(page: Path) -> None:
+    """Those of the source tree that are named: a module that moves takes its name in the pages with it."""
+    for path in _PATH.findall(page.read_text()):
+        assert (ROOT / path).exists(), path
+
+
+def test_the_readme_is_short_and_names_every_page() -> None:
     """But for the index itself."""
     linked = set(_LINK.findall(unfenced(README)))
     missing = [page.name for page in MANUAL.glob("*.md") if f"docs/{page.name}" not in linked]
     assert missing == ["index.md"], "the README links to every page but the index"
+    assert len(README.read_text().splitlines()) <= 70, "it is for a first look; the rest is in docs/"
+
+
+def test_header_fields_are_told_of() -> None:
+    """Every field that an answer may have is in the list of them."""
+    page = (MANUAL / "headers.md").read_text()
+    told = page[page.index("## What is answered") :]
+    source = "".join(each.read_text() for each in sorted((ROOT / "pacarchive/web").rglob("*.py")))
+    fields = set(re.findall(r'\.set\(\s*b"([A-Za-z-]+)"', source)) | {"Allow", "Content-Range"}
+    assert len(fields) > 20
+    assert {field for field in fields if f"`{field}`" not in told} == set()
 
 
 # How pages are read

@@ -47,6 +47,7 @@ RUN: dict[str, list[str] | None] = {
     "command.md": None,
     "installation.md": None,
     "migration.md": ["A rehearsal"],
+    "quickstart.md": None,
     "usage.md": None,
 }
 """The pages that tests run, with the headings above what they run; C{None} for the whole page."""

@@ -73,14 +73,15 @@ def test_the_readme(service: Service, shell: Callable[[dict[str, str]], Shell], 
 
 @pytest.mark.timeout(600)
 def test_installation(tmp_path: Path) -> None:
-    """The commands of the page, on a copy of the sources, with a Python that has nothing of them yet."""
+    """The quick start and the page itself, on a copy of the sources, with a Python that has nothing of them yet."""
     home, sources = tmp_path / "home", tmp_path / "sources"
     home.mkdir()
     shutil.copytree(ROOT, sources, ignore=shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "archive"))
     port = free_port()
     here = {"127.0.0.1:8080": f"{HOST}:{port}", "-p 8080": f"-p {port}", "python3 ": f"{sys.executable} "}
-    with Shell(home, here, for_pip(), start=sources) as shell:
-        assert shell.show(MANUAL / "installation.md", limit=500) > 8
+    for page, least in (("quickstart.md", 18), ("installation.md", 9)):
+        with Shell(home, here, for_pip(), start=sources) as shell:
+            assert shell.show(MANUAL / page, limit=500) >= least
 
 
 # What the comparison itself is worth
