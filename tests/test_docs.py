@@ -6,14 +6,18 @@ import re
 from pathlib import Path
 
 import pytest
+from epytext import to_rest
 from system.pages import MANUAL, PROGRAMS, README, ROOT, RUN, SHELLS, blocks, commands, programs, shell_blocks
 
+from pacarchive import client
+
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted(MANUAL.glob("*.md"))]
-LANGUAGES = {*SHELLS, "ini", "json", "nginx", "python", "sql", "text", "{toctree}"}
+LANGUAGES = {*SHELLS, "ini", "json", "nginx", "python", "sql", "text", "{eval-rst}", "{toctree}"}
 
 _FENCED = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _PATH = re.compile(r"`((?:bench|deploy|docs|ext|news|pacarchive|tac|tests|tools)/[^`\s]*)`")
+_NAMED = re.compile(r"^\.\. auto\w+:: (?:pacarchive\.client\.\w+\.)?(\w+)$", re.MULTILINE)
 _HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
 
 
@@ -114,6 +118,36 @@ def test_header_fields_are_told_of() -> None:
     fields = set(re.findall(r'\.set\(\s*b"([A-Za-z-]+)"', source)) | {"Allow", "Content-Range"}
     assert len(fields) > 20
     assert {field for field in fields if f"`{field}`" not in told} == set()
+
+
+def test_the_client_api_is_complete() -> None:
+    """Every public name of the client is on the page; how it is rendered, C{tools/docs} sees to."""
+    page = (MANUAL / "client-api.md").read_text()
+    named = _NAMED.findall(page[: page.index("## On asyncio")])
+    assert sorted(named) == sorted({*client.__all__, "OnProgress", "OnJobProgress"})
+
+
+# How docstrings are read
+
+
+@pytest.mark.parametrize(
+    ("epytext", "rest"),
+    [
+        ("plain", "plain"),
+        ("C{a} and I{b},\nB{c d}", "``a`` and *b*,\n**c d**"),
+        ("C{{1: 2}} stays", "``{1: 2}`` stays"),
+        ("L{put}, L{a get<Archive.get>}", ":py:obj:`put <.put>`, :py:obj:`a get <.Archive.get>`"),
+        ("2 * 3, `x`, a_, a_b, C{a_*}", r"2 \* 3, \`x\`, a\_, a_b, ``a_*``"),
+        (
+            "What.\n\n@param size: In C{bytes}.\n    More.\n@return: It.\n@raise ValueError: No.",
+            "What.\n\n:param size: In ``bytes``.\n    More.\n:returns: It.\n:raises ValueError: No.",
+        ),
+        ("So::\n\n    C{a} * b\n\n    c_\n\nC{d} * e", "So::\n\n    C{a} * b\n\n    c_\n\n``d`` \\* e"),
+    ],
+)
+def test_reading_a_docstring(epytext: str, rest: str) -> None:
+    """Inline markup, fields, code, and what reStructuredText would take for markup."""
+    assert to_rest(epytext) == rest
 
 
 # How pages are read

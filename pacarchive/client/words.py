@@ -145,6 +145,8 @@ class WishState(enum.Enum):
 @attrs.frozen(kw_only=True)
 class Estimate:
     """
+    When the last file of a job will be there, as far as that can be told.
+
     @ivar seconds: From now.
     @ivar basis: For a person: what it was worked out from.
     """
