@@ -1,11 +1,13 @@
 """How Sphinx makes the pages of this folder; C{tools/docs} runs it."""
 
+import subprocess
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))  # for the extension epytext
-
 from pacarchive import __version__
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "docs"))  # for the extension epytext
 
 project = "pacarchive"
 project_copyright = "The pacarchive authors; MIT licence"
@@ -39,3 +41,19 @@ html_show_sourcelink = False
 
 # In console sessions and in JSON, "..." stands for what differs from one time to the next.
 suppress_warnings = ["misc.highlighting_failure"]
+highlight_language = "none"
+
+
+def add_news(app, page, source):
+    """Put what has changed under its heading: what towncrier makes of the fragments, and the news of releases."""
+    if page == "changes":
+        draft = [sys.executable, "-m", "towncrier", "build", "--draft", "--version", "after " + version]
+        news = subprocess.run(draft, cwd=ROOT, check=True, capture_output=True, text=True).stdout  # noqa: S603
+        released = ROOT / "NEWS.md"
+        source[0] += "\n" + news + (released.read_text() if released.exists() else "")
+        source[0] = source[0].replace("](docs/", "](")
+
+
+def setup(app):
+    """Tell Sphinx."""
+    app.connect("source-read", add_news)
