@@ -133,6 +133,14 @@ def test_the_client_api_is_complete() -> None:
     assert sorted(named) == sorted({*client.__all__, "OnProgress", "OnJobProgress"})
 
 
+def test_every_room_is_on_the_plan() -> None:
+    """Each package has its line in the table of rooms."""
+    page = (MANUAL / "architecture.md").read_text()
+    rooms = {each.parent.name for each in (ROOT / "pacarchive").glob("*/__init__.py")}
+    assert rooms >= {"backends", "client", "web"}
+    assert {room for room in rooms if f"| `pacarchive/{room}` |" not in page} == set()
+
+
 # How docstrings are read
 
 
