@@ -13,7 +13,8 @@ project = "pacarchive"
 project_copyright = "The pacarchive authors; MIT licence"
 version = release = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "epytext"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.graphviz", "epytext"]
+graphviz_output_format = "svg"
 # The pages are Markdown as code forges show it, too: nothing of MyST's own but the table of contents in index.md, and
 # what is put together from elsewhere.
 myst_heading_anchors = 3

@@ -12,7 +12,19 @@ from system.pages import MANUAL, PROGRAMS, README, ROOT, RUN, SHELLS, blocks, co
 from pacarchive import client
 
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted(MANUAL.glob("*.md"))]
-LANGUAGES = {*SHELLS, "ini", "json", "nginx", "python", "sql", "text", "{eval-rst}", "{include}", "{toctree}"}
+LANGUAGES = {
+    "{graphviz}",
+    *SHELLS,
+    "ini",
+    "json",
+    "nginx",
+    "python",
+    "sql",
+    "text",
+    "{eval-rst}",
+    "{include}",
+    "{toctree}",
+}
 
 _FENCED = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
