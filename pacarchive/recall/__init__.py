@@ -29,10 +29,10 @@ The store, and what is done to it inside transactions:
 
 The dispatcher:
 
-  desk.py         what its parts share
-  lanes.py        work that is done over and over
+  dispatcher_state.py  what its parts share
+  loops.py        work that is done over and over
   lookup.py       where files are
-  handing.py      which files the storage system is asked for
+  storage_requests.py  which files the storage system is asked for
   progress.py     what it says of them
   upkeep.py       what is done by the clock
   dispatcher.py   one term of office: all of it together

@@ -16,17 +16,17 @@ from twisted.logger import Logger
 
 from pacarchive.interfaces import IArchiveBackend, IRecaller
 from pacarchive.recall import work
-from pacarchive.recall.desk import Active, Desk, Reading
-from pacarchive.recall.handing import Handing
-from pacarchive.recall.lanes import Lane, Step
+from pacarchive.recall.dispatcher_state import Active, DispatcherState, Reading
 from pacarchive.recall.lease import Lease
 from pacarchive.recall.lookup import LookUp
+from pacarchive.recall.loops import Loop, Step
 from pacarchive.recall.planning import learned_of
 from pacarchive.recall.progress import Progress
 from pacarchive.recall.quotas import recount
 from pacarchive.recall.releasing import release_all
 from pacarchive.recall.schedule import Demand
 from pacarchive.recall.settings import RecallSettings
+from pacarchive.recall.storage_requests import StorageRequests
 from pacarchive.recall.store import Cursor, Store
 from pacarchive.recall.upkeep import PUBLISH, RECHECK, Upkeep
 from pacarchive.runtime.shared import all_of
@@ -68,29 +68,29 @@ class Dispatcher:
         self._lose = partial(lease.lose, self.term)
         recaller = IRecaller(backend) if IRecaller.providedBy(backend) else None
         # When in doubt, the term ends, and the next begins with what the store says.
-        self._desk = Desk(reactor, store, backend, recaller, settings, self.term, on_change, self._lose)
-        self._lanes: list[Lane] = []
-        self._handing: Handing | None = None
-        self._hand: Lane | None = None
-        self._look_ups = LookUp(self._desk, self._poke_handing)
-        self._look_up = self._lane("looking files up", self._look_ups.step, 0.5)
-        upkeep = Upkeep(self._desk, self._release, self._obstacle)
+        self._shared = DispatcherState(reactor, store, backend, recaller, settings, self.term, on_change, self._lose)
+        self._loops: list[Loop] = []
+        self._handing: StorageRequests | None = None
+        self._hand: Loop | None = None
+        self._look_ups = LookUp(self._shared, self._poke_handing)
+        self._look_up = self._loop("looking files up", self._look_ups.step, 0.5)
+        upkeep = Upkeep(self._shared, self._release, self._obstacle)
         if recaller is not None:
-            self._progress = progress = Progress(self._desk, recaller, self._poke_handing)
-            self._handing = Handing(self._desk, recaller, progress)
-            self._hand = self._lane("asking for files", self._handing.step, 0.5)
-            self._lane("asking how recalls stand", progress.poll, settings.poll_interval)
-            self._cancel = self._lane("giving recalls up", progress.cancel, 1.0)
-            self._lane("telling what is to be expected", upkeep.publish, PUBLISH)
-            self._lane("looking again", upkeep.recheck, RECHECK)
-        self._lane("doing what is due", upkeep.by_the_clock, 1.0)
-        self._taking_over = Lane(reactor, "taking over", self._take_over, 1.0, self._lose)
+            self._progress = progress = Progress(self._shared, recaller, self._poke_handing)
+            self._handing = StorageRequests(self._shared, recaller, progress)
+            self._hand = self._loop("asking for files", self._handing.step, 0.5)
+            self._loop("asking how recalls stand", progress.poll, settings.poll_interval)
+            self._cancel = self._loop("giving recalls up", progress.cancel, 1.0)
+            self._loop("telling what is to be expected", upkeep.publish, PUBLISH)
+            self._loop("looking again", upkeep.recheck, RECHECK)
+        self._loop("doing what is due", upkeep.by_the_clock, 1.0)
+        self._taking_over = Loop(reactor, "taking over", self._take_over, 1.0, self._lose)
         self._begun = False
 
-    def _lane(self, name: str, step: Step, interval: float) -> Lane:
-        lane = Lane(self._desk.clock, name, step, interval, self._lose)
-        self._lanes.append(lane)
-        return lane
+    def _loop(self, name: str, step: Step, interval: float) -> Loop:
+        loop = Loop(self._shared.clock, name, step, interval, self._lose)
+        self._loops.append(loop)
+        return loop
 
     def start(self) -> None:
         """Begin."""
@@ -98,7 +98,7 @@ class Dispatcher:
 
     async def stop(self) -> None:
         """End; what the storage system was asked for goes on without us."""
-        ending = Deferred.fromCoroutine(self._end()).addTimeout(_PATIENCE, self._desk.clock)
+        ending = Deferred.fromCoroutine(self._end()).addTimeout(_PATIENCE, self._shared.clock)
         try:
             await ending
         except defer.TimeoutError:
@@ -106,7 +106,7 @@ class Dispatcher:
 
     async def _end(self) -> None:
         await self._taking_over.stop()  # first: it begins the others
-        await all_of(lane.stop() for lane in self._lanes)
+        await all_of(loop.stop() for loop in self._loops)
         await self._look_ups.stop()
         if self._handing is not None:
             await self._handing.stop()
@@ -127,25 +127,25 @@ class Dispatcher:
         """Learn from the store how things stand, and begin."""
         if self._begun:
             return False
-        await self._desk.write(recount)
-        handed, demands, learned = await self._desk.read(_look)
-        desk = self._desk
+        await self._shared.write(recount)
+        handed, demands, learned = await self._shared.read(_look)
+        shared = self._shared
         for each in handed:
-            desk.active[each.key] = Active(each, _INHERITED_GRACE, desk.now)
-            reading = desk.readings.get(each.medium)
+            shared.active[each.key] = Active(each, _INHERITED_GRACE, shared.now)
+            reading = shared.readings.get(each.medium)
             if reading is None:
                 place = (each.position, each.key)
-                reading = Reading(medium=each.medium, begun=desk.now, came=desk.now, after=place, stalled=True)
-                desk.readings[each.medium] = reading
+                reading = Reading(medium=each.medium, begun=shared.now, came=shared.now, after=place, stalled=True)
+                shared.readings[each.medium] = reading
             reading.after = max(reading.after, (each.position, each.key))
             reading.left += 1
             reading.left_size += each.size
         for demand in demands:
-            desk.wait_for(demand)
+            shared.wait_for(demand)
         kept = learned_of(learned)
-        desk.rates.load(kept.get("rates", {}))
-        desk.queue.load(kept.get("queue", {}))
-        desk.promises.load(kept.get("promises", {}))
+        shared.rates.load(kept.get("rates", {}))
+        shared.queue.load(kept.get("queue", {}))
+        shared.promises.load(kept.get("promises", {}))
         if handed or demands:
             _log.info(
                 "recalls: taken over with {handed} under way, {waiting} waiting",
@@ -153,19 +153,19 @@ class Dispatcher:
                 waiting=sum(demand.files for demand in demands),
             )
         self._begun = True
-        for lane in self._lanes:
-            lane.start()
+        for loop in self._loops:
+            loop.start()
         return False
 
     def _obstacle(self) -> str:
-        troubles = [lane.trouble for lane in self._lanes if lane.trouble]
+        troubles = [loop.trouble for loop in self._loops if loop.trouble]
         if troubles:
             return troubles[0]
         return self._handing.full if self._handing is not None else ""
 
     async def _release(self, file_ids: Sequence[int]) -> None:
-        if self._desk.recaller is not None:
-            await release_all(self._desk.recaller, file_ids)
+        if self._shared.recaller is not None:
+            await release_all(self._shared.recaller, file_ids)
 
 
 def _look(cursor: Cursor) -> tuple[list[work.Handed], list[Demand], str]:

@@ -14,8 +14,8 @@ from pacarchive import errors
 from pacarchive.interfaces import IArchiveBackend
 from pacarchive.model import FileStatus, Locality, TapeLocation
 from pacarchive.recall import work
-from pacarchive.recall.desk import Desk
-from pacarchive.recall.lanes import Errands
+from pacarchive.recall.dispatcher_state import DispatcherState
+from pacarchive.recall.loops import Tasks
 from pacarchive.recall.schedule import Demand
 from pacarchive.recall.schema import from_key
 from pacarchive.recall.store import StoreUnavailable, Turn
@@ -95,36 +95,36 @@ def _found(file_id: int, status: FileStatus | Exception) -> Found:
 
 class LookUp:
     """
-    The lane that looks recalls up.
+    The loop that looks recalls up.
 
     It does so for many together.  Where that fails, or takes too long, one of them may be the reason: each is looked up
     by itself then, and none waits for another.
 
-    @param desk: What is shared.
+    @param shared: What is shared.
     @param queued: Is called when some wait for a turn now.
     """
 
-    def __init__(self, desk: Desk, queued: Callable[[], None]) -> None:
-        self._desk = desk
+    def __init__(self, shared: DispatcherState, queued: Callable[[], None]) -> None:
+        self._shared = shared
         self._queued = queued
-        self._errands = Errands()
+        self._tasks = Tasks()
         self._apart: set[int] = set()  # keys of those that are being looked up by themselves
 
     async def stop(self) -> None:
-        """End, when the lane has."""
-        await self._errands.stop()
+        """End, when the loop has."""
+        await self._tasks.stop()
 
     async def step(self) -> bool:
         """Look some up; says whether there may be more."""
-        desk = self._desk
-        new = await desk.read(lambda cursor: work.new_recalls(cursor, AT_ONCE + len(self._apart)))
+        shared = self._shared
+        new = await shared.read(lambda cursor: work.new_recalls(cursor, AT_ONCE + len(self._apart)))
         some = [each for each in new if each.key not in self._apart][:AT_ONCE]
         if len(self._apart) >= AT_ONCE:
             some = []  # it is not one file that is the reason
         if len(some) > 1:
             try:
                 together = Shared(self._look_up(some))
-                await Deferred.fromCoroutine(together.result()).addTimeout(_LATE, desk.clock)
+                await Deferred.fromCoroutine(together.result()).addTimeout(_LATE, shared.clock)
             except StoreUnavailable:
                 raise
             except errors.BackendUnavailable:
@@ -134,13 +134,13 @@ class LookUp:
                 self._set_apart(some)
         else:
             self._set_apart(some)
-        self._errands.check()
+        self._tasks.check()
         return len(some) == AT_ONCE
 
     def _set_apart(self, some: Sequence[New]) -> None:
         for each in some:
             self._apart.add(each.key)
-            self._errands.begin(str(each.key), self._by_itself(each))
+            self._tasks.begin(str(each.key), self._by_itself(each))
 
     async def _by_itself(self, each: New) -> None:
         try:
@@ -149,9 +149,9 @@ class LookUp:
             self._apart.discard(each.key)
 
     async def _look_up(self, new: Sequence[New]) -> None:
-        desk, begun = self._desk, self._desk.now
+        shared, begun = self._shared, self._shared.now
         found_out = await self._find(new)
-        if len(new) > 1 and desk.now - begun >= _LATE:
+        if len(new) > 1 and shared.now - begun >= _LATE:
             return  # they were set apart, and who knows what has become of them since
         located: list[Located] = []
         on_disk: dict[int, int] = {}
@@ -164,26 +164,26 @@ class LookUp:
                 failed[each.key] = found.words
             else:
                 on_disk[each.key] = found.status.size
-        await desk.write(lambda turn: _note(turn, located, on_disk, failed))
+        await shared.write(lambda turn: _note(turn, located, on_disk, failed))
         flows = {each.key: ((each.owner, each.priority), each.since) for each in new}
         for place in located:
             flow, since = flows[place.key]
-            desk.wait_for(Demand(medium=place.medium, flow=flow, files=1, size=place.size, since=since))
+            shared.wait_for(Demand(medium=place.medium, flow=flow, files=1, size=place.size, since=since))
         if located:
             self._queued()
 
     async def _find(self, new: Sequence[New]) -> list[tuple[New, Found]]:
-        desk = self._desk
+        shared = self._shared
         ids = {from_key(each.key): each for each in new}
         locations: Mapping[int, TapeLocation | None] = {}
-        if desk.recaller is not None:
+        if shared.recaller is not None:
             try:
-                locations = await desk.recaller.locate(list(ids))
+                locations = await shared.recaller.locate(list(ids))
             except errors.BackendUnavailable:
-                ids = {file_id: each for file_id, each in ids.items() if each.since + _PATIENCE <= desk.now}
+                ids = {file_id: each for file_id, each in ids.items() if each.since + _PATIENCE <= shared.now}
                 if not ids:
                     raise
-        found = await find(desk.backend, locations, list(ids))
+        found = await find(shared.backend, locations, list(ids))
         return [(ids[file_id], each) for file_id, each in found.items()]
 
 

@@ -12,8 +12,8 @@ from twisted.logger import Logger
 from pacarchive.interfaces import IRecaller
 from pacarchive.model import RecallProgress, RecallState
 from pacarchive.recall import work
-from pacarchive.recall.desk import Active, Desk, Reading
-from pacarchive.recall.lanes import Errands
+from pacarchive.recall.dispatcher_state import Active, DispatcherState, Reading
+from pacarchive.recall.loops import Tasks
 from pacarchive.recall.schema import from_key, to_key
 from pacarchive.recall.store import Turn
 from pacarchive.texts import counted
@@ -60,33 +60,33 @@ class _Verdicts:
 
 class Progress:
     """
-    The lanes that ask how recalls stand, and that have them given up.
+    The loops that ask how recalls stand, and that have them given up.
 
-    @param desk: What is shared.
+    @param shared: What is shared.
     @param recaller: The storage system.
     @param ended: Is called when some have ended, so that there is room for others.
     """
 
-    def __init__(self, desk: Desk, recaller: IRecaller, ended: Callable[[], None]) -> None:
-        self._desk = desk
+    def __init__(self, shared: DispatcherState, recaller: IRecaller, ended: Callable[[], None]) -> None:
+        self._shared = shared
         self._recaller = recaller
         self._ended = ended
-        self._polls = Errands()
-        self._cancels = Errands()
+        self._polls = Tasks()
+        self._cancels = Tasks()
         self._short = (0, 0, 0.0)  # files, bytes and seconds of readings that were each too short to learn from
 
     async def stop(self) -> None:
-        """End, when the lanes have."""
+        """End, when the loops have."""
         await self._polls.stop()
         await self._cancels.stop()
 
     async def poll(self) -> bool:
         """Ask how all of them stand."""
-        settled = self._by_request(key for key, each in self._desk.active.items() if each.settled)
+        settled = self._by_request(key for key, each in self._shared.active.items() if each.settled)
         for request, keys in settled.items():
             if not self._polls.is_under_way(request):
                 self._polls.begin(request, self._poll(request, keys))
-        self._polls.check()  # last: were every other step without failure, the lane would never pause for longer
+        self._polls.check()  # last: were every other step without failure, the loop would never pause for longer
         return False
 
     async def _poll(self, request: str, keys: Sequence[int]) -> None:
@@ -94,11 +94,12 @@ class Progress:
 
     async def cancel(self) -> bool:
         """Have given up what nobody wants any more."""
-        desk = self._desk
-        unwanted = await desk.read(work.cancelling)
-        settled = [key for key in unwanted if (active := desk.active.get(key)) is not None and active.settled]
+        shared = self._shared
+        unwanted = await shared.read(work.cancelling)
+        settled = [key for key in unwanted if (active := shared.active.get(key)) is not None and active.settled]
         for key in settled:
-            desk.active[key].grace = 0.0  # there is nothing to give up of what it does not know of: the next poll tells
+            # There is nothing to give up of what it does not know of: the next poll tells.
+            shared.active[key].grace = 0.0
         for request, keys in self._by_request(settled).items():
             if not self._cancels.is_under_way(request):
                 self._cancels.begin(request, self._cancel(request, keys))
@@ -106,23 +107,23 @@ class Progress:
         return False
 
     async def _cancel(self, request: str, keys: Sequence[int]) -> None:
-        desk = self._desk
+        shared = self._shared
         some = await self._recaller.cancel(UUID(request), [from_key(key) for key in keys])
         if not some:
             return
         agreed = dict.fromkeys(map(to_key, some), request)
-        await desk.write(lambda turn: work.given_up(turn, work.current(turn, agreed)))
+        await shared.write(lambda turn: work.given_up(turn, work.current(turn, agreed)))
         for key in agreed:
-            if (active := desk.active.get(key)) is not None and active.handed.request == request:
-                desk.end(key)
+            if (active := shared.active.get(key)) is not None and active.handed.request == request:
+                shared.end(key)
         self._ended()
 
     async def take(self, request: str, said: Mapping[int, RecallProgress]) -> None:
         """Draw the conclusions from what the storage system says of a request, by id."""
-        desk = self._desk
+        shared = self._shared
         verdicts = _Verdicts()
         for file_id, progress in said.items():
-            active = desk.active.get(to_key(file_id))
+            active = shared.active.get(to_key(file_id))
             if active is not None and active.handed.request == request:  # else it was given up meanwhile
                 verdicts.judged[active.handed.key] = active
                 self._judge(active, progress, verdicts)
@@ -130,16 +131,16 @@ class Progress:
             await self._recaller.cancel(UUID(request), [from_key(key) for key in keys])
         if verdicts.empty:
             return
-        await desk.write(verdicts.note)
-        ended = [active for key in verdicts.ended if (active := verdicts.judged[key]) is desk.active.get(key)]
+        await shared.write(verdicts.note)
+        ended = [active for key in verdicts.ended if (active := verdicts.judged[key]) is shared.active.get(key)]
         for active in ended:
-            desk.end(active.handed.key)
-        self._learn([active for active in ended if active.handed.key in verdicts.come], desk.now)
+            shared.end(active.handed.key)
+        self._learn([active for active in ended if active.handed.key in verdicts.come], shared.now)
         if ended:
             self._ended()
 
     def _judge(self, active: Active, progress: RecallProgress, verdicts: _Verdicts) -> None:
-        key, now = active.handed.key, self._desk.now
+        key, now = active.handed.key, self._shared.now
         match progress.state:
             case RecallState.RESIDENT:
                 verdicts.come[key] = active.handed.size
@@ -150,7 +151,7 @@ class Progress:
                     self._again(active, words, verdicts)
             case _:
                 active.unknown_since = None
-                if now - active.handed.started >= self._desk.settings.silence:
+                if now - active.handed.started >= self._shared.settings.silence:
                     verdicts.silent.append(key)
                     self._again(active, "The tape system worked on the request for too long, without an end.", verdicts)
                 elif now - active.heard >= _NOTE_HEARD:
@@ -160,14 +161,14 @@ class Progress:
     def _by_request(self, keys: Iterable[int]) -> dict[str, list[int]]:
         found: dict[str, list[int]] = defaultdict(list)
         for key in keys:
-            found[self._desk.active[key].handed.request].append(key)
+            found[self._shared.active[key].handed.request].append(key)
         return found
 
     def _lost(self, active: Active, progress: RecallProgress) -> str:
         """Why a recall that the storage system does not know of has to be asked for again, if it has to."""
         if progress.words:
             return progress.words
-        now = self._desk.now
+        now = self._shared.now
         if active.unknown_since is None:
             active.unknown_since = now
         return "The tape system dropped the request." if now - active.unknown_since >= active.grace else ""
@@ -175,7 +176,7 @@ class Progress:
     def _again(self, active: Active, words: str, verdicts: _Verdicts) -> None:
         """Try a recall again after a rest, or not, when that was done often enough."""
         handed = active.handed
-        if handed.attempts >= self._desk.settings.attempts:
+        if handed.attempts >= self._shared.settings.attempts:
             verdicts.failed[handed.key] = f"Tried {counted(handed.attempts, 'time')}; the last time: {words}"
             return
         rest = min(_LONGEST_REST, _FIRST_REST * _REST_GROWS ** (handed.attempts - 1))
@@ -185,21 +186,21 @@ class Progress:
             rest=rest,
             words=words,
         )
-        verdicts.resting[handed.key] = (self._desk.now + rest, words)
+        verdicts.resting[handed.key] = (self._shared.now + rest, words)
 
     def _learn(self, come: Sequence[Active], now: float) -> None:
         """Learn how fast the drives are."""
-        self._desk.rates.recalled += len(come)
+        self._shared.rates.recalled += len(come)
         readings: dict[str, tuple[int, int]] = {}
         for active in come:
             files, size = readings.get(active.handed.medium, (0, 0))
             readings[active.handed.medium] = files + 1, size + active.handed.size
         for medium, (files, size) in readings.items():
-            if (reading := self._desk.readings.get(medium)) is not None and medium:
+            if (reading := self._shared.readings.get(medium)) is not None and medium:
                 self._learn_reading(reading, files, size, now)
 
     def _learn_reading(self, reading: Reading, files: int, size: int, now: float) -> None:
-        rates = self._desk.rates
+        rates = self._shared.rates
         reading.came = now
         if reading.learned is None:
             if not reading.stalled:
@@ -220,5 +221,5 @@ class Progress:
         files, size = files + reading.come[0], size + reading.come[1]
         self._short = files, size, seconds + reading.came - reading.learned
         if self._short[2] >= _LEARN_AFTER:
-            self._desk.rates.learn_reading(*self._short)
+            self._shared.rates.learn_reading(*self._short)
             self._short = (0, 0, 0.0)

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 
 from pacarchive.recall import listing, schedule, work
-from pacarchive.recall.desk import Desk
+from pacarchive.recall.dispatcher_state import DispatcherState
 from pacarchive.recall.forecast import Load, forecast, shared_ends
 from pacarchive.recall.lookup import ABSENT, find
 from pacarchive.recall.planning import time_left
@@ -43,17 +43,17 @@ _MOST_MEDIA = 5000
 
 class Upkeep:
     """
-    The lanes for all that.
+    The loops for all that.
 
-    @param desk: What is shared.
+    @param shared: What is shared.
     @param release: Tells the storage system that files need not stay on disk.
     @param obstacle: What holds everything up, in words; empty where nothing does.
     """
 
     def __init__(
-        self, desk: Desk, release: Callable[[Sequence[int]], Awaitable[None]], obstacle: Callable[[], str]
+        self, shared: DispatcherState, release: Callable[[Sequence[int]], Awaitable[None]], obstacle: Callable[[], str]
     ) -> None:
-        self._desk = desk
+        self._shared = shared
         self._release = release
         self._obstacle = obstacle
         self._rechecked = -(1 << 63)
@@ -62,28 +62,28 @@ class Upkeep:
 
     async def by_the_clock(self) -> bool:
         """Do what is due."""
-        desk = self._desk
-        due = await desk.read(lambda cursor: work.due(cursor, desk.now, desk.settings.keep))
+        shared = self._shared
+        due = await shared.read(lambda cursor: work.due(cursor, shared.now, shared.settings.keep))
         if "wake" in due:
-            await desk.write(work.wake)
+            await shared.write(work.wake)
         if "overdue" in due:
-            await desk.write(work.overdue)
+            await shared.write(work.overdue)
         if "expire" in due:
-            _, unpinned = await desk.write(work.expire_pins)
+            _, unpinned = await shared.write(work.expire_pins)
             await self._release(unpinned)
         if "forget" in due:
-            await desk.write(lambda turn: work.forget_old(turn, desk.settings.keep))
+            await shared.write(lambda turn: work.forget_old(turn, shared.settings.keep))
         return bool(due)
 
     async def recheck(self) -> bool:
         """Look whether some of those that wait have come by another way, or are gone: what is on disk need not wait."""
-        desk = self._desk
-        keys = await desk.read(lambda cursor: work.queued_after(cursor, self._rechecked, _RECHECKED))
+        shared = self._shared
+        keys = await shared.read(lambda cursor: work.queued_after(cursor, self._rechecked, _RECHECKED))
         self._rechecked = keys[-1] if len(keys) == _RECHECKED else -(1 << 63)
-        if not keys or desk.recaller is None:
+        if not keys or shared.recaller is None:
             return False
         ids = [from_key(key) for key in keys]
-        found = await find(desk.backend, await desk.recaller.locate(ids), ids)
+        found = await find(shared.backend, await shared.recaller.locate(ids), ids)
         come = {to_key(file_id): each.status.size for file_id, each in found.items() if each.on_disk and each.status}
         gone = {
             to_key(file_id): "No file has this id any more." for file_id, each in found.items() if each.words == ABSENT
@@ -94,38 +94,38 @@ class Upkeep:
                 work.complete(turn, come)
                 work.fail_all(turn, gone)
 
-            await desk.write(note)
+            await shared.write(note)
         return False
 
     async def publish(self) -> bool:
         """Let those who ask know what is to be expected."""
-        outlooks, now = self._outlooks(), self._desk.now
+        outlooks, now = self._outlooks(), self._shared.now
         obstacle = self._obstacle()
         await self._hold_to_promises()
         learned = json.dumps(
             {
-                "rates": self._desk.rates.dump(),
-                "queue": self._desk.queue.dump(),
-                "promises": self._desk.promises.dump(),
+                "rates": self._shared.rates.dump(),
+                "queue": self._shared.queue.dump(),
+                "promises": self._shared.promises.dump(),
                 "ends": [[*flow, round(now + end)] for flow, end in self._shared_ends().items()],
             }
         )
         published = (outlooks, obstacle, learned)
         if published != self._published:
-            complete = await self._desk.read(lambda cursor: work.with_extents(cursor, outlooks))
-            await self._desk.write(lambda turn: work.publish(turn, complete, obstacle, learned))
+            complete = await self._shared.read(lambda cursor: work.with_extents(cursor, outlooks))
+            await self._shared.write(lambda turn: work.publish(turn, complete, obstacle, learned))
             self._published = published
         await self._promise()
         return False
 
     async def _hold_to_promises(self) -> None:
         """Learn from the jobs that have ended how good the forecasts were."""
-        promises = self._desk.promises
+        promises = self._shared.promises
 
         def look(cursor: Cursor) -> tuple[set[int], dict[int, float | None]]:
             return troubled(cursor, promises.open), work.outcomes(cursor, promises.open)
 
-        in_trouble, outcomes = await self._desk.read(look)
+        in_trouble, outcomes = await self._shared.read(look)
         for job in in_trouble:
             promises.forget(job)  # what an accident takes says nothing of forecasts
         for job, ended in outcomes.items():
@@ -136,59 +136,61 @@ class Upkeep:
 
     async def _promise(self) -> None:
         """Note what is forecast for new jobs."""
-        desk, now = self._desk, self._desk.now
+        shared, now = self._shared, self._shared.now
 
         def look(cursor: Cursor) -> list[tuple[int, list[Waiting]]]:
             numbers = listing.new_jobs(cursor, self._promised, _PROMISES)
             return [(number, waiting(cursor, number)) for number in numbers]
 
-        for number, waits_for in await desk.read(look):
-            seconds = time_left(waits_for, desk.rates, now)
+        for number, waits_for in await shared.read(look):
+            seconds = time_left(waits_for, shared.rates, now)
             failing = any(each.failures for each in waits_for)
             if seconds is None and not failing:
                 break  # it was not looked up yet; next time
             self._promised = number
             if seconds is not None and not failing:
-                desk.promises.make(number, now, seconds)
+                shared.promises.make(number, now, seconds)
 
     def _shared_ends(self) -> dict[Flow, float]:
         """When each flow has all that it waits for, in seconds."""
-        desk = self._desk
-        rates = desk.rates
-        crowd = Counter(medium for medium, _ in desk.demands)
+        shared = self._shared
+        rates = shared.rates
+        crowd = Counter(medium for medium, _ in shared.demands)
         work: dict[Flow, float] = defaultdict(float)
-        for (medium, flow), demand in desk.demands.items():
-            mount = 0.0 if medium in desk.readings else rates.mount_seconds / crowd[medium]
+        for (medium, flow), demand in shared.demands.items():
+            mount = 0.0 if medium in shared.readings else rates.mount_seconds / crowd[medium]
             work[flow] += mount + rates.reading_time(demand.files, demand.size)
-        for active in desk.active.values():
+        for active in shared.active.values():
             if active.flow is not None:
                 work[active.flow] += rates.cost(active.handed.size)
         largest = heapq.nlargest(_MOST_FLOWS, work, key=work.__getitem__)
         return shared_ends(
-            {flow: work[flow] for flow in largest}, {flow: weight(flow) for flow in largest}, desk.settings.drives
+            {flow: work[flow] for flow in largest}, {flow: weight(flow) for flow in largest}, shared.settings.drives
         )
 
     def _outlooks(self) -> list[Outlook]:
-        desk, now = self._desk, self._desk.now
+        shared, now = self._shared, self._shared.now
         waiting: dict[str, tuple[int, int]] = {}
-        for demand in desk.demands.values():
+        for demand in shared.demands.values():
             files, size = waiting.get(demand.medium, (0, 0))
             waiting[demand.medium] = files + demand.files, size + demand.size
         started: dict[str, tuple[int, int]] = {}
-        for active in desk.active.values():
+        for active in shared.active.values():
             files, size = started.get(active.handed.medium, (0, 0))
             started[active.handed.medium] = files + 1, size + active.handed.size
         running = []
         for medium, (files, size) in started.items():
-            reading = desk.readings.get(medium)
+            reading = shared.readings.get(medium)
             more = (0, 0) if reading is None or reading.over else waiting.pop(medium, (0, 0))
             mounted = reading is None or reading.learned is not None
             running.append(Load(medium=medium, files=files + more[0], size=size + more[1], mounted=mounted))
         order = [
-            each.medium for each in schedule.in_order(list(desk.demands.values()), desk.queue) if each.medium in waiting
+            each.medium
+            for each in schedule.in_order(list(shared.demands.values()), shared.queue)
+            if each.medium in waiting
         ]
         queue = [Load(medium=medium, files=waiting[medium][0], size=waiting[medium][1]) for medium in order]
-        spans = forecast(queue, running, desk.settings.drives, desk.rates, now)
+        spans = forecast(queue, running, shared.settings.drives, shared.rates, now)
         loads = {load.medium: load.files for load in (*running, *queue)}
         stuck = {load.medium for load in running if self._is_stuck(load)}
         found = [
@@ -200,11 +202,11 @@ class Upkeep:
 
     def _is_stuck(self, load: Load) -> bool:
         """Whether nothing has come of a cartridge for so long that no forecast would say more than that it should."""
-        desk, reading = self._desk, self._desk.readings.get(load.medium)
+        shared, reading = self._shared, self._shared.readings.get(load.medium)
         if reading is None:
             return False
-        rates, settings = desk.rates, desk.settings
+        rates, settings = shared.rates, shared.settings
         file = rates.cost(load.size // max(1, load.files))
         expected = file if load.mounted else rates.mount_seconds + file
         since = max(reading.came, reading.fed)
-        return desk.now - since > max(_LEAST_PATIENCE, _PATIENCE * expected + 2 * settings.poll_interval)
+        return shared.now - since > max(_LEAST_PATIENCE, _PATIENCE * expected + 2 * settings.poll_interval)

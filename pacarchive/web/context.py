@@ -11,7 +11,7 @@ from pacarchive.interfaces import IArchiveBackend
 from pacarchive.recall.settings import RecallSettings
 from pacarchive.settings.server import Compatibility, ServerSettings
 from pacarchive.web.download import Sender
-from pacarchive.web.health import HealthDesk
+from pacarchive.web.health import HealthProbe
 from pacarchive.web.http.hosts import require_known_host
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class RouteContext:
     @ivar clock: The time.
     @ivar recall: Sees to files that are on tape.
     @ivar recall_settings: Its settings.
-    @ivar health_desk: Asks how the storage is.
+    @ivar health_probe: Asks how the storage is.
     """
 
     backend: IArchiveBackend
@@ -44,11 +44,11 @@ class RouteContext:
     clock: IReactorTime
     recall: RecallEngine
     recall_settings: RecallSettings
-    health_desk: HealthDesk = attrs.field(init=False)
+    health_probe: HealthProbe = attrs.field(init=False)
 
-    @health_desk.default
-    def _health_desk_default(self) -> HealthDesk:
-        return HealthDesk(self.backend, self.clock)
+    @health_probe.default
+    def _health_probe_default(self) -> HealthProbe:
+        return HealthProbe(self.backend, self.clock)
 
     @property
     def compatibility(self) -> Compatibility:

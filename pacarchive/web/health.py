@@ -23,7 +23,7 @@ PATIENCE = 10.0
 _log = Logger()
 
 
-class HealthDesk:
+class HealthProbe:
     """
     Asks a backend how it is.
 

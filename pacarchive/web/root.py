@@ -41,7 +41,7 @@ async def get_root(app: RouteContext, request: ArchiveRequest) -> bytes:
 
 async def health(app: RouteContext, request: ArchiveRequest) -> bytes:
     """Say whether requests can be expected to succeed: 200 or 503, for balancers; the words are for people."""
-    health = await app.health_desk.ask()
+    health = await app.health_probe.ask()
     if obstacle := app.recall.obstacle:
         health = attrs.evolve(health, words=f"{health.words}; recalls: {obstacle}", degraded=True)
     if not health.ready:

@@ -21,18 +21,19 @@ from pacarchive.backends.local import archive as local
 from pacarchive.backends.local import (
     batch,
     commit,
+    directories,
     filetimes,
     fixity,
+    health,
     hidden,
     move,
     place,
     sidecars,
     syscalls,
     tree,
-    wellness,
 )
 
-MODULES = (batch, commit, filetimes, fixity, hidden, local, move, place, sidecars, syscalls, tree, wellness)
+MODULES = (batch, commit, directories, filetimes, fixity, health, hidden, local, move, place, sidecars, syscalls, tree)
 
 WATCHED = {
     *("open", "close", "dup", "mkdir", "unlink", "rename", "link", "fsync", "fchmod", "utime", "fstat", "stat"),

@@ -12,7 +12,7 @@ from backends.calls import Calls
 from backends.handling import ALLOW, content, in_reactor, store
 from backends.posix import archive
 from pacarchive import errors
-from pacarchive.backends.local.wellness import Wellness
+from pacarchive.backends.local.health import HealthCheck
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,7 +115,7 @@ async def test_what_the_file_system_says_of_itself(
     """Not every file system counts its inodes."""
     async with archive(tmp_path) as backend:
         with monkeypatch.context() as patch:
-            patch.setattr("pacarchive.backends.local.wellness.os.fstatvfs", lambda descriptor: _Space(**said))
+            patch.setattr("pacarchive.backends.local.health.os.fstatvfs", lambda descriptor: _Space(**said))
             health = await backend.health()
         assert (health.ready, words in health.words) == (ready, True), health
 
@@ -130,7 +130,7 @@ async def test_what_it_does_counts_more(tmp_path: Path, call: str, number: int) 
             assert (await backend.health()).ready
         index = next(place for place, made in enumerate(calls.made) if made.name == call)
         tree: Any = backend
-        again = Wellness(tree._tree)
+        again = HealthCheck(tree._tree)
         with Calls(tmp_path / "archive").watched() as calls:
             calls.failing = index, number
             health = again.look()
@@ -147,7 +147,7 @@ async def test_a_look_does_not_write_each_time(tmp_path: Path) -> None:
         tree: Any = backend
         moments = [100.0, 101.0, 104.9, 105.1, 106.0]
         written: list[bool] = []
-        own = Wellness(tree._tree, lambda: moments[len(written)])
+        own = HealthCheck(tree._tree, lambda: moments[len(written)])
         for _ in moments:
             with Calls(tmp_path / "archive").watched() as calls:
                 assert own.look().ready

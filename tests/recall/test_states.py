@@ -405,9 +405,9 @@ class Recalls(RuleBasedStateMachine):
         self.around.spend(30)
         for node in self.nodes:
             if (dispatcher := node.engine._dispatcher) is not None:
-                assert not dispatcher._desk.active
-                assert not dispatcher._desk.demands
-                assert not dispatcher._desk.readings
+                assert not dispatcher._shared.active
+                assert not dispatcher._shared.demands
+                assert not dispatcher._shared.readings
         self.around.close()
         assert self.records.cursor.row("SELECT holder FROM turn") == ("",)
 

@@ -18,10 +18,10 @@ from zope.interface import implementer
 from pacarchive import errors
 from pacarchive.backends.local.batch import SmallFile, SmallFileQueue, checked_digests
 from pacarchive.backends.local.commit import Draft
+from pacarchive.backends.local.health import HealthCheck
 from pacarchive.backends.local.move import move_into
 from pacarchive.backends.local.syscalls import open_cached, opens_without_network, release
 from pacarchive.backends.local.tree import FileTree
-from pacarchive.backends.local.wellness import Wellness
 from pacarchive.digests import PRIMARY, Digests, Hasher
 from pacarchive.interfaces import IArchiveBackend, IBatchStatus, IIncomingFile, ISendable, IStoredFile
 from pacarchive.model import FileStatus, Health, WriteConditions
@@ -55,7 +55,7 @@ class LocalArchive(Service):
     def __init__(self, tree: FileTree, pool: BlockingPool, algorithms: Collection[str] = ()) -> None:
         self._tree = tree
         self._pool = pool
-        self._wellness = Wellness(tree)
+        self._health = HealthCheck(tree)
         self._small_files = SmallFileQueue(tree, pool)
         self._algorithms = {PRIMARY, *algorithms}
         self._reads_cached = False
@@ -117,7 +117,7 @@ class LocalArchive(Service):
         await self._pool.run(self._tree.remove, file_id, conditions)
 
     async def health(self) -> Health:
-        return await self._pool.run(self._wellness.look)
+        return await self._pool.run(self._health.look)
 
     def _open(self, file_id: int) -> _Opened:
         opened = _Opened(self._tree.open_stored(file_id))

@@ -73,7 +73,7 @@ class Active:
 
 
 @attrs.define
-class Desk:
+class DispatcherState:
     """
     What the dispatcher knows and works with, for one term of office.
 

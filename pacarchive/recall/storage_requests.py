@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 
 from pacarchive.interfaces import IRecaller
 from pacarchive.recall import schedule, work
-from pacarchive.recall.desk import BEGINNING, Active, Desk, Reading
-from pacarchive.recall.lanes import Errands
+from pacarchive.recall.dispatcher_state import BEGINNING, Active, DispatcherState, Reading
+from pacarchive.recall.loops import Tasks
 from pacarchive.recall.progress import Progress
 from pacarchive.recall.schedule import Flow, Want
 from pacarchive.recall.schema import from_key
@@ -25,25 +25,25 @@ _RECOUNT = 60.0
 """Seconds after which is counted again what waits for a cartridge that is being read."""
 
 
-class Handing:
+class StorageRequests:
     """
-    The lane that chooses cartridges, and asks for their files in the order of the tape.
+    The loop that chooses cartridges, and asks for their files in the order of the tape.
 
-    @param desk: What is shared.
+    @param shared: What is shared.
     @param recaller: The storage system.
     @param progress: Takes what it answers.
     @ivar full: Why nothing more is asked for, when the buffer has no room; else empty.
     """
 
-    def __init__(self, desk: Desk, recaller: IRecaller, progress: Progress) -> None:
-        self._desk = desk
+    def __init__(self, shared: DispatcherState, recaller: IRecaller, progress: Progress) -> None:
+        self._shared = shared
         self._recaller = recaller
         self._progress = progress
-        self._asks = Errands()
+        self._asks = Tasks()
         self.full = ""
 
     async def stop(self) -> None:
-        """End, when the lane has."""
+        """End, when the loop has."""
         await self._asks.stop()
 
     async def step(self) -> bool:
@@ -52,7 +52,7 @@ class Handing:
         await self._end_readings()
         self._choose()
         grants = self._grants()
-        wanting = [each for each in self._desk.readings.values() if self._wants(each) and grants.get(each.medium)]
+        wanting = [each for each in self._shared.readings.values() if self._wants(each) and grants.get(each.medium)]
         if not wanting:
             return False
         held, rooms = await self._rooms(wanting)
@@ -64,101 +64,101 @@ class Handing:
 
     def _grants(self) -> dict[str, frozenset[Flow]]:
         """Whose files each cartridge may be handed; one that has files, but of none of these, gives way."""
-        desk, settings = self._desk, self._desk.settings
-        for reading in desk.readings.values():
-            reading.ahead = desk.rates.reading_time(reading.left, reading.left_size)
+        shared, settings = self._shared, self._shared.settings
+        for reading in shared.readings.values():
+            reading.ahead = shared.rates.reading_time(reading.left, reading.left_size)
         grants = schedule.handing(
-            desk.readings.values(),
-            list(desk.demands.values()),
-            desk.queue,
-            desk.rates,
-            desk.now,
+            shared.readings.values(),
+            list(shared.demands.values()),
+            shared.queue,
+            shared.rates,
+            shared.now,
             limit=settings.turn,
             batch_delay=settings.batch_delay,
-            free=max(0, settings.drives - len(desk.readings)),
+            free=max(0, settings.drives - len(shared.readings)),
         )
-        waited_for = {medium for medium, _ in desk.demands}
-        for reading in desk.readings.values():
+        waited_for = {medium for medium, _ in shared.demands}
+        for reading in shared.readings.values():
             if reading.medium in waited_for and not grants.get(reading.medium):
                 reading.over = True
         return grants
 
     async def _end_readings(self) -> None:
         """Let go of cartridges that are done with."""
-        desk = self._desk
-        for reading in list(desk.readings.values()):
-            waits = any(medium == reading.medium for medium, _ in desk.demands)
+        shared = self._shared
+        for reading in list(shared.readings.values()):
+            waits = any(medium == reading.medium for medium, _ in shared.demands)
             if (reading.finished or reading.over or not waits) and reading.left <= 0:
-                del desk.readings[reading.medium]
+                del shared.readings[reading.medium]
                 self._progress.learn_the_rest(reading)
                 await self._recount(reading)
-            elif desk.now - reading.counted >= _RECOUNT:
+            elif shared.now - reading.counted >= _RECOUNT:
                 await self._recount(reading)
 
     async def _recount(self, reading: Reading) -> None:
         """What waits has become younger by what was handed; and some of it may have been given up."""
-        desk, medium = self._desk, reading.medium
-        reading.counted = desk.now
-        desk.recount(medium, await desk.read(partial(work.demands, medium=medium)))
+        shared, medium = self._shared, reading.medium
+        reading.counted = shared.now
+        shared.recount(medium, await shared.read(partial(work.demands, medium=medium)))
 
     def _choose(self) -> None:
         """Take new cartridges for drives that are free, or will be before those are there."""
-        desk, settings = self._desk, self._desk.settings
+        shared, settings = self._shared, self._shared.settings
         while True:
-            soon_free = [each for each in desk.readings.values() if self._is_ending(each)]
-            if len(desk.readings) - len(soon_free) >= settings.drives or len(desk.readings) >= 2 * settings.drives:
+            soon_free = [each for each in shared.readings.values() if self._is_ending(each)]
+            if len(shared.readings) - len(soon_free) >= settings.drives or len(shared.readings) >= 2 * settings.drives:
                 return
             demand = schedule.next_medium(
-                list(desk.demands.values()), desk.queue, desk.readings, desk.now, settings.batch_delay
+                list(shared.demands.values()), shared.queue, shared.readings, shared.now, settings.batch_delay
             )
             if demand is None:
                 return
-            desk.readings[demand.medium] = Reading(
+            shared.readings[demand.medium] = Reading(
                 medium=demand.medium,
                 flow=demand.flow,
-                begun=desk.now,
-                counted=desk.now,
-                came=desk.now,
+                begun=shared.now,
+                counted=shared.now,
+                came=shared.now,
                 after=BEGINNING,
             )
-            desk.queue.charge(demand.flow, desk.rates.mount_seconds)
+            shared.queue.charge(demand.flow, shared.rates.mount_seconds)
 
     def _is_ending(self, reading: Reading) -> bool:
         """Whether a cartridge's last files are about to come: before the next can be mounted, in all likelihood."""
         if reading.learned is None or not (reading.finished or reading.over):
             return False  # before its first file has come, another is still in its drive
-        left = self._desk.rates.reading_time(reading.left, reading.left_size)
-        return left <= self._desk.settings.poll_interval
+        left = self._shared.rates.reading_time(reading.left, reading.left_size)
+        return left <= self._shared.settings.poll_interval
 
     def _wants(self, reading: Reading) -> bool:
         """Whether a cartridge should be handed more: before the storage system has run out of its files."""
         if reading.finished or reading.over:
             return False
-        if reading.asking and self._desk.now - reading.fed < _ANSWERED:
+        if reading.asking and self._shared.now - reading.fed < _ANSWERED:
             return False
         return 2 * reading.left <= self._most and 2 * reading.ahead <= self._longest
 
     @property
     def _most(self) -> int:
         """The most files of a cartridge that the storage system is asked for at a time."""
-        return max(self._desk.settings.outstanding, self._recaller.batch_limit)
+        return max(self._shared.settings.outstanding, self._recaller.batch_limit)
 
     @property
     def _longest(self) -> float:
         """For how many seconds of reading it is asked at a time: what it was asked for, nobody else gets past."""
-        return self._desk.settings.turn / 4
+        return self._shared.settings.turn / 4
 
     def _next(self, reading: Reading) -> int:
         """How many more files a cartridge may be handed now."""
-        desk = self._desk
-        there = [demand for (medium, _), demand in desk.demands.items() if medium == reading.medium]
+        shared = self._shared
+        there = [demand for (medium, _), demand in shared.demands.items() if medium == reading.medium]
         files, size = sum(each.files for each in there), sum(each.size for each in there)
-        each = desk.rates.reading_time(files, size) / max(1, files) or desk.rates.cost(0)
+        each = shared.rates.reading_time(files, size) / max(1, files) or shared.rates.cost(0)
         return max(1, min(self._most - reading.left, int((self._longest - reading.ahead) / each)))
 
     async def _rooms(self, wanting: list[Reading]) -> tuple[int, dict[str, int | None]]:
         """What is handed or pinned already, and how many bytes each cartridge may be handed."""
-        desk, settings = self._desk, self._desk.settings
+        shared, settings = self._shared, self._shared.settings
         if not settings.buffer:
             self.full = ""
             return 0, dict.fromkeys((each.medium for each in wanting), None)
@@ -168,12 +168,12 @@ class Handing:
                 each.medium: work.next_size(cursor, each.medium, each.after) for each in wanting
             }
 
-        pinned, first = await desk.read(look)
-        started = sum(each.handed.size for each in desk.active.values())
+        pinned, first = await shared.read(look)
+        started = sum(each.handed.size for each in shared.active.values())
         whole = settings.buffer * settings.high_water // 100
         free = whole - pinned - started
         waiting = dict.fromkeys(first, 0)
-        for demand in desk.demands.values():
+        for demand in shared.demands.values():
             if demand.medium in waiting:
                 waiting[demand.medium] += demand.size
         wants = [
@@ -183,20 +183,20 @@ class Handing:
         rooms = schedule.rooms(free, wants, whole)
         blocked = [want for want in wants if (rooms[want.medium] or 0) < want.first]
         for want in blocked:
-            desk.readings[want.medium].stalled = True
+            shared.readings[want.medium].stalled = True
             rooms[want.medium] = 0
         self.full = (
             f"The disk buffer is full: {pinned:,} bytes are pinned and {started:,} on their way, of {whole:,}."
             if blocked
             else ""
         )
-        return pinned + len(desk.active), rooms
+        return pinned + len(shared.active), rooms
 
     async def _hand(self, reading: Reading, flows: frozenset[Flow], room: int | None, held: int) -> None:
         """Hand a cartridge's next files over."""
-        desk, request = self._desk, uuid4()
+        shared, request = self._shared, uuid4()
         most = self._next(reading)
-        handed, finished = await desk.write(
+        handed, finished = await shared.write(
             lambda turn: work.hand(
                 turn,
                 reading.medium,
@@ -212,16 +212,16 @@ class Handing:
             reading.finished = not handed and reading.after == BEGINNING
             reading.after = BEGINNING
         for file, flow in handed:
-            desk.served(reading.medium, flow, file.size)
-            desk.queue.charge(flow, desk.rates.cost(file.size))
-            desk.end(file.key)  # its recall may have ended unnoticed: the file was removed, and written again
-            desk.active[file.key] = Active(file, GRACE, desk.now, settled=False, flow=flow)
+            shared.served(reading.medium, flow, file.size)
+            shared.queue.charge(flow, shared.rates.cost(file.size))
+            shared.end(file.key)  # its recall may have ended unnoticed: the file was removed, and written again
+            shared.active[file.key] = Active(file, GRACE, shared.now, settled=False, flow=flow)
             reading.left += 1
             reading.left_size += file.size
             if not finished:
                 reading.after = (file.position, file.key)
         if handed:
-            reading.fed = desk.now
+            reading.fed = shared.now
             self._asks.begin(
                 f"{reading.medium} {request}", self._ask(reading, request, [file.key for file, _ in handed])
             )
@@ -234,6 +234,6 @@ class Handing:
         finally:
             reading.asking -= 1
             for key in keys:
-                if (active := self._desk.active.get(key)) is not None:
+                if (active := self._shared.active.get(key)) is not None:
                     active.settled = True
         await self._progress.take(request.hex, said)

@@ -21,7 +21,7 @@ _READ_ONLY = "The file system is read-only."
 _NO_INODES = "The file system has no inodes left: it takes no more files."
 
 
-class Wellness:
+class HealthCheck:
     """
     Looks after a tree.  All methods block.
 

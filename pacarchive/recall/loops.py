@@ -1,6 +1,6 @@
-"""Work that is done over and over: one lane for each kind, so that none waits for another.
+"""Work that is done over and over: one loop for each kind, so that none waits for another.
 
-What may take long, as the storage system does not answer, is an errand of a lane: that goes on meanwhile.
+What may take long, as the storage system does not answer, is a task of a loop: that goes on meanwhile.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Step = Callable[[], Awaitable[bool]]
 """Does some of the work; says whether there is more to do at once."""
 
 
-class Lane:
+class Loop:
     """
     Repeats a step, with pauses in which there is nothing to do.
 
@@ -36,7 +36,7 @@ class Lane:
     @param name: For the log.
     @param step: What is repeated.
     @param interval: Seconds between two looks whether there is something to do.
-    @param lost: Called when the step finds out that this is not the dispatcher any more; the lane has ended then.
+    @param lost: Called when the step finds out that this is not the dispatcher any more; the loop has ended then.
     @ivar trouble: Why the last step failed; empty when it did not.
     """
 
@@ -116,11 +116,11 @@ class Lane:
             self._next = self._clock.callLater(0.0 if poked else pause, self._begin)
 
 
-class Errands:
+class Tasks:
     """
-    What a lane has begun and does not wait for: one of each name at a time.
+    What a loop has begun and does not wait for: one of each name at a time.
 
-    A failure is kept for the lane, whose steps are to L{check} for one: so it is logged, and the lane pauses.
+    A failure is kept for the loop, whose steps are to L{check} for one: so it is logged, and the loop pauses.
     """
 
     def __init__(self) -> None:
@@ -132,10 +132,10 @@ class Errands:
         """Whether one of this name has not ended."""
         return name in self._under_way
 
-    def begin(self, name: str, errand: Coroutine[Any, Any, None]) -> None:
+    def begin(self, name: str, task: Coroutine[Any, Any, None]) -> None:
         """Begin one; none of its name may be under way."""
         assert name not in self._under_way, name
-        self._under_way[name] = begun = Deferred.fromCoroutine(errand)
+        self._under_way[name] = begun = Deferred.fromCoroutine(task)
         begun.addBoth(self._ended, name)
 
     def check(self) -> None:
