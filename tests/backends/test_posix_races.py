@@ -32,7 +32,7 @@ from backends.interleaving import Other, before
 from backends.posix import archive, on_a_system, settings_for, without_attributes, without_unnamed_files
 from pacarchive import errors
 from pacarchive.backends import posix
-from pacarchive.backends.local import commit, fixity, move, tree
+from pacarchive.backends.local import commit, directories, fixity, move, tree
 from pacarchive.backends.local.commit import Draft
 from pacarchive.digests import PRIMARY, Hasher
 
@@ -235,7 +235,7 @@ async def test_what_has_its_name_is_locked_no_more(
 
     async with on_a_system(*lacking)(tmp_path) as backend:
         (tmp_path / "incoming/file").write_bytes(b"moved")
-        with before(tree, "fsync", look):
+        with before(directories, "fsync", look):
             await store(backend, 7, b"words")
             await store(backend, 7, b"more")
             await backend.move(7, str(tmp_path / "incoming/file"), ALLOW)

@@ -20,7 +20,7 @@ from backends.interface import started
 from backends.interleaving import before
 from backends.posix import archive, on_a_system, settings_for, without_attributes
 from pacarchive import errors
-from pacarchive.backends.local import commit, tree
+from pacarchive.backends.local import commit, directories
 from pacarchive.backends.local.archive import LocalArchive
 from pacarchive.backends.sideband.mount import SamTree
 from pacarchive.digests import PRIMARY
@@ -46,7 +46,7 @@ def losing(path: Path) -> Iterator[None]:
             told = True
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    with before(tree, "fsync", fail_once):
+    with before(directories, "fsync", fail_once):
         yield
     assert told, "nobody has synced it"
 
