@@ -67,7 +67,7 @@ def put(tree: FileTree, file_id: int, data: bytes, conditions: WriteConditions =
         draft.discard()
 
 
-STEPS = {"stat": move, "link": commit, "fsync": tree, "unlink": move}
+STEPS = {"stat": move, "link": commit, "fsync": directories, "unlink": move}
 """Of a move, and the modules that make them."""
 
 
