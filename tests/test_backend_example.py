@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from backends.interface import Capabilities, make_backend_tests, started
 from system.harness import PATIENCE, Service, content, repr_digest
 from twisted.internet import reactor
 from twisted.plugin import IPlugin
 from zope.interface.verify import verifyObject
 
+from pacarchive.backends.contract import Capabilities, make_backend_tests, started
 from pacarchive.interfaces import BackendSettings, IBackendProvider
 from pacarchive.model import Durability
 

@@ -8,13 +8,13 @@ import time
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-from backends.handling import in_reactor
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.task import Clock, deferLater
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
+from pacarchive.backends.contract.handling import in_reactor
 from pacarchive.runtime.threads import DELIVERY, BlockingPool
 
 if TYPE_CHECKING:

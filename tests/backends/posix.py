@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 from twisted.internet import reactor
 
-from backends.handling import Capabilities
-from backends.interface import Factory, started
 from pacarchive.backends import posix
+from pacarchive.backends.contract import Capabilities, Factory, started
 from pacarchive.backends.local import syscalls
 from pacarchive.backends.local.settings import PosixSettings
 from pacarchive.interfaces import BackendSettings, IArchiveBackend

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
 
-from backends.handling import ALLOW, content, in_reactor
 from backends.posix import archive
 from pacarchive import errors
+from pacarchive.backends.contract.handling import ALLOW, content, in_reactor
 from pacarchive.backends.local import groupsync
 from pacarchive.backends.local.groupsync import GroupSync
 from pacarchive.interfaces import IArchiveBackend

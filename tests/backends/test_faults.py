@@ -16,7 +16,9 @@ import pytest
 from twisted.internet.defer import DeferredList
 
 from backends.calls import Calls
-from backends.handling import (
+from backends.posix import archive, failing, on_a_system, without_attributes, without_unnamed_files
+from pacarchive import errors
+from pacarchive.backends.contract.handling import (
     ALLOW,
     DENY,
     content,
@@ -28,8 +30,6 @@ from backends.handling import (
     running,
     store,
 )
-from backends.posix import archive, failing, on_a_system, without_attributes, without_unnamed_files
-from pacarchive import errors
 from pacarchive.digests import PRIMARY
 from pacarchive.interfaces import IArchiveBackend
 

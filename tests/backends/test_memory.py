@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet import reactor
 from twisted.internet.interfaces import IReactorTime
 
-from backends.interface import Capabilities, make_backend_tests, started
+from pacarchive.backends.contract import Capabilities, make_backend_tests, started
 from pacarchive.backends.memory import MemoryArchive
 
 TestMemory = make_backend_tests(lambda _: started(MemoryArchive(IReactorTime(reactor))), Capabilities())

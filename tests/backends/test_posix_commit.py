@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backends.calls import Calls
-from backends.handling import (
+from backends.posix import archive, on_a_system, without_attributes, without_unnamed_files
+from pacarchive import errors
+from pacarchive.backends.contract.handling import (
     ALLOW,
     DENY,
     IDENTICAL,
@@ -24,8 +26,6 @@ from backends.handling import (
     pattern,
     store,
 )
-from backends.posix import archive, on_a_system, without_attributes, without_unnamed_files
-from pacarchive import errors
 from pacarchive.digests import ALGORITHMS, PRIMARY
 from pacarchive.ids import id_to_path
 from pacarchive.model import Durability

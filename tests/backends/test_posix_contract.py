@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from backends.interface import make_backend_tests
 from backends.posix import (
     CAPABILITIES,
     archive,
@@ -12,6 +11,7 @@ from backends.posix import (
     without_openat2,
     without_unnamed_files,
 )
+from pacarchive.backends.contract import make_backend_tests
 from pacarchive.model import Durability
 
 TestFlat = make_backend_tests(archive, CAPABILITIES)

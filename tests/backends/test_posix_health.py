@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from backends.calls import Calls
-from backends.handling import ALLOW, content, in_reactor, store
 from backends.posix import archive
 from pacarchive import errors
+from pacarchive.backends.contract.handling import ALLOW, content, in_reactor, store
 from pacarchive.backends.local.health import HealthCheck
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from backends.calls import Calls
-from backends.handling import ALLOW, content, in_reactor, open_descriptors, pattern, store
 from backends.interleaving import Other, before
 from backends.posix import archive, on_a_system, settings_for, without_attributes
 from pacarchive import errors
 from pacarchive.backends import posix
+from pacarchive.backends.contract.handling import ALLOW, content, in_reactor, open_descriptors, pattern, store
 from pacarchive.backends.local import hidden
 
 if TYPE_CHECKING:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from backends.calls import Calls
-from backends.handling import (
+from backends.posix import archive, on_a_system, without_attributes, without_openat2
+from pacarchive import errors
+from pacarchive.backends.contract.handling import (
     ABSENT,
     ALLOW,
     DENY,
@@ -27,8 +29,6 @@ from backends.handling import (
     pattern,
     store,
 )
-from backends.posix import archive, on_a_system, without_attributes, without_openat2
-from pacarchive import errors
 from pacarchive.backends.local import commit, move
 from pacarchive.digests import PRIMARY, Buffer, Hasher
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backends.handling import (
+from backends.posix import on_a_system, without_attributes, without_openat2
+from pacarchive import errors
+from pacarchive.backends.contract.handling import (
     ABSENT,
     ALLOW,
     DENY,
@@ -20,8 +22,6 @@ from backends.handling import (
     pattern,
     store,
 )
-from backends.posix import on_a_system, without_attributes, without_openat2
-from pacarchive import errors
 from pacarchive.backends.local.tree import FileTree
 
 if TYPE_CHECKING:

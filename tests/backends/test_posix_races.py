@@ -15,7 +15,11 @@ import pytest
 from twisted.internet.defer import DeferredList, gatherResults
 from twisted.internet.threads import deferToThread
 
-from backends.handling import (
+from backends.interleaving import Other, before
+from backends.posix import archive, on_a_system, settings_for, without_attributes, without_unnamed_files
+from pacarchive import errors
+from pacarchive.backends import posix
+from pacarchive.backends.contract.handling import (
     ABSENT,
     ALLOW,
     DENY,
@@ -28,10 +32,6 @@ from backends.handling import (
     running,
     store,
 )
-from backends.interleaving import Other, before
-from backends.posix import archive, on_a_system, settings_for, without_attributes, without_unnamed_files
-from pacarchive import errors
-from pacarchive.backends import posix
 from pacarchive.backends.local import commit, directories, fixity, move, tree
 from pacarchive.backends.local.commit import Draft
 from pacarchive.digests import PRIMARY, Hasher

@@ -16,7 +16,9 @@ import pytest
 from twisted.internet.defer import gatherResults
 
 from backends.calls import Calls
-from backends.handling import (
+from backends.posix import archive, failing, on_a_system, without_attributes, without_openat2
+from pacarchive import errors
+from pacarchive.backends.contract.handling import (
     ALLOW,
     content,
     in_reactor,
@@ -25,8 +27,6 @@ from backends.handling import (
     running,
     store,
 )
-from backends.posix import archive, failing, on_a_system, without_attributes, without_openat2
-from pacarchive import errors
 from pacarchive.backends.local import archive as local
 from pacarchive.backends.local import syscalls
 from pacarchive.backends.local.archive import LocalArchive
@@ -178,7 +178,7 @@ AS_NOBODY = """
 import os, sys
 from pathlib import Path
 from twisted.internet.task import react
-from backends.handling import ALLOW, content, pattern, store
+from pacarchive.backends.contract.handling import ALLOW, content, pattern, store
 from backends.posix import archive
 from backends.test_posix_reading import remember
 from pacarchive.digests import PRIMARY

@@ -13,7 +13,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backends.calls import Calls
-from backends.handling import (
+from backends.interleaving import before
+from backends.posix import on_a_system, settings_for, without_attributes
+from pacarchive import errors
+from pacarchive.backends import posix
+from pacarchive.backends.contract.handling import (
     ABSENT,
     ALLOW,
     DENY,
@@ -25,10 +29,6 @@ from backends.handling import (
     pattern,
     store,
 )
-from backends.interleaving import before
-from backends.posix import on_a_system, settings_for, without_attributes
-from pacarchive import errors
-from pacarchive.backends import posix
 from pacarchive.backends.local import hidden, sidecars
 from pacarchive.cli import main
 from pacarchive.digests import PRIMARY

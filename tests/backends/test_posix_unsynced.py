@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backends.calls import Calls
-from backends.handling import ABSENT, ALLOW, DENY, IDENTICAL, content, in_reactor, load, store
-from backends.interface import started
 from backends.interleaving import before
 from backends.posix import archive, on_a_system, settings_for, without_attributes
 from pacarchive import errors
+from pacarchive.backends.contract import started
+from pacarchive.backends.contract.handling import ABSENT, ALLOW, DENY, IDENTICAL, content, in_reactor, load, store
 from pacarchive.backends.local import commit, directories
 from pacarchive.backends.local.archive import LocalArchive
 from pacarchive.backends.sideband.mount import SamTree

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import hpss_build
-from backends.handling import Capabilities
-from backends.interface import started
 from twisted.internet import reactor
+
+from pacarchive.backends.contract import Capabilities, started
 
 hpss_build.use_extension()
 

@@ -10,13 +10,13 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import attrs
-from backends.interface import started
 from hpss_simulator import Archive
 from simulated import INCOMING, PREFIX, settings_for
 from threaded import until
 from twisted.internet import reactor
 
 from pacarchive.backends import hpss
+from pacarchive.backends.contract import started
 from pacarchive.backends.hpss import client
 from pacarchive.backends.hpss.archive import HpssArchive
 from pacarchive.backends.hpss.tree import HIDDEN

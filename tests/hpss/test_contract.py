@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from backends.interface import make_backend_tests
 from simulated import CAPABILITIES, archive
+
+from pacarchive.backends.contract import make_backend_tests
 
 TestContract = make_backend_tests(archive, CAPABILITIES)

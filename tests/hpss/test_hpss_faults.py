@@ -14,7 +14,16 @@ from uuid import UUID
 
 import attrs
 import pytest
-from backends.handling import (
+from hpss_simulator import Archive
+from simulated import INCOMING, PREFIX, serving, settings_for, simulated
+from surroundings import neighbour, paths, settled, temporaries
+from threaded import log, until
+from twisted.internet import reactor
+from twisted.internet.defer import maybeDeferred
+
+from pacarchive import errors
+from pacarchive.backends import hpss
+from pacarchive.backends.contract.handling import (
     ALLOW,
     DENY,
     IDENTICAL,
@@ -27,15 +36,6 @@ from backends.handling import (
     running,
     store,
 )
-from hpss_simulator import Archive
-from simulated import INCOMING, PREFIX, serving, settings_for, simulated
-from surroundings import neighbour, paths, settled, temporaries
-from threaded import log, until
-from twisted.internet import reactor
-from twisted.internet.defer import maybeDeferred
-
-from pacarchive import errors
-from pacarchive.backends import hpss
 from pacarchive.backends.hpss import client, locks, tree
 from pacarchive.backends.hpss.archive import HpssArchive
 from pacarchive.backends.hpss.pool import StuckCall

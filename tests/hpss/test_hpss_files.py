@@ -16,19 +16,6 @@ from uuid import uuid4
 
 import attrs
 import pytest
-from backends.handling import (
-    ABSENT,
-    ALLOW,
-    DENY,
-    IDENTICAL,
-    content,
-    cut,
-    in_reactor,
-    matching,
-    pattern,
-    running,
-    store,
-)
 from hpss_simulator import Archive, Kind
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -41,6 +28,19 @@ from twisted.internet.threads import blockingCallFromThread, deferToThread
 
 from pacarchive import errors
 from pacarchive.backends import hpss
+from pacarchive.backends.contract.handling import (
+    ABSENT,
+    ALLOW,
+    DENY,
+    IDENTICAL,
+    content,
+    cut,
+    in_reactor,
+    matching,
+    pattern,
+    running,
+    store,
+)
 from pacarchive.backends.hpss import client
 from pacarchive.backends.hpss.archive import HpssArchive
 from pacarchive.backends.hpss.temporaries import ANOTHERS_LASTS, this_writer

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import attrs
 import pytest
-from backends.handling import ALLOW, DENY, IDENTICAL, content, in_reactor, store
 from hpss_simulator import Archive
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -23,6 +22,7 @@ from threaded import log
 from twisted.internet.threads import deferToThread
 
 from pacarchive import errors
+from pacarchive.backends.contract.handling import ALLOW, DENY, IDENTICAL, content, in_reactor, store
 from pacarchive.backends.hpss import client
 from pacarchive.backends.hpss.archive import HpssArchive
 from pacarchive.backends.hpss.move import locate, resolve

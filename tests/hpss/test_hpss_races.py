@@ -9,13 +9,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from backends.handling import ALLOW, DENY, IDENTICAL, content, in_reactor, running, store
 from simulated import INCOMING, PREFIX, serving, simulated
 from surroundings import Neighbour, made_from, neighbour, paths, settled
 from threaded import log
 from twisted.internet.defer import DeferredList, gatherResults
 
 from pacarchive import errors
+from pacarchive.backends.contract.handling import ALLOW, DENY, IDENTICAL, content, in_reactor, running, store
 from pacarchive.backends.hpss import client
 from pacarchive.backends.hpss.codes import HpssError
 from pacarchive.backends.hpss.locks import IdLocks

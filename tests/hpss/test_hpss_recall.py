@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from backends.handling import ALLOW, content, in_reactor, pattern, running, store
 from hpss_simulator import Archive
 from simulated import PREFIX, serving, simulated
 from surroundings import settled
@@ -19,6 +18,7 @@ from twisted.internet.defer import gatherResults
 from zope.interface.verify import verifyObject
 
 from pacarchive import errors
+from pacarchive.backends.contract.handling import ALLOW, content, in_reactor, pattern, running, store
 from pacarchive.backends.hpss.archive import HpssArchive
 from pacarchive.ids import id_to_path
 from pacarchive.interfaces import IArchiveBackend, IIncomingFile, IRecaller, IStoredFile

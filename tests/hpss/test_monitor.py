@@ -11,11 +11,12 @@ from typing import Any, TypeAlias, cast
 
 import hpss_build
 import pytest
-from backends.handling import in_reactor, running
 from threaded import PATIENCE, Reactor, clock, log, until, words
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 from twisted.logger import LogEvent, LogLevel
+
+from pacarchive.backends.contract.handling import in_reactor, running
 
 hpss_build.use_extension()
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import hpss_build
 import pytest
-from backends.handling import in_reactor, running
 from threaded import PATIENCE, Reactor, Work, clock, critical, log, until, words
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import LogEvent
+
+from pacarchive.backends.contract.handling import in_reactor, running
 
 hpss_build.use_extension()
 

@@ -9,7 +9,6 @@ from typing import Any
 import attrs
 import pymysql
 import pytest
-from backends.handling import in_reactor, running
 from pymysql.constants import CR, ER
 from sideband.server import MariaDB
 from sideband.watching import SLACK, Watch, until
@@ -19,6 +18,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from pacarchive import errors
+from pacarchive.backends.contract.handling import in_reactor, running
 from pacarchive.recall import jobs
 from pacarchive.recall.channel import RETRY, Call, Channel, NotAsked
 from pacarchive.recall.engine import RecallEngine

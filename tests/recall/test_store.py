@@ -13,13 +13,13 @@ from typing import Any
 
 import pymysql
 import pytest
-from backends.handling import in_reactor, running
 from sideband.server import MariaDB
 from twisted.enterprise import adbapi
 from twisted.internet import reactor as the_reactor
 from twisted.internet.defer import CancelledError, gatherResults
 from twisted.internet.threads import deferToThread
 
+from pacarchive.backends.contract.handling import in_reactor, running
 from pacarchive.recall import jobs, listing
 from pacarchive.recall.jobs import Submission
 from pacarchive.recall.lease import HEARTBEAT, SILENCE, Lease

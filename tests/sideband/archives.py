@@ -9,11 +9,10 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from backends.handling import Capabilities
-from backends.interface import started
 from backends.posix import put_for_move
 from twisted.internet import reactor
 
+from pacarchive.backends.contract import Capabilities, started
 from pacarchive.backends.sideband.archive import SidebandArchive
 from pacarchive.backends.sideband.mount import Mount
 from pacarchive.backends.sideband.settings import SidebandSettings

@@ -8,9 +8,8 @@ from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
 
-from backends.handling import in_reactor, pattern, store
-from backends.interface import make_backend_tests
-
+from pacarchive.backends.contract import make_backend_tests
+from pacarchive.backends.contract.handling import in_reactor, pattern, store
 from pacarchive.interfaces import IArchiveBackend
 from pacarchive.model import Locality
 from sideband.archives import CAPABILITIES, serving

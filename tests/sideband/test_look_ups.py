@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from backends.handling import in_reactor, running
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 
+from pacarchive.backends.contract.handling import in_reactor, running
 from pacarchive.backends.sideband import names, queries
 from pacarchive.backends.sideband.catalogue import CatalogueUnavailable, SidebandCatalogue
 from pacarchive.backends.sideband.names import Place

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from backends.handling import ALLOW, DENY, IDENTICAL, content, in_reactor, store
 from backends.posix import put_for_move
 
 from pacarchive import errors
+from pacarchive.backends.contract.handling import ALLOW, DENY, IDENTICAL, content, in_reactor, store
 from pacarchive.backends.sideband import queries
 from pacarchive.backends.sideband.archive import SidebandArchive
 from pacarchive.backends.sideband.names import Place

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from backends.handling import ALLOW, content, in_reactor, running, store
 from twisted.internet.defer import gatherResults
 
 from pacarchive import errors
+from pacarchive.backends.contract.handling import ALLOW, content, in_reactor, running, store
 from pacarchive.backends.sideband import catalogue
 from pacarchive.backends.sideband.archive import SidebandArchive
 from pacarchive.model import FileStatus, Locality

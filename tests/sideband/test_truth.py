@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from backends.handling import content, in_reactor, store
 
 from pacarchive import errors
+from pacarchive.backends.contract.handling import content, in_reactor, store
 from pacarchive.backends.sideband import queries
 from pacarchive.backends.sideband.archive import SidebandArchive
 from pacarchive.backends.sideband.names import Place, place_of

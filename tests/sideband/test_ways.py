@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from backends.handling import in_reactor, running
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 
+from pacarchive.backends.contract.handling import in_reactor, running
 from pacarchive.backends.sideband import stage
 from pacarchive.backends.sideband.libsam import LibSam
 from pacarchive.backends.sideband.stage import CommandWay, LibraryWay, Way

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from twisted.internet.defer import DeferredList, gatherResults
 
-from backends.handling import (
+from pacarchive import errors
+from pacarchive.backends.contract.handling import (
     ABSENT,
     ALLOW,
     DENY,
     IDENTICAL,
     Capabilities,
+    Factory,
     begin,
     cancelled,
     content,
@@ -27,7 +29,6 @@ from backends.handling import (
     running,
     store,
 )
-from pacarchive import errors
 from pacarchive.digests import PRIMARY
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
     from twisted.python.failure import Failure
 
-    from backends.interface import Factory
     from pacarchive.interfaces import IArchiveBackend
     from pacarchive.model import WriteConditions
 

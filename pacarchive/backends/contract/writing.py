@@ -10,7 +10,8 @@ from twisted.internet import reactor
 from twisted.internet.interfaces import IReactorTime
 from zope.interface.verify import verifyObject
 
-from backends.handling import (
+from pacarchive import errors
+from pacarchive.backends.contract.handling import (
     ABSENT,
     ALLOW,
     DENY,
@@ -25,7 +26,6 @@ from backends.handling import (
     pattern,
     store,
 )
-from pacarchive import errors
 from pacarchive.digests import ALGORITHMS, PRIMARY, Hasher
 from pacarchive.interfaces import IArchiveBackend, IIncomingFile, ISendable, IStoredFile
 from pacarchive.model import Health, WriteConditions

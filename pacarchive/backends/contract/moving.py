@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from twisted.internet.defer import DeferredList
 
-from backends.handling import (
+from pacarchive import errors
+from pacarchive.backends.contract.handling import (
     ABSENT,
     ALLOW,
     DENY,
@@ -23,7 +24,6 @@ from backends.handling import (
     running,
     store,
 )
-from pacarchive import errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable

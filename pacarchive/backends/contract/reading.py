@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from twisted.internet.defer import gatherResults
 
-from backends.handling import (
+from pacarchive import errors
+from pacarchive.backends.contract.handling import (
     ALLOW,
     DENY,
     content,
@@ -18,7 +19,6 @@ from backends.handling import (
     running,
     store,
 )
-from pacarchive import errors
 from pacarchive.digests import PRIMARY
 from pacarchive.model import FileStatus, Locality
 from pacarchive.runtime.statuses import statuses_of

@@ -1,39 +1,22 @@
-"""The contract of L{pacarchive.interfaces} as tests, for every backend, those of others too.
-
-A backend's own test module calls L{make_backend_tests}, and adds what is special to it::
-
-    TestMine = make_backend_tests(lambda directory: started(MyArchive(directory)), Capabilities(durable=True))
-
-It needs pytest with pytest-twisted: the reactor and the threads are real.  After every test the number of open
-descriptors must be what it was before.
-"""
+"""The tests of all chapters, put together for one backend."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeAlias
 
 import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.task import deferLater
 
-from backends.contract_moving import MovingTests
-from backends.contract_reading import ReadingTests, RemovingTests
-from backends.contract_sharing import CancellingTests, RacingTests, SurvivingTests
-from backends.contract_writing import ConditionTests, WritingTests
-from backends.handling import Capabilities, open_descriptors, wait_for
+from pacarchive.backends.contract.handling import Capabilities, Factory, open_descriptors, wait_for
+from pacarchive.backends.contract.moving import MovingTests
+from pacarchive.backends.contract.reading import ReadingTests, RemovingTests
+from pacarchive.backends.contract.sharing import CancellingTests, RacingTests, SurvivingTests
+from pacarchive.backends.contract.writing import ConditionTests, WritingTests
 from pacarchive.interfaces import IArchiveBackend
-
-__all__ = ["Capabilities", "Factory", "make_backend_tests", "started"]
-
-Factory: TypeAlias = Callable[[Path], AbstractAsyncContextManager[IArchiveBackend]]
-"""
-Makes a backend that has started, and stops it in the end.  The path is an existing scratch directory of the test.  A
-durable backend's factory is called several times with the same one, and finds the same files each time.
-"""
 
 
 @asynccontextmanager

@@ -1,13 +1,13 @@
-"""What the tests of backends do over and over."""
+"""What tests of a backend do over and over: the tests of the contract, and a backend's own."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import attrs
 from pytest_twisted import blockon, ensureDeferred  # type: ignore[import-untyped]
@@ -20,6 +20,12 @@ from pacarchive.times import SECOND
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+Factory: TypeAlias = Callable[[Path], AbstractAsyncContextManager[IArchiveBackend]]
+"""
+Makes a backend that has started, and stops it in the end.  The path is an existing scratch directory of the test.  A
+durable backend's factory is called several times with the same one, and finds the same files each time.
+"""
 
 ALLOW = WriteConditions()
 DENY = WriteConditions(overwrite=Overwrite.DENY)
