@@ -80,6 +80,7 @@ class Service:
     @param environment: Variables beside this process's own.
     @param log_file: A log file for twistd to write, instead of its standard output.
     @param twistd: Further options of twistd itself.
+    @param python: The interpreter of the environment that has pacarchive.
     @ivar prefix: The archive's root.
     """
 
@@ -94,6 +95,7 @@ class Service:
         environment: Mapping[str, str] | None = None,
         log_file: Path | None = None,
         twistd: Sequence[str] = (),
+        python: str | Path = sys.executable,
     ) -> None:
         self.directory = directory
         self.prefix = directory / "archive"
@@ -106,7 +108,7 @@ class Service:
         own = twistd if log_file is None else (*twistd, f"--logfile={log_file}")
         with open(self._log, "wb") as log:
             self.process = subprocess.Popen(
-                [*wrapper, *TWISTD, *own, *settled, *listening, *options],
+                [*wrapper, python, *TWISTD[1:], *own, *settled, *listening, *options],
                 cwd=directory,
                 env={**os.environ, **(environment or {})},
                 stdin=subprocess.DEVNULL,
