@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    arguments = _make_parser().parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     from pacarchive.cli.admin.running import NotStarted, with_backend
     from pacarchive.settings.reading import ConfigError
 
@@ -64,7 +64,8 @@ def _run(argv: Sequence[str] | None) -> int:
     return exits.OK
 
 
-def _make_parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of its command line."""
     parser = Parser(prog=_PROGRAM, description='The predecessor\'s command. New scripts say "pacarchive admin delete".')
     parser.add_argument("-c", "--config", metavar="CONFIG", help="the settings file")
     parser.add_argument("-t", "--type", choices=_TYPES, help="the kind of storage")
