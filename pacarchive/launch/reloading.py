@@ -23,7 +23,7 @@ SIGNALS = frozenset({signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
 
 
 class IReloadable(Interface):
-    """What can take up anew, while it serves, what it has read at its start."""
+    """What can read again, while it serves, what it has read at its start."""
 
     def reload() -> Sequence[str]:
         """

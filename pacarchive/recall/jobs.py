@@ -120,7 +120,7 @@ def _join(turn: Turn, number: int, keys: Sequence[int], priority: Priority) -> N
         )
         turn.execute("UPDATE jobs SET started = ? WHERE number = ?", turn.now, number)
     if priority > Priority.LOW:
-        # They are looked at anew, for a better place in the queue.  Without the plus, SQLite looks for them among all
+        # They are looked at again, for a better place in the queue.  Without the plus, SQLite looks for them among all
         # that wait, as it has an index of states.
         turn.execute_among(
             "UPDATE recalls SET state = ?, priority = ? WHERE +state IN (?, ?) AND priority < ? AND file IN (*)",

@@ -1,4 +1,4 @@
-"""What owners may keep in the store, in sum and each: its size is a matter of the site, and not of who asks most.
+"""What owners may keep in the store, in sum and each: its size is a matter of the site, and not of the busiest owner.
 
 What counts is a job's files, as long as the job is kept, and so its pins, which keep it.  A table has the sums: to
 count all jobs for each that is made would take the longer the more there are.
@@ -153,7 +153,7 @@ def forget(turn: Turn, numbers: Collection[int]) -> None:
 
 
 def recount(turn: Turn) -> None:
-    """Count anew: a node of an earlier version may have made jobs, and forgotten some."""
+    """Count again: a node of an earlier version may have made jobs, and forgotten some."""
     turn.execute("DELETE FROM accounts")
     for kind, owner, group in ((_OWNER, "owner", " GROUP BY owner"), (_SUM, "''", "")):
         turn.execute(

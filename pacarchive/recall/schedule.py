@@ -144,7 +144,7 @@ class FairQueue:
         return {"virtual": self.virtual, "tags": [[*flow, tag] for flow, tag in self._tags.items()]}
 
     def load(self, kept: Mapping[str, object]) -> None:
-        """Go on from what L{dump} gave.  What makes no sense is left out: at worst, everybody begins anew."""
+        """Go on from what L{dump} gave.  What makes no sense is left out: at worst, everybody begins from nothing."""
         self.virtual = _tag(kept.get("virtual")) or 0.0
         self._waiting = set()
         self._tags = {}

@@ -253,7 +253,7 @@ class Store:
                 if call.completed or not error.args or error.args[0] not in _LOST:
                     raise
                 channel.distrust()
-                call = Call(interaction)  # which is refused, if the first has waited in vain
+                call = Call(interaction)  # which is refused, if the first has had no answer
                 return await channel.ask(call, may_leave=may_leave)
         except NotAsked as error:  # it was logged once, when it was found out
             raise StoreUnavailable(_NO_ANSWER) from error

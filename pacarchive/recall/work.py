@@ -264,7 +264,7 @@ def heard(turn: Turn, keys: Iterable[int]) -> None:
 
 
 def wake(turn: Turn) -> int:
-    """Recalls that have rested are looked up anew.  @return: How many."""
+    """Recalls whose pause is over are looked up again.  @return: How many."""
     changed: int = turn.execute(
         "UPDATE recalls SET state = ? WHERE state = ? AND resting <= ?", RecallState.NEW, RecallState.RESTING, turn.now
     ).rowcount

@@ -1,7 +1,7 @@
 """Connections to databases: L{twisted.enterprise.adbapi} with what it leaves out.
 
 Its threads are daemons, whose stop is bounded, so that a stuck connection cannot keep the process from ending.  Over
-PyMySQL, a connection is known to live when it is used: one that lay idle is asked first, and made anew if it is dead.
+PyMySQL, a connection is known to live when it is used: one that lay idle is asked first, and replaced if it is dead.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class DaemonConnectionPool(adbapi.ConnectionPool):
 
 
 class LivingConnection(adbapi.Connection):
-    """A thread's connection, which is made anew when it turns out to be dead."""
+    """A thread's connection, which is replaced when it turns out to be dead."""
 
     def __init__(self, pool: MariaDBPool) -> None:
         super().__init__(pool)

@@ -35,7 +35,7 @@ class Shared(Generic[T]):
 
     @property
     def failed(self) -> bool:
-        """Whether it has ended in vain."""
+        """Whether it has ended without success."""
         return self._result is not None and isinstance(self._result[0], Failure)
 
     async def result(self) -> T:

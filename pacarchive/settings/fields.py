@@ -31,7 +31,7 @@ def setting(
     @param converter: Makes the value of the text in the file; C{None} where that is text, too.
     @param doc: What it sets, in one sentence or some.
     @param key: The name in the file, where it differs from the field's.
-    @param default_words: What people are told of the default, where it is computed.
+    @param default_words: What people read about the default, where it is computed.
     @param secret: Whether nobody is shown the value.
     """
     given = {"key": key, "default": default_words, "secret": secret or None}

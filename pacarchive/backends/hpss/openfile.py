@@ -156,7 +156,7 @@ class OpenFile:
     def drop_descriptor(self) -> None:
         """
         Close the descriptor, unless a call is stuck that uses it.  Within a call of the session, or when it is about to
-        log in anew; the next use opens the file again.
+        log in again; the next use opens the file again.
 
         @raise HpssError: It could not be closed.
         """

@@ -186,7 +186,7 @@ class Session:
 
     def _renew(self, expired: int) -> None:
         """
-        Log in anew, unless somebody else already has.
+        Log in again, unless somebody else already has.
 
         @param expired: The generation that has expired.
         @raise HpssError: HPSS refuses.

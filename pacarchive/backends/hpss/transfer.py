@@ -254,7 +254,7 @@ class StreamedFile(_Described):
         return await self._pool.run(self._read_block, offset)
 
     async def _forget(self) -> None:
-        """Wait for what was read ahead in vain: one thread at a time uses the file."""
+        """Wait for what was read ahead and is not needed: one thread at a time uses the file."""
         ahead, self._ahead = self._ahead, None
         if ahead is not None:
             with suppress(errors.ArchiveError):

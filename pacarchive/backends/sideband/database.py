@@ -109,5 +109,5 @@ class SidebandPool(MariaDBPool):
 
 def _is_passing(error: pymysql.OperationalError) -> bool:
     number = error.args[0] if error.args else 0
-    # What was waited for in vain is not waited for again.
+    # What did not come in time is not waited for again.
     return number in _DEADLOCK or (number in _LOST and not timed_out(error))

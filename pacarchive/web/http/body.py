@@ -53,7 +53,7 @@ class RequestBody:
     @param source: The request.
     @param length: Bytes to come, C{None} where that is not known (chunked).
     @ivar received: Bytes so far.
-    @ivar timed: Bytes when its time began anew.
+    @ivar timed: Bytes when its time limit began again.
     @ivar stored: Whether it is taken away as it comes, so that to hold the sender back is all that is to be done where
         there is no more memory.
     @ivar complete: Whether the last byte has come.

@@ -62,7 +62,7 @@ class RefusalLog:
         return False
 
     def close(self) -> None:
-        """Say what is still unsaid, and begin anew: nothing is left to wait for."""
+        """Say what is still unsaid, and begin again: nothing is left to wait for."""
         for kind in list(self._windows):
             self._end(kind)
 
