@@ -27,6 +27,19 @@ _SPINNER = range(0x2800, 0x2900)
 _SANE_SIZE = re.compile(r"[1-9][0-9]{0,3}", re.ASCII)
 
 
+class Interrupted(KeyboardInterrupt):
+    """
+    A signal has ended the command.
+
+    @param number: The signal.
+    @ivar code: The exit code that shells expect of it: 130 for SIGINT, 143 for SIGTERM.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.code = 128 + number
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose help is not taken for printed where it was not."""
 
@@ -52,9 +65,9 @@ def run_program(name: str, command: Callable[[], int]) -> int:
             code = ended.code if isinstance(ended.code, int) else exits.OK if ended.code is None else exits.FAILED
             ended.code = _flushed(code)
             raise
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         sys.stderr.write(f"{name}: interrupted\n")
-        return exits.INTERRUPTED
+        return error.code if isinstance(error, Interrupted) else exits.INTERRUPTED
     except BrokenPipeError:
         _write_no_more()  # whoever read the output has gone
         return exits.PIPE

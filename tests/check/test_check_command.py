@@ -14,12 +14,13 @@ from system.pages import MANUAL
 
 from pacarchive.cli import main, make_parser
 from pacarchive.cli.check.catalogue import CHECKS, chosen
-from pacarchive.cli.check.command import Misused, code_of, wishes_of
+from pacarchive.cli.check.command import code_of, wishes_of
 from pacarchive.cli.check.ids import FIRST_ID
 from pacarchive.cli.check.predecessor import EXPECTED
 from pacarchive.cli.check.report import Lines, Plain, left_over
 from pacarchive.cli.check.session import SPARE
 from pacarchive.cli.check.words import Check, Failed, Outcome, Result, Speed, Summary
+from pacarchive.cli.words import Misunderstood
 
 NAMES = [check.name for check in CHECKS]
 PAGE = MANUAL / "check.md"
@@ -154,7 +155,7 @@ def test_the_command_line_comes_before_the_variables() -> None:
 )
 def test_what_means_nothing_is_named(arguments: list[str], variables: dict[str, str], words: str) -> None:
     """The option, or the variable."""
-    with pytest.raises(Misused, match=re.escape(words)):
+    with pytest.raises(Misunderstood, match=re.escape(words)):
         wishes_of(parse("http://archive", *arguments), variables)
 
 

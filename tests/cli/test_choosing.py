@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pacarchive.cli.remote.ids import MOST, Misunderstood, ids_of_directory, numbered, parse_ids
+from pacarchive.cli.remote.ids import MOST, ids_of_directory, numbered, parse_ids
 from pacarchive.cli.remote.maps import SavedMap, read_map
+from pacarchive.cli.words import Misunderstood
 from pacarchive.ids import MAX_FILE_ID
 
 

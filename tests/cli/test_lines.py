@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from pacarchive.cli.printing import amount_words, size_words, time_words
-from pacarchive.cli.remote.ids import Misunderstood
 from pacarchive.cli.remote.lines import SHOWN, Amounts, Speed, Transfer, plain, screen
 from pacarchive.cli.remote.words import failure_words, parse_duration
+from pacarchive.cli.words import Misunderstood
 from pacarchive.client import ConnectionFailed, Offline
 
 SIZES = st.integers(0, 2**64)

@@ -10,6 +10,7 @@ from pacarchive.cli import exits
 from pacarchive.cli.admin.archive import settings_of
 from pacarchive.cli.admin.running import Interruption, NotStarted, with_backend
 from pacarchive.cli.printing import print_json
+from pacarchive.cli.streams import Interrupted
 from pacarchive.ids import parse_file_id
 from pacarchive.model import WriteConditions
 from pacarchive.settings.reading import ConfigError
@@ -51,8 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
     except NotStarted as error:
         sys.stderr.write(f"pacarchive: {error}\n")
         return exits.UNAVAILABLE
-    except KeyboardInterrupt:
-        code = exits.INTERRUPTED
+    except Interrupted as error:
+        code = error.code
     _summarise(ids, outcomes, as_json=arguments.json)
     return code
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pacarchive.cli.server import add_options
+
 if TYPE_CHECKING:
     import argparse
 
@@ -34,7 +36,6 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--first-id", metavar="N", help="where the ids that are used begin (default: 2**56)")
     add("--keep", action="store_true", help="leave the test files")
     add("--clean-up", action="store_true", help="check nothing, and remove the test files of earlier checks")
-    add("--token-file", metavar="FILE", help="a file with a bearer token (default: what $PACARCHIVE_TOKEN is)")
-    add("--ca", metavar="FILE", help="the authorities to trust, in PEM (default: $PACARCHIVE_CA, or the system's)")
+    add_options(parser)
     add("--json", action="store_true", help="one JSON document a line")
     parser.set_defaults(run="pacarchive.cli.check.command:run")

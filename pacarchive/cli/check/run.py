@@ -17,6 +17,7 @@ from pacarchive.cli.check.words import Check, Failed, NotApplicable, Outcome, Re
 
 if TYPE_CHECKING:
     from pacarchive.cli.check.session import OnProgress
+    from pacarchive.cli.server import Server
 
 CONNECTIONS = 8
 
@@ -52,7 +53,7 @@ class Run:
     """
 
     reactor: Any
-    url: str
+    server: Server
     wishes: Wishes
     checks: Sequence[Check]
     report: Report
@@ -75,8 +76,7 @@ class Run:
         @raise ValueError: The URL is none.
         @raise OSError: The certificates cannot be read.
         """
-        wishes = self.wishes
-        return Wire(self.reactor, self.url, token=wishes.token, ca=wishes.ca, connections=CONNECTIONS)
+        return Wire(self.reactor, self.server, CONNECTIONS)
 
     async def check(self) -> Summary | None:
         """

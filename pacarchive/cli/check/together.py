@@ -119,8 +119,8 @@ def _spoken(wrong: list[JobFile]) -> str:
 
 
 def _client(session: Session) -> ArchiveClient:
-    wishes = session.wishes
-    return ArchiveClient(session.reactor, session.wire.place.whole_url, token=wishes.token, ca=wishes.ca)
+    server = session.wire.server
+    return ArchiveClient(session.reactor, server.url, token=server.token, ca=server.ca)
 
 
 @GROUP.check("client", "the client library puts, verifies, reads and removes a file")

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from twisted.internet.task import CooperativeTask
 
     from pacarchive.cli.check.contents import Content
+    from pacarchive.cli.server import Server
 
 CONNECT_TIMEOUT = 20.0
 PATIENCE = 60.0
@@ -204,22 +205,20 @@ class Wire:
     """
     Makes requests.
 
-    @param ca: A file (PEM) with the authorities to trust instead of the system's.
     @param connections: How many there may be at the same time.
     @ivar kept: Whether connections are used again; not where the server closes them without saying so.
     """
 
-    def __init__(
-        self, reactor: Any, url: str, *, token: str | None, ca: str | None, connections: int, patience: float = PATIENCE
-    ) -> None:
-        self.place = Place.of(url)
+    def __init__(self, reactor: Any, server: Server, connections: int, patience: float = PATIENCE) -> None:
+        self.server = server
+        self.place = Place.of(server.url)
         self.place.check()
         self.connections = connections
         self._reactor = reactor
         self._patience = patience
-        self._token = token
+        self._token = server.token
         self._trust: Any = platformTrust()
-        if ca is not None:
+        if (ca := server.ca) is not None:
             found = Path(ca).read_bytes().split(_CERTIFICATES)[1:]
             if not found:
                 raise ValueError(f"{ca}: contains no certificate (PEM)")

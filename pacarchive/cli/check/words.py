@@ -169,8 +169,6 @@ class Wishes:
     move_from: str | None = None
     keep: bool = False
     predecessor: bool = False
-    token: str | None = None
-    ca: str | None = None
 
 
 @attrs.frozen(kw_only=True)

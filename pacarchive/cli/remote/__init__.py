@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING
 
+from pacarchive.cli.arguments import complete_path
+from pacarchive.cli.server import add_options
+
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -17,13 +20,6 @@ _ROOM = "pacarchive.cli.remote"
 _WIDTH = 79
 _IDS = "ids, ranges like 12-20, @FILE with a list of these, or - for such a list on stdin"
 _MAP = "a file with a line ID PATH for each; - for stdin"
-_FILES = {
-    "bash": "_shtab_compgen_files",
-    "zsh": "_files",
-    "tcsh": "f",
-    "fish": "(__fish_complete_path (commandline -ct))",
-}
-"""How shells complete a path; what C{shtab.FILE} is, without the time that it takes to import that."""
 
 
 def register(subparsers: Subparsers) -> None:
@@ -55,16 +51,7 @@ def _add(
     parser.set_defaults(run=f"{_ROOM}.{run}")
     server = parser.add_argument_group("server and output")
     server.add_argument("--url", metavar="URL", help="the archive's address (default: $PACARCHIVE_URL)")
-    _path(
-        server.add_argument(
-            "--token-file", metavar="FILE", help="a file with the bearer token (default: $PACARCHIVE_TOKEN has it)"
-        )
-    )
-    _path(
-        server.add_argument(
-            "--ca", metavar="FILE", help="authorities to trust, in PEM (default: $PACARCHIVE_CA, else the system's)"
-        )
-    )
+    add_options(server)
     server.add_argument(
         "--connections", type=_count, default=8, metavar="N", help="requests at the same time (default: 8)"
     )
@@ -74,11 +61,6 @@ def _add(
     server.add_argument("--json", action="store_true", help="results as JSON, an object in each line")
     server.add_argument("-q", "--quiet", action="store_true", help="no progress, and no words about what went well")
     return parser
-
-
-def _path(action: argparse.Action) -> None:
-    """Have shells complete it with names of files."""
-    action.complete = _FILES  # type: ignore[attr-defined]
 
 
 def _count(text: str) -> int:
@@ -104,10 +86,10 @@ def _register_put(subparsers: Subparsers) -> None:
             ("tar c run7 | pacarchive put - --id 77", "what a pipe brings"),
         ],
     )
-    _path(parser.add_argument("files", nargs="*", metavar="FILE", help="a file; - for stdin"))
+    complete_path(parser.add_argument("files", nargs="*", metavar="FILE", help="a file; - for stdin"))
     parser.add_argument("--id", metavar="N", help="the id of the first file; the others have the next ones")
-    _path(parser.add_argument("--id-file", metavar="MAP", help=_MAP))
-    _path(parser.add_argument("--save-map", metavar="FILE", help="write such a map of what is stored"))
+    complete_path(parser.add_argument("--id-file", metavar="MAP", help=_MAP))
+    complete_path(parser.add_argument("--save-map", metavar="FILE", help="write such a map of what is stored"))
     parser.add_argument("--replace", action="store_true", help="replace what the archive has under the ids")
 
 
@@ -130,8 +112,8 @@ def _register_get(subparsers: Subparsers) -> None:
         ],
     )
     parser.add_argument("ids", nargs="*", metavar="ID", help=_IDS)
-    _path(parser.add_argument("--id-file", metavar="MAP", help=_MAP))
-    _path(
+    complete_path(parser.add_argument("--id-file", metavar="MAP", help=_MAP))
+    complete_path(
         parser.add_argument(
             "-o", "--output", metavar="PATH", help="a file, a directory, or - for stdout (default: ./ID)"
         )
@@ -230,7 +212,7 @@ def _register_rm(subparsers: Subparsers) -> None:
         [("pacarchive rm 12345", ""), ("pacarchive rm 500-599 --yes", "")],
     )
     parser.add_argument("ids", nargs="*", metavar="ID", help=_IDS)
-    _path(parser.add_argument("--id-file", metavar="MAP", help=_MAP))
+    complete_path(parser.add_argument("--id-file", metavar="MAP", help=_MAP))
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
 
 
@@ -247,9 +229,11 @@ def _register_verify(subparsers: Subparsers) -> None:
             ("pacarchive verify runs/", "files named by ids, as get makes them"),
         ],
     )
-    _path(parser.add_argument("files", nargs="*", metavar="FILE", help="a file, or a directory of files named by ids"))
+    complete_path(
+        parser.add_argument("files", nargs="*", metavar="FILE", help="a file, or a directory of files named by ids")
+    )
     parser.add_argument("--id", metavar="N", help="the id of the first file; the others have the next ones")
-    _path(parser.add_argument("--id-file", metavar="MAP", help=_MAP))
+    complete_path(parser.add_argument("--id-file", metavar="MAP", help=_MAP))
     parser.add_argument(
         "--read", action="store_true", help="read files of which the archive has no digest, to compare their bytes"
     )

@@ -6,10 +6,11 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from pacarchive.cli.remote.display import Tally
-from pacarchive.cli.remote.ids import Misunderstood, parse_id, parse_ids
+from pacarchive.cli.remote.ids import parse_id, parse_ids
 from pacarchive.cli.remote.maps import read_map
 from pacarchive.cli.remote.running import run
 from pacarchive.cli.remote.session import Session
+from pacarchive.cli.words import Misunderstood
 from pacarchive.client import ClientError
 from pacarchive.texts import printable
 

@@ -17,7 +17,7 @@ from twisted.internet.threads import deferToThread
 from pacarchive.cli.printing import time_words
 from pacarchive.cli.remote.display import Tally
 from pacarchive.cli.remote.hashing import digest_of, may_have, sizes_of
-from pacarchive.cli.remote.ids import Misunderstood, parse_ids
+from pacarchive.cli.remote.ids import parse_ids
 from pacarchive.cli.remote.maps import read_map
 from pacarchive.cli.remote.pipes import Stdout
 from pacarchive.cli.remote.running import run
@@ -25,6 +25,7 @@ from pacarchive.cli.remote.session import Session
 from pacarchive.cli.remote.staging import trouble_lines
 from pacarchive.cli.remote.totals import Totals
 from pacarchive.cli.remote.words import parse_duration
+from pacarchive.cli.words import Misunderstood
 from pacarchive.client import ClientError, Job, JobFile, Locality, NotFound, ServerError, WishState
 from pacarchive.client.download import together
 from pacarchive.digests import PRIMARY

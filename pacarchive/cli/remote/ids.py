@@ -6,15 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
+from pacarchive.cli.words import Misunderstood
 from pacarchive.ids import MAX_FILE_ID, parse_file_id
 from pacarchive.texts import NotText, decoded, read_text
 
 MOST = 1_000_000
 """How many ids one command takes: a slip of the pen in a range is not to run for a year."""
-
-
-class Misunderstood(Exception):
-    """A command line that means nothing; C{str()} is one line for the user."""
 
 
 def parse_ids(texts: Iterable[str], stdin: TextIO) -> list[int]:

@@ -11,10 +11,11 @@ from pacarchive.cli import exits
 from pacarchive.cli.printing import size_words, time_words, when_words
 from pacarchive.cli.remote.display import Tally
 from pacarchive.cli.remote.hashing import digest_of, may_have, sizes_of
-from pacarchive.cli.remote.ids import Misunderstood, ids_of_directory, numbered, parse_ids
+from pacarchive.cli.remote.ids import ids_of_directory, numbered, parse_ids
 from pacarchive.cli.remote.maps import read_map
 from pacarchive.cli.remote.running import run
 from pacarchive.cli.remote.session import Session
+from pacarchive.cli.words import Misunderstood
 from pacarchive.client import ClientError, NotVerifiable, OnProgress, ServerUnavailable, Status
 from pacarchive.digests import PRIMARY
 from pacarchive.texts import counted, printable

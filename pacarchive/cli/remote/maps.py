@@ -7,7 +7,8 @@ import sys
 from collections.abc import Container, Mapping, Sequence
 from typing import TextIO
 
-from pacarchive.cli.remote.ids import Misunderstood, text_of
+from pacarchive.cli.remote.ids import text_of
+from pacarchive.cli.words import Misunderstood
 from pacarchive.client.landing import Landing
 from pacarchive.ids import parse_file_id
 

@@ -11,12 +11,13 @@ import attrs
 from pacarchive.cli.printing import time_words
 from pacarchive.cli.remote.display import Tally
 from pacarchive.cli.remote.hashing import digest_of, may_have, sizes_of
-from pacarchive.cli.remote.ids import Misunderstood, numbered
+from pacarchive.cli.remote.ids import numbered
 from pacarchive.cli.remote.maps import SavedMap, read_map
 from pacarchive.cli.remote.pipes import read_stdin
 from pacarchive.cli.remote.running import run
 from pacarchive.cli.remote.session import Session
 from pacarchive.cli.remote.totals import Totals
+from pacarchive.cli.words import Misunderstood
 from pacarchive.client import AlreadyExists, ClientError, NotFound, PreconditionFailed, ServerError, Status
 from pacarchive.digests import PRIMARY
 from pacarchive.texts import printable

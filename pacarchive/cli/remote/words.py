@@ -6,7 +6,7 @@ import re
 
 from pacarchive.cli import exits
 from pacarchive.cli.printing import decapitalised, wait_words
-from pacarchive.cli.remote.ids import Misunderstood
+from pacarchive.cli.words import Misunderstood
 from pacarchive.client import (
     AlreadyExists,
     CertificateRefused,
