@@ -8,7 +8,7 @@ C{docs/client.md} is the manual; L{pacarchive.client.testing} has doubles for te
 programs on asyncio.
 """
 
-from pacarchive.client.client import ArchiveClient, Destination, Priority, Source
+from pacarchive.client.client import ArchiveClient, Destination, Source
 from pacarchive.client.errors import (
     AlreadyExists,
     CertificateRefused,
@@ -34,6 +34,7 @@ from pacarchive.client.errors import (
     WrongName,
     WrongScheme,
 )
+from pacarchive.client.jobs import Priority
 from pacarchive.client.words import (
     NEVER,
     Changes,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from treq.client import HTTPClient
 from twisted.internet.interfaces import IReactorThreads
@@ -26,22 +25,17 @@ from pacarchive.client.errors import (
     ServerError,
     ServerUnavailable,
 )
-from pacarchive.client.jobs import Jobs
+from pacarchive.client.jobs import JobCalls
 from pacarchive.client.refusals import no_archive, refusal, refused
 from pacarchive.client.retry import Tries
 from pacarchive.client.sinks import make_sink
 from pacarchive.client.upload import Upload, Way, Wish, chosen
 from pacarchive.client.wire import Wire
 from pacarchive.client.words import (
+    UP,
     USUAL,
-    Changes,
     Fetched,
-    Job,
-    JobResult,
-    Located,
-    OnJobProgress,
     OnProgress,
-    Plan,
     RetryPolicy,
     Status,
     Stored,
@@ -55,8 +49,6 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT = 30.0
 """For how many seconds to wait for a connection, at the most."""
 
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
-_ROOT = b"Archive Interface Up and Running"
 _WANT_DIGESTS = {"Want-Repr-Digest": "sha-256=10, sha-512=5, md5=3, sha=2, adler=1"}
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | AsyncIterator[bytes] | IBodyProducer"
@@ -66,10 +58,8 @@ that is lost on the way is an error instead of another try."""
 Destination: TypeAlias = "str | os.PathLike[str] | Callable[[bytes], Awaitable[object] | None] | IConsumer"
 """Where a file goes: a path, a function (whose awaitable is waited for before it is called again), or a consumer."""
 
-Priority: TypeAlias = Literal["low", "normal", "high"]
 
-
-class ArchiveClient:
+class ArchiveClient(JobCalls):
     """
     An archive, seen from outside.
 
@@ -101,8 +91,6 @@ class ArchiveClient:
         treq: Any = None,
     ) -> None:
         place = Place.of(url)
-        if token is not None and not _TOKEN.fullmatch(token):
-            raise ValueError("a bearer token is letters, digits and -._~+/=")  # the token itself goes nowhere
         if connections < 1 or progress_timeout <= 0:
             raise ValueError("a client has one connection and some patience at least")
         self._reactor = reactor
@@ -124,7 +112,6 @@ class ArchiveClient:
             streams=isinstance(treq, HTTPClient),
         )
         self._threads = Threads(reactor) if IReactorThreads.providedBy(reactor) else NoThreads()
-        self._jobs = Jobs(self._wire, retry)
         self._way = Way(
             wire=self._wire,
             threads=self._threads,
@@ -283,7 +270,7 @@ class ArchiveClient:
             async with self._wire.exchange("GET", "/") as answer:
                 if answer.status not in (200, 404):
                     return True
-                self._found_archive = answer.status == 200 and _ROOT in await answer.words()
+                self._found_archive = answer.status == 200 and UP.encode("ascii") in await answer.words()
         return self._found_archive
 
     async def move(self, file_id: int, source: str, *, if_absent: bool = False, if_match: str | None = None) -> None:
@@ -312,54 +299,6 @@ class ArchiveClient:
                     done = True
             except ConnectionFailed as error:
                 await tries.after(error)
-
-    async def stage(
-        self,
-        ids: Iterable[int],
-        *,
-        pin: float | None = None,
-        deadline: float | None = None,
-        priority: Priority = "normal",
-    ) -> Job:
-        """
-        Bring files to disk, one or thousands.
-
-        @param pin: For how many seconds each is to stay there.
-        @param deadline: Seconds after which what has not come has failed.
-        """
-        return await self._jobs.stage(ids, pin=pin, deadline=deadline, priority=priority)
-
-    async def plan(self, ids: Iterable[int]) -> Plan:
-        """Say what L{stage} would mean; nothing is asked for."""
-        return await self._jobs.plan(ids)
-
-    async def job(self, job: Job | str) -> Job:
-        """How a job stands now."""
-        return await self._jobs.job(job)
-
-    async def changes(self, job: Job | str, since: str = "") -> Changes:
-        """
-        How a job stands now, and its files that have changed.
-
-        @param since: The C{cursor} of an earlier answer; empty for all files.
-        """
-        return await self._jobs.changes(job, since)
-
-    async def wait_for(self, job: Job | str, on_progress: OnJobProgress | None = None) -> JobResult:
-        """Wait until the last file of a job has ended, however long that takes."""
-        return await self._jobs.wait_for(job, on_progress)
-
-    async def cancel(self, job: Job | str, ids: Iterable[int] | None = None) -> Job:
-        """Give files of a job up, or all of them."""
-        return await self._jobs.cancel(job, ids)
-
-    async def release(self, job: Job | str, ids: Iterable[int] | None = None) -> Job:
-        """End the pins of files of a job, or of all of them: they need not stay on disk."""
-        return await self._jobs.release(job, ids)
-
-    async def archiveinfo(self, ids: Iterable[int]) -> Sequence[Located]:
-        """Where files are, in the order in which they are asked about; nothing is recalled."""
-        return await self._jobs.archiveinfo(ids)
 
     async def health(self) -> Health:
         """Whether requests can be expected to succeed; also where the answer is no."""

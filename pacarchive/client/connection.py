@@ -285,31 +285,45 @@ class Connections:
     @param count: How many are kept for later.
     @param ca: The file with the certificates to trust; C{None} for the system's.
     @param timeout: For how many seconds to wait for one.
+    @param kept: Whether they are used for more than one request.
     @ivar agent: Makes requests over them.
     @raise ValueError: There is no certificate in the file, or nothing leads to the archive.
     @raise OSError: The file cannot be read.
     """
 
     def __init__(
-        self, reactor: Any, place: Place, count: int, *, ca: str | os.PathLike[str] | None, timeout: float
+        self,
+        reactor: Any,
+        place: Place,
+        count: int,
+        *,
+        ca: str | os.PathLike[str] | None,
+        timeout: float,
+        kept: bool = True,
     ) -> None:
-        policy = None
+        self._policy = None
         if place.secure:
-            policy = BrowserLikePolicyForHTTPS() if ca is None else BrowserLikePolicyForHTTPS(_trusted(ca))
+            self._policy = BrowserLikePolicyForHTTPS() if ca is None else BrowserLikePolicyForHTTPS(_trusted(ca))
         place.check()
+        self._reactor = reactor
+        self._place = place
+        self._timeout = timeout
         self._census = Census()
-
-        def make() -> IStreamClientEndpoint:
-            endpoint = place.endpoint(reactor, timeout)
-            if policy is not None:
-                endpoint = wrapClientTLS(policy.creatorForNetloc(place.host.encode("ascii"), place.port), endpoint)
-            return _Endpoint(endpoint, self._census)
-
-        self._pool = HTTPConnectionPool(reactor, persistent=True)
+        self._pool = HTTPConnectionPool(reactor, persistent=kept)
         self._pool.maxPersistentPerHost = count
         self._pool.cachedConnectionTimeout = cast("int", IDLE)
         self._pool.retryAutomatically = False  # what may be repeated is decided elsewhere
-        self.agent = _IdentityAgent(Agent.usingEndpointFactory(reactor, _Endpoints(make), self._pool))
+        self.agent = _IdentityAgent(Agent.usingEndpointFactory(reactor, _Endpoints(self._watched), self._pool))
+
+    def endpoint(self) -> IStreamClientEndpoint:
+        """What connects to the archive, without anything between it and the caller."""
+        place, endpoint = self._place, self._place.endpoint(self._reactor, self._timeout)
+        if self._policy is None:
+            return endpoint
+        return wrapClientTLS(self._policy.creatorForNetloc(place.host.encode("ascii"), place.port), endpoint)
+
+    def _watched(self) -> IStreamClientEndpoint:
+        return _Endpoint(self.endpoint(), self._census)
 
     async def close(self) -> None:
         """Close all of them, and wait until they are gone."""

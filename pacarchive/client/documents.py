@@ -29,14 +29,16 @@ _JOB = re.compile(r"[0-9a-f]{32}(,[0-9a-f]{32})*", re.ASCII)
 
 
 def _understood(read: Callable[P, T]) -> Callable[P, T]:
-    """Have a document that lacks something, or has it as something else, fail as what it is."""
+    """Have what an archive's answer lacks, or has in another form, fail with L{ProtocolError}, in plain words."""
 
     @wraps(read)
     def checked(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return read(*args, **kwargs)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            raise ProtocolError(f"The archive's answer lacks what it should have: {error!r}") from None
+        except KeyError as error:
+            raise ProtocolError(f"The archive's answer does not say its {error.args[0]!r}.") from None
+        except (TypeError, ValueError, AttributeError, IndexError) as error:
+            raise ProtocolError(f"The archive's answer has something in it that is not understood: {error}") from None
 
     return checked
 
@@ -102,7 +104,7 @@ def ranges(ids: Iterable[int]) -> Iterator[tuple[int, int]]:
 
 def halves(entries: Sequence[int | str]) -> tuple[list[int | str], list[int | str]] | None:
     """A list of wishes in two, by the number of files; C{None} where it is only one."""
-    spans = [_span(each) for each in entries]
+    spans = [span(each) for each in entries]
     total = sum(last - first + 1 for first, last in spans)
     if total < 2:
         return None
@@ -122,7 +124,8 @@ def halves(entries: Sequence[int | str]) -> tuple[list[int | str], list[int | st
     return left, right
 
 
-def _span(entry: int | str) -> tuple[int, int]:
+def span(entry: int | str) -> tuple[int, int]:
+    """The first and the last id of an entry in a list of files."""
     first, _, last = str(entry).partition("-")
     return int(first), int(last or first)
 
@@ -137,10 +140,13 @@ def _entry(first: int, last: int) -> str:
 @_understood
 def read_status(file_id: int, answer: Answer) -> Status:
     """A file's status, out of the header fields of HEAD."""
+    for name in ("X-Content-Length", "X-Pacifica-Ctime", "Last-Modified"):
+        if not answer.field(name):
+            raise KeyError(name)
     locality = answer.field("X-Pacarchive-Locality")
     media = answer.field("X-Pacifica-File-Storage-Media")
-    if (mtime_ns := parse_mtime(answer)) is None:
-        raise ValueError("Last-Modified")
+    if (mtime_ns := parse_mtime(answer.field)) is None:
+        raise ValueError(f"Last-Modified: {answer.field('Last-Modified')}")
     return Status(
         file_id=file_id,
         size=int(answer.field("X-Content-Length")),
@@ -162,7 +168,7 @@ def read_job(document: Mapping[str, Any]) -> Job:
     estimate = document["estimate"]
     counts = document["counts"]
     if _JOB.fullmatch(document["job"]) is None:
-        raise ValueError("job")
+        raise ValueError(f"{document['job']!r} as the id of a job")
     return Job(
         id=document["job"],
         state=JobState(document["state"]),

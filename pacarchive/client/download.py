@@ -303,7 +303,7 @@ class Download:
         if self._size is None:
             self._etag, self._size = etag, size
             self._digests = parse_repr_digest(answer.field("Repr-Digest"))
-            self._mtime_ns = parse_mtime(answer)
+            self._mtime_ns = parse_mtime(answer.field)
             self._begun = self.wire.clock.seconds()
         elif (etag, size) != (self._etag, self._size):
             raise _Changed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 import math
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -17,7 +17,6 @@ from pacarchive.times import SECOND, parse_iso
 if TYPE_CHECKING:
     from twisted.web.http_headers import Headers
 
-    from pacarchive.client.wire import Answer
     from pacarchive.digests import Digests
 
 _REPR_NAMES = {"sha256": "sha-256", "sha512": "sha-512"}
@@ -94,17 +93,18 @@ def parse_content_range(text: str) -> ContentRange | None:
     return ContentRange(start, end, int(size)) if start < end <= int(size) else None
 
 
-def parse_mtime(answer: Answer) -> int | None:
+def parse_mtime(field: Callable[[str], str]) -> int | None:
     """
     The time of modification of the version that an answer to HEAD or GET is about.
 
+    @param field: Gives a header field of the answer; empty where there is none.
     @return: Nanoseconds since the epoch; whole seconds where the archive does not tell it to the nanosecond, and
         C{None} where it tells nothing that can be read.
     """
-    exact = parse_iso(answer.field("X-Pacarchive-Mtime"))
+    exact = parse_iso(field("X-Pacarchive-Mtime"))
     if exact is not None:
         return exact
-    text = answer.field("Last-Modified")
+    text = field("Last-Modified")
     try:
         if _FLOAT.fullmatch(text):
             rest, seconds = math.modf(float(text))

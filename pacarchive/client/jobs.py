@@ -1,10 +1,10 @@
-"""Recalls: one wish for many files, watched until the last has come."""
+"""Recalls: one job for many files, followed until the last has come."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from urllib.parse import quote
 
 import attrs
@@ -64,19 +64,20 @@ LASTED = 5.0
 SILENCE = 60.0
 """For how many seconds more than else nothing may be heard of a job: the archive says that it is there now and then."""
 
+Priority: TypeAlias = Literal["low", "normal", "high"]
+
 _JSON = {"Content-Type": "application/json"}
 
 _log = Logger()
 
 
-class Jobs:
-    """The calls about recalls; L{ArchiveClient<pacarchive.client.client.ArchiveClient>} explains them."""
+class JobCalls:
+    """The calls of an L{ArchiveClient<pacarchive.client.client.ArchiveClient>} about recalls."""
 
-    def __init__(self, wire: Wire, policy: RetryPolicy) -> None:
-        self._wire = wire
-        self._policy = policy
+    _wire: Wire
+    _policy: RetryPolicy
 
-    async def ask(self, method: str, path: str, document: object = None, *, safe: bool, status: int = 200) -> Any:
+    async def _ask(self, method: str, path: str, document: object = None, *, safe: bool, status: int = 200) -> Any:
         """
         Send a document, and read the one that comes back.
 
@@ -98,7 +99,20 @@ class Jobs:
             except (ConnectionFailed, ServerUnavailable) as error:
                 await tries.after(error)
 
-    async def stage(self, ids: Iterable[int], *, pin: float | None, deadline: float | None, priority: str) -> Job:
+    async def stage(
+        self,
+        ids: Iterable[int],
+        *,
+        pin: float | None = None,
+        deadline: float | None = None,
+        priority: Priority = "normal",
+    ) -> Job:
+        """
+        Bring files to disk, one or thousands.
+
+        @param pin: For how many seconds each is to stay there.
+        @param deadline: Seconds after which what has not come has failed.
+        """
         wish: dict[str, object] = {"priority": priority}
         if pin is not None:
             wish["pin"] = pin
@@ -107,7 +121,7 @@ class Jobs:
         made: list[Job] = []
 
         async def submit(files: Sequence[int | str]) -> None:
-            document = await self.ask("POST", "/jobs", {**wish, "files": files}, safe=False, status=201)
+            document = await self._ask("POST", "/jobs", {**wish, "files": files}, safe=False, status=201)
             made.append(read_job(document))
 
         try:
@@ -119,11 +133,12 @@ class Jobs:
         return joined(made)
 
     async def plan(self, ids: Iterable[int]) -> Plan:
+        """Say what L{stage} would mean; nothing is asked for."""
         plans: list[Plan] = []
 
         async def submit(files: Sequence[int | str]) -> None:
             # A dry run leaves nothing behind, however often it is made.
-            plans.append(read_plan(await self.ask("POST", "/jobs", {"files": files, "dry_run": True}, safe=True)))
+            plans.append(read_plan(await self._ask("POST", "/jobs", {"files": files, "dry_run": True}, safe=True)))
 
         await self._in_lists(wishes(ids), submit)
         return plans_joined(plans)
@@ -141,9 +156,15 @@ class Jobs:
                 left += reversed(two)
 
     async def job(self, job: Job | str) -> Job:
-        return joined([read_job(await self.ask("GET", f"/jobs/{each}", safe=True)) for each in job_ids(job)])
+        """How a job stands now."""
+        return joined([read_job(await self._ask("GET", f"/jobs/{each}", safe=True)) for each in job_ids(job)])
 
-    async def changes(self, job: Job | str, since: str) -> Changes:
+    async def changes(self, job: Job | str, since: str = "") -> Changes:
+        """
+        How a job stands now, and its files that have changed.
+
+        @param since: The C{cursor} of an earlier answer; empty for all files.
+        """
         ids = job_ids(job)
         cursors = since.split(",") if since else [""] * len(ids)
         if len(cursors) != len(ids):
@@ -159,7 +180,7 @@ class Jobs:
         files: list[JobFile] = []
         while True:
             path = f"/jobs/{job}?since={quote(since, safe='')}&limit={PAGE}"
-            document = await self.ask("GET", path, safe=True)
+            document = await self._ask("GET", path, safe=True)
             page = read_files(member(document, "changes"))
             files += page
             since = str(member(document, "cursor"))
@@ -169,37 +190,39 @@ class Jobs:
             if not page or len(files) > TOLD_AGAIN * found.files + PAGE:
                 raise ProtocolError("The archive's list of a job's changes has no end.")
 
-    async def cancel(self, job: Job | str, ids: Iterable[int] | None) -> Job:
+    async def cancel(self, job: Job | str, ids: Iterable[int] | None = None) -> Job:
+        """Give files of a job up, or all of them."""
         return await self._end(job, "cancel", ids)
 
-    async def release(self, job: Job | str, ids: Iterable[int] | None) -> Job:
+    async def release(self, job: Job | str, ids: Iterable[int] | None = None) -> Job:
+        """End the pins of files of a job, or of all of them: they need not stay on disk."""
         return await self._end(job, "release", ids)
 
     async def _end(self, job: Job | str, what: str, ids: Iterable[int] | None) -> Job:
         parts = job_ids(job)
         bodies: list[object] = [{"files": each} for each in wishes(ids)] if ids is not None else [None]
         done = [
-            read_job(await self.ask("POST", f"/jobs/{part}/{what}", body, safe=False))
+            read_job(await self._ask("POST", f"/jobs/{part}/{what}", body, safe=False))
             for part in parts
             for body in bodies
         ]
         return attrs.evolve(await self.job(job), effect=effects_joined(each.effect for each in done))
 
-    async def archiveinfo(self, ids: Iterable[int]) -> list[Located]:
-        asked, found = list(ids), []
+    async def archiveinfo(self, ids: Iterable[int]) -> Sequence[Located]:
+        """Where files are, in the order in which they are asked about; nothing is recalled."""
+        asked, found = list(ids), list[Located]()
         for start in range(0, len(asked), LOCATED):
             paths = [f"/{each}" for each in asked[start : start + LOCATED]]
-            document = await self.ask("POST", "/api/v1/archiveinfo", {"paths": paths}, safe=True)
+            document = await self._ask("POST", "/api/v1/archiveinfo", {"paths": paths}, safe=True)
             located = read_located(document)
             if [each.file_id for each in located] != asked[start : start + LOCATED]:
                 raise ProtocolError("The archive tells of other files than it was asked about.")
             found += located
         return found
 
-    async def wait_for(self, job: Job | str, on_progress: OnJobProgress | None) -> JobResult:
-        """Follow a job to its end."""
+    async def wait_for(self, job: Job | str, on_progress: OnJobProgress | None = None) -> JobResult:
+        """Wait until the last file of a job has ended, however long that takes."""
         watchers: list[_Watcher] = []
-
         untold: list[JobFile] = []
 
         def tell(files: Sequence[JobFile]) -> None:
@@ -231,7 +254,7 @@ class _Watcher:
 
     def __init__(
         self,
-        jobs: Jobs,
+        jobs: JobCalls,
         wire: Wire,
         policy: RetryPolicy,
         job: str,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from twisted.internet import protocol
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 
@@ -15,10 +15,23 @@ from pacarchive.client.naming import named
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
-    from pacarchive.client.bodies import Body
-
 HIGH_WATER = 2 << 20
 """How much of it may wait before the connection is held back."""
+
+
+class ISending(Protocol):
+    """
+    A body that is being sent.
+
+    @ivar acknowledged: Grows when bytes of it move.
+    @ivar allowance: For how many seconds more than usual none may.
+    """
+
+    @property
+    def acknowledged(self) -> int: ...
+
+    @property
+    def allowance(self) -> float: ...
 
 
 class _Wait(Deferred[Any]):
@@ -48,7 +61,7 @@ class Watch:
         self._seconds = seconds
         self._last = clock.seconds()
         self._waiting: Deferred[Any] | None = None
-        self._body: Body | None = None
+        self._body: ISending | None = None
         self._acknowledged = 0
         self.stalled = False
 
@@ -60,7 +73,7 @@ class Watch:
         """
         self._last = self._clock.seconds() + more
 
-    async def over(self, waiting: Deferred[Any], body: Body | None = None) -> Any:
+    async def over(self, waiting: Deferred[Any], body: ISending | None = None) -> Any:
         """
         Wait for a Deferred, and cancel it when nothing moves.
 
@@ -97,7 +110,7 @@ class Watch:
             self._waiting.cancel()
 
 
-class Reader(Protocol):
+class Reader(protocol.Protocol):
     """The body of an answer as it comes; the connection is held back while nobody reads."""
 
     def __init__(self) -> None:
@@ -122,7 +135,7 @@ class Reader(Protocol):
     def touch(self) -> None:
         """Something has come; whoever waits takes the place of this."""
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
+    def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
         self._ended = reason.value
         self._wake()
 

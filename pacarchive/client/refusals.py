@@ -24,6 +24,7 @@ from pacarchive.client.errors import (
     WrongScheme,
 )
 from pacarchive.client.fields import parse_monitor, parse_retry_after
+from pacarchive.client.words import UNNAMED
 
 if TYPE_CHECKING:
     from pacarchive.client.wire import Answer
@@ -144,7 +145,7 @@ def _unexplained(answer: Answer) -> str:
 
 
 def _server(answer: Answer) -> str:
-    return answer.field("Server") or "a server that does not say what it is"
+    return answer.field("Server") or UNNAMED
 
 
 def no_archive(url: str) -> NotFound:

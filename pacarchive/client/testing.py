@@ -40,8 +40,9 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request
 
 from pacarchive.client.client import ArchiveClient
+from pacarchive.client.documents import span
 from pacarchive.client.fields import digest_fields, parse_repr_digest
-from pacarchive.client.words import WishState
+from pacarchive.client.words import UP, WishState
 from pacarchive.digests import PRIMARY, Digests, Hasher
 from pacarchive.ids import parse_file_id
 from pacarchive.times import SECOND, format_iso, parse_iso, seconds_of
@@ -185,7 +186,7 @@ class FakeArchive(Resource):
     def _route(self, method: str, path: str) -> Callable[[Request], bytes]:
         parts = path.strip("/").split("/")
         fixed: dict[tuple[str, str], Callable[[Request], bytes]] = {
-            ("GET", "/"): lambda request: _json({"message": "Pacifica Archive Interface Up and Running"}),
+            ("GET", "/"): lambda request: _json({"message": f"Pacifica {UP}"}),
             ("GET", "/health"): self._health,
             ("POST", "/jobs"): self._submit,
             ("POST", "/api/v1/archiveinfo"): self._archiveinfo,
@@ -232,12 +233,13 @@ class FakeArchive(Resource):
         self.files[file_id] = stored = FakeFile(data, time.time_ns() if mtime_ns is None else mtime_ns, digests)
         request.setResponseCode(201)
         request.setHeader("Location", f"/{file_id}")
-        request.setHeader("ETag", stored.etag)
-        self._tell_digest(request, stored)
+        self._tell(request, stored)
         return _json({"message": "File added to archive", "total_bytes": len(data)})
 
-    def _tell_digest(self, request: Request, stored: FakeFile) -> None:
+    def _tell(self, request: Request, stored: FakeFile) -> None:
         request.setHeader("Repr-Digest", digest_fields({PRIMARY: stored.digests[PRIMARY]})["Repr-Digest"])
+        request.setHeader("ETag", stored.etag)
+        request.setHeader("X-Pacarchive-Mtime", format_iso(stored.mtime_ns))
 
     def _get(self, request: Request, file_id: int) -> bytes:
         stored = self._file(file_id)
@@ -245,10 +247,8 @@ class FakeArchive(Resource):
             job = next((name for name, job in self._jobs.items() if file_id in job.ids), None) or self._make([file_id])
             link = f'</jobs/{job}>; rel="monitor"'
             raise _Refusal(503, "The file is on tape; it is being recalled.", Retry_After="10", Link=link)
-        self._tell_digest(request, stored)
-        request.setHeader("ETag", stored.etag)
+        self._tell(request, stored)
         request.setHeader("Last-Modified", datetimeToString(stored.mtime_ns // SECOND))
-        request.setHeader("X-Pacarchive-Mtime", format_iso(stored.mtime_ns))
         request.setHeader("Content-Type", "application/octet-stream")
         data, wanted = stored.data, request.getHeader("Range")
         if wanted is None or request.getHeader("If-Range") not in (None, stored.etag):
@@ -264,14 +264,12 @@ class FakeArchive(Resource):
     def _head(self, request: Request, file_id: int) -> bytes:
         stored = self._file(file_id)
         size = len(stored.data)
-        self._tell_digest(request, stored)
+        self._tell(request, stored)
         fields = {
-            "ETag": stored.etag,
             "X-Pacifica-Messsage": "File was found",
             "X-Pacifica-File": f"/archive/{file_id}",
             "X-Content-Length": str(size),
             "Last-Modified": str(seconds_of(stored.mtime_ns)),
-            "X-Pacarchive-Mtime": format_iso(stored.mtime_ns),
             "X-Pacifica-Ctime": str(seconds_of(stored.mtime_ns)),
             "X-Pacifica-Bytes-Per-Level": str((0, size) if stored.on_tape else (size,)),
             "X-Pacifica-File-Storage-Media": "tape" if stored.on_tape else "disk",
@@ -313,10 +311,7 @@ class FakeArchive(Resource):
 
     def _submit(self, request: Request) -> bytes:
         document = json.loads(_body(request))
-        ids: list[int] = []
-        for each in document["files"]:
-            first, _, last = str(each).partition("-")
-            ids += range(int(first), int(last or first) + 1)
+        ids = [file_id for first, last in map(span, document["files"]) for file_id in range(first, last + 1)]
         if document.get("dry_run"):
             return _json(self._plan(ids))
         request.setResponseCode(201)

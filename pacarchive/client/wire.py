@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from http.cookiejar import CookieJar
@@ -41,6 +42,7 @@ DOCUMENT_LIMIT = 256 << 20
 UNWANTED_LIMIT = 1 << 20
 """How much of an answer that nobody wants is read, for the connection to be used again."""
 
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
 _USER_AGENT = f"pacarchive/{__version__}"
 
 
@@ -169,6 +171,7 @@ class Wire:
     @param connections: How many exchanges there are at a time.
     @param progress_timeout: For how long nothing may move.
     @param streams: Whether treq takes bodies that are produced as the network wants them; else it gets bytes.
+    @ivar fields: The header fields of each request.
     @ivar connections: That number.
     @ivar url: The archive's URL, for people.
     @ivar plain: Whether what is sent can be changed on the way: there is no TLS.
@@ -191,9 +194,11 @@ class Wire:
         self._parsed = EncodedURL.from_text(place.url)
         self._place = place
         self.url = place.whole_url
-        self._fields = {"User-Agent": _USER_AGENT}
+        self.fields = {"User-Agent": _USER_AGENT}
         if token is not None:
-            self._fields["Authorization"] = f"Bearer {token}"
+            if not _TOKEN.fullmatch(token):
+                raise ValueError("a bearer token is letters, digits and -._~+/=")  # the token itself goes nowhere
+            self.fields["Authorization"] = f"Bearer {token}"
         self._no_cookies = CookieJar()
         self.connections = connections
         self._turns = DeferredSemaphore(connections)
@@ -248,7 +253,7 @@ class Wire:
         patience: float,
         patience_within: float = 0.0,
     ) -> AsyncIterator[Answer]:
-        headers = Headers({name: [value] for name, value in {**self._fields, **(fields or {})}.items()})
+        headers = Headers({name: [value] for name, value in {**self.fields, **(fields or {})}.items()})
         if isinstance(body, bytes) and body and self.streams:
             # What treq makes of bytes would look at another reactor's time.
             body = Body(one(body), len(body), hasher=None, trailing=False)

@@ -16,6 +16,12 @@ from pacarchive.digests import Digests
 from pacarchive.model import Locality
 from pacarchive.times import seconds_of
 
+UP = "Archive Interface Up and Running"
+"""How the message of C{GET /} ends, an archive's and its predecessors'."""
+
+UNNAMED = "a server that does not say what it is"
+"""What is said of whoever answers without a C{Server} field."""
+
 
 @attrs.frozen
 class Progress:

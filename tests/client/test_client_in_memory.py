@@ -157,7 +157,7 @@ def test_an_answer_that_was_changed_on_the_way_is_held_against_the_archive(archi
             request.requestHeaders.removeHeader("Repr-Digest")
             answer = super()._put(request, file_id)
             if self.lies:
-                self._tell_digest(request, self.add(file_id, b"something else"))
+                self._tell(request, self.add(file_id, b"something else"))
             else:
                 request.setHeader("Repr-Digest", "sha-256=:AAAA:")
             return answer
