@@ -13,7 +13,7 @@ import attrs
 
 from pacarchive import errors, texts
 from pacarchive.recall.settings import RecallSettings
-from pacarchive.recall.store import Cursor, Turn
+from pacarchive.recall.store import Turn
 from pacarchive.recall.tables import cut
 
 SHOWN = 3600.0
@@ -161,10 +161,3 @@ def recount(turn: Turn) -> None:
             f" SELECT ?, {owner}, COUNT(*), COALESCE(SUM({_WEIGHT}), 0) FROM jobs{group}",
             kind,
         )
-
-
-def counted(cursor: Cursor) -> dict[str, tuple[int, int]]:
-    """Jobs and weight, by owner; under the empty name those of all."""
-    return {
-        owner: (jobs, int(weight)) for owner, jobs, weight in cursor.rows("SELECT owner, jobs, weight FROM accounts")
-    }

@@ -27,7 +27,8 @@ def kept(engine: RecallEngine) -> list[str]:
 
 def counted(engine: RecallEngine) -> dict[str, tuple[int, int]]:
     """What the table of sums has."""
-    return done(engine._store.read(quotas.counted))
+    rows = done(engine._store.read(lambda cursor: list(cursor.rows("SELECT owner, jobs, weight FROM accounts"))))
+    return {owner: (jobs, int(weight)) for owner, jobs, weight in rows}
 
 
 def really(engine: RecallEngine) -> dict[str, tuple[int, int]]:
