@@ -88,7 +88,7 @@ async def _finished(work: Deferred[T]) -> T:
     if cancelled:
         if callable(close := getattr(result, "close", None)):
             with suppress(OSError):
-                close()  # nobody takes it any more
+                close()  # the caller is gone
         raise CancelledError
     return result
 

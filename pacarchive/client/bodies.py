@@ -113,7 +113,7 @@ class Body:
         if self._finishing is not None:
             self._finishing.callback(None)
         if done is None:
-            return  # nobody wants to hear of it
+            return  # it was stopped, and the caller is gone
         if isinstance(result, Failure):
             done.errback(result)
         else:
@@ -129,7 +129,7 @@ class Body:
             paused.callback(None)
 
     def stopProducing(self) -> None:
-        """The connection is gone, and nobody wants to hear of this body any more."""
+        """The connection is gone: send no more, and report nothing."""
         self._done = None
         if self._running is not None:
             self._running.cancel()

@@ -29,7 +29,7 @@ from pacarchive.client.jobs import JobCalls
 from pacarchive.client.refusals import no_archive, refusal, refused
 from pacarchive.client.retry import Tries
 from pacarchive.client.sinks import make_sink
-from pacarchive.client.upload import Upload, Way, Wish, chosen
+from pacarchive.client.upload import PutRequest, Upload, Way, chosen
 from pacarchive.client.wire import Wire
 from pacarchive.client.words import (
     UP,
@@ -168,7 +168,7 @@ class ArchiveClient(JobCalls):
         ):
             kind = type(source).__name__
             raise TypeError(f"a source is a path, bytes, an asynchronous iterator or an IBodyProducer, and not {kind}")
-        wish = Wish(
+        request = PutRequest(
             file_id=file_id,
             source=source,
             mtime_ns=mtime_ns,
@@ -179,7 +179,7 @@ class ArchiveClient(JobCalls):
             if_match=if_match,
             on_progress=on_progress,
         )
-        return await Upload(self._way, wish).run()
+        return await Upload(self._way, request).run()
 
     async def get(
         self,
@@ -310,7 +310,7 @@ class ArchiveClient(JobCalls):
                     if answer.status in (200, 503) and (health := _health(text)) is not None:
                         return health
                     if answer.status == 200:
-                        raise ProtocolError("What came back does not tell of an archive's health.", status=200)
+                        raise ProtocolError("The answer to GET /health has another form than an archive's.", status=200)
                     raise refusal(answer, text)
             except ConnectionFailed as error:
                 await tries.after(error)

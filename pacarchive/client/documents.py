@@ -67,7 +67,7 @@ def job_ids(job: Job | str) -> list[str]:
     return text.split(",")
 
 
-def wishes(ids: Iterable[int]) -> list[list[int | str]]:
+def file_lists(ids: Iterable[int]) -> list[list[int | str]]:
     """
     Write ids the short way, as ranges, in lists that the archive reads.
 
@@ -103,7 +103,7 @@ def ranges(ids: Iterable[int]) -> Iterator[tuple[int, int]]:
 
 
 def halves(entries: Sequence[int | str]) -> tuple[list[int | str], list[int | str]] | None:
-    """A list of wishes in two, by the number of files; C{None} where it is only one."""
+    """A list of files in two, by the number of files; C{None} where it is only one."""
     spans = [span(each) for each in entries]
     total = sum(last - first + 1 for first, last in spans)
     if total < 2:
@@ -295,7 +295,7 @@ def joined(jobs: Sequence[Job]) -> Job:
         bytes_total=sum(each.bytes_total for each in jobs),
         bytes_done=sum(each.bytes_done for each in jobs),
         rate=sum(each.rate for each in jobs),
-        # One of which nobody can tell when it ends may be the last.
+        # One that has no estimate may be the last.
         estimate=max(known, key=lambda each: each.seconds, default=None) if len(known) == len(estimates) else None,
         cursor=",".join(each.cursor for each in jobs),
         trouble=_troubles_joined(troubles) if troubles else None,

@@ -1,4 +1,4 @@
-"""Server-Sent Events: an answer that tells of things as they happen (WHATWG HTML, section 9.2)."""
+"""Server-Sent Events: an answer with events as they happen (WHATWG HTML, section 9.2)."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class EventParser:
             if event is not None:
                 yield event
         if self._size > LIMIT:
-            raise ProtocolError("The archive tells of a job in an event that has no end.")
+            raise ProtocolError("An event of the archive about a job has no end.")
 
     def _line(self, line: str) -> Event | None:
         if not line:

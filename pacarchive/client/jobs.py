@@ -13,6 +13,7 @@ from twisted.logger import Logger
 
 from pacarchive.client.documents import (
     effects_joined,
+    file_lists,
     halves,
     job_ids,
     joined,
@@ -22,7 +23,6 @@ from pacarchive.client.documents import (
     read_job,
     read_located,
     read_plan,
-    wishes,
 )
 from pacarchive.client.download import together
 from pacarchive.client.errors import ClientError, ConnectionFailed, NotFound, ProtocolError, ServerUnavailable, TooLarge
@@ -113,19 +113,19 @@ class JobCalls:
         @param pin: For how many seconds each is to stay there.
         @param deadline: Seconds after which what has not come has failed.
         """
-        wish: dict[str, object] = {"priority": priority}
+        request: dict[str, object] = {"priority": priority}
         if pin is not None:
-            wish["pin"] = pin
+            request["pin"] = pin
         if deadline is not None:
-            wish["deadline"] = deadline
+            request["deadline"] = deadline
         made: list[Job] = []
 
         async def submit(files: Sequence[int | str]) -> None:
-            document = await self._ask("POST", "/jobs", {**wish, "files": files}, safe=False, status=201)
+            document = await self._ask("POST", "/jobs", {**request, "files": files}, safe=False, status=201)
             made.append(read_job(document))
 
         try:
-            await self._in_lists(wishes(ids), submit)
+            await self._in_lists(file_lists(ids), submit)
         except ClientError as error:
             if made:
                 error.add_note(f"A part is asked for already, as {joined(made).id}.")
@@ -140,7 +140,7 @@ class JobCalls:
             # A dry run leaves nothing behind, however often it is made.
             plans.append(read_plan(await self._ask("POST", "/jobs", {"files": files, "dry_run": True}, safe=True)))
 
-        await self._in_lists(wishes(ids), submit)
+        await self._in_lists(file_lists(ids), submit)
         return plans_joined(plans)
 
     async def _in_lists(self, lists: list[list[int | str]], submit: Callable[[Sequence[int | str]], Any]) -> None:
@@ -200,7 +200,7 @@ class JobCalls:
 
     async def _end(self, job: Job | str, what: str, ids: Iterable[int] | None) -> Job:
         parts = job_ids(job)
-        bodies: list[object] = [{"files": each} for each in wishes(ids)] if ids is not None else [None]
+        bodies: list[object] = [{"files": each} for each in file_lists(ids)] if ids is not None else [None]
         done = [
             read_job(await self._ask("POST", f"/jobs/{part}/{what}", body, safe=False))
             for part in parts
@@ -216,7 +216,7 @@ class JobCalls:
             document = await self._ask("POST", "/api/v1/archiveinfo", {"paths": paths}, safe=True)
             located = read_located(document)
             if [each.file_id for each in located] != asked[start : start + LOCATED]:
-                raise ProtocolError("The archive tells of other files than it was asked about.")
+                raise ProtocolError("The archive answers about other files than it was asked about.")
             found += located
         return found
 
@@ -340,7 +340,7 @@ class _Watcher:
                 return False
             raise
         if not self._over:
-            raise ConnectionFailed("The archive ended its tale of a job before that.")
+            raise ConnectionFailed("The archive ended its events of a job before the job had ended.")
         return True
 
     def _event(self, data: str) -> None:

@@ -44,7 +44,7 @@ class FilePiece:
     @param reactor: Tells when there is room.
     @param file: The descriptor of the file; open until L{over} has ended.
     @param sending: Called with the number of bytes after each burst.
-    @param hasher: Is given what is sent; C{None}: nobody wants its digest.
+    @param hasher: Hashes what is sent; C{None} where its digest is not needed.
     """
 
     def __init__(

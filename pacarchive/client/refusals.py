@@ -106,7 +106,7 @@ def refusal(answer: Answer, text: bytes) -> ClientError:
 
 
 def _by_reason(status: int, message: str, reason: str) -> ClientError | None:
-    """The failure, where the reason tells of it and the status does not."""
+    """The failure, where the reason names it and the status does not."""
     if any(words in (message, reason) for words in _CUT):
         # What the archive got was cut off, although this side lost no connection: a proxy did.
         return ConnectionFailed(message, reason=reason, status=status)
@@ -118,7 +118,7 @@ def _by_reason(status: int, message: str, reason: str) -> ClientError | None:
 
 
 def _misdirected(answer: Answer, text: bytes) -> ClientError | None:
-    """The failure, where somebody else answers than an archive, or nobody at the path."""
+    """The failure, where another server than an archive answers, or none at the path."""
     status = answer.status
     if status == 400 and any(each in text for each in _WANTS_TLS):
         return WrongScheme(f"{answer.url} speaks TLS: write https:// instead of http://.", status=status)

@@ -371,10 +371,10 @@ class FakeArchive(Resource):
     def _show(self, request: Request, job: str) -> bytes:
         document = self._job(job)
         if b"since" in request.args:
-            document |= {"more": False, "changes": [self._wish(job, each) for each in self._jobs[job].ids]}
+            document |= {"more": False, "changes": [self._file_document(job, each) for each in self._jobs[job].ids]}
         return _json(document)
 
-    def _wish(self, job: str, file_id: int) -> dict[str, Any]:
+    def _file_document(self, job: str, file_id: int) -> dict[str, Any]:
         made, state = self._jobs[job], self._state(file_id)
         return {
             "file": str(file_id),

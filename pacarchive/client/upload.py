@@ -1,7 +1,7 @@
 """Putting a file: sent with its digest, and believed to be stored only when the archive names the same one.
 
 Where the digest is known before the first byte it goes before the body: so for bytes, for files that are read twice in
-no time, and for all others where it is wished.  What can be read once only is sent in chunks, with the digest behind
+no time, and for all others on request.  What can be read once only is sent in chunks, with the digest behind
 them as a trailer field; taking them apart costs the archive more than twice the work.  In both cases the archive
 refuses what does not have the digest, before anybody sees that.
 
@@ -61,7 +61,7 @@ SMALL = 1 << 20
 """Up to how many bytes a file is kept in memory while it is sent."""
 
 TWICE = 64 << 20
-"""Up to how many bytes a file is read twice, for its digest first, unless something else is wished."""
+"""Up to how many bytes a file is read twice, for its digest first, unless the caller says something else."""
 
 
 @attrs.frozen(kw_only=True)
@@ -83,7 +83,7 @@ class Way:
 
 
 @attrs.frozen(kw_only=True)
-class Wish:
+class PutRequest:
     """What is asked of an upload; L{ArchiveClient.put<pacarchive.client.client.ArchiveClient.put>} explains it."""
 
     file_id: int
@@ -130,10 +130,10 @@ class _Load:
 class Upload:
     """One file on its way into the archive."""
 
-    def __init__(self, way: Way, wish: Wish) -> None:
+    def __init__(self, way: Way, request: PutRequest) -> None:
         self._way = way
-        self._wish = wish
-        self._once = not isinstance(wish.source, bytes | str | os.PathLike)
+        self._request = request
+        self._once = not isinstance(request.source, bytes | str | os.PathLike)
         self._load: _Load | None = None
 
     async def run(self) -> Stored:
@@ -168,20 +168,20 @@ class Upload:
 
     async def _try(self) -> Stored:
         self._load = load = await self._prepare()
-        wish = self._wish
+        request = self._request
         fields = {"Content-Type": "application/octet-stream"}
         if load.mtime_ns is not None:
             fields["Last-Modified"] = format_iso(load.mtime_ns)
-        if wish.if_absent:
+        if request.if_absent:
             fields["If-None-Match"] = "*"
-        if wish.if_match is not None:
-            fields["If-Match"] = wish.if_match
+        if request.if_match is not None:
+            fields["If-Match"] = request.if_match
         if load.digests is not None:
             fields.update(digest_fields(load.digests))
         elif self._trailing():
-            fields["Trailer"] = announced(wish.algorithms)
+            fields["Trailer"] = announced(request.algorithms)
         try:
-            async with self._way.wire.exchange("PUT", f"/{wish.file_id}", fields, load.body) as answer:
+            async with self._way.wire.exchange("PUT", f"/{request.file_id}", fields, load.body) as answer:
                 if answer.status != 201:
                     raise await refused(answer)
                 stored = await self._stored(answer, load)
@@ -199,14 +199,14 @@ class Upload:
 
         @raise OSError: It cannot be read.
         """
-        wish, source = self._wish, self._wish.source
+        request, source = self._request, self._request.source
         if isinstance(source, bytes):
             digests = await self._hashed(source)
-            return _Load(self._of_bytes(source), len(source), wish.mtime_ns, digests)
+            return _Load(self._of_bytes(source), len(source), request.mtime_ns, digests)
         if isinstance(source, str | os.PathLike):
             return await self._of_path(os.fspath(source))
-        hasher = Hasher(wish.algorithms)
-        size = wish.size
+        hasher = Hasher(request.algorithms)
+        size = request.size
         if IBodyProducer.providedBy(source):
             if size is None and source.length is not UNKNOWN_LENGTH:
                 size = source.length
@@ -214,18 +214,18 @@ class Upload:
         blocks = of_iterator(self._way.threads, source, hasher)
         if not self._way.wire.streams:
             data = b"".join([block async for block in blocks])
-            return _Load(data, len(data), wish.mtime_ns, hasher.digests())
-        return _Load(self._body(blocks, size, hasher), size, wish.mtime_ns, None)
+            return _Load(data, len(data), request.mtime_ns, hasher.digests())
+        return _Load(self._body(blocks, size, hasher), size, request.mtime_ns, None)
 
     async def _of_path(self, path: str) -> _Load:
-        wish, threads = self._wish, self._way.threads
-        twice = TWICE if wish.hash_first is None else sys.maxsize if wish.hash_first else 0
+        request, threads = self._request, self._way.threads
+        twice = TWICE if request.hash_first is None else sys.maxsize if request.hash_first else 0
         limit = SMALL if self._way.wire.streams else sys.maxsize
-        size, mtime_ns, data, digests = await threads.run(_look, path, wish.algorithms, twice, limit)
-        told = mtime_ns if wish.mtime_ns is None else wish.mtime_ns
+        size, mtime_ns, data, digests = await threads.run(_look, path, request.algorithms, twice, limit)
+        told = mtime_ns if request.mtime_ns is None else request.mtime_ns
         if data is not None:
             return _Load(self._of_bytes(data), size, told, digests)
-        hasher = None if digests is not None else Hasher(wish.algorithms)
+        hasher = None if digests is not None else Hasher(request.algorithms)
         file = LocalFile(self._way.wire.clock, threads, path, mtime_ns)
         return _Load(self._body(of_file(file, hasher), size, hasher, file), size, told, digests)
 
@@ -250,7 +250,7 @@ class Upload:
         )
 
     async def _hashed(self, data: bytes) -> Digests:
-        hasher = Hasher(self._wish.algorithms)
+        hasher = Hasher(self._request.algorithms)
         if len(data) >= WORTH_A_THREAD:
             await self._way.threads.run(hasher.update, data)
         else:
@@ -258,8 +258,8 @@ class Upload:
         return hasher.digests()
 
     def _tell(self, done: int, total: int | None) -> None:
-        if self._wish.on_progress is not None:
-            self._wish.on_progress(Progress(done, total))
+        if self._request.on_progress is not None:
+            self._request.on_progress(Progress(done, total))
 
     async def _stored(self, answer: Answer, load: _Load) -> Stored | None:
         """What the answer confirms; C{None} where that is not all of it, or not what was sent."""
@@ -271,7 +271,7 @@ class Upload:
         size = document.get("total_bytes") if isinstance(document, dict) else None
         if digests is None or size != load.sent:
             return None
-        if answer.field("Location").rpartition("/")[2] != str(self._wish.file_id):
+        if answer.field("Location").rpartition("/")[2] != str(self._request.file_id):
             return None
         etag = answer.field("ETag")
         if parse_repr_digest(answer.field("Repr-Digest")).get(PRIMARY) != digests[PRIMARY]:
@@ -279,7 +279,7 @@ class Upload:
         if etag != f'"{digests[PRIMARY].hex()}"':
             return None
         durable = answer.field("X-Pacarchive-Durability") != "relaxed"
-        return Stored(file_id=self._wish.file_id, size=size, etag=etag, digests=digests, durable=durable)
+        return Stored(file_id=self._request.file_id, size=size, etag=etag, digests=digests, durable=durable)
 
     async def _there_already(self, trouble: ClientError) -> Stored | None:
         """
@@ -291,7 +291,7 @@ class Upload:
         if load is None or load.known is None:
             return None
         try:
-            status = await self._way.status(self._wish.file_id)
+            status = await self._way.status(self._request.file_id)
         except (NotFound, ServerError):  # the predecessor answers 500 where there is none
             return None
         except (ConnectionFailed, ServerUnavailable):
@@ -303,7 +303,7 @@ class Upload:
         assert digests is not None
         if status.digests.get(PRIMARY) != digests[PRIMARY] or status.size != load.sent:
             return None
-        return Stored(file_id=self._wish.file_id, size=status.size, etag=status.etag, digests=digests)
+        return Stored(file_id=self._request.file_id, size=status.size, etag=status.etag, digests=digests)
 
     async def _settle(self, load: _Load) -> Stored:
         """
@@ -311,7 +311,7 @@ class Upload:
 
         @raise ClientError: It is not what was sent.
         """
-        file_id = self._wish.file_id
+        file_id = self._request.file_id
         if load.known is None:
             raise ProtocolError(f"The archive says that file {file_id} is stored, and had not got all of it.")
         try:
@@ -326,7 +326,7 @@ class Upload:
         if PRIMARY not in status.digests:
             raise NotVerifiable(f"File {file_id} is stored, but the archive gives no digest to compare it by.")
         words = f"The archive has other bytes under {file_id} than were sent"
-        if not self._wish.if_absent:
+        if not self._request.if_absent:
             # What was there before is gone either way, and the archive's bytes may be somebody else's by now.
             raise DigestMismatch(f"{words}. They were left there.", stored=True)
         try:

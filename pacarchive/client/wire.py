@@ -40,7 +40,7 @@ DOCUMENT_LIMIT = 256 << 20
 """The largest document that is read."""
 
 UNWANTED_LIMIT = 1 << 20
-"""How much of an answer that nobody wants is read, for the connection to be used again."""
+"""How many bytes of an unwanted answer are read, for the connection to be used again."""
 
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
 _USER_AGENT = f"pacarchive/{__version__}"
@@ -225,7 +225,8 @@ class Wire:
         is dropped.
 
         @param patience: For how many seconds more than else the archive may say nothing.
-        @param lasting: Whether this takes for ever, and nobody's turn.  The patience is for all of it, then.
+        @param lasting: Whether the answer goes on for ever, and takes no place among C{connections}.  The patience
+            is then for all of it.
         @raise ConnectionFailed: There is no answer.
         """
         if self._closed:

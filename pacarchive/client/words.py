@@ -82,7 +82,7 @@ class Fetched:
 @attrs.frozen(kw_only=True)
 class Status:
     """
-    What the archive tells of a file without reading it.
+    What the archive knows of a file without reading it.
 
     @ivar mtime_ns: Its time of modification.
     @ivar ctime: When anything of it was last changed.
@@ -193,7 +193,7 @@ class Job:
     @ivar bytes_total: Bytes of all its files, as far as they are known.
     @ivar bytes_done: Bytes of those that have come.
     @ivar rate: Bytes a second so far.
-    @ivar estimate: When the last will be there; C{None} where it has ended, or nobody can tell.
+    @ivar estimate: When the last will be there; C{None} where it has ended, or that is not known.
     @ivar cursor: What to give to C{changes} to hear of later changes only.
     @ivar trouble: Why files do not come; C{None} while nothing is known to be wrong.
     @ivar most_attempts: How often a file is asked for before it has failed; 0 where the archive does not say.

@@ -17,7 +17,7 @@ from twisted.internet.task import Clock
 
 from pacarchive.client import RetryPolicy, client, jobs
 from pacarchive.client.connection import Connection
-from pacarchive.client.documents import halves, ranges, wishes
+from pacarchive.client.documents import file_lists, halves, ranges
 from pacarchive.client.errors import CertificateRefused, ConnectionFailed, NotFound, ProtocolError, ServerUnavailable
 from pacarchive.client.events import Event, EventParser
 from pacarchive.client.fields import (
@@ -122,7 +122,7 @@ def test_ids_become_ranges_and_back(ids: set[int]) -> None:
 @given(IDS)
 def test_a_list_is_cut_in_two_halves(ids: set[int]) -> None:
     """Which together are what it was."""
-    (entries,) = wishes(ids)
+    (entries,) = file_lists(ids)
     two = halves(entries)
     if len(ids) == 1:
         assert two is None
@@ -140,7 +140,7 @@ def _expand(entry: str) -> range:
 
 def test_a_list_that_is_too_long_for_one_document_is_several() -> None:
     """Each well below what the archive reads."""
-    lists = wishes(range(0, 200_000, 2))
+    lists = file_lists(range(0, 200_000, 2))
     assert sum(map(len, lists)) == 100_000
     assert len(lists) > 1
 
