@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 from pacarchive import __version__
 from pacarchive.cli import admin, check, completion, exits, remote, show_config
 from pacarchive.cli.arguments import parsed
+from pacarchive.cli.printing import complain
 from pacarchive.cli.streams import Parser, run_program
+from pacarchive.cli.words import Misunderstood
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,6 +71,7 @@ def make_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True, title="commands", prog="pacarchive")
     for command in _COMMANDS:
         command.register(subparsers)
+    parser.set_defaults(root=parser)  # which the completion of shells is made of
     return parser
 
 
@@ -90,6 +93,5 @@ def _run(argv: Sequence[str] | None) -> int:
 
     try:
         return int(getattr(import_module(module), function)(arguments))
-    except ConfigError as error:
-        sys.stderr.write(f"pacarchive: {error}\n")
-        return exits.USAGE
+    except (ConfigError, Misunderstood) as error:
+        return complain(error, exits.USAGE)

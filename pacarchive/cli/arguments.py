@@ -27,10 +27,7 @@ def parsed(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Nam
 
     @raise SystemExit: It is none, or asks for help; what is said names commands and options like the wrong one.
     """
-    words = arranged(parser, argv)
-    command, place = parser, 0
-    while place < len(words) and words[place] in (commands := _commands(command)):
-        command, place = commands[words[place]], place + 1
+    command, place, words = arranged(parser, argv)
     if (commands := _commands(command)) and not (place < len(words) and words[place] in _own_options(command)):
         known = ", ".join(commands)
         command.exit(2, f"{command.prog}: which command? There are {known}.{_more(command, 'tells more')}\n")
@@ -40,10 +37,11 @@ def parsed(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Nam
     return arguments
 
 
-def arranged(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:
+def arranged(parser: argparse.ArgumentParser, argv: Sequence[str]) -> tuple[argparse.ArgumentParser, int, list[str]]:
     """
     Put the options that stand before the command behind it, where argparse looks for them; C{help} is C{--help}.
 
+    @return: The parser of the command, how many words name it, and all words.
     @raise SystemExit: There is no such command; what is said names those that are like it.
     """
     if argv and argv[0] == "help" and "help" not in _commands(parser):
@@ -60,11 +58,11 @@ def arranged(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:
         del rest[place : place + len(ahead)]
         known, place = commands[word], place + 1
     if place:
-        return [*rest[:place], *moved, *rest[place:]]
+        return known, place, [*rest[:place], *moved, *rest[place:]]
     rest = rest[len(ahead) :]
     if rest and _name(rest[0]) not in _own_options(parser):
         _refuse_option(parser, _name(rest[0]), _options(parser))
-    return rest
+    return parser, 0, rest
 
 
 def _options(parser: argparse.ArgumentParser) -> dict[str, bool]:

@@ -28,7 +28,5 @@ def run(arguments: argparse.Namespace) -> int:
     """Run it."""
     import shtab
 
-    from pacarchive.cli import make_parser
-
-    sys.stdout.write(shtab.complete(make_parser(), arguments.shell))
+    sys.stdout.write(shtab.complete(arguments.root, arguments.shell))
     return exits.OK

@@ -19,10 +19,26 @@ def is_screen(file: TextIO) -> bool:
     return file.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown", "")
 
 
+def write_line(line: str, file: TextIO | None = None) -> None:
+    """Write a line at once, to standard output if to no other file."""
+    file = file or sys.stdout
+    file.write(f"{line}\n")
+    file.flush()
+
+
 def print_json(value: object) -> None:
     """One line of JSON; names keep their odd bytes, as C{surrogateescape} has them."""
-    sys.stdout.write(f"{json.dumps(value)}\n")
-    sys.stdout.flush()
+    write_line(json.dumps(value))
+
+
+def complain(error: object, code: int) -> int:
+    """
+    Write why a command ends.
+
+    @return: C{code}.
+    """
+    write_line(f"pacarchive: {error}", sys.stderr)
+    return code
 
 
 def size_words(size: float) -> str:

@@ -1,4 +1,4 @@
-"""The command's standard files: what is printed goes out whatever the locale, and what does not go out is told.
+"""The command's standard files: what is printed goes out whatever the locale, and what does not is an error.
 
 Nothing that is printed is worth a traceback: characters that the encoding lacks are written in others, whoever has
 stopped reading is left in peace, and a full disk is one line.
@@ -95,8 +95,8 @@ def prepare() -> None:
 
 class _Stderr(io.TextIOWrapper):
     """
-    Standard error that takes whatever it is told: where it is full or gone, there is nobody to tell that to, and what
-    was done, and the exit code, are the same.
+    Standard error that never fails: where it is full or gone, that cannot be reported, and what was done, and the exit
+    code, are the same.
     """
 
     def __init__(self, file: io.TextIOWrapper) -> None:

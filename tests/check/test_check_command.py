@@ -14,12 +14,13 @@ from system.pages import MANUAL
 
 from pacarchive.cli import main, make_parser
 from pacarchive.cli.check.catalogue import CHECKS, chosen
-from pacarchive.cli.check.command import code_of, wishes_of
+from pacarchive.cli.check.checks import Check, Outcome, Result, Summary
+from pacarchive.cli.check.command import code_of, options_of
 from pacarchive.cli.check.ids import FIRST_ID
 from pacarchive.cli.check.predecessor import EXPECTED
 from pacarchive.cli.check.report import Lines, Plain, left_over
 from pacarchive.cli.check.session import SPARE
-from pacarchive.cli.check.words import Check, Failed, Outcome, Result, Speed, Summary
+from pacarchive.cli.check.words import Failed, Speed
 from pacarchive.cli.words import Misunderstood
 
 NAMES = [check.name for check in CHECKS]
@@ -124,20 +125,20 @@ def test_the_list(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_defaults_are_those_of_the_predecessors_test() -> None:
     """1 GiB, and 1000 files."""
-    wishes = wishes_of(parse("http://archive"), {})
-    assert (wishes.large, wishes.many, wishes.first_id) == (1 << 30, 1000, FIRST_ID)
-    assert not wishes.keep
-    assert not wishes.predecessor
+    options = options_of(parse("http://archive"), {})
+    assert (options.large, options.many, options.first_id) == (1 << 30, 1000, FIRST_ID)
+    assert not options.keep
+    assert not options.predecessor
 
 
 def test_the_command_line_comes_before_the_variables() -> None:
     """And those before the defaults; an empty one is none."""
     variables = {"LARGE_FILE_SIZE": "1073741825", "MANY_FILES_TEST_COUNT": "7"}
-    wishes = wishes_of(parse("http://archive"), variables)
-    assert (wishes.large, wishes.many) == (1073741825, 7)
-    wishes = wishes_of(parse("http://archive", "--large-file-size", "2 MiB", "--many", "3"), variables)
-    assert (wishes.large, wishes.many) == (2 << 20, 3)
-    assert wishes_of(parse("http://archive"), {"LARGE_FILE_SIZE": ""}).large == 1 << 30
+    options = options_of(parse("http://archive"), variables)
+    assert (options.large, options.many) == (1073741825, 7)
+    options = options_of(parse("http://archive", "--large-file-size", "2 MiB", "--many", "3"), variables)
+    assert (options.large, options.many) == (2 << 20, 3)
+    assert options_of(parse("http://archive"), {"LARGE_FILE_SIZE": ""}).large == 1 << 30
 
 
 @pytest.mark.parametrize(
@@ -156,13 +157,13 @@ def test_the_command_line_comes_before_the_variables() -> None:
 def test_what_means_nothing_is_named(arguments: list[str], variables: dict[str, str], words: str) -> None:
     """The option, or the variable."""
     with pytest.raises(Misunderstood, match=re.escape(words)):
-        wishes_of(parse("http://archive", *arguments), variables)
+        options_of(parse("http://archive", *arguments), variables)
 
 
 @pytest.mark.parametrize(
     "arguments",
     [[], ["ftp://archive"], ["http://archive", "--only", "nothing"], ["http://archive", "--token-file", "/nonexistent"],
-     ["http://archive", "--ca", "/nonexistent"], ["http://archive?a"]],
+     ["https://archive", "--ca", "/nonexistent"], ["http://archive?a"]],
 )  # fmt: skip
 def test_a_wrong_command_line(
     arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -214,21 +215,20 @@ def test_what_came_is_told_in_one_line() -> None:
 
 def test_a_plain_line_has_all_that_matters() -> None:
     """What was expected, what came, why it matters, and why it is known."""
-    out = io.StringIO()
+    lines: list[str] = []
     failed = {"expected": "this", "came": "that", "why": "it matters"}
     for each in (result(Outcome.FAILED, **failed), result(Outcome.EXPECTED, reason="as ever", **failed)):
-        Plain(out).end(each)
-    assert out.getvalue().splitlines() == [
+        Plain(lines.append).end(each)
+    assert lines == [
         "failed           a-check              expected this, got that: it matters",
         "expected failure a-check              expected this, got that: it matters (as ever)",
     ]
 
 
-def test_a_line_of_json_has_all_that_matters() -> None:
+def test_a_line_of_json_has_all_that_matters(capsys: pytest.CaptureFixture[str]) -> None:
     """By name."""
-    out = io.StringIO()
-    Lines(out).end(result(Outcome.FAILED, expected="this", came="that", why="it matters"))
-    assert json.loads(out.getvalue()) == {
+    Lines().end(result(Outcome.FAILED, expected="this", came="that", why="it matters"))
+    assert json.loads(capsys.readouterr().out) == {
         "event": "check", "name": "a-check", "purpose": "nothing holds", "outcome": "failed", "seconds": 1.25,
         "detail": "",        "expected": "this", "came": "that", "why": "it matters", "reason": "",
     }  # fmt: skip

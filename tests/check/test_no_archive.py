@@ -11,12 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from twisted.internet.defer import Deferred
-from twisted.internet.testing import StringTransport
 from twisted.web.http_headers import Headers
 
-from pacarchive.cli.check.contents import Content
-from pacarchive.cli.check.wire import Answer, _Sending, _Watch, nothing
+from pacarchive.cli.check.wire import Answer
 
 COMMAND = str(Path(sys.executable).with_name("pacarchive"))
 
@@ -100,22 +97,6 @@ def test_a_server_that_speaks_no_tls_is_told(elsewhere: str) -> None:
         done.stderr
         == f"pacarchive: {url} does not speak TLS; the address of an archive without TLS begins with http://\n"
     )
-
-
-def test_a_body_that_was_stopped_may_be_stopped_again() -> None:
-    """An answer before its end stops it, and the end of the connection does once more."""
-    from twisted.internet import reactor
-
-    sending = _Sending(Content(1, 100_000), _Watch(reactor, 60.0), nothing)
-    try:
-        done = sending.startProducing(StringTransport())
-        assert isinstance(done, Deferred)
-        for _ in range(2):
-            sending.stopProducing()
-            sending.pauseProducing()
-        assert not done.called
-    finally:
-        sending._watch.close()
 
 
 def test_an_answer_that_is_nested_too_deeply() -> None:

@@ -180,7 +180,7 @@ def test_lines_tell_how_far_it_is(
     archive: tuple[Path, Path, list[str]], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where stderr is no terminal; here without the wait between two."""
-    monkeypatch.setattr("pacarchive.cli.admin.progress._LINE_EVERY", 0.0)
+    monkeypatch.setattr("pacarchive.cli.progress.LINE", 0.0)
     assert main(["admin", "digest", "-c", str(archive[1])]) == 0
     lines = capsys.readouterr().err.splitlines()
     assert lines

@@ -6,13 +6,13 @@ import pytest
 from twisted.internet.task import Clock
 
 from pacarchive.cli.printing import clock_words, decapitalised, wait_words
-from pacarchive.cli.remote.display import SELDOM, Tally
+from pacarchive.cli.progress import SELDOM, Display
 from pacarchive.client import Progress
 from pacarchive.texts import counted
 
 
 class Watched:
-    """A tally without a screen, and when its lines came."""
+    """A display without a screen, and when its lines came."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str], clock: Clock) -> None:
         self._capsys = capsys
@@ -31,12 +31,12 @@ class Watched:
 def test_lines_become_fewer_while_nothing_changes(capsys: pytest.CaptureFixture[str]) -> None:
     """At last one in some minutes; news is told within a second, but never more than a line in five seconds."""
     clock = Clock()
-    tally, watched = Tally(clock, "get", 4), Watched(capsys, clock)
-    with tally.display().shown(quiet=False):
-        progress = tally.begin(1, "1")
+    display, watched = Display("get", 4, clock=clock), Watched(capsys, clock)
+    with display.shown():
+        progress = display.begin(1, "1")
         assert watched.spend(2000) == [5, 10, 20, 40, 80, 160, 320, 640, 960, 1280, 1600, 1920]
         assert SELDOM == 320
-        tally.trouble = ["the tape system dropped the request", "4 files, attempt 2 of 20, next try at 10:12"]
+        display.notes = ["the tape system dropped the request", "4 files, attempt 2 of 20, next try at 10:12"]
         assert watched.spend(30) == [2001, 2006, 2016]
         assert watched.lines[-1][1].endswith(
             "; the tape system dropped the request; 4 files, attempt 2 of 20, next try at 10:12"
@@ -45,8 +45,8 @@ def test_lines_become_fewer_while_nothing_changes(capsys: pytest.CaptureFixture[
             progress(Progress(done, 100))
             watched.spend(1)
         assert [when for when, _ in watched.lines[-4:]] == [2031, 2036, 2041, 2046]
-        tally.trouble = ()
-        tally.end(1, 100)
+        display.notes = ()
+        display.end(1, 100)
         assert watched.spend(5) == [2051]
         assert watched.lines[-1][1].startswith("get: 1 of 4 files")
         assert "tape" not in watched.lines[-1][1]
@@ -55,19 +55,10 @@ def test_lines_become_fewer_while_nothing_changes(capsys: pytest.CaptureFixture[
 def test_nothing_is_told_to_who_wants_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     """--quiet."""
     clock = Clock()
-    tally = Tally(clock, "get", 4)
-    with tally.display().shown(quiet=True):
+    display = Display("get", 4, clock=clock)
+    with display.shown(quiet=True):
         clock.advance(100)
     assert capsys.readouterr().err == ""
-
-
-def test_trouble_on_a_screen() -> None:
-    """Below the transfers; of a line that is too long the beginning is kept."""
-    tally = Tally(Clock(), "get", 4)
-    tally.trouble = ["the tape system dropped the request", "short"]
-    lines = tally.draw(30)
-    assert lines[-2:] == ["  the tape system dropped…", "  short"]
-    assert len(lines) == len(Tally(Clock(), "get", 4).draw(30)) + 2
 
 
 def test_words(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,76 +2,168 @@
 
 from __future__ import annotations
 
+import io
+import os
+import re
+from unittest.mock import patch
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from rich.console import Console
+from twisted.internet.task import Clock
 
+from pacarchive.cli.bars import SHOWN, Bars
 from pacarchive.cli.printing import amount_words, size_words, time_words
-from pacarchive.cli.remote.lines import SHOWN, Amounts, Speed, Transfer, plain, screen
+from pacarchive.cli.progress import Display
 from pacarchive.cli.remote.words import failure_words, parse_duration
 from pacarchive.cli.words import Misunderstood
-from pacarchive.client import ConnectionFailed, Offline
+from pacarchive.client import ConnectionFailed, Offline, Progress
 
 SIZES = st.integers(0, 2**64)
-TRANSFERS = st.builds(Transfer, st.text(max_size=60), SIZES, st.none() | SIZES)
+TRANSFERS = st.tuples(st.text(max_size=60), SIZES, st.none() | SIZES)
 
 
 @st.composite
-def amounts(draw: st.DrawFn) -> Amounts:
+def displays(draw: st.DrawFn) -> Display:
     """Any that can be."""
-    total = draw(st.integers(1, 10**7))
-    files = draw(st.integers(0, total))
-    return Amounts(
-        what=draw(st.sampled_from(["put", "get", "verify", "stage"])),
-        files=files,
-        total=total,
-        failed=draw(st.integers(0, files)),
-        size=draw(SIZES),
-        total_size=draw(st.none() | SIZES),
-        rate=draw(st.none() | st.floats(0, 1e12)),
-        left=draw(st.none() | st.floats(0, 1e12)),
-        counts_bytes=draw(st.booleans()),
-    )
+    total = draw(st.none() | st.integers(1, 10**7))
+    files = draw(st.integers(0, 10**7 if total is None else total))
+    found = Display(
+        draw(st.sampled_from(["put", "get", "verify", "stage"])), total, draw(st.none() | SIZES), clock=Clock(),
+        counts_bytes=draw(st.booleans()), estimates=draw(st.booleans()),
+    )  # fmt: skip
+    found.files, found.failed, found.size = files, draw(st.integers(0, files)), draw(SIZES)
+    found.left = draw(st.none() | st.floats(0, 1e12))
+    found.table, found.notes = draw(st.lists(st.just("x" * 50), max_size=4)), draw(st.lists(st.just("y" * 5)))
+    for key, (name, done, size) in enumerate(draw(st.lists(TRANSFERS, max_size=9 if total != 1 else 1))):
+        found.begin(key, name, size)(Progress(done, None))
+    return found
 
 
-@given(amounts(), st.lists(TRANSFERS, max_size=9), st.integers(1, 300))
-def test_no_line_is_wider_than_the_screen(found: Amounts, transfers: list[Transfer], width: int) -> None:
+def lines_of(bars: Bars, width: int = 80) -> list[str]:
+    """What is on a terminal of that width now."""
+    with patch.dict(os.environ, {"COLUMNS": str(width)}):
+        lines = Console(file=io.StringIO(), force_terminal=True).render_lines(bars.draw(), pad=False)
+    return ["".join(segment.text for segment in line) for line in lines]
+
+
+def drawn(display: Display, width: int = 80) -> list[str]:
+    """What is drawn at first."""
+    with patch.dict(os.environ, {"COLUMNS": str(width)}):
+        return lines_of(Bars(display, (display.clock or Clock()).seconds), width)
+
+
+def sent(*done: int) -> str:
+    """What is drawn of one file while bytes are sent, at the end: so many in all after each second."""
+    clock = Clock()
+    display = Display("put", 1, clock=clock)
+    progress, bars = display.begin(1, "x", 10 << 20), Bars(display, (display.clock or Clock()).seconds)
+    for each in done:
+        clock.advance(1)
+        progress(Progress(each, None))
+        (line,) = lines_of(bars)
+    return line
+
+
+@given(displays(), st.integers(1, 300))
+def test_no_line_is_wider_than_the_screen(found: Display, width: int) -> None:
     """However narrow that is, and whatever files are called; nor is there anything that a terminal would obey."""
-    under_way = transfers[: found.total - found.files]  # those that are done are under way no more
-    lines = screen(found, under_way, width)
-    assert len(lines) == (1 if found.total == 1 else 1 + min(SHOWN, found.total))
+    lines = drawn(found, width)
+    own = 0 if found.total == 1 and found.counts_bytes else min(SHOWN, len(found.under_way))
+    assert len(lines) == 1 + own + len(found.table) + len(found.notes)
     for line in lines:
-        assert cell_len(line) < max(2, width)
+        assert cell_len(line) <= max(1, width - 4)
         assert line.isprintable()
 
 
-@given(amounts(), st.lists(TRANSFERS, min_size=1, max_size=1))
-def test_all_is_told_at_80_columns(found: Amounts, transfers: list[Transfer]) -> None:
-    """A bar, the percentage, and the files; and the rate and the time, if they are known."""
-    line = screen(found, transfers, 80)[0]
-    assert "█" in line or "░" in line
-    assert f"{int((found.fraction if found.total > 1 else transfers[0].fraction) * 100)}%" in line
-    if found.total > 1:
+@given(displays())
+def test_all_is_told_at_80_columns(found: Display) -> None:
+    """A bar, the percentage, and the files; and the time that is left, if it is known."""
+    line = drawn(found)[0]
+    assert "━" in line
+    if found.total is None:
+        assert f"counting: {found.files:,} " in line
+    elif found.total > 1:
         assert f"{found.files:,}/{found.total:,} files" in line
-    if found.total <= 10_000 and not found.failed and found.counts_bytes:
-        assert found.rate_words in line
-        assert found.left_words in line
+        assert f"{min(99, int(found.share * 100))}%" in line
+        if found.total <= 10_000 and not found.failed:
+            assert found.left_words(None) in line
 
 
 def test_it_is_only_done_when_it_is() -> None:
     """All bytes may have been sent, and the last file is not stored yet."""
-    found = Amounts(what="put", files=9, total=10, failed=0, size=100, total_size=100)
-    assert "99%" in screen(found, [Transfer("x", 10, 10)], 80)[0]
-    assert "░" in screen(found, [Transfer("x", 10, 10)], 80)[1]
+    found = Display("put", 10, 100, clock=Clock())
+    found.add(files=10, size=90)
+    found.begin(1, "x", 10)(Progress(10, None))
+    assert all("99%" in line for line in drawn(found))
+
+
+def test_rate_and_time_of_one_file() -> None:
+    """They are worked out from what was sent in the last seconds; a file that begins anew has none of before."""
+    usual = r"x ━[━╸╺]+ +30%  +1\.0 MiB/s  +7\.0 s left  +3\.0/10\.0 MiB"
+    assert re.fullmatch(usual, sent(1 << 20, 2 << 20, 3 << 20))
+    assert re.fullmatch(r"x ━[━╸╺]+ +10%  +1\.0/10\.0 MiB", sent(1 << 20, 2 << 20, *[1 << 20] * 12)), "it stands still"
+
+
+def test_which_transfers_are_shown() -> None:
+    """Those that began first; each stays in its line until it has ended."""
+    found = Display("put", 9, clock=Clock())
+    for number in range(9):
+        found.begin(number, f"run-{number}")
+    bars = Bars(found, Clock().seconds)
+    for ended, names in ((None, "01234"), (2, "01345"), (0, "13456")):
+        if ended is not None:
+            found.end(ended)
+        assert [line.split()[0] for line in lines_of(bars)[1:]] == [f"run-{name}" for name in names]
+
+
+def test_long_names_keep_their_ends() -> None:
+    """Which differ among many; of other lines, the beginnings are kept."""
+    found = Display("put", 2, clock=Clock())
+    found.begin(1, "/data/of/some/experiment/run-77.dat")
+    found.notes = ["the tape system dropped the request"]
+    lines = drawn(found, 40)
+    assert lines[1].startswith("…")
+    assert "77.dat ━" in lines[1]
+    assert lines[2] == "  the tape system dropped the reque…"
+
+
+def test_nothing_jumps() -> None:
+    """There are never fewer lines than before."""
+    found = Display("put", 9, clock=Clock())
+    bars = Bars(found, Clock().seconds)
+    found.begin(1, "x")
+    assert len(lines_of(bars)) == 2
+    found.end(1)
+    assert len(lines_of(bars)) == 2
 
 
 def test_a_line_without_a_screen() -> None:
     """It says the same."""
-    found = Amounts(
-        what="put", files=3, total=10_000, failed=1, size=1 << 30, total_size=4 << 30, rate=2**20, left=3072
-    )
-    assert plain(found) == "put: 3 of 10,000 files, 1 failed, 1.0/4.0 GiB, 1.0 MiB/s, 51:12 min left"
+    clock = Clock()
+    found = Display("put", 10_000, 4 << 30, clock=clock)
+    found.line()
+    for files, failed in ((2, 0), (1, 1)):
+        clock.advance(1)
+        found.add(files=files, failed=failed, size=512 << 20)
+        line = found.line()
+    assert line == "put: 3 of 10,000 files, 1 failed, 1.0/4.0 GiB, 512.0 MiB/s, 8.0 s left"
+    found.left, found.details, found.notes = 3072, "3 completed", ["no cartridge", "next try at 10:12"]
+    assert found.line().endswith(", 51:12 min left (3 completed); no cartridge; next try at 10:12")
+
+
+def test_files_that_need_not_be_moved_are_not_fast() -> None:
+    """They count for what is done, and not for the rate."""
+    clock = Clock()
+    found = Display("digests", 4, 4 << 20, clock=clock)
+    found.line()
+    for skipped in (0, 1 << 20, 0):
+        clock.advance(1)
+        found.add(files=1, size=1 << 20, skipped=skipped)
+        line = found.line()
+    assert line.startswith("digests: 3 of 4 files, 3.0/4.0 MiB, 512.0 KiB/s")
 
 
 @given(st.floats(0, 2**64), st.floats(0, 1e12))
@@ -119,29 +211,6 @@ def test_amounts_are_in_one_unit() -> None:
 def test_times(seconds: float, words: str) -> None:
     """In the unit that fits."""
     assert time_words(seconds) == words
-
-
-@given(st.lists(st.tuples(st.floats(0.01, 100), st.integers(0, 2**40)), min_size=3, max_size=20))
-def test_a_rate_is_the_mean_of_the_last_seconds(steps: list[tuple[float, int]]) -> None:
-    """Never negative, and never more than the fastest step."""
-    speed, now, amount, fastest = Speed(), 0.0, 0, 0.0
-    speed.note(0, 0)
-    for passed, more in steps:
-        now, amount, fastest = now + passed, amount + more, max(fastest, more / passed)
-        speed.note(now, amount)
-        assert speed.rate is None or 0 <= speed.rate <= fastest * 1.001 + 1
-
-
-def test_a_rate_begins_anew_with_the_transfer() -> None:
-    """What was sent before a cut is not told as speed."""
-    speed = Speed()
-    for now, amount in ((0, 0), (1, 1000), (2, 2000)):
-        speed.note(now, amount)
-    rates = [speed.rate]
-    for now, amount in ((3, 0), (5, 20)):
-        speed.note(now, amount)
-        rates.append(speed.rate)
-    assert rates == [1000, None, 10]
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("1.5m", 90), ("2h", 7200), ("7d", 604800), ("1w", 604800)])

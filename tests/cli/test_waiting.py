@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred
 
 from pacarchive.cli import exits
-from pacarchive.cli.remote.display import Tally
+from pacarchive.cli.progress import Display
 from pacarchive.cli.remote.getting import _GRACE, _Get
 from pacarchive.cli.remote.session import Session
 from pacarchive.cli.remote.totals import Totals
@@ -23,11 +23,11 @@ def waiting(archive: FakeArchive, waits: float) -> tuple[Session, Deferred[None]
     for file_id in (1, 2):
         archive.add(file_id, b"x", on_tape=True)
     session = Session(archive.clock, archive.client(), 4, quiet=True, json=False)
-    tally = Tally(archive.clock, "get", 2)
+    display = Display("get", 2, clock=archive.clock)
     get = _Get(
         session=session,
-        tally=tally,
-        totals=Totals.begin(session, tally, "got", 2),
+        display=display,
+        totals=Totals(session, display, "got"),
         output="/nowhere",
         into_directory=True,
         paths={},

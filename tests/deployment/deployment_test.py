@@ -25,7 +25,7 @@ import pytest
 from system.harness import HOST, Service
 
 from pacarchive.cli.check.catalogue import CHECKS
-from pacarchive.cli.check.words import Outcome
+from pacarchive.cli.check.checks import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

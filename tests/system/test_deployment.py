@@ -695,7 +695,7 @@ def test_a_person_sees_it(archive: Service) -> None:
             except OSError:
                 break
             stream.feed(data)
-            seen |= {line.split()[1] for line in screen.display if "sending" in line and len(line.split()) > 1}
+            seen |= {line.split()[0] for line in screen.display if "sending" in line}
     os.close(leader)
     assert process.returncode == 0
     lines = [line.rstrip() for line in screen.display]
@@ -703,8 +703,9 @@ def test_a_person_sees_it(archive: Service) -> None:
     assert {"large-put", "many-put"} & seen, seen
     assert re.search(r"^check +outcome +s", text, re.MULTILINE)
     assert re.search(r"^etag +passed +\d+\.\d", text, re.MULTILINE)
-    assert re.search(r"^put, one large file +\d+ MiB/s$", text, re.MULTILINE)
-    assert re.search(r"^put, many small files +\d+ files/s$", text, re.MULTILINE)
+    assert re.search(r"^put, one large file: +\d+ MiB/s$", text, re.MULTILINE)
+    assert re.search(r"^put, many small files: +\d+ files/s$", text, re.MULTILINE)
     assert "11 passed" in text
     assert "sending" not in text, "nothing is left of the display"
+    assert "━" not in text
     assert archive.visible() == {}

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 MANY = 10_000
-BAR = re.compile("█*░*")
 
 
 @pytest.fixture(scope="module")
@@ -62,15 +61,15 @@ def test_one_file(service: Service, tmp_path: Path, columns: int) -> None:
     # The last of them may have the result already, above the bar.
     midway = [lines for lines in midway if "sha256" not in lines[0]]
     assert_fits(midway, columns, 1)
-    moving = [lines[0] for lines in midway if "█" in lines[0]]
+    moving = [lines[0] for lines in midway if lines[0].startswith("100 ━") and "%" in lines[0]]
     assert moving
     percents = [int(re.findall(r"(\d+)%", line)[0]) for line in moving]
     assert percents == sorted(percents)
     assert percents[-1] < 100
     if columns == 80:
-        assert re.fullmatch(r"100 █+░+ +\d+% +[\d.]+ [KM]iB/s +([\d.]+ m?s left)? +[\d.]+/3\.0 MiB", moving[-1])
+        assert re.fullmatch(r"100 ━+[╸╺]?━* +\d+% +[\d.]+ [KM]iB/s +([\d.]+ m?s left)? +[\d.]+/3\.0 MiB", moving[-1])
     assert "".join(last).startswith("100  out  3.0 MiB  sha256:")
-    assert "█" not in "".join(last)
+    assert "━" not in "".join(last)
 
 
 @pytest.mark.parametrize("columns", [80, 40])
@@ -90,8 +89,8 @@ def test_ten_files(service: Service, tmp_path: Path, columns: int) -> None:
     busy = [lines for lines in midway if len(lines) == 6]
     assert busy
     for lines in busy:
-        assert re.match(r"put █*░+ +\d+% +\d+/10 files", lines[0])
-        assert all(re.match(r"  run-\d\.dat +█*░+ +\d+%", line) for line in lines[1:])
+        assert re.match(r"put ━*[╸╺]?━* +\d+% +\d+/10 files", lines[0])
+        assert all(re.match(r"  run-\d\.dat +━*[╸╺]?━* +\d+%", line) for line in lines[1:])
     ids = [line.split() for line in last if line.split()[-1] in names]
     assert ids == [[str(200 + columns + number), name] for number, name in enumerate(names)]
     assert "".join(last[10:]).startswith("10 of 10 files stored, 2.5 MiB in ")
@@ -142,7 +141,9 @@ def test_ten_thousand_files(service: Service, tmp_path: Path) -> None:
     assert len(last) == 2
     drawn = [[line for line in lines if line != failure] for lines in midway]
     assert_fits(drawn, 80, 6)
-    assert any(re.match(r"put █+░+ +\d+% +[\d,]+/10,000 files +(1 failed)? +\S+ \S+ left", each[0]) for each in drawn)
+    assert any(
+        re.match(r"put ━*[╸╺]?━* +\d+% +[\d,]+/10,000 files +(1 failed)? +\S+ \S+ left", each[0]) for each in drawn
+    )
     # And none of the ten thousand names has scrolled by.
     assert all(len(lines) <= 7 for lines in midway)
 
@@ -177,7 +178,7 @@ def test_ctrl_c(service: Service, tmp_path: Path) -> None:
     assert code == 130
     assert last[-1] == "pacarchive: interrupted"
     assert last[-2].endswith("not done; type the same again to go on")
-    assert not any("█" in line or "░" in line for line in last)
+    assert not any("━" in line for line in last)
     assert not service.temporaries()
 
 
@@ -219,7 +220,7 @@ def test_a_recall(site: Site, tmp_path: Path) -> None:
         terminal.shows("started    8")
         lines = terminal.shows("  file 9:")
         bar, *table = lines[-6:]
-        assert re.match(r"stage ░+ +0% +1/9 files +1 failed", bar)
+        assert re.match(r"stage ━*[╸╺]?━* +10% +1/9 files +1 failed", bar)
         assert table == [
             *("  queued     0", "  started    8", "  completed  0", "  failed     1", "  file 9: No file has this id"),
         ]
@@ -227,11 +228,11 @@ def test_a_recall(site: Site, tmp_path: Path) -> None:
         assert terminal.ends() == 130
         assert terminal.cursor_shown
         said = "".join(terminal.screens[-1])
-        assert "░" not in said
+        assert "━" not in said
         assert f"the job goes on; 'pacarchive job {job} --wait' comes back to it, '" in said
     with Terminal(tmp_path, "job", job, "--wait", columns=40, environment=environment) as terminal:
         lines = terminal.shows("started    8")
-        assert re.match(r"stage ░+ +0% +1/9 files", lines[0])
+        assert re.match(r"stage ━*[╸╺]?━* +10% +1/9 files", lines[0])
         assert all(len(line) <= 36 for line in lines)
         site.archive.clock.set_scale(1000)
         assert terminal.ends() == 1

@@ -11,10 +11,10 @@ from pacarchive.cli import exits
 from pacarchive.cli.admin.archive import root_of, settings_of, tree_of
 from pacarchive.cli.admin.findings import KINDS, Finding
 from pacarchive.cli.admin.layout import SPREAD, layout_of
-from pacarchive.cli.admin.progress import Display, Meter, display_of
 from pacarchive.cli.admin.survey import Survey
 from pacarchive.cli.admin.walk import walk
 from pacarchive.cli.printing import print_json, size_words
+from pacarchive.cli.progress import Display
 from pacarchive.settings.reading import ConfigError
 from pacarchive.texts import counted, printable
 
@@ -36,15 +36,14 @@ def run(arguments: argparse.Namespace) -> int:
         words = f"this looks at trees of files (posix, hsmsideband); an archive of type {settings.server.type} is none"
         raise ConfigError("admin adopt", words)
     report = _Report(examples=arguments.examples, as_json=arguments.json)
-    meter = Meter()
-    with root_of(tree) as root:
+    display = Display("looking", counts_bytes=False)
+    with root_of(tree) as root, display.shown():
         survey = Survey(root, layout := layout_of(tree), report.add)
-        with display_of(meter, "looking", reads=False) as display:
-            _count(root, meter, display)
-            for path in survey.run():
-                meter.add(files=1)
-                found = _needing(report.attention, "that ")
-                display.show(f"{counted(meter.files, 'name')}, {found}, at {printable(path)}")
+        _count(root, display)
+        for path in survey.run():
+            display.add(files=1)
+            found = _needing(report.attention, "that ")
+            display.look(f"{counted(display.files, 'name')}, {found}, at {printable(path)}")
     if arguments.json:
         print_json({"summary": _summary(settings, layout, survey.totals, report)})
     else:
@@ -52,13 +51,11 @@ def run(arguments: argparse.Namespace) -> int:
     return exits.FAILED if report.attention else exits.OK
 
 
-def _count(root: int, meter: Meter, display: Display) -> None:
-    if display.counts:
-        count = 0
+def _count(root: int, display: Display) -> None:
+    if display.draws:
         for _ in walk(root, lambda name: True, lambda path, error: None):
-            count += 1
-            display.counting(count)
-        meter.total_files = count
+            display.add(files=1)
+        display.begin_with(display.files)
 
 
 @attrs.define

@@ -9,12 +9,12 @@ from pacarchive import errors
 from pacarchive.cli import exits
 from pacarchive.cli.admin.archive import settings_of
 from pacarchive.cli.admin.running import Interruption, NotStarted, with_backend
-from pacarchive.cli.printing import print_json
+from pacarchive.cli.asking import require_yes
+from pacarchive.cli.printing import complain, print_json
 from pacarchive.cli.streams import Interrupted
 from pacarchive.ids import parse_file_id
 from pacarchive.model import WriteConditions
 from pacarchive.settings.reading import ConfigError
-from pacarchive.texts import counted
 
 if TYPE_CHECKING:
     import argparse
@@ -24,15 +24,13 @@ if TYPE_CHECKING:
 
     Tell = Callable[[int, errors.ArchiveError | None], None]
 
-_SHOWN = 5
-
 
 def run(arguments: argparse.Namespace) -> int:
     """Run it."""
     ids = _ids(arguments.ids)
     settings = settings_of(arguments)
-    if not (arguments.yes or _agrees(ids, f"{settings.server.type} archive {settings.server.prefix}")):
-        return exits.USAGE
+    if not arguments.yes:
+        require_yes(ids, f"{settings.server.type} archive {settings.server.prefix}")
     outcomes: dict[int, errors.ArchiveError | None] = {}
 
     def tell(file_id: int, error: errors.ArchiveError | None) -> None:
@@ -50,8 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         elif any(isinstance(error, errors.Unavailable) for error in outcomes.values()):
             code = exits.UNAVAILABLE
     except NotStarted as error:
-        sys.stderr.write(f"pacarchive: {error}\n")
-        return exits.UNAVAILABLE
+        return complain(error, exits.UNAVAILABLE)
     except Interrupted as error:
         code = error.code
     _summarise(ids, outcomes, as_json=arguments.json)
@@ -78,22 +75,6 @@ async def _remove_all(backend: IArchiveBackend, ids: Sequence[int], tell: Tell, 
             tell(file_id, error)
         else:
             tell(file_id, None)
-
-
-def _agrees(ids: Sequence[int], where: str) -> bool:
-    """Whether whoever sits at the terminal wants it."""
-    shown = ", ".join(map(str, ids[:_SHOWN]))
-    more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
-    files = counted(len(ids), "file")
-    if not sys.stdin.isatty():
-        sys.stderr.write("pacarchive: there is no terminal to ask on: add --yes to remove the files; removed nothing\n")
-        return False
-    sys.stderr.write(f"Remove {files} ({shown}{more}) from the {where}, for good? Type yes: ")
-    sys.stderr.flush()
-    if sys.stdin.readline().strip() == "yes":
-        return True
-    sys.stderr.write("pacarchive: removed nothing\n")
-    return False
 
 
 def _words(error: errors.ArchiveError) -> str:

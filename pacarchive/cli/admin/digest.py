@@ -6,6 +6,7 @@ import os
 import queue
 import sys
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
@@ -14,9 +15,9 @@ from pacarchive import errors
 from pacarchive.cli import exits
 from pacarchive.cli.admin.archive import opened, settings_of, tree_of, user_name
 from pacarchive.cli.admin.layout import layout_of
-from pacarchive.cli.admin.progress import Display, Meter, display_of
 from pacarchive.cli.admin.walk import files_of
 from pacarchive.cli.printing import print_json
+from pacarchive.cli.progress import Display
 from pacarchive.digests import PRIMARY, Hasher
 from pacarchive.settings.reading import ConfigError
 from pacarchive.texts import counted, printable
@@ -82,7 +83,7 @@ class _Pass:
         self._layout = layout_of(tree)
         self._verify = verify
         self._as_json = as_json
-        self._meter = Meter()
+        self._display = Display("verifying" if verify else "digests")
         self._counts = _Counts()
         self._counting = threading.Lock()
         self._ids: queue.Queue[int | None] = queue.Queue(_WAITING)
@@ -92,21 +93,20 @@ class _Pass:
 
     def run(self, jobs: int) -> int:
         threads = [threading.Thread(target=self._work, name=f"digest-{number}", daemon=True) for number in range(jobs)]
-        display = display_of(self._meter, "verifying" if self._verify else "digests", reads=True)
         words, code = "", exits.OK
         try:
-            with display:
+            with self._display.shown():
                 try:
-                    self._count(display)
+                    self._count()
                     for thread in threads:
                         thread.start()
-                    self._hand_out(display, threads)
+                    self._hand_out(threads)
                 finally:
                     self._stopped.set()
                     for thread in threads:
                         if thread.ident is not None:
                             thread.join()
-                    self._report_bad(display)
+                    self._report_bad()
         except KeyboardInterrupt:
             words, code = "interrupted; run it again to go on from here", exits.INTERRUPTED
         except errors.NoSpace as error:
@@ -119,49 +119,46 @@ class _Pass:
             sys.stdout.write(f"{self._counts}\n")
         return code or (exits.FAILED if self._counts.bad else exits.OK)
 
-    def _count(self, display: Display) -> None:
+    def _count(self) -> None:
         """So that a bar can tell how much is left; a file that is added or removed meanwhile makes no difference."""
-        if not display.counts:
+        if not self._display.draws:
             return
-        files = total = 0
+        total = 0
         for _, name in files_of(self._tree.root, self._layout, lambda path, error: None):
-            try:
+            with suppress(FileNotFoundError):
                 total += name.stat().st_size
-            except FileNotFoundError:
-                continue
-            files += 1
-            display.counting(files)
-        self._meter.total_files, self._meter.total_bytes = files, total
+                self._display.add(files=1)
+        self._display.begin_with(self._display.files, total)
 
-    def _hand_out(self, display: Display, threads: list[threading.Thread]) -> None:
+    def _hand_out(self, threads: list[threading.Thread]) -> None:
         for file_id, _ in files_of(self._tree.root, self._layout, self._cannot_list):
-            self._put(file_id, display)
-            self._report_bad(display)
-            display.show(f"{self._counts}, at file {file_id}")
+            self._put(file_id)
+            self._report_bad()
+            self._display.look(f"{self._counts}, at file {file_id}")
         for _ in threads:
-            self._put(None, display)
+            self._put(None)
         for _ in threads:
-            self._wait_for_one(display)
-        self._report_bad(display)
+            self._wait_for_one()
+        self._report_bad()
 
-    def _wait_for_one(self, display: Display) -> None:
+    def _wait_for_one(self) -> None:
         # Not by join(): Python 3.11 takes a thread for ended when Ctrl-C comes meanwhile.
         while True:
             try:
                 self._ends.get(timeout=_PATIENCE)
             except queue.Empty:
-                self._report_bad(display)
-                display.show(str(self._counts))
+                self._report_bad()
+                self._display.look(str(self._counts))
             else:
                 return
 
-    def _put(self, file_id: int | None, display: Display) -> None:
+    def _put(self, file_id: int | None) -> None:
         while True:
             try:
                 self._ids.put(file_id, timeout=_PATIENCE)
             except queue.Full:
-                self._report_bad(display)
-                display.show(str(self._counts))
+                self._report_bad()
+                self._display.look(str(self._counts))
             else:
                 return
 
@@ -169,7 +166,7 @@ class _Pass:
         words = f"its directory cannot be read: {error.strerror}"
         self._bad.put((None, path or ".", errors.BackendUnavailable(words)))
 
-    def _report_bad(self, display: Display) -> None:
+    def _report_bad(self) -> None:
         while not self._bad.empty():
             bad = self._bad.get()
             if isinstance(bad, BaseException):
@@ -182,7 +179,7 @@ class _Pass:
                 print_json({**named, "path": path, "error": told})
             else:
                 where = f"directory {printable(path)}" if file_id is None else f"file {file_id}"
-                display.say(f"pacarchive: {where}: {error.reason}")
+                self._display.say(f"pacarchive: {where}: {error.reason}")
 
     # In threads.
 
@@ -211,7 +208,7 @@ class _Pass:
                 self._bad.put((file_id, self._layout.name_of(file_id), error))
             except Exception as error:  # noqa: BLE001  (raised again in the main thread)
                 self._bad.put(error)
-            self._meter.add(files=1)
+            self._display.add(files=1)
 
     def _visit(self, file_id: int, buffer: memoryview) -> None:
         descriptor, state, status = self._tree.open_stored(file_id)
@@ -219,7 +216,7 @@ class _Pass:
             self._note(files=1)
             stored = status.digests.get(PRIMARY)
             if stored is not None and not self._verify:
-                self._meter.add(passed=status.size)
+                self._display.add(size=status.size, skipped=status.size)
                 return
             if stored is None and state.st_uid != (me := os.geteuid()) and me != 0:
                 raise errors.NotPermitted(f"belongs to {user_name(state.st_uid)}: its digest cannot be stored")
@@ -249,7 +246,7 @@ class _Pass:
             hasher.update(buffer[:count])
             offset += count
             self._note(bytes=count)
-            self._meter.add(read=count, passed=count)
+            self._display.add(size=count)
             if self._stopped.is_set():
                 return None
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _PROGRAM = "pacifica-archiveinterface-cmd"
 _TYPES = ("hpss", "posix", "hsmsideband")
 _DEFAULT_CONFIG = "~/.pacifica-archiveinterface/config.ini"
-_DEFAULT_PREFIX = "/tmp"  # noqa: S108  (the predecessor's, where nobody says another)
+_DEFAULT_PREFIX = "/tmp"  # noqa: S108  (the predecessor's default)
 
 
 class _Failed(Exception):

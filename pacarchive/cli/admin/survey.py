@@ -253,7 +253,7 @@ class Survey:
         try:
             digest = self._digest_of(name)
         except PermissionError:
-            return  # told of by the mode
+            return  # the look at the mode reports it
         if digest is None:
             self._missing += 1
             self._find("no_digest", name.path)
@@ -265,7 +265,7 @@ class Survey:
             self._find("stale_digest", name.path, f"a digest of other bytes than these {state.st_size}")
 
     def _digest_of(self, name: Name) -> bytes | None:
-        # Not opened: where files may be on tape, that is nobody's wish.
+        # Not opened: that could recall a file from tape.
         place = f"/proc/self/fd/{name.directory}/{name.entry.name}"
         try:
             return os.getxattr(place, f"user.pacarchive.{PRIMARY}", follow_symlinks=False)
@@ -313,7 +313,7 @@ def _is_empty(name: Name) -> bool:
     try:
         descriptor = os.open(name.entry.name, DIRECTORY_FLAGS | os.O_NOFOLLOW, dir_fd=name.directory)
     except PermissionError:
-        return False  # told of when it is entered
+        return False  # reported when it is entered
     try:
         with os.scandir(descriptor) as entries:
             return next(entries, None) is None

@@ -17,7 +17,7 @@ from pacarchive.backends.local.syscalls import LOOK_FLAGS, open_beneath
 from pacarchive.backends.local.tree import FileTree
 from pacarchive.cli import exits
 from pacarchive.cli.admin.archive import require_own, root_of, settings_of, tree_of
-from pacarchive.cli.printing import age_words, print_json
+from pacarchive.cli.printing import age_words, complain, print_json
 from pacarchive.errors import BackendUnavailable
 from pacarchive.settings.reading import ConfigError
 from pacarchive.settings.sections import Settings
@@ -59,8 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             each = next(found, None)
         except BackendUnavailable as error:
-            sys.stderr.write(f"pacarchive: {error}\n")
-            return exits.UNAVAILABLE
+            return complain(error, exits.UNAVAILABLE)
         except OSError as error:
             sys.stderr.write(f"pacarchive: {error.filename or HIDDEN}: {error.strerror}\n")
             failed += 1

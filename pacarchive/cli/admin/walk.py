@@ -33,7 +33,7 @@ class Name:
     entry: os.DirEntry[str]
 
     def stat(self) -> os.stat_result:
-        """What the file system tells of it, or of the link if it is one."""
+        """Its status, or that of the link if it is one."""
         return self.entry.stat(follow_symlinks=False)
 
     @property

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pacarchive.cli.check.checks import Group
 from pacarchive.cli.check.contents import Content
 from pacarchive.cli.check.raw import ANEW, Malformed
-from pacarchive.cli.check.words import Group, fail, require
+from pacarchive.cli.check.words import fail, require
+from pacarchive.client.words import UP
 
 if TYPE_CHECKING:
     from pacarchive.cli.check.session import Session
@@ -27,7 +29,7 @@ async def greeting(session: Session) -> str:
     require(answer.status == 200, "200", answer, "monitoring goes by it")
     document = answer.document
     require(
-        document == {"message": "Pacifica Archive Interface Up and Running"}, "the message of an archive",
+        document == {"message": f"Pacifica {UP}"}, "the message of an archive",
         answer.body[:80], "another service may be answering at this address",
     )  # fmt: skip
     return session.server

@@ -10,7 +10,7 @@ from pacarchive.cli.check import basic, files, fixity, parts, refusals, rewritin
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pacarchive.cli.check.words import Check
+    from pacarchive.cli.check.checks import Check
 
 
 def _order() -> tuple[Check, ...]:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from pacarchive.cli import exits
 from pacarchive.cli.check.catalogue import chosen
+from pacarchive.cli.check.checks import Check, Outcome, Summary
 from pacarchive.cli.check.ids import FIRST_ID, block
 from pacarchive.cli.check.predecessor import EXPECTED
-from pacarchive.cli.check.report import Lines, Live, Plain
+from pacarchive.cli.check.report import Lines, Plain, Tables
 from pacarchive.cli.check.run import Run, clean_up
 from pacarchive.cli.check.session import SPARE
 from pacarchive.cli.check.wire import Trouble
-from pacarchive.cli.check.words import Check, Outcome, Refused, Summary, Wishes
+from pacarchive.cli.check.words import Options, Refused
+from pacarchive.cli.printing import complain, is_screen, print_json, write_line
+from pacarchive.cli.progress import Display
 from pacarchive.cli.running import run_in_reactor
 from pacarchive.cli.server import server_of
 from pacarchive.cli.streams import Interrupted
@@ -46,25 +46,21 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.list:
             _list(checks, as_json=arguments.json)
             return exits.OK
-        server = server_of(arguments, os.environ, "ARCHIVE_URL", "PACARCHIVE_URL")
-        wishes = wishes_of(arguments, os.environ)
-    except (Misunderstood, ValueError) as error:
-        return _complain(error, exits.USAGE)
-    report: Report = Lines(sys.stdout) if arguments.json else Plain(sys.stdout)
-    if not arguments.json and sys.stdout.isatty():
-        report = Live(Console())
+    except ValueError as error:
+        return complain(error, exits.USAGE)
+    server = server_of(arguments, os.environ, "ARCHIVE_URL", "PACARCHIVE_URL")
+    options = options_of(arguments, os.environ)
     from twisted.internet import reactor
 
-    made = Run(reactor, server, wishes, checks, report)
+    report: Report = Lines() if arguments.json else Plain()
+    made = Run(reactor, server, options, checks, report, draws=False)
+    if not arguments.json and sys.stdout.isatty() and is_screen(sys.stderr):
+        made.draws, made.report = True, Tables(made.display.say)
     try:
         made.wire()
     except (ValueError, OSError) as error:
-        return _complain(error, exits.USAGE)
-    try:
-        return _in_reactor(made, arguments)
-    finally:
-        if isinstance(report, Live):
-            report.stop()
+        return complain(error, exits.USAGE)
+    return _in_reactor(made, arguments)
 
 
 def _in_reactor(run: Run, arguments: argparse.Namespace) -> int:
@@ -75,27 +71,21 @@ def _in_reactor(run: Run, arguments: argparse.Namespace) -> int:
     except Interrupted:
         return exits.INTERRUPTED
     except Refused as error:
-        return _complain(error, exits.USAGE)
+        return complain(error, exits.USAGE)
     except Trouble as error:
-        return _complain(error, exits.UNAVAILABLE)
-
-
-def _complain(error: object, code: int) -> int:
-    sys.stderr.write(f"pacarchive: {error}\n")
-    return code
+        return complain(error, exits.UNAVAILABLE)
 
 
 def _list(checks: Sequence[Check], *, as_json: bool) -> None:
     for check in checks:
         reason = EXPECTED.get(check.name, "")
         if as_json:
-            document = {"name": check.name, "purpose": check.purpose, "predecessor": reason}
-            sys.stdout.write(json.dumps(document) + "\n")
+            print_json({"name": check.name, "purpose": check.purpose, "predecessor": reason})
         else:
-            sys.stdout.write(f"{check.name:20} {check.purpose}\n")
+            write_line(f"{check.name:20} {check.purpose}")
 
 
-def wishes_of(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Wishes:
+def options_of(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Options:
     """
     What is wanted, by the command line or else the environment.
 
@@ -116,7 +106,7 @@ def wishes_of(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Wish
             raise Misunderstood(f"{name}: {'it is negative' if found < 0 else f'it must be at least {least}'}")
         return found
 
-    wishes = Wishes(
+    options = Options(
         large=value("--large-file-size", "LARGE_FILE_SIZE", size, 1 << 30),
         many=value("--many", "MANY_FILES_TEST_COUNT", int, 1000, least=1),
         first_id=value("--first-id", "", int, FIRST_ID),
@@ -126,10 +116,10 @@ def wishes_of(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Wish
         predecessor=arguments.expect == "predecessor",
     )
     try:
-        block(wishes.first_id, wishes.many + SPARE)
+        block(options.first_id, options.many + SPARE)
     except ValueError as error:
         raise Misunderstood(f"--first-id, --many: {error}") from error
-    return wishes
+    return options
 
 
 async def _check(run: Run) -> int:
@@ -145,8 +135,10 @@ def code_of(summary: Summary) -> int:
 
 
 async def _clean_up(run: Run, *, as_json: bool) -> int:
-    wishes = run.wishes
-    cleaned = await clean_up(run.wire(), block(wishes.first_id, wishes.many + SPARE), run.report.progress)
+    ids = block(run.options.first_id, run.options.many + SPARE)
+    display = Display("clean-up", len(ids), clock=run.reactor, counts_bytes=False, noun="id")
+    with display.shown(quiet=not run.draws):
+        cleaned = await clean_up(run.wire(), ids, lambda: display.add(files=1))
     if as_json:
         document = {
             "event": "clean-up",
@@ -154,11 +146,11 @@ async def _clean_up(run: Run, *, as_json: bool) -> int:
             "left": [{"id": str(file_id), "reason": why} for file_id, why in cleaned.left],
             "foreign": [str(each) for each in cleaned.foreign],
         }
-        sys.stdout.write(json.dumps(document) + "\n")
+        print_json(document)
     else:
-        sys.stdout.write(f"{counted(len(cleaned.removed), 'test file')} removed\n")
+        write_line(f"{counted(len(cleaned.removed), 'test file')} removed")
         for file_id, why in cleaned.left:
-            sys.stdout.write(f"{file_id} could not be removed: {why}\n")
+            write_line(f"{file_id} could not be removed: {why}")
         for file_id in cleaned.foreign:
-            sys.stdout.write(f"{file_id} was left: nothing tells that it is a test file\n")
+            write_line(f"{file_id} was left: nothing tells that it is a test file")
     return exits.FAILED if cleaned.left else exits.OK

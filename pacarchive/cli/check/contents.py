@@ -1,4 +1,4 @@
-"""What the files of a check hold: bytes that follow from the id, so that nobody has to keep a copy of them.
+"""What the files of a check hold: bytes that follow from the id, so that no copy of them has to be kept.
 
 Every file begins with a line that says whose it is.  So what an earlier check has left is told from what others have
 stored, on every archive: see L{recognise}.

@@ -7,9 +7,10 @@ import json
 import re
 from typing import TYPE_CHECKING
 
+from pacarchive.cli.check.checks import Group
 from pacarchive.cli.check.contents import Content
 from pacarchive.cli.check.session import SIZES, Session
-from pacarchive.cli.check.words import Failed, Group, NotApplicable, Speed, require
+from pacarchive.cli.check.words import Failed, NotApplicable, Speed, require
 from pacarchive.texts import counted
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def _add(name: str, what: str) -> None:
 
     @GROUP.check(f"{name}-put", f"{what} is stored: 201, and all of its bytes")
     async def put(session: Session) -> str:
-        size = session.wishes.large if large else SIZES[name]
+        size = session.options.large if large else SIZES[name]
         began = session.reactor.seconds()
         content, answer = await session.new(
             size, kind="text" if name == "text" else "binary",
@@ -169,7 +170,7 @@ for _name, _what in {
 
 
 async def _put_many(session: Session) -> None:
-    contents = [Content(await session.take(), _SMALL) for _ in range(session.wishes.many)]
+    contents = [Content(await session.take(), _SMALL) for _ in range(session.options.many)]
     for content in contents:
         content.sha256  # noqa: B018  (made now, as it is not what is measured)
 
@@ -260,7 +261,7 @@ async def _patch(session: Session, file_id: int, source: str) -> Answer:
 
 @MOVE.check("move", "PATCH takes a file that lies in the storage, and gives it an id")
 async def move(session: Session) -> str:
-    source = session.wishes.move_from
+    source = session.options.move_from
     if source is None:
         raise NotApplicable("No file was named with --move-from.")
     file_id = await session.take()

@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredSemaphore, FirstError, gatherResults
+from twisted.internet.defer import DeferredSemaphore
 from twisted.internet.task import deferLater
 
 from pacarchive.cli.check.contents import BEGINNING, HEAD_LIMIT, recognise
 from pacarchive.cli.check.wire import Answer, Trouble
+from pacarchive.client.download import together
 
 if TYPE_CHECKING:
     from pacarchive.cli.check.wire import Wire
@@ -53,19 +54,14 @@ async def all_of(count: int, what: Iterable[T], call: Callable[[T], Awaitable[R]
     @raise Exception: What the first that failed failed with; those that were not begun are not.
     """
     semaphore = DeferredSemaphore(count)
+    results: dict[int, R] = {}
 
-    async def one(each: T) -> R:
-        return await call(each)
+    async def one(number: int, each: T) -> None:
+        async with semaphore:
+            results[number] = await call(each)
 
-    begun: list[Deferred[R]] = [semaphore.run(one, each) for each in what]
-    try:
-        return await gatherResults(begun, consumeErrors=True)
-    except BaseException as error:
-        for each in begun:
-            each.cancel()
-        if isinstance(error, FirstError):
-            error.subFailure.raiseException()
-        raise
+    await together(*(one(number, each) for number, each in enumerate(what)))
+    return [result for _, result in sorted(results.items())]
 
 
 class Ledger:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pacarchive.cli.check.checks import Group
 from pacarchive.cli.check.contents import http_date
 from pacarchive.cli.check.session import SMALL
-from pacarchive.cli.check.words import Group, NotApplicable, require
+from pacarchive.cli.check.words import NotApplicable, require
 from pacarchive.texts import counted
 
 if TYPE_CHECKING:

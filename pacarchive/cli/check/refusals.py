@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pacarchive.cli.check.checks import Group
 from pacarchive.cli.check.contents import Content
 from pacarchive.cli.check.raw import ANEW, Malformed
-from pacarchive.cli.check.words import Group, fail, require
+from pacarchive.cli.check.words import fail, require
 
 if TYPE_CHECKING:
     from pacarchive.cli.check.raw import RawAnswer

@@ -1,17 +1,12 @@
-"""The report: live on a terminal, lines elsewhere, or JSON."""
+"""The report: a table on a terminal, lines elsewhere, or JSON."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
-
-from pacarchive.cli.check.words import Check, Outcome, Result, Summary
+from pacarchive.cli.check.checks import Check, Outcome, Result, Summary
+from pacarchive.cli.printing import print_json, write_line
 from pacarchive.texts import counted
 
 if TYPE_CHECKING:
@@ -51,7 +46,7 @@ def _counted(summary: Summary) -> str:
 
 
 def left_over(summary: Summary) -> Iterator[str]:
-    """What is to be told of files that are still there."""
+    """Lines about test files that are still there."""
     if summary.kept:
         yield f"{counted(len(summary.kept), 'test file')} kept; to remove: --clean-up"
     if not summary.left:
@@ -67,23 +62,20 @@ def left_over(summary: Summary) -> Iterator[str]:
 
 
 class Plain:
-    """A line for each check, as it ends."""
+    """
+    A line for each check, as it ends.
 
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
+    @param say: Writes a line.
+    """
 
-    def _say(self, line: str) -> None:
-        self._out.write(f"{line}\n")
-        self._out.flush()
+    def __init__(self, say: Callable[[str], None] = write_line) -> None:
+        self._say = say
 
     def begin(self, session: Session, checks: Sequence[Check]) -> None:
         """As in L{Report<pacarchive.cli.check.run.Report>}, like all of these."""
         self._say(_begun(session, checks))
 
     def start(self, check: Check) -> None:
-        pass
-
-    def progress(self, what: str, done: int, total: int) -> None:
         pass
 
     def end(self, result: Result) -> None:
@@ -102,54 +94,18 @@ class Plain:
         self._say(_counted(summary))
 
 
-class Live:
-    """What goes on, as it goes on; at the end a table of all."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._progress = Progress(
-            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=20),
-            TextColumn("{task.fields[what]}"), TimeElapsedColumn(), console=console, transient=True,
-        )  # fmt: skip
-        self._task: TaskID | None = None
-        self._all: TaskID | None = None
-
-    def stop(self) -> None:
-        """Take the display away."""
-        self._progress.stop()
-
-    def begin(self, session: Session, checks: Sequence[Check]) -> None:
-        """As in L{Report<pacarchive.cli.check.run.Report>}, like all of these."""
-        self._console.print(Text(_begun(session, checks)))
-        self._reset()
-        self._all = self._progress.add_task("checks", total=len(checks), what="")
-
-    def start(self, check: Check) -> None:
-        self._reset()
-        self._task = self._progress.add_task(check.name, total=None, what="")
-
-    def _reset(self) -> None:
-        if self._task is not None:
-            self._progress.remove_task(self._task)
-            self._task = None
-
-    def progress(self, what: str, done: int, total: int) -> None:
-        self._progress.start()
-        if self._task is None:
-            self._task = self._progress.add_task(what, total=total, what="")
-        self._progress.update(self._task, completed=done, total=total, what=what)
+class Tables(Plain):
+    """For a terminal: what has failed, as it does, above the bars, and at the end a table of all."""
 
     def end(self, result: Result) -> None:
-        self._progress.start()
-        self._reset()
-        if self._all is not None:
-            self._progress.advance(self._all)
         if result.outcome is Outcome.FAILED:
-            self._progress.console.print(Text(f"{result.check.name}: {_spoken(result)}", style="red"))
+            self._say(f"{result.check.name}: {_spoken(result)}")
 
     def finish(self, session: Session, summary: Summary) -> None:
-        self.stop()
-        print_ = self._console.print
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
         table = Table(box=None, padding=(0, 2, 0, 0))
         for name in ("check", "outcome", "s"):
             table.add_column(name, justify="right" if name == "s" else "left", no_wrap=True)
@@ -159,32 +115,15 @@ class Live:
                 result.check.name, Text(result.outcome.value, style=_STYLES[result.outcome]),
                 f"{result.seconds:.1f}", Text(_spoken(result), overflow="fold"),
             )  # fmt: skip
-        print_(table)
-        if summary.interrupted:
-            print_(Text("interrupted", style="bold red"))
-        if session.overwrite:
-            print_(Text(f"\nOn this archive {session.overwrite}."))
-        if summary.speeds:
-            speeds = Table(box=None, padding=(0, 2, 0, 0))
-            speeds.add_column("speed")
-            speeds.add_column("", justify="right")
-            for speed in summary.speeds:
-                speeds.add_row(speed.what, str(speed))
-            print_(speeds)
-        for line in left_over(summary):
-            print_(Text(line, style="yellow"))
-        print_(Text(_counted(summary), style="bold"))
+        Console().print(table)
+        super().finish(session, summary)
 
 
 class Lines:
     """JSON, one document a line: what happens is its C{event}."""
 
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
-
     def _say(self, event: str, **document: object) -> None:
-        self._out.write(json.dumps({"event": event, **document}) + "\n")
-        self._out.flush()
+        print_json({"event": event, **document})
 
     def begin(self, session: Session, checks: Sequence[Check]) -> None:
         """As in L{Report<pacarchive.cli.check.run.Report>}, like all of these."""
@@ -196,9 +135,6 @@ class Lines:
 
     def start(self, check: Check) -> None:
         self._say("start", name=check.name, purpose=check.purpose)
-
-    def progress(self, what: str, done: int, total: int) -> None:
-        pass
 
     def end(self, result: Result) -> None:
         self._say(

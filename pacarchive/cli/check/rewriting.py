@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from pacarchive.cli.check.checks import Group
 from pacarchive.cli.check.contents import Comparison, Content
-from pacarchive.cli.check.words import Group, NotApplicable, require
+from pacarchive.cli.check.words import NotApplicable, require
 
 if TYPE_CHECKING:
     from pacarchive.cli.check.session import Session

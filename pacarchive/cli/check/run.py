@@ -9,33 +9,34 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
 
+from pacarchive.cli.check.checks import Check, Outcome, Result, Summary
 from pacarchive.cli.check.ledger import all_of, delete, whose
 from pacarchive.cli.check.predecessor import EXPECTED
 from pacarchive.cli.check.session import Session, greeted
 from pacarchive.cli.check.wire import Trouble, Unreachable, Wire
-from pacarchive.cli.check.words import Check, Failed, NotApplicable, Outcome, Result, Summary, Wishes
+from pacarchive.cli.check.words import Failed, NotApplicable, Options
+from pacarchive.cli.progress import Display
 
 if TYPE_CHECKING:
-    from pacarchive.cli.check.session import OnProgress
     from pacarchive.cli.server import Server
 
 CONNECTIONS = 8
+
+_CURRENT = 0
+"""The key of what is going on, among what the display shows."""
 
 _NO_ANSWER = "an archive that does not answer is of no use"
 _GONE = "The archive cannot be reached any more."
 
 
 class Report(Protocol):
-    """Who is told."""
+    """Where the outcomes go."""
 
     def begin(self, session: Session, checks: Sequence[Check]) -> None:
         """The ids are free, and the first check is about to begin."""
 
     def start(self, check: Check) -> None:
         """A check begins."""
-
-    def progress(self, what: str, done: int, total: int) -> None:
-        """So far is what is going on."""
 
     def end(self, result: Result) -> None:
         """A check has ended."""
@@ -49,16 +50,25 @@ class Run:
     """
     One run.
 
+    @ivar display: Shows how far it is.
+    @ivar draws: Whether that is wanted.
     @ivar interrupted: Whether it was broken off.
     """
 
     reactor: Any
     server: Server
-    wishes: Wishes
+    options: Options
     checks: Sequence[Check]
     report: Report
+    draws: bool
+    display: Display = attrs.field(init=False)
     interrupted: bool = False
     _current: Deferred[Any] | None = None
+
+    def __attrs_post_init__(self) -> None:
+        self.display = Display(
+            "checks", len(self.checks), clock=self.reactor, counts_bytes=False, noun="check", estimates=False
+        )
 
     def interrupt(self) -> None:
         """Begin nothing more, and clean up."""
@@ -87,30 +97,38 @@ class Run:
         @raise Trouble: The archive does not answer.
         """
         wire = self.wire()
-        session = Session(self.reactor, wire, self.wishes, self.report.progress)
+        session = Session(self.reactor, wire, self.options, self.progress)
+        results: list[Result] = []
         try:
-            if not await self._interruptible(session.look):
-                return None
-            self.report.begin(session, self.checks)
-            results: list[Result] = []
-            try:
-                await self._interruptible(lambda: self._all(session, results))
-            finally:
-                left, kept = await self._clean(session)
-            summary = Summary(
-                results=results, speeds=session.speeds, left=left, kept=kept, interrupted=self.interrupted
-            )
-            self.report.finish(session, summary)
-            return summary
+            with self.display.shown(quiet=not self.draws):
+                if not await self._interruptible(session.look):
+                    return None
+                self.display.under_way.clear()
+                self.report.begin(session, self.checks)
+                try:
+                    await self._interruptible(lambda: self._all(session, results))
+                finally:
+                    left, kept = await self._clean(session)
         finally:
             await wire.close()
+        summary = Summary(results=results, speeds=session.speeds, left=left, kept=kept, interrupted=self.interrupted)
+        self.report.finish(session, summary)
+        return summary
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Show how far what is going on has come."""
+        if _CURRENT not in self.display.under_way:
+            self.display.begin(_CURRENT, what)
+        current = self.display.under_way[_CURRENT]
+        current.done, current.total = done, total
+        current.words = "" if current.name == what else what
 
     async def _interruptible(self, what: Callable[[], Any]) -> bool:
         """@return: Whether it came to its end."""
         if self.interrupted:
             return False
         self._current = Deferred.fromCoroutine(what())
-        with suppress(CancelledError):  # nobody else cancels it
+        with suppress(CancelledError):  # only L{interrupt} cancels it
             await self._current
         self._current = None
         return not self._broken_off()
@@ -122,11 +140,13 @@ class Run:
                 result = Result(check=check, outcome=Outcome.NOT_APPLICABLE, seconds=0.0, detail=_GONE)
             else:
                 self.report.start(check)
+                self.display.begin(_CURRENT, check.name)
                 result = self._expected(await self._one(session, check))
                 if self.interrupted:
                     return  # a request that is given up may look like one that has failed
                 gone = result.outcome is Outcome.FAILED and not await _answers(session.wire)
             results.append(result)
+            self.display.end(_CURRENT, failed=result.outcome is Outcome.FAILED)
             self.report.end(result)
 
     async def _one(self, session: Session, check: Check) -> Result:
@@ -145,7 +165,7 @@ class Run:
             return result(Outcome.FAILED, expected=error.expected, came=error.came, why=error.why)
         except Trouble as error:
             return result(Outcome.FAILED, expected="an answer", came=str(error), why=_NO_ANSWER)
-        except Exception as error:  # noqa: BLE001  (an answer that nobody foresaw fails this check, and no other)
+        except Exception as error:  # noqa: BLE001  (an answer of any form fails this check, and no other)
             return result(
                 Outcome.FAILED, expected="an answer that can be understood", came=f"{type(error).__name__}: {error}",
                 why="what came is far from what an archive answers",
@@ -153,7 +173,7 @@ class Run:
         return result(Outcome.PASSED, detail=detail or "")
 
     def _expected(self, result: Result) -> Result:
-        reason = EXPECTED.get(result.check.name) if self.wishes.predecessor else None
+        reason = EXPECTED.get(result.check.name) if self.options.predecessor else None
         if reason is None:
             return result
         if result.outcome is Outcome.FAILED:
@@ -163,9 +183,9 @@ class Run:
         return result
 
     async def _clean(self, session: Session) -> tuple[list[tuple[int, str]], Sequence[int]]:
-        if self.wishes.keep and not self.interrupted:
+        if self.options.keep and not self.interrupted:
             return [], session.ledger.ids
-        left = await session.ledger.clean(lambda done, total: self.report.progress("cleaning up", done, total))
+        left = await session.ledger.clean(lambda done, total: self.progress("cleaning up", done, total))
         return left, []
 
 
@@ -186,7 +206,7 @@ class Cleaned:
 
     @ivar removed: Ids of test files that are gone.
     @ivar left: Of test files that are not, and why.
-    @ivar foreign: Ids that are taken by files that nobody knows to be test files.
+    @ivar foreign: Ids that are taken by files that are not known to be test files.
     """
 
     removed: Sequence[int]
@@ -194,19 +214,18 @@ class Cleaned:
     foreign: Sequence[int]
 
 
-async def clean_up(wire: Wire, ids: Sequence[int], progress: OnProgress) -> Cleaned:
+async def clean_up(wire: Wire, ids: Sequence[int], progress: Callable[[], object]) -> Cleaned:
     """
     Remove what earlier checks have left.
 
+    @param progress: Called when an id has been looked at.
     @raise Trouble: The archive does not answer.
     """
     removed: list[int] = []
     left: list[tuple[int, str]] = []
     foreign: list[int] = []
-    done = 0
 
     async def clean(file_id: int) -> None:
-        nonlocal done
         found = await wire.ask("HEAD", file_id)
         if found.status // 100 == 2:
             if not await whose(wire, file_id, found):
@@ -217,8 +236,7 @@ async def clean_up(wire: Wire, ids: Sequence[int], progress: OnProgress) -> Clea
                     removed.append(file_id)
                 else:
                     left.append((file_id, f"DELETE was answered with {answer}"))
-        done += 1
-        progress("looking for test files", done, len(ids))
+        progress()
 
     try:
         await greeted(wire)

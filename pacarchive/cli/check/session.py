@@ -14,10 +14,11 @@ from pacarchive.cli.check.ledger import Ledger, all_of, delete, empty_mtime, who
 from pacarchive.cli.check.raw import Malformed
 from pacarchive.cli.check.wire import PATIENCE, Answer, Trouble, nothing
 from pacarchive.cli.check.words import NotApplicable, Refused, Speed, require
+from pacarchive.client.words import UNNAMED, UP
 
 if TYPE_CHECKING:
     from pacarchive.cli.check.wire import Wire
-    from pacarchive.cli.check.words import Wishes
+    from pacarchive.cli.check.words import Options
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -32,10 +33,9 @@ SIZES = {"text": 20_011, "binary": 3_000_017, "empty": 0, "sample": SMALL}
 """Bytes of the test files that several checks share, by what they are called."""
 
 _POLL = 1.0
-_UP = "Archive Interface"  # of the predecessor too
 
 OnProgress = Callable[[str, int, int], None]
-"""Is told what is going on, how much is done, and of how much."""
+"""Called with what is going on, how much of it is done, and of how much."""
 
 _AS_500 = (400, 403, 404, 409, 413, 507)
 """What C{compatibility = pacifica} answers with 500."""
@@ -51,10 +51,10 @@ async def greeted(wire: Wire) -> Answer:
     answer = await wire.ask("GET", "/")
     # Whether it says that word by word is for the check of the greeting.
     said = answer.document.get("message") if isinstance(answer.document, dict) else None
-    if answer.status in (401, 403) or (isinstance(said, str) and (answer.status != 200 or _UP in said)):
+    if answer.status in (401, 403) or (isinstance(said, str) and (answer.status != 200 or UP in said)):
         return answer
     kind = answer.field("Content-Type") or "no type"
-    server = answer.field("Server") or "a server that does not say what it is"
+    server = answer.field("Server") or UNNAMED
     raise Trouble(
         f"no archive answers at {wire.place.whole_url}: GET / came back with {answer} ({kind}), from {server}; check"
         " the address and the path in it"
@@ -65,19 +65,19 @@ class Session:
     """
     One run of the checks.
 
-    @param progress: Is told how far a check is.
+    @param progress: Called with how far a check has come.
     @ivar ids: All ids of this run.
     @ivar strict: Whether errors have the statuses of HTTP; else many are 500, as the predecessor's were.
     @ivar server: What it says that it is.
     @ivar overwrite: What a PUT to an id that is taken does, in words, once that was found out.
     """
 
-    def __init__(self, reactor: Any, wire: Wire, wishes: Wishes, progress: OnProgress) -> None:
+    def __init__(self, reactor: Any, wire: Wire, options: Options, progress: OnProgress) -> None:
         self.reactor = reactor
         self.wire = wire
-        self.wishes = wishes
+        self.options = options
         self.progress = progress
-        self.ids = block(wishes.first_id, wishes.many + SPARE)
+        self.ids = block(options.first_id, options.many + SPARE)
         self.strict = True
         self.server = ""
         self.overwrite = ""
@@ -91,16 +91,16 @@ class Session:
 
     async def look(self) -> None:
         """
-        Find out whom this is, and that none of the ids is taken.
+        Find out what server this is, and that none of the ids is taken.
 
         @raise Refused: One is, or that cannot be seen.
         @raise Trouble: The archive does not answer.
         """
         answer = await greeted(self.wire)
-        self.server = answer.field("Server") or "a server that does not say what it is"
+        self.server = answer.field("Server") or UNNAMED
         if answer.status in (401, 403):
             raise Refused(f"The archive wants to know who asks ({answer}): give a token with --token-file.")
-        if self.server.startswith("CherryPy") or self.wishes.predecessor:
+        if self.server.startswith("CherryPy") or self.options.predecessor:
             # The predecessor mixes up requests that come at the same time, whosever they are.
             self.wire.connections = 1
         if await self._keeps():
@@ -145,7 +145,7 @@ class Session:
             )
         raise Refused(
             f"Id {file_id} is taken, by a file that is not a check's. Nothing was touched. Have other ids used, such as"
-            f" --first-id {following(self.wishes.first_id)}."
+            f" --first-id {following(self.options.first_id)}."
         )
 
     # files
@@ -212,7 +212,7 @@ class Session:
     async def file(self, name: str) -> Content:
         """The test file of a name, which is put if it is not there yet."""
         if name not in self.shared:
-            size = self.wishes.large if name == "large" else SIZES[name]
+            size = self.options.large if name == "large" else SIZES[name]
             self.shared[name] = await self.stored(size, kind="text" if name == "text" else "binary")
         return self.shared[name]
 
@@ -241,7 +241,7 @@ class Session:
         """
         start, end = part or (0, content.size)
         # Where errors are the predecessor's, a file on tape is waited for.
-        patience = None if self.strict else max(PATIENCE, self.wishes.stage_timeout)
+        patience = PATIENCE if self.strict else max(PATIENCE, self.options.stage_timeout)
 
         async def ask() -> tuple[Answer, Comparison]:
             comparison = Comparison(content, start, end)
@@ -287,7 +287,7 @@ class Session:
         asked = await self.wire.ask("POST", file_id, body=b"")
         require(asked.status in (200, 202), "200 or 202 for POST", asked, "a file on tape must be recalled on demand")
         began = self.reactor.seconds()
-        limit = self.wishes.stage_timeout
+        limit = self.options.stage_timeout
         while True:
             found = await self.wire.ask("HEAD", file_id)
             require(found.status in (200, 204), "204 for HEAD", found, "a file that was stored must be known")
@@ -302,7 +302,7 @@ class Session:
             await deferLater(self.reactor, _POLL)
 
     async def all_of(self, what: Iterable[T], call: Callable[[T], Awaitable[R]], words: str, total: int) -> list[R]:
-        """Call it for all, over all connections, and tell of it."""
+        """Call it for all, over all connections, and report the progress."""
         done = 0
 
         async def one(each: T) -> R:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from pacarchive.cli.check.checks import Group
 from pacarchive.cli.check.contents import http_date
-from pacarchive.cli.check.words import Group, require
+from pacarchive.cli.check.words import require
 from pacarchive.times import SECOND, parse_iso
 
 if TYPE_CHECKING:

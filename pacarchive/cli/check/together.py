@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 
+from pacarchive.cli.check.checks import Group
 from pacarchive.cli.check.contents import Comparison, Content
-from pacarchive.cli.check.words import Group, NotApplicable, fail, require
+from pacarchive.cli.check.words import NotApplicable, fail, require
 from pacarchive.client import ArchiveClient, ClientError, WishState
 from pacarchive.texts import counted
 
@@ -79,7 +80,7 @@ async def read_together(session: Session) -> str:
 async def stage_job(session: Session) -> str:
     ids = [(await session.file(name)).file_id for name in ("text", "sample")]
     ids += [content.file_id for content in session.many]
-    limit = session.wishes.stage_timeout
+    limit = session.options.stage_timeout
     async with _client(session) as archive:
         try:
             job = await archive.stage(ids, deadline=limit + 60)
@@ -143,7 +144,7 @@ async def client(session: Session) -> str:
             )  # fmt: skip
             status = await archive.status(content.file_id)
             require(status.size == content.size, f"{content.size} bytes", status.size, "the archive has something else")
-            fetched = await archive.get(content.file_id, comparison.feed, wait=session.wishes.stage_timeout)
+            fetched = await archive.get(content.file_id, comparison.feed, wait=session.options.stage_timeout)
             require(comparison.trouble is None, "the file", comparison.trouble, "what comes back is not the file")
             require(fetched.verified, "a file whose digest was compared", "none", "nobody knows whether it is right")
             await archive.delete(content.file_id, if_match=stored.etag)

@@ -1,33 +1,14 @@
-"""The nouns: a check, what came of it, and how one says that something is not as it should be."""
+"""What checks are asked to do, and how one says that something is not as it should be."""
 
 from __future__ import annotations
 
-import enum
 import textwrap
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import attrs
 
-if TYPE_CHECKING:
-    from pacarchive.cli.check.session import Session
-
 _LONGEST = 300
-"""How much is told of what came."""
-
-
-class Outcome(enum.Enum):
-    """What came of a check."""
-
-    PASSED = "passed"
-    FAILED = "failed"
-    EXPECTED = "expected failure"
-    """It failed, as this kind of archive is known to."""
-
-    UNEXPECTED = "unexpected pass"
-    """It passed, although this kind of archive is known to fail."""
-
-    NOT_APPLICABLE = "not applicable"
+"""How many characters of what came are reported."""
 
 
 class Failed(Exception):
@@ -72,58 +53,6 @@ def fail(expected: str, came: object, why: str) -> NoReturn:
 
 
 @attrs.frozen
-class Check:
-    """
-    One thing to see.
-
-    @ivar name: What it is called by.
-    @ivar purpose: What holds if it passes, in one line.
-    @ivar run: Sees it.  What it returns is worth telling.
-    """
-
-    name: str
-    purpose: str
-    run: Callable[[Session], Awaitable[str | None]]
-
-
-class Group:
-    """The checks of one module, in order."""
-
-    def __init__(self) -> None:
-        self.checks: list[Check] = []
-
-    def check(
-        self, name: str, purpose: str
-    ) -> Callable[[Callable[[Session], Awaitable[str | None]]], Callable[[Session], Awaitable[str | None]]]:
-        """Decorate the function that sees it."""
-
-        def add(function: Callable[[Session], Awaitable[str | None]]) -> Callable[[Session], Awaitable[str | None]]:
-            self.checks.append(Check(name, purpose, function))
-            return function
-
-        return add
-
-
-@attrs.frozen(kw_only=True)
-class Result:
-    """
-    What came of one check.
-
-    @ivar detail: What is worth telling of one that passed, or why it means nothing here.
-    @ivar reason: Why the failure is expected.
-    """
-
-    check: Check
-    outcome: Outcome
-    seconds: float
-    detail: str = ""
-    expected: str = ""
-    came: str = ""
-    why: str = ""
-    reason: str = ""
-
-
-@attrs.frozen
 class Speed:
     """
     How fast something went.
@@ -149,9 +78,9 @@ class Speed:
 
 
 @attrs.frozen(kw_only=True)
-class Wishes:
+class Options:
     """
-    What is wanted of the checks.
+    What the command line, or the environment, says about the checks.
 
     @ivar large: Bytes of the large file.
     @ivar many: How many small files.
@@ -169,23 +98,3 @@ class Wishes:
     move_from: str | None = None
     keep: bool = False
     predecessor: bool = False
-
-
-@attrs.frozen(kw_only=True)
-class Summary:
-    """
-    How it all ended.
-
-    @ivar left: Test files that could not be removed, with the reason.
-    @ivar kept: Those that were to stay.
-    """
-
-    results: Sequence[Result]
-    speeds: Sequence[Speed]
-    left: Sequence[tuple[int, str]]
-    kept: Sequence[int]
-    interrupted: bool
-
-    def count(self, outcome: Outcome) -> int:
-        """How many ended so."""
-        return sum(each.outcome is outcome for each in self.results)

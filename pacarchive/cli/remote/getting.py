@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, DeferredQueue
 from twisted.internet.threads import deferToThread
 
 from pacarchive.cli.printing import time_words
-from pacarchive.cli.remote.display import Tally
+from pacarchive.cli.progress import Display
 from pacarchive.cli.remote.hashing import digest_of, may_have, sizes_of
 from pacarchive.cli.remote.ids import parse_ids
 from pacarchive.cli.remote.maps import read_map
@@ -53,7 +53,7 @@ class _Get:
     """
 
     session: Session
-    tally: Tally
+    display: Display
     totals: Totals
     output: str
     into_directory: bool
@@ -79,10 +79,10 @@ class _Get:
         return os.path.join(self.output, str(file_id)) if self.into_directory else self.output
 
     async def file(self, file_id: int) -> None:
-        """Get one file, and tell of it."""
+        """Get one file, and report it."""
         path = self._path(file_id)
         record: dict[str, Any] = {"file": str(file_id), "path": path}
-        progress = self.tally.begin(file_id, str(file_id))
+        progress = self.display.begin(file_id, str(file_id))
         begun = self.session.reactor.seconds()
         try:
             there = None if path == "-" or self.force else await self._there(file_id, path)
@@ -108,7 +108,7 @@ class _Get:
             )
             return
         if path == "-":
-            self.tally.end(file_id, fetched.size)
+            self.display.end(file_id, fetched.size)
             return
         took = time_words(self.session.reactor.seconds() - begun)
         checked = "not checked"
@@ -141,8 +141,8 @@ class _Get:
         return size, digest
 
     def failed(self, file_id: int, error: Exception, record: dict[str, Any] | None = None) -> None:
-        """Tell that a file did not come."""
-        self.tally.end(file_id, failed=True)
+        """Report that a file did not come."""
+        self.display.end(file_id, failed=True)
         self.session.failed(f"file {file_id}", error, record or {"file": str(file_id), "path": self._path(file_id)})
 
     async def all(self, ids: Sequence[int]) -> None:
@@ -175,7 +175,7 @@ class _Get:
         try:
             located = await self.session.archive.archiveinfo(ids)
         except (NotFound, ServerError):
-            return []  # the predecessor has no tape API: its GET waits by itself
+            return []  # the predecessor has no tape API: its GET waits for the recall
         return [each.file_id for each in located if each.locality in _ON_TAPE]
 
     async def _recall(self, offline: Sequence[int], recalled: DeferredQueue[int | None]) -> None:
@@ -190,7 +190,7 @@ class _Get:
         self.session.note(f"{what}; job {job.id} brings {pronoun}{estimate}")
 
         def progress(job: Job, files: Sequence[JobFile]) -> None:
-            self.tally.trouble = trouble_lines(job, self.session.reactor.seconds())
+            self.display.notes = trouble_lines(job, self.session.reactor.seconds())
             for each in files:
                 if each.state.ended and each.file_id not in told:
                     told.add(each.file_id)
@@ -224,11 +224,11 @@ def get(arguments: argparse.Namespace) -> int:
 
     async def command(session: Session, wanted: tuple[list[int], bool, Mapping[int, str], float]) -> None:
         ids, into_directory, paths, waits = wanted
-        tally = Tally(session.reactor, "get", len(ids))
+        display = Display("get", len(ids), clock=session.reactor)
         get = _Get(
             session=session,
-            tally=tally,
-            totals=Totals.begin(session, tally, "got", len(ids)),
+            display=display,
+            totals=Totals(session, display, "got"),
             output=output,
             into_directory=into_directory,
             paths=paths,
@@ -238,7 +238,7 @@ def get(arguments: argparse.Namespace) -> int:
             waits=waits,
         )
         try:
-            with session.showing(tally.display()):
+            with session.showing(display):
                 await get.all(ids)
         finally:
             get.totals.sum_up()
@@ -261,7 +261,7 @@ def _wanted(arguments: argparse.Namespace, output: str) -> tuple[list[int], bool
     ids = parse_ids(arguments.ids, sys.stdin)
     into_directory = output.endswith("/") or os.path.isdir(output)
     if output == "-" and (arguments.json or len(ids) > 1):
-        raise Misunderstood("one file by itself can go to stdout, without --json")
+        raise Misunderstood("stdout takes a single file, without --json")
     if len(ids) > 1 and not into_directory:
         raise Misunderstood(f"{len(ids):,} files need a directory to go to: -o {output}/")
     if output.endswith("/"):

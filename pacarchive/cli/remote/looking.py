@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pacarchive.cli import exits
 from pacarchive.cli.printing import size_words, time_words, when_words
-from pacarchive.cli.remote.display import Tally
+from pacarchive.cli.progress import Display
 from pacarchive.cli.remote.hashing import digest_of, may_have, sizes_of
-from pacarchive.cli.remote.ids import ids_of_directory, numbered, parse_ids
-from pacarchive.cli.remote.maps import read_map
+from pacarchive.cli.remote.ids import ids_of_directory, parse_ids
+from pacarchive.cli.remote.maps import named_files
 from pacarchive.cli.remote.running import run
 from pacarchive.cli.remote.session import Session
 from pacarchive.cli.words import Misunderstood
@@ -35,9 +35,10 @@ async def in_order(
     session: Session, items: Sequence[T], ask: Callable[[T], Awaitable[Any]], tell: Callable[[T, Any], None]
 ) -> None:
     """
-    Ask about many at a time, and tell of them in the order in which they stand.
+    Ask about many at a time, and report them in the order in which they stand.
 
-    @param ask: Its failures are given to C{tell}.
+    @param ask: Asks about one.
+    @param tell: Reports one, with the answer or the failure.
     """
     for start in range(0, len(items), _AHEAD):
         some = items[start : start + _AHEAD]
@@ -67,7 +68,7 @@ def stat(arguments: argparse.Namespace) -> int:
 
         def tell(file_id: int, answer: Status | Exception) -> None:
             nonlocal headed
-            tally.end(file_id, failed=isinstance(answer, Exception))
+            display.end(file_id, failed=isinstance(answer, Exception))
             if isinstance(answer, Exception):
                 session.failed(f"file {file_id}", answer, {"file": str(file_id)})
             else:
@@ -77,9 +78,9 @@ def stat(arguments: argparse.Namespace) -> int:
                 line = _long(answer) if arguments.long else _row(answer, width)
                 session.result(_record(answer), line)
 
-        tally = Tally(session.reactor, "stat", len(ids), counts_bytes=False)
+        display = Display("stat", len(ids), clock=session.reactor, counts_bytes=False)
         if len(ids) > 1 and not sys.stdout.isatty():
-            with session.showing(tally.display()):
+            with session.showing(display):
                 await in_order(session, ids, session.archive.status, tell)
         else:
             await in_order(session, ids, session.archive.status, tell)
@@ -144,26 +145,26 @@ def _record(status: Status) -> dict[str, Any]:
 def verify(arguments: argparse.Namespace) -> int:
     """Run it."""
 
-    async def command(session: Session, wishes: list[tuple[int, str]]) -> None:
-        sizes = await sizes_of([path for _, path in wishes])
-        known = dict(zip(wishes, sizes, strict=True))
-        tally = Tally(session.reactor, "verify", len(wishes), sum(size or 0 for size in sizes))
+    async def command(session: Session, pairs: list[tuple[int, str]]) -> None:
+        sizes = await sizes_of([path for _, path in pairs])
+        known = dict(zip(pairs, sizes, strict=True))
+        display = Display("verify", len(pairs), sum(size or 0 for size in sizes), clock=session.reactor)
         found: dict[str, int] = dict.fromkeys(("same", "different", "not_compared"), 0)
-        single = len(wishes) == 1
+        single = len(pairs) == 1
 
-        async def one(wish: tuple[int, str]) -> None:
-            file_id, path = wish
+        async def one(pair: tuple[int, str]) -> None:
+            file_id, path = pair
             record: dict[str, Any] = {"file": str(file_id), "path": path}
-            progress = tally.begin(file_id, path, known[wish])
+            progress = display.begin(file_id, path, known[pair])
             size = 0
             try:
                 same, size, how = await _compare(session, file_id, path, progress, reads=arguments.read)
             except (ClientError, OSError) as error:
                 found["not_compared"] += 1
                 session.failed(f"{path} (id {file_id})", error, record)
-                tally.end(file_id, failed=True)
+                display.end(file_id, failed=True)
                 return
-            tally.end(file_id, size, failed=not same)
+            display.end(file_id, size, failed=not same)
             found["same" if same else "different"] += 1
             if same:
                 lists = single or not sys.stdout.isatty()
@@ -176,11 +177,11 @@ def verify(arguments: argparse.Namespace) -> int:
                 session.refused(f"{path} (id {file_id})", how, exits.DIFFERENT)
 
         begun = session.reactor.seconds()
-        with session.showing(tally.display()):
-            await session.each(wishes, one)
+        with session.showing(display):
+            await session.each(pairs, one)
         if not single:
             took = time_words(session.reactor.seconds() - begun)
-            words = f"{found['same']:,} of {counted(len(wishes), 'file')} are the same as the archive's, in {took}"
+            words = f"{found['same']:,} of {counted(len(pairs), 'file')} are the same as the archive's, in {took}"
             if found["different"]:
                 words += f", {found['different']:,} are different"
             if found["not_compared"]:
@@ -192,15 +193,11 @@ def verify(arguments: argparse.Namespace) -> int:
 
 def _pairs(arguments: argparse.Namespace) -> list[tuple[int, str]]:
     files: list[str] = arguments.files
-    if arguments.id_file is not None:
-        if files or arguments.id is not None:
-            raise Misunderstood("with --id-file, the files and their ids are named in there")
-        return read_map(arguments.id_file, sys.stdin)
-    if len(files) == 1 and arguments.id is None and Path(files[0]).is_dir():
-        return ids_of_directory(files[0])
-    if not files or arguments.id is None:
+    if arguments.id_file is None and arguments.id is None:
+        if len(files) == 1 and Path(files[0]).is_dir():
+            return ids_of_directory(files[0])
         raise Misunderstood("which files? Give FILE... with --id N, --id-file MAP, or a directory whose files are ids")
-    return numbered(files, arguments.id)
+    return named_files(arguments)
 
 
 async def _compare(

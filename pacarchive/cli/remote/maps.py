@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Container, Mapping, Sequence
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from pacarchive.cli.remote.ids import text_of
+from pacarchive.cli.remote.ids import numbered, text_of
 from pacarchive.cli.words import Misunderstood
 from pacarchive.client.landing import Landing
 from pacarchive.ids import parse_file_id
+
+if TYPE_CHECKING:
+    import argparse
 
 
 def read_map(path: str, stdin: TextIO) -> list[tuple[int, str]]:
@@ -39,6 +42,23 @@ def read_map(path: str, stdin: TextIO) -> list[tuple[int, str]]:
     if not found:
         raise Misunderstood(f"{name}: contains no files")
     return list(found.items())
+
+
+def named_files(arguments: argparse.Namespace) -> list[tuple[int, str]]:
+    """
+    The files that a command line names, in a map or by their paths, with their ids.
+
+    @raise Misunderstood: It names none, or not by which ids.
+    """
+    if arguments.id_file is not None:
+        if arguments.files or arguments.id is not None:
+            raise Misunderstood("with --id-file, the files and their ids are named in there")
+        return read_map(arguments.id_file, sys.stdin)
+    if not arguments.files:
+        raise Misunderstood("which files? Name them, or give --id-file")
+    if arguments.id is None:
+        raise Misunderstood("under which id? Give --id N (several files get N, N+1, ...), or --id-file")
+    return numbered(arguments.files, arguments.id)
 
 
 class SavedMap:

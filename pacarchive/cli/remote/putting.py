@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pacarchive.cli.printing import time_words
-from pacarchive.cli.remote.display import Tally
+from pacarchive.cli.progress import Display
 from pacarchive.cli.remote.hashing import digest_of, may_have, sizes_of
-from pacarchive.cli.remote.ids import numbered
-from pacarchive.cli.remote.maps import SavedMap, read_map
+from pacarchive.cli.remote.maps import SavedMap, named_files
 from pacarchive.cli.remote.pipes import read_stdin
 from pacarchive.cli.remote.running import run
 from pacarchive.cli.remote.session import Session
@@ -39,22 +38,22 @@ class _Put:
     """
 
     session: Session
-    tally: Tally
+    display: Display
     totals: Totals
     replace: bool
     looks: bool
     stored: set[int] = attrs.field(factory=set)
 
-    async def file(self, wish: tuple[int, str]) -> None:
-        """Put one file, and tell of it."""
-        file_id, path = wish
+    async def file(self, pair: tuple[int, str]) -> None:
+        """Put one file, and report it."""
+        file_id, path = pair
         record: dict[str, Any] = {"file": str(file_id), "path": path}
-        progress = self.tally.begin(file_id, os.path.basename(path) or path)
+        progress = self.display.begin(file_id, os.path.basename(path) or path)
         begun = self.session.reactor.seconds()
         try:
             size, digest, there = await self._store(file_id, path, progress)
         except (ClientError, OSError) as error:
-            self.tally.end(file_id, failed=True)
+            self.display.end(file_id, failed=True)
             self.session.failed(f"{path} (id {file_id})", error, record)
             return
         self.stored.add(file_id)
@@ -96,25 +95,25 @@ def put(arguments: argparse.Namespace) -> int:
     """Run it."""
 
     async def command(session: Session, wanted: tuple[list[tuple[int, str]], SavedMap | None]) -> None:
-        wishes, saved = wanted
-        sizes = await sizes_of([path for _, path in wishes])
-        known = None if any(path == "-" for _, path in wishes) else sum(size or 0 for size in sizes)
-        tally = Tally(session.reactor, "put", len(wishes), known)
+        pairs, saved = wanted
+        sizes = await sizes_of([path for _, path in pairs])
+        known = None if any(path == "-" for _, path in pairs) else sum(size or 0 for size in sizes)
+        display = Display("put", len(pairs), known, clock=session.reactor)
         put = _Put(
             session=session,
-            tally=tally,
-            totals=Totals.begin(session, tally, "stored", len(wishes)),
+            display=display,
+            totals=Totals(session, display, "stored"),
             replace=arguments.replace,
             looks=not arguments.replace and not await _keeps_what_it_has(session),
         )
         try:
-            with session.showing(tally.display()):
-                await session.each(wishes, put.file)
+            with session.showing(display):
+                await session.each(pairs, put.file)
         finally:
             if saved is not None:
                 _save(session, saved, put.stored)
             if arguments.id_file is None:
-                _tell_ids(session, [wish for wish in wishes if wish[0] in put.stored], saved)
+                _tell_ids(session, [pair for pair in pairs if pair[0] in put.stored], saved)
             put.totals.sum_up()
 
     return run(arguments, lambda: _wanted(arguments), command)
@@ -153,38 +152,26 @@ def _wanted(arguments: argparse.Namespace) -> tuple[list[tuple[int, str]], Saved
     @raise Misunderstood: That cannot be.
     @raise OSError: It cannot be written down.
     """
-    wishes = _wishes(arguments)
+    pairs = _pairs(arguments)
     if arguments.save_map is None:
-        return wishes, None
+        return pairs, None
     if arguments.save_map == "-":
         raise Misunderstood("--save-map takes the name of a file")
     if arguments.id_file not in (None, "-") and _same(arguments.save_map, arguments.id_file):
         raise Misunderstood("--save-map would replace the map that --id-file names")
-    return wishes, SavedMap(arguments.save_map, wishes)
+    return pairs, SavedMap(arguments.save_map, pairs)
 
 
 def _same(path: str, other: str) -> bool:
     return os.path.realpath(path) == os.path.realpath(other)
 
 
-def _wishes(arguments: argparse.Namespace) -> list[tuple[int, str]]:
-    wishes = _named(arguments)
-    takes_stdin = [path for _, path in wishes if path == "-"]
+def _pairs(arguments: argparse.Namespace) -> list[tuple[int, str]]:
+    pairs = named_files(arguments)
+    takes_stdin = [path for _, path in pairs if path == "-"]
     if len(takes_stdin) + (arguments.id_file == "-") > 1:
         raise Misunderstood("standard input can be read once only: '-' is there several times")
-    return wishes
-
-
-def _named(arguments: argparse.Namespace) -> list[tuple[int, str]]:
-    if arguments.id_file is not None:
-        if arguments.files or arguments.id is not None:
-            raise Misunderstood("with --id-file, the files and their ids are named in there")
-        return read_map(arguments.id_file, sys.stdin)
-    if not arguments.files:
-        raise Misunderstood("which files? Name them, or give --id-file")
-    if arguments.id is None:
-        raise Misunderstood("under which id? Give --id N (several files get N, N+1, ...), or --id-file")
-    return numbered(arguments.files, arguments.id)
+    return pairs
 
 
 async def _keeps_what_it_has(session: Session) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,7 +11,8 @@ from twisted.logger import ILogObserver, globalLogPublisher
 from zope.interface import provider
 
 from pacarchive.cli import exits
-from pacarchive.cli.remote.session import Session, write
+from pacarchive.cli.printing import complain
+from pacarchive.cli.remote.session import Session
 from pacarchive.cli.remote.words import failure_words
 from pacarchive.cli.running import run_in_reactor
 from pacarchive.cli.server import Server, server_of
@@ -39,22 +39,16 @@ def run(
     """
     Run a command.
 
-    @param prepare: Finds out what is wanted, before the reactor runs, so that it may read files.  It raises
-        L{Misunderstood} where that means nothing.
+    @param prepare: Finds out what is wanted, before the reactor runs, so that it may read files.
     @param command: Does it.
     @return: The exit code.
+    @raise Misunderstood: The command line means nothing.
+    @raise OSError: A file that it names cannot be used.
     """
-    try:
-        wanted = prepare()
-        server = server_of(arguments, os.environ, "PACARCHIVE_URL")
-        if arguments.connections < 1:
-            raise Misunderstood("--connections must be at least 1")
-    except Misunderstood as error:
-        write(sys.stderr, f"pacarchive: {error}")
-        return exits.USAGE
-    except OSError as error:
-        write(sys.stderr, f"pacarchive: {failure_words(error)}")
-        return exits.FAILED
+    wanted = prepare()
+    server = server_of(arguments, os.environ, "PACARCHIVE_URL")
+    if arguments.connections < 1:
+        raise Misunderstood("--connections must be at least 1")
     return run_in_reactor(
         lambda reactor: _command(reactor, arguments, server, lambda session: command(session, wanted))
     )
@@ -77,9 +71,7 @@ async def _command(
             retry=retry,
         )
     except (ValueError, OSError) as error:
-        words = failure_words(error) if isinstance(error, OSError) else error
-        write(sys.stderr, f"pacarchive: {words}")
-        return exits.USAGE
+        return complain(failure_words(error) if isinstance(error, OSError) else error, exits.USAGE)
     async with archive:
         session = Session(reactor, archive, arguments.connections, arguments.quiet, arguments.json)
         try:

@@ -1,18 +1,17 @@
-"""What a command tells while it runs, and what becomes its exit code."""
+"""What a command reports while it runs, and its exit code."""
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO, TypeVar
+from typing import Any, TypeVar
 
 import attrs
 
 from pacarchive.cli import exits
-from pacarchive.cli.printing import is_screen
-from pacarchive.cli.remote.display import Display
+from pacarchive.cli.printing import is_screen, print_json, write_line
+from pacarchive.cli.progress import Display
 from pacarchive.cli.remote.words import advice_of, exit_code_of, failure_words
 from pacarchive.client import ArchiveClient, ConnectionFailed
 from pacarchive.client.download import together
@@ -26,8 +25,8 @@ class Session:
     """
     A command that runs.
 
-    @ivar quiet: Only failures are told, and results that were asked for.
-    @ivar json: Results are told as JSON.
+    @ivar quiet: Whether only failures are reported, and results that were asked for.
+    @ivar json: Whether results are JSON.
     @ivar live: What is on the screen.
     @ivar lost: The archive cannot be reached, after all tries: nothing more is begun.
     """
@@ -49,27 +48,27 @@ class Session:
 
     def result(self, record: dict[str, Any], line: str | None) -> None:
         """
-        Tell a result.
+        Report a result.
 
         @param record: For programs.
         @param line: For people; C{None} where there is nothing to tell them.
         """
         if self.json:
-            write(sys.stdout, json.dumps(record))
+            print_json(record)
         elif line is not None:
             if self.live is not None and is_screen(sys.stderr) and sys.stdout.isatty():
                 self.live.say(line)  # both are on the same screen
             else:
-                write(sys.stdout, line)
+                write_line(line)
 
     def note(self, line: str) -> None:
-        """Tell a person something that is no result."""
+        """Write what is no result, for people."""
         if not self.quiet and not self.json:
             self._say(line)
 
     def failed(self, what: str, error: Exception, record: dict[str, Any] | None = None) -> None:
         """
-        Tell of a failure; the command goes on, and ends with its exit code.
+        Report a failure; the command goes on, and ends with its exit code.
 
         @param what: What it is about.
         """
@@ -96,7 +95,7 @@ class Session:
             told = {"kind": kind, "message": str(error) if error is not None else words}
             if error is not None and (advice := advice_of(error)):
                 told["advice"] = advice
-            write(sys.stdout, json.dumps({**record, "error": told}))
+            print_json({**record, "error": told})
         else:
             separator = " " if words.startswith("is ") else ": "
             self._say(f"pacarchive: {printable(what)}{separator}{words}" if what else f"pacarchive: {words}")
@@ -115,7 +114,7 @@ class Session:
         if self.live is not None:
             self.live.say(line)
         else:
-            write(sys.stderr, line)
+            write_line(line, sys.stderr)
 
     def note_code(self, code: int) -> None:
         """Something failed for which there is an exit code."""
@@ -141,9 +140,3 @@ class Session:
                 await work(item)
 
         await together(*(take() for _ in range(self.connections)))
-
-
-def write(file: TextIO, line: str) -> None:
-    """Write a line at once."""
-    file.write(f"{line}\n")
-    file.flush()

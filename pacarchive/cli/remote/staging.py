@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -18,12 +18,12 @@ from pacarchive.cli.printing import (
     size_words,
     time_words,
     when_words,
+    write_line,
 )
-from pacarchive.cli.remote.display import Display
+from pacarchive.cli.progress import Display
 from pacarchive.cli.remote.ids import parse_ids
-from pacarchive.cli.remote.lines import Amounts, Speed, indented, overall, plain, shortened
 from pacarchive.cli.remote.running import run
-from pacarchive.cli.remote.session import Session, write
+from pacarchive.cli.remote.session import Session
 from pacarchive.cli.remote.words import parse_duration
 from pacarchive.client import ClientError, Job, JobFile, Plan, WishState
 from pacarchive.texts import counted, printable
@@ -93,13 +93,25 @@ def job(arguments: argparse.Namespace) -> int:
 
 
 async def _wait(session: Session, job: Job) -> None:
-    watched = _Watched(session, job)
+    display = Display("stage", clock=session.reactor)
+    failures: deque[str] = deque(maxlen=_TROUBLES)
+    told = set[int]()
+
+    def progress(job: Job, files: Iterable[JobFile]) -> None:
+        for each in files:
+            if each.state is WishState.FAILED and each.file_id not in told:
+                told.add(each.file_id)
+                failures.append(f"file {each.file_id}: {_reason(each)}")
+        _update(display, job, failures, session.reactor.seconds())
+
+    progress(job, ())
     try:
-        with session.showing(watched.display()):
-            result = await session.archive.wait_for(job, watched.progress)
+        with session.showing(display):
+            result = await session.archive.wait_for(job, progress)
     except (CancelledError, ClientError):
         what = f"pacarchive job {job.id}"
-        write(sys.stderr, f"pacarchive: the job goes on; '{what} --wait' comes back to it, '{what} --cancel' ends it")
+        words = f"pacarchive: the job goes on; '{what} --wait' comes back to it, '{what} --cancel' ends it"
+        write_line(words, sys.stderr)
         raise
     missing = [each for each in result.files.values() if each.state is not WishState.COMPLETED]
     if session.json:
@@ -122,64 +134,16 @@ async def _wait(session: Session, job: Job) -> None:
     session.result({}, None if session.quiet else words)
 
 
-class _Watched:
-    """A job on the screen."""
-
-    def __init__(self, session: Session, job: Job) -> None:
-        self._session = session
-        self._job = job
-        self._speed = Speed()
-        self._troubles: deque[str] = deque(maxlen=_TROUBLES)
-        self._told: set[int] = set()
-        self._height = 1 + len(_USUAL) + min(_TROUBLES, job.files)
-
-    def display(self) -> Display:
-        """What shows it."""
-        return Display(self._session.reactor, self._draw, self._tell, self._state)
-
-    def progress(self, job: Job, files: Iterable[JobFile]) -> None:
-        """It has gone on."""
-        self._job = job
-        for each in files:
-            if each.state is WishState.FAILED and each.file_id not in self._told:
-                self._told.add(each.file_id)
-                self._troubles.append(f"file {each.file_id}: {_reason(each)}")
-
-    def _tell(self) -> str:
-        """One line."""
-        trouble = trouble_lines(self._job, self._session.reactor.seconds())
-        return "; ".join([f"{plain(self._amounts())} ({_counts(self._job)})", *trouble])
-
-    def _state(self) -> object:
-        """What is the same for as long as there is no news."""
-        job = self._job
-        return dict(job.counts), job.bytes_done, job.trouble
-
-    def _amounts(self) -> Amounts:
-        job = self._job
-        self._speed.note(self._session.reactor.seconds(), job.bytes_done)
-        return Amounts(
-            what="stage",
-            files=job.files - job.left,
-            total=job.files,
-            failed=job.counts[WishState.FAILED],
-            size=job.bytes_done,
-            total_size=job.bytes_total or None,
-            rate=self._speed.rate,
-            left=None if job.estimate is None else job.estimate.seconds,
-        )
-
-    def _draw(self, width: int) -> Sequence[str]:
-        job, room = self._job, max(1, width - 4)
-        cells = len(f"{job.files:,}")
-        lines = [overall(self._amounts(), width)]
-        shown = [state for state in WishState if job.counts[state] or state in _USUAL]
-        lines += [f"  {state.value:10} {job.counts[state]:{cells},}"[:room] for state in shown]
-        lines += [shortened(f"  {trouble}", room).rstrip() for trouble in self._troubles]
-        lines += indented(trouble_lines(job, self._session.reactor.seconds()), width)
-        # Never fewer than before, so that nothing jumps.
-        self._height = max(self._height, len(lines))
-        return lines + [""] * (self._height - len(lines))
+def _update(display: Display, job: Job, failures: Iterable[str], now: float) -> None:
+    """Have a job shown as it stands."""
+    display.total, display.total_size = job.files, job.bytes_total or None
+    display.files, display.failed, display.size = job.files - job.left, job.counts[WishState.FAILED], job.bytes_done
+    display.left = None if job.estimate is None else job.estimate.seconds
+    cells = len(f"{job.files:,}")
+    states = [state for state in WishState if job.counts[state] or state in _USUAL]
+    display.table = [*(f"{state.value:10} {job.counts[state]:{cells},}" for state in states), *failures]
+    display.details = _counts(job)
+    display.notes = trouble_lines(job, now)
 
 
 def _counts(job: Job) -> str:

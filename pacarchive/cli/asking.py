@@ -1,0 +1,30 @@
+"""The question before files are removed for good."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from pacarchive.cli.words import Misunderstood
+from pacarchive.texts import counted
+
+_NAMED = 5
+
+
+def require_yes(ids: Sequence[int], archive: str = "archive") -> None:
+    """
+    Ask the user at the terminal whether to remove files.
+
+    @param archive: What they are removed from, in words.
+    @raise Misunderstood: The answer is not yes, or there is nobody to ask.
+    """
+    what = f"file {ids[0]}"
+    if len(ids) > 1:
+        more = f" and {len(ids) - _NAMED:,} more" if len(ids) > _NAMED else ""
+        what = f"{counted(len(ids), 'file')} ({', '.join(map(str, ids[:_NAMED]))}{more})"
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise Misunderstood(f"to remove {what} for good without being asked, give --yes")
+    sys.stderr.write(f"Remove {what} from the {archive}, for good? Type yes: ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip() != "yes":
+        raise Misunderstood("nothing was removed")
