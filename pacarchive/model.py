@@ -198,3 +198,34 @@ class Health:
     ready: bool
     words: str
     degraded: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Estimate:
+    """
+    When something will be done, and why that is believed.
+
+    @ivar seconds: From now.
+    @ivar basis: For a person: what it was worked out from.
+    """
+
+    seconds: float
+    basis: str
+
+
+@attrs.frozen(kw_only=True)
+class Trouble:
+    """
+    Why files of a job do not come.
+
+    @ivar files: How many.
+    @ivar reason: For a person: what holds everything up; or else why the last try of one of them failed, of the one
+        that was tried most often.
+    @ivar attempts: How often the storage system was asked for that one; 0 where everything is held up.
+    @ivar next_try: When it is asked again; C{None} where it waits for its turn, or is being tried now.
+    """
+
+    files: int
+    reason: str
+    attempts: int = 0
+    next_try: float | None = None

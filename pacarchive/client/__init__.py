@@ -38,8 +38,8 @@ from pacarchive.client.jobs import Priority
 from pacarchive.client.words import (
     NEVER,
     Changes,
-    Estimate,
     Fetched,
+    FileState,
     Job,
     JobFile,
     JobResult,
@@ -52,10 +52,9 @@ from pacarchive.client.words import (
     RetryPolicy,
     Status,
     Stored,
-    Trouble,
     WishState,
 )
-from pacarchive.model import Health, Locality
+from pacarchive.model import Estimate, Health, Locality, Trouble
 
 __all__ = [
     "NEVER",
@@ -71,6 +70,7 @@ __all__ = [
     "Estimate",
     "Fetched",
     "FileChanged",
+    "FileState",
     "Health",
     "InvalidRequest",
     "Job",

@@ -12,9 +12,9 @@ import attrs
 
 from pacarchive.client.errors import ProtocolError
 from pacarchive.client.fields import parse_levels, parse_mtime, parse_path, parse_repr_digest
-from pacarchive.client.words import Estimate, Job, JobFile, JobState, Located, Plan, Status, Trouble, WishState
+from pacarchive.client.words import FileState, Job, JobFile, JobState, Located, Plan, Status
 from pacarchive.ids import MAX_FILE_ID, parse_file_id
-from pacarchive.model import Locality
+from pacarchive.model import Estimate, Locality, Trouble
 
 if TYPE_CHECKING:
     from pacarchive.client.wire import Answer
@@ -180,7 +180,7 @@ def read_job(document: Mapping[str, Any]) -> Job:
         deadline=float(document["deadline"]),
         files=int(document["files"]),
         left=int(document["left"]),
-        counts={state: int(counts[state.value]) for state in WishState},
+        counts={state: int(counts[state.value]) for state in FileState},
         bytes_total=int(document["bytes"]["total"]),
         bytes_done=int(document["bytes"]["done"]),
         rate=float(document["rate"]),
@@ -214,7 +214,7 @@ def read_files(entries: Sequence[Mapping[str, Any]]) -> list[JobFile]:
     return [
         JobFile(
             file_id=parse_file_id(each["file"]),
-            state=WishState(each["state"]),
+            state=FileState(each["state"]),
             size=each["bytes"],
             started=each["started"],
             ended=each["ended"],
@@ -291,7 +291,7 @@ def joined(jobs: Sequence[Job]) -> Job:
         deadline=max(each.deadline for each in jobs),
         files=sum(each.files for each in jobs),
         left=sum(each.left for each in jobs),
-        counts={state: sum(each.counts[state] for each in jobs) for state in WishState},
+        counts={state: sum(each.counts[state] for each in jobs) for state in FileState},
         bytes_total=sum(each.bytes_total for each in jobs),
         bytes_done=sum(each.bytes_done for each in jobs),
         rate=sum(each.rate for each in jobs),

@@ -42,7 +42,7 @@ from twisted.web.server import Request
 from pacarchive.client.client import ArchiveClient
 from pacarchive.client.documents import span
 from pacarchive.client.fields import digest_fields, parse_repr_digest
-from pacarchive.client.words import UP, WishState
+from pacarchive.client.words import UP, FileState
 from pacarchive.digests import PRIMARY, Digests, Hasher
 from pacarchive.ids import parse_file_id
 from pacarchive.times import SECOND, format_iso, parse_iso, seconds_of
@@ -336,10 +336,10 @@ class FakeArchive(Resource):
             "estimate": {"seconds": 60.0 * len(recalls), "basis": "a minute a file"},
         }
 
-    def _state(self, file_id: int) -> WishState:
+    def _state(self, file_id: int) -> FileState:
         if file_id not in self.files:
-            return WishState.FAILED
-        return WishState.STARTED if self.files[file_id].on_tape else WishState.COMPLETED
+            return FileState.FAILED
+        return FileState.STARTED if self.files[file_id].on_tape else FileState.COMPLETED
 
     def _job(self, job: str) -> dict[str, Any]:
         made = self._jobs[job]
@@ -358,7 +358,7 @@ class FakeArchive(Resource):
             "deadline": made.created + 86400,
             "files": len(states),
             "left": left,
-            "counts": {state.value: states.count(state) for state in WishState},
+            "counts": {state.value: states.count(state) for state in FileState},
             "bytes": {
                 "total": sum(len(each.data) for each in there),
                 "done": sum(len(each.data) for each in there if not each.on_tape),
@@ -385,7 +385,7 @@ class FakeArchive(Resource):
             "deadline": made.created + 86400,
             "heard": made.created,
             "attempts": 1,
-            "reason": "No file has this id." if state is WishState.FAILED else "",
+            "reason": "No file has this id." if state is FileState.FAILED else "",
             "pinned": None,
         }
 

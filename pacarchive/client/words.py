@@ -13,7 +13,7 @@ from typing import TypeAlias
 import attrs
 
 from pacarchive.digests import Digests
-from pacarchive.model import Locality
+from pacarchive.model import Estimate, Locality, Trouble
 from pacarchive.times import seconds_of
 
 UP = "Archive Interface Up and Running"
@@ -132,7 +132,7 @@ class JobState(enum.Enum):
     """Somebody had the archive forget it."""
 
 
-class WishState(enum.Enum):
+class FileState(enum.Enum):
     """How a file of a job stands."""
 
     QUEUED = "queued"
@@ -145,38 +145,11 @@ class WishState(enum.Enum):
     @property
     def ended(self) -> bool:
         """Whether nothing more will happen."""
-        return self in (WishState.COMPLETED, WishState.FAILED, WishState.CANCELLED)
+        return self in (FileState.COMPLETED, FileState.FAILED, FileState.CANCELLED)
 
 
-@attrs.frozen(kw_only=True)
-class Estimate:
-    """
-    When the last file of a job will be there, as far as that can be told.
-
-    @ivar seconds: From now.
-    @ivar basis: For a person: what it was worked out from.
-    """
-
-    seconds: float
-    basis: str
-
-
-@attrs.frozen(kw_only=True)
-class Trouble:
-    """
-    Why files of a job do not come.
-
-    @ivar files: How many.
-    @ivar reason: For a person: what holds everything up, or why the last try of one of them failed, of the one that
-        was tried most often.
-    @ivar attempts: How often the storage system was asked for that one; 0 where everything is held up.
-    @ivar next_try: When it is asked again, where that is known.
-    """
-
-    files: int
-    reason: str
-    attempts: int
-    next_try: float | None
+WishState = FileState
+"""The name that it had at first."""
 
 
 @attrs.frozen(kw_only=True)
@@ -214,7 +187,7 @@ class Job:
     deadline: float
     files: int
     left: int
-    counts: Mapping[WishState, int]
+    counts: Mapping[FileState, int]
     bytes_total: int
     bytes_done: int
     rate: float
@@ -239,7 +212,7 @@ class JobFile:
     """
 
     file_id: int
-    state: WishState
+    state: FileState
     size: int | None
     started: float | None
     ended: float | None
@@ -281,9 +254,9 @@ class JobResult:
     @property
     def complete(self) -> bool:
         """Whether every file is on disk."""
-        return all(each.state is WishState.COMPLETED for each in self.files.values())
+        return all(each.state is FileState.COMPLETED for each in self.files.values())
 
-    def of(self, state: WishState) -> list[JobFile]:
+    def of(self, state: FileState) -> list[JobFile]:
         """The files that ended so."""
         return [each for each in self.files.values() if each.state is state]
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import attrs
 
 from pacarchive.interfaces import IArchiveBackend, IRecaller
-from pacarchive.model import TapeLocation
+from pacarchive.model import Estimate, TapeLocation, Trouble
 from pacarchive.recall import jobs, listing, waiting
 from pacarchive.recall.forecast import Load, Rates, Span, basis, forecast, position_share
 from pacarchive.recall.lookup import find
@@ -19,7 +19,7 @@ from pacarchive.recall.promises import Promises
 from pacarchive.recall.settings import RecallSettings
 from pacarchive.recall.store import Cursor
 from pacarchive.recall.waiting import Waiting, waiting_for_file
-from pacarchive.recall.words import Asked, Estimate, JobStatus, JobSummary, Plan, Trouble
+from pacarchive.recall.words import Asked, JobStatus, JobSummary, Plan
 
 T = TypeVar("T")
 Look = Callable[[Callable[[Cursor], T]], Awaitable[T]]

@@ -9,10 +9,11 @@ from collections.abc import Collection
 
 import attrs
 
+from pacarchive.model import Trouble
 from pacarchive.recall.schema import to_key
 from pacarchive.recall.store import Cursor
 from pacarchive.recall.tables import RecallState
-from pacarchive.recall.words import LIVE, FileState, Trouble
+from pacarchive.recall.words import LIVE, FileState
 
 _FAILURES = f"CASE WHEN r.state >= {RecallState.STARTED:d} THEN r.attempts - 1 ELSE r.attempts END"
 """How many tries of a recall have failed: one that is under way has not."""

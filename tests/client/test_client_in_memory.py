@@ -20,6 +20,7 @@ from pacarchive.client import (
     ArchiveClient,
     ClientError,
     DigestMismatch,
+    FileState,
     InvalidRequest,
     JobFile,
     JobState,
@@ -36,7 +37,6 @@ from pacarchive.client import (
     ServerUnavailable,
     TooLarge,
     Unauthorised,
-    WishState,
 )
 from pacarchive.client.testing import FakeArchive, result_of
 
@@ -446,8 +446,8 @@ def test_many_files_are_one_job(archive: FakeArchive, client: ArchiveClient) -> 
     waiting.addCallback(results.append)
     (result,) = results
     assert not result.complete
-    assert [each.file_id for each in result.of(WishState.FAILED)] == [6]
-    assert [each.file_id for each in result.of(WishState.COMPLETED)] == [1, 2, 3, 4, 5]
+    assert [each.file_id for each in result.of(FileState.FAILED)] == [6]
+    assert [each.file_id for each in result.of(FileState.COMPLETED)] == [1, 2, 3, 4, 5]
     assert told[0][0] == 5
     assert told[-1][0] == 0
     assert result_of(client.job(job.id)).state is JobState.ENDED

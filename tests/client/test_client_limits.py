@@ -19,13 +19,13 @@ from pacarchive.client import (
     ClientError,
     ConnectionFailed,
     FileChanged,
+    FileState,
     Offline,
     ProtocolError,
     RetryPolicy,
     ServerUnavailable,
     Stalled,
     TooLarge,
-    WishState,
 )
 from pacarchive.client.events import LIMIT, EventParser
 from pacarchive.client.retry import Tries
@@ -186,7 +186,7 @@ JOB = {
     "deadline": 9e9,
     "files": 2,
     "left": 2,
-    "counts": {each.value: 0 for each in WishState},
+    "counts": {each.value: 0 for each in FileState},
     "rate": 0.0,
     "bytes": {"total": 0, "done": 0},
     "estimate": None,

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from pacarchive.model import RecallProgress
+from pacarchive.model import RecallProgress, Trouble
 from pacarchive.model import RecallState as Said
 from pacarchive.recall.engine import RecallEngine
 from pacarchive.recall.forecast import Rates, basis
 from pacarchive.recall.listing import circumstances
-from pacarchive.recall.words import Cancelled, FileState, JobFile, JobRequest, JobStatus, Released, Trouble
+from pacarchive.recall.words import Cancelled, FileState, JobFile, JobRequest, JobStatus, Released
 from recall.surroundings import Going, Surroundings, done
 
 DROPPED = "The tape system dropped the request."

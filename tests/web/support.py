@@ -32,12 +32,11 @@ from pacarchive.backends.local.tree import FileTree
 from pacarchive.backends.memory import MemoryArchive
 from pacarchive.digests import Digests
 from pacarchive.interfaces import IArchiveBackend, IIncomingFile, IStoredFile
-from pacarchive.model import FileStatus, Health, WriteConditions
+from pacarchive.model import Estimate, FileStatus, Health, WriteConditions
 from pacarchive.recall.settings import RecallSettings
 from pacarchive.recall.words import (
     Asked,
     Cancelled,
-    Estimate,
     FilesPage,
     FileState,
     JobFile,

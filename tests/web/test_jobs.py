@@ -12,8 +12,9 @@ from support import DATA, JOB, NOW, Answer, Client, Server, chunked, compose, jo
 from twisted.internet.error import ConnectionDone
 
 from pacarchive import errors
+from pacarchive.model import Estimate, Trouble
 from pacarchive.recall.settings import RecallSettings
-from pacarchive.recall.words import Estimate, FilesPage, FileState, JobRequest, Pin, Plan, Priority, Trouble
+from pacarchive.recall.words import FilesPage, FileState, JobRequest, Pin, Plan, Priority
 from pacarchive.settings.server import Compatibility
 from pacarchive.web.http.documents import LARGE, SLICE
 from pacarchive.web.job_requests import LARGEST_PAGE, PAGE

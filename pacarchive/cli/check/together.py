@@ -12,7 +12,7 @@ from twisted.internet.task import deferLater
 from pacarchive.cli.check.checks import Group
 from pacarchive.cli.check.contents import Comparison, Content
 from pacarchive.cli.check.words import NotApplicable, fail, require
-from pacarchive.client import ArchiveClient, ClientError, WishState
+from pacarchive.client import ArchiveClient, ClientError, FileState
 from pacarchive.texts import counted
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ async def stage_job(session: Session) -> str:
         finally:
             if stop.active():
                 stop.cancel()
-    wrong = [each for each in result.files.values() if each.state is not WishState.COMPLETED]
+    wrong = [each for each in result.files.values() if each.state is not FileState.COMPLETED]
     require(not wrong, f"{len(ids)} files completed", _spoken(wrong), "files that should be on disk are not")
     require(set(result.files) == set(ids), f"all {len(ids)} files in the job", len(result.files), "some were forgotten")
     # Of no use to anybody any more, but in the list of the archive's jobs.

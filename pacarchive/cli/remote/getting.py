@@ -26,7 +26,7 @@ from pacarchive.cli.remote.staging import trouble_lines
 from pacarchive.cli.remote.totals import Totals
 from pacarchive.cli.remote.words import parse_duration
 from pacarchive.cli.words import Misunderstood
-from pacarchive.client import ClientError, Job, JobFile, Locality, NotFound, ServerError, WishState
+from pacarchive.client import ClientError, FileState, Job, JobFile, Locality, NotFound, ServerError
 from pacarchive.client.download import together
 from pacarchive.digests import PRIMARY
 from pacarchive.runtime.directories import make_durable
@@ -194,7 +194,7 @@ class _Get:
             for each in files:
                 if each.state.ended and each.file_id not in told:
                     told.add(each.file_id)
-                    if each.state is WishState.COMPLETED:
+                    if each.state is FileState.COMPLETED:
                         recalled.put(each.file_id)
                     else:
                         self.failed(each.file_id, ClientError(each.reason or "It did not come from tape."))

@@ -25,7 +25,7 @@ from pacarchive.cli.remote.ids import parse_ids
 from pacarchive.cli.remote.running import run
 from pacarchive.cli.remote.session import Session
 from pacarchive.cli.remote.words import parse_duration
-from pacarchive.client import ClientError, Job, JobFile, Plan, WishState
+from pacarchive.client import ClientError, FileState, Job, JobFile, Plan
 from pacarchive.texts import counted, printable
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _TROUBLES = 3
 """How many of the last failures stay on the screen."""
 
-_USUAL = (WishState.QUEUED, WishState.STARTED, WishState.COMPLETED, WishState.FAILED)
+_USUAL = (FileState.QUEUED, FileState.STARTED, FileState.COMPLETED, FileState.FAILED)
 """The states that have a line when no file is in them, too."""
 
 _NAMED = 20
@@ -99,7 +99,7 @@ async def _wait(session: Session, job: Job) -> None:
 
     def progress(job: Job, files: Iterable[JobFile]) -> None:
         for each in files:
-            if each.state is WishState.FAILED and each.file_id not in told:
+            if each.state is FileState.FAILED and each.file_id not in told:
                 told.add(each.file_id)
                 failures.append(f"file {each.file_id}: {_reason(each)}")
         _update(display, job, failures, session.reactor.seconds())
@@ -113,7 +113,7 @@ async def _wait(session: Session, job: Job) -> None:
         words = f"pacarchive: the job goes on; '{what} --wait' comes back to it, '{what} --cancel' ends it"
         write_line(words, sys.stderr)
         raise
-    missing = [each for each in result.files.values() if each.state is not WishState.COMPLETED]
+    missing = [each for each in result.files.values() if each.state is not FileState.COMPLETED]
     if session.json:
         for each in result.files.values():
             session.result(_file_record(each), None)
@@ -137,17 +137,17 @@ async def _wait(session: Session, job: Job) -> None:
 def _update(display: Display, job: Job, failures: Iterable[str], now: float) -> None:
     """Have a job shown as it stands."""
     display.total, display.total_size = job.files, job.bytes_total or None
-    display.files, display.failed, display.size = job.files - job.left, job.counts[WishState.FAILED], job.bytes_done
+    display.files, display.failed, display.size = job.files - job.left, job.counts[FileState.FAILED], job.bytes_done
     display.left = None if job.estimate is None else job.estimate.seconds
     cells = len(f"{job.files:,}")
-    states = [state for state in WishState if job.counts[state] or state in _USUAL]
+    states = [state for state in FileState if job.counts[state] or state in _USUAL]
     display.table = [*(f"{state.value:10} {job.counts[state]:{cells},}" for state in states), *failures]
     display.details = _counts(job)
     display.notes = trouble_lines(job, now)
 
 
 def _counts(job: Job) -> str:
-    return "  ".join(f"{job.counts[state]:,} {state.value}" for state in WishState if job.counts[state])
+    return "  ".join(f"{job.counts[state]:,} {state.value}" for state in FileState if job.counts[state])
 
 
 def _reason(file: JobFile) -> str:
@@ -257,6 +257,6 @@ def _record(job: Job) -> dict[str, Any]:
 
 def _file_record(file: JobFile) -> dict[str, Any]:
     record: dict[str, Any] = {"file": str(file.file_id), "state": file.state.value, "size": file.size}
-    if file.state is not WishState.COMPLETED:
+    if file.state is not FileState.COMPLETED:
         record["error"] = {"kind": "RecallFailed", "message": _reason(file)}
     return record
