@@ -7,7 +7,7 @@ import hashlib
 import os
 import stat
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import attrs
@@ -95,7 +95,7 @@ class Survey:
         @return: The paths, as it comes to them.
         """
         self._look_at_place()
-        with self._with_sidecars():
+        with _opened_sidecars(self._root) as self._sidecars:
             for name in walk(self._root, self._is_here, self._unreadable):
                 with suppress(FileNotFoundError):  # removed meanwhile
                     self._look_at(name)
@@ -143,11 +143,6 @@ class Survey:
         except OSError as error:
             return error.errno not in _NO_UNNAMED
         return True
-
-    def _with_sidecars(self) -> _Sidecars:
-        sidecars = _Sidecars(self._root)
-        self._sidecars = sidecars.store
-        return sidecars
 
     def _look_at_room(self) -> None:
         space = os.fstatvfs(self._root)
@@ -284,21 +279,18 @@ class Survey:
         self._found(Finding(kind, path, detail))
 
 
-class _Sidecars:
-    """The digests in files of their own, while it is open; a context manager."""
-
-    def __init__(self, root: int) -> None:
-        self._descriptor = -1
-        self.store: FixityStore | None = None
-        with suppress(OSError):  # there are none, or none that this user may see
-            self._descriptor = open_beneath(root, f"{HIDDEN}/digests", DIRECTORY_FLAGS | os.O_NOFOLLOW)
-            self.store = FixityStore(self._descriptor, -1, lambda descriptor: None)
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
+@contextmanager
+def _opened_sidecars(root: int) -> Iterator[FixityStore | None]:
+    """The digests in files of their own; C{None} where there are none, or none that this user may see."""
+    try:
+        descriptor = open_beneath(root, f"{HIDDEN}/digests", DIRECTORY_FLAGS | os.O_NOFOLLOW)
+    except OSError:
+        yield None
+        return
+    try:
+        yield FixityStore(descriptor, -1, lambda descriptor: None)
+    finally:
+        os.close(descriptor)
 
 
 def _has_attributes(descriptor: int) -> bool:
