@@ -10,11 +10,11 @@ import subprocess
 import sys
 import time
 from http.client import HTTPConnection
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
 HOST = "127.0.0.1"
 START_LIMIT = STOP_LIMIT = 30.0
@@ -30,15 +30,18 @@ class ServerError(Exception):
 
 class Server:
     """
-    C{twistd pacarchive}, the one installed beside this Python, in a process group of its own.
+    C{twistd pacarchive}, in a process group of its own.
 
     @param folder: An empty one, for its archive, settings and log.
     @param settings: Section, key and value of each.
+    @param twistd: The program; by default the one installed beside this Python.
     @ivar start_seconds: What it took from nothing to the first answer.
     @raise ServerError: It ended, or did not answer in time.
     """
 
-    def __init__(self, folder: Path, workers: int, settings: Sequence[tuple[str, str, str]]) -> None:
+    def __init__(
+        self, folder: Path, workers: int, settings: Sequence[tuple[str, str, str]], twistd: Path | None = None
+    ) -> None:
         self._log = folder / "log"
         (folder / "archive").mkdir()
         sections = {section: [f"[{section}]"] for section, _, _ in settings}
@@ -46,11 +49,11 @@ class Server:
             sections[section].append(f"{key} = {value}")
         (folder / "settings.ini").write_text("\n".join(line for lines in sections.values() for line in lines))
         options = ("-c", "settings.ini", "--prefix", "archive", "-p", "0", "--workers", str(workers))
-        twistd = os.path.join(os.path.dirname(sys.executable), "twistd")
+        program = twistd or Path(sys.executable).parent / "twistd"
         begun = time.monotonic()
         with open(self._log, "wb") as log:
             self.process = subprocess.Popen(
-                [twistd, "-n", "--pidfile=", "pacarchive", *options],
+                [program, "-n", "--pidfile=", "pacarchive", *options],
                 cwd=folder,
                 # The predecessor's variables would be settings too.
                 env={name: value for name, value in os.environ.items() if not name.startswith("PAI_")},

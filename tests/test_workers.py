@@ -419,6 +419,7 @@ def test_the_ports_are_given_back(world: World) -> None:
 
 FAKE_WORKER = """
 import os, signal, sys
+from twisted.internet import reactor as known_early
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.protocol import Factory, Protocol
@@ -441,6 +442,7 @@ class Fake(Service):
 
     def __init__(self, reactor, settings, endpoints):
         self.reactor, self.endpoints = reactor, endpoints
+        assert reactor is known_early
 
     def startService(self):
         Service.startService(self)
@@ -457,19 +459,30 @@ class Fake(Service):
         print("draining", os.getpid())
         return deferLater(self.reactor, float(os.environ.get("FAKE_DRAIN", "0")), print, "drained", os.getpid())
 
-sys.exit(run(Fake))
+def serve():
+    if os.environ.get("FAKE_FAULT") == "early":
+        raise ZeroDivisionError("an early bug")
+    return run(Fake)
+
+if __name__ == "__main__":
+    sys.exit(serve())
 """
 
 TAC = """
-import sys
+import os, sys, threading
 from types import SimpleNamespace
 from twisted.application.service import Application
 from twisted.internet import reactor
 from pacarchive.launch.notify import LaunchedService
 from pacarchive.launch.workers import Supervisor
+sys.path.append(os.getcwd())
+import worker
 
 server = SimpleNamespace(endpoints={endpoints!r}, workers=2, drain_timeout=20.0)
-supervisor = Supervisor(reactor, SimpleNamespace(server=server), command=[sys.executable, "-P", "worker.py"])
+serve = None if "FAKE_ANEW" in os.environ else worker.serve
+if "FAKE_THREAD" in os.environ:
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+supervisor = Supervisor(reactor, SimpleNamespace(server=server), serve, command=[sys.executable, "-P", "worker.py"])
 application = Application("fake")
 LaunchedService(reactor, supervisor, lambda: "serving on " + " ".join(supervisor.urls)).setServiceParent(application)
 """
@@ -568,10 +581,20 @@ def _ask(port: int) -> int | None:
         return None
 
 
-def test_both_workers_answer(launch: Callable[..., Twistd]) -> None:
+BOTH_WAYS = pytest.mark.parametrize("way", [{}, {"FAKE_ANEW": "1"}], ids=["forked", "anew"])
+
+
+def _is_forked(worker: int) -> bool:
+    """Whether it goes on with the parent's program."""
+    return b"worker.py" not in Path(f"/proc/{worker}/cmdline").read_bytes()
+
+
+@BOTH_WAYS
+def test_both_workers_answer(launch: Callable[..., Twistd], way: dict[str, str]) -> None:
     """Two processes answer at one port, with nothing open or set that is the parent's; SIGTERM drains them."""
-    twistd = launch(NOTIFY_SOCKET="/nowhere")
+    twistd = launch(NOTIFY_SOCKET="/nowhere", **way)
     port = twistd.port()
+    assert {_is_forked(each) for each in twistd.children()} == {not way}
     assert sorted({_ask(port) for _ in range(64)}, key=str) == sorted(twistd.children(), key=str)
     assert re.search(r"\[worker 0\] .*environment False", twistd.log)
     (numbers,) = set(re.findall(r"descriptors (\[.*\])", twistd.log))
@@ -583,17 +606,71 @@ def test_both_workers_answer(launch: Callable[..., Twistd]) -> None:
     assert "Traceback" not in twistd.log
 
 
-def test_a_killed_worker_comes_back(launch: Callable[..., Twistd]) -> None:
+@BOTH_WAYS
+def test_a_killed_worker_comes_back(launch: Callable[..., Twistd], way: dict[str, str]) -> None:
     """kill -9 of a worker costs its own connections only; a successor answers soon at the same port."""
-    twistd = launch()
+    twistd = launch(**way)
     port = twistd.port()
     victim, survivor = twistd.children()
     os.kill(victim, signal.SIGKILL)
     successor = twistd.until(lambda: {_ask(port) for _ in range(16)} - {victim, survivor, None})
     assert successor < set(twistd.children())
     assert re.search("worker [01]: killed by SIGKILL; replaced in 1 s", twistd.log)
+    assert {_is_forked(each) for each in twistd.children()} == {not way}
     twistd.process.terminate()
     assert twistd.ends() == -signal.SIGTERM
+    assert "Traceback" not in twistd.log
+
+
+def _open_files(process: int) -> list[str]:
+    """What it has open, beyond what every process may share."""
+    names = [os.readlink(each) for each in Path(f"/proc/{process}/fd").iterdir()]
+    return [name for name in names if name.startswith(("pipe:", "socket:"))]
+
+
+def test_nothing_leaks_into_a_forked_worker(launch: Callable[..., Twistd]) -> None:
+    """No worker has anything open that another has, nor a successor; of the parent's, the other ends of four pipes."""
+    twistd = launch()
+    port = twistd.port()
+    victim, survivor = twistd.children()
+    os.kill(victim, signal.SIGKILL)
+    twistd.until(lambda: {_ask(port) for _ in range(16)} - {victim, survivor, None})
+    first, second = (_open_files(each) for each in twistd.children())
+    assert not set(first) & set(second)
+    for each in first, second:
+        # Besides, the waker and what tells of children; the listening socket.
+        assert len(set(each) & set(_open_files(twistd.process.pid))) == 4
+        assert len(set(each)) == 4 + 2 + 1
+
+
+def test_a_forked_worker_has_the_signals_of_one_begun_anew(launch: Callable[..., Twistd]) -> None:
+    """What is blocked, ignored and caught is the same; so SIGPIPE does not end it."""
+    states = []
+    for way in {}, {"FAKE_ANEW": "1"}:
+        twistd = launch(**way)
+        twistd.port()
+        for each in twistd.children():
+            masks = re.findall(r"^Sig(?:Blk|Ign|Cgt):\t(.*)$", Path(f"/proc/{each}/status").read_text(), re.MULTILINE)
+            states.append([int(mask, 16) & (1 << 31) - 1 for mask in masks])  # beyond them are the C library's own
+    assert len(states[0]) == 3
+    assert states == 4 * [states[0]]
+
+
+def test_threads_forbid_a_fork(launch: Callable[..., Twistd]) -> None:
+    """Workers are begun anew where the parent has another thread, whose locks would be held for ever."""
+    twistd = launch(FAKE_THREAD="1")
+    assert _ask(twistd.port()) in twistd.children()
+    assert not any(_is_forked(each) for each in twistd.children())
+
+
+def test_a_forked_worker_fails_early(launch: Callable[..., Twistd]) -> None:
+    """It ends, and does not go on as a second parent."""
+    twistd = launch(FAKE_FAULT="early")
+    assert twistd.ends() == 1
+    assert re.search(r"worker [01].*ZeroDivisionError: an early bug", twistd.log)
+    assert len(re.findall(r"cannot start: worker [01]: ended with exit status 1\n", twistd.log)) == 1
+    assert twistd.log.count("Main loop terminated.") == 1
+    assert not _group(twistd.process.pid)
 
 
 @pytest.mark.parametrize("drain", ["0", "600"])
@@ -659,9 +736,12 @@ def test_what_cannot_be_reloaded(launch: Callable[..., Twistd], fault: str) -> N
 
 
 @pytest.mark.parametrize(("fault", "words", "traceback"), [("prefix", "no such prefix", False), ("bug", "a bug", True)])
-def test_a_failed_start(launch: Callable[..., Twistd], fault: str, words: str, traceback: bool) -> None:
+@BOTH_WAYS
+def test_a_failed_start(
+    launch: Callable[..., Twistd], fault: str, words: str, traceback: bool, way: dict[str, str]
+) -> None:
     """It is one line and an exit status; what nobody foresaw comes with its traceback."""
-    twistd = launch(FAKE_FAULT=fault)
+    twistd = launch(FAKE_FAULT=fault, **way)
     assert twistd.ends() == 1
     assert len(re.findall(rf"cannot start: worker [01]: {words}\n", twistd.log)) == 1
     assert twistd.log.count("Main loop terminated.") == 1  # of three
@@ -681,10 +761,11 @@ def test_a_second_server_on_the_port(launch: Callable[..., Twistd]) -> None:
     assert {_ask(port) for _ in range(16)} <= set(first.children())
 
 
-def test_systemd_sockets_are_adopted_by_all(launch: Callable[..., Twistd]) -> None:
+@BOTH_WAYS
+def test_systemd_sockets_are_adopted_by_all(launch: Callable[..., Twistd], way: dict[str, str]) -> None:
     """A socket that systemd passed reaches every worker, and successors too."""
     with socket.create_server(("127.0.0.1", 0)) as passed:
-        twistd = launch("systemd:domain=INET:name=http", adopted=passed)
+        twistd = launch("systemd:domain=INET:name=http", adopted=passed, **way)
         port = passed.getsockname()[1]
     assert twistd.port() == port
     for victim in twistd.children():
@@ -700,21 +781,13 @@ def test_the_interpreter_is_not_taken_apart() -> None:
     """Whoever stops the service would wait for it: all is released when the reactor has ended."""
     code = """
 import atexit, sys
-from pacarchive import worker
+from pacarchive.launch import anew
 atexit.register(print, "taken apart")
-worker.run = lambda make_service: sys.stderr.write("last words") and 3
-worker.main()
+anew.run = lambda make_service: sys.stderr.write("last words") and 3
+anew.main()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (3, "", "last words")
-
-
-def test_the_parent_needs_no_web_server() -> None:
-    """It serves nothing: what its workers serve with is not even read."""
-    heavy = {"klein", "pacarchive.web.http.site", "sqlite3"}
-    code = f"import sys, pacarchive.launch.service; print({heavy} & sys.modules.keys())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "set()\n", "")
 
 
 def test_a_socket_file(launch: Callable[..., Twistd], tmp_path: Path) -> None:

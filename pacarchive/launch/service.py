@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import IService, Service
@@ -20,6 +21,7 @@ from pacarchive.interfaces import IArchiveBackend
 from pacarchive.launch.listening import served_url, server_endpoints
 from pacarchive.launch.logfile import LogFile
 from pacarchive.launch.notify import LaunchedService, StartError
+from pacarchive.launch.worker import run
 from pacarchive.launch.workers import Supervisor
 from pacarchive.model import Durability
 from pacarchive.recall.places import archive_name
@@ -179,8 +181,9 @@ def make_service(settings: Settings, log_file: LogFile | None = None) -> IServic
         _log.warn("[recall] store: {store} may be on a network; SQLite is for one machine only", store=store)
     what = f"pacarchive {__version__}: {server.type} archive {server.prefix} on"
     if server.workers > 1:
-        _make_backend(reactor, settings)  # what is missing is said once, here, and not by each worker
-        supervisor = Supervisor(reactor, settings)
+        # What is missing is said once, here, and not by each worker; and what is imported now is shared by all of them.
+        make_archive_service(reactor, settings, ())
+        supervisor = Supervisor(reactor, settings, partial(run, make_archive_service))
         return LaunchedService(
             reactor, supervisor, lambda: f"{what} {' '.join(supervisor.urls)} ({server.workers} workers)", log_file
         )

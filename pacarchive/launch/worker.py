@@ -1,4 +1,4 @@
-"""One worker process: C{python -m pacarchive.launch.worker}, started by L{pacarchive.launch.workers.Supervisor} only.
+"""One worker process, started by L{pacarchive.launch.workers.Supervisor} only.
 
 L{pacarchive.launch.workers} says what the two tell each other.
 """
@@ -159,18 +159,3 @@ def _log_line(event: LogEvent) -> str | None:
         return None
     text = eventAsText(event, includeTimestamp=False)
     return f"{text}\n" if text else None
-
-
-def main() -> None:
-    """Serve the archive."""
-    from pacarchive.launch.service import make_archive_service
-
-    status = run(make_archive_service)
-    # All is released.  To take the interpreter apart as well would be half a second's work in each worker, for which
-    # whoever stops or restarts the service would wait; twistd, which ends by its signal, does not do it either.
-    sys.stderr.flush()
-    os._exit(status)
-
-
-if __name__ == "__main__":
-    main()

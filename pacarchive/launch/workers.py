@@ -1,6 +1,7 @@
 """The parent of the worker processes: starts, watches, replaces and drains them.
 
-It serves nothing and opens nothing of the archive.  What parent and worker say to each other:
+It serves nothing and opens nothing of the archive, but has imported all that serves, so that the workers which it forks
+(L{pacarchive.launch.forking}) need not.  What parent and worker say to each other:
 
   - standard input: the pickled L{Assignment}, and then the line L{RELOAD} whenever the worker is to reload what it can.
     It stays open; its end tells the worker that the parent is gone.
@@ -27,6 +28,7 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from pacarchive.launch.forking import fork, is_sound
 from pacarchive.launch.listening import Listener, PortReservation
 from pacarchive.launch.notify import StartError
 from pacarchive.launch.reloading import SIGNALS, IReloadable
@@ -58,7 +60,7 @@ GRACE = 10.0
 """What a worker gets beyond the drain limit to release its pools, before it is killed."""
 
 # Without -P, python -m would look for the package in the working directory first.
-COMMAND = (sys.executable, "-P", "-m", "pacarchive.launch.worker")
+COMMAND = (sys.executable, "-P", "-m", "pacarchive.launch.anew")
 
 GROUP_SIGNALS = SIGNALS | {signal.SIGINT}
 """What a terminal or an operator sends to a whole process group; what to do about it is the parent's decision."""
@@ -92,12 +94,21 @@ class Supervisor(Service):
 
     @param reactor: The reactor, also the source of time.
     @param settings: The settings, for the workers.
-    @param command: What a worker is.
+    @param serve: What a worker does that is forked from this process; its exit status.
+    @param command: What a worker is where forking is not sound, or there is no C{serve}.
     """
 
-    def __init__(self, reactor: Any, settings: Settings, *, command: Sequence[str] = COMMAND) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        settings: Settings,
+        serve: Callable[[], int] | None = None,
+        *,
+        command: Sequence[str] = COMMAND,
+    ) -> None:
         self._reactor = reactor
         self._settings = settings
+        self._serve = serve
         self._command = command
         self._reservation = PortReservation()
         self._listeners: list[Listener] = []
@@ -206,10 +217,14 @@ class Supervisor(Service):
         worker = self._workers[index] = _Worker(self._reactor, index, first, dumps(assignment))
         # They may go to all of the process group; the worker inherits that they wait until it knows what to do.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
+        environment = _environment(os.environ)
         try:
-            self._reactor.spawnProcess(
-                worker, self._command[0], self._command, env=_environment(os.environ), childFDs=descriptors
-            )
+            if self._serve is not None and is_sound(self._reactor):
+                fork(self._reactor, worker, descriptors, environment, self._serve)
+            else:
+                self._reactor.spawnProcess(
+                    worker, self._command[0], self._command, env=environment, childFDs=descriptors
+                )
         except OSError as error:  # no memory, too many processes
             worker.end(f"cannot be started: {error.strerror}")
         finally:
