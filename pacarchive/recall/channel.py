@@ -13,8 +13,6 @@ from functools import partial
 from threading import Lock
 from typing import Any, Generic, TypeVar
 
-import pymysql
-from pymysql.constants import ER
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
@@ -28,6 +26,9 @@ T = TypeVar("T")
 
 RETRY = 1.0
 """Seconds from a probe that failed to the next."""
+
+_LOCK_WAIT_TIMEOUT = 1205
+"""MariaDB's ER_LOCK_WAIT_TIMEOUT."""
 
 _log = Logger()
 
@@ -164,7 +165,7 @@ class Channel:
         """@param times: How often it had hung when this was asked: what hung since then says nothing of now."""
         self._calls.discard(call)
         call.look_no_more()
-        if isinstance(result, Failure) and times == self._times and _has_run_out(result.value):
+        if isinstance(result, Failure) and times == self._times and self._has_run_out(result.value):
             self._hang(str(result.value))
         if not call.answer.called:
             call.answer.callback(result)
@@ -193,16 +194,15 @@ class Channel:
         if self._stopped:
             return
         if isinstance(result, Failure):
-            if not result.check(pymysql.Error):
+            if not result.check(self.pool.dbapi.Error):
                 _log.failure("job store: unexpected", result)
             self._next_probe = self._clock.callLater(RETRY, self._probe)
             return
         _log.info("job store: it answers again")
         self.hangs = False
 
-
-def _has_run_out(error: BaseException | None) -> bool:
-    """Whether a time limit has: that of the connection, or of waiting for a lock that somebody else has."""
-    if not isinstance(error, pymysql.Error):
-        return False
-    return timed_out(error) or error.args[:1] == (ER.LOCK_WAIT_TIMEOUT,)
+    def _has_run_out(self, error: BaseException | None) -> bool:
+        """Whether a time limit has: that of the connection, or of waiting for a lock that somebody else has."""
+        if not isinstance(error, self.pool.dbapi.Error):
+            return False
+        return timed_out(error) or error.args[:1] == (_LOCK_WAIT_TIMEOUT,)

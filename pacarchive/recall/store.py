@@ -11,19 +11,18 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import attrs
-import pymysql
-from pymysql.constants import CR
 from twisted.logger import Logger
 
 from pacarchive import errors
 from pacarchive.recall.channel import Call, Channel, NotAsked
 from pacarchive.recall.places import DefaultStore
 from pacarchive.recall.schema import MARIADB, SQLITE, STEPS, Dialect, statements
-from pacarchive.runtime.databases import DaemonConnectionPool, MariaDBPool
+from pacarchive.runtime.databases import DaemonConnectionPool
 from pacarchive.runtime.threads import BlockingPool
 
 T = TypeVar("T")
@@ -38,8 +37,8 @@ AT_ONCE = 500
 _TRIES, _PAUSE = 100, 0.02
 """How often a new file is tried to be prepared, while others do so; and seconds between two tries."""
 
-_LOST = frozenset({CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST, 1927, 4031})
-"""The last two: MariaDB's ER_CONNECTION_KILLED, and its idle_transaction_timeout."""
+_LOST = frozenset({2006, 2013, 1927, 4031})
+"""PyMySQL's CR_SERVER_GONE_ERROR and CR_SERVER_LOST, MariaDB's ER_CONNECTION_KILLED and idle_transaction_timeout."""
 
 _NO_ANSWER = "The list of recalls does not answer."
 
@@ -182,6 +181,7 @@ class Store:
         self._make_pool = make_pool
         self._shared = settings.address.startswith("mariadb:")
         self._dialect = MARIADB if self._shared else SQLITE
+        self._make_connections = self._mariadb() if self._shared else self._sqlite
         self._writer: Channel | None = None
         self._readers: Channel | None = None
 
@@ -249,7 +249,7 @@ class Store:
         try:
             try:
                 return await channel.ask(call, may_leave=may_leave)
-            except pymysql.OperationalError as error:
+            except channel.pool.dbapi.OperationalError as error:
                 if call.completed or not error.args or error.args[0] not in _LOST:
                     raise
                 channel.distrust()
@@ -257,14 +257,14 @@ class Store:
                 return await channel.ask(call, may_leave=may_leave)
         except NotAsked as error:  # it was logged once, when it was found out
             raise StoreUnavailable(_NO_ANSWER) from error
-        except (sqlite3.Error, pymysql.Error) as error:
+        except channel.pool.dbapi.Error as error:
             _log.error("job store: {error}", error=error)
             kind = OutcomeUnknown if call.completed and channel is self._writer else StoreUnavailable
             raise kind(_NO_ANSWER) from error
 
     def _open(self, name: str, size: int, probe: Callable[[Any], object]) -> Channel:
         threads = self._make_pool(self._reactor, name, size)
-        pool = self._mariadb(threads) if self._shared else self._sqlite(threads)
+        pool = self._make_connections(threads)
         pool.start()
         # What SQLite waits for is another process's write, which ends; and a file system has no time limit.
         return Channel(self._reactor, pool, probe, self._settings.timeout if self._shared else None)
@@ -282,13 +282,15 @@ class Store:
             check_same_thread=False,  # they are closed by the reactor thread, when the others have ended
         )
 
-    def _mariadb(self, threads: BlockingPool) -> MariaDBPool:
+    def _mariadb(self) -> Callable[[BlockingPool], DaemonConnectionPool]:
+        from pacarchive.runtime.mariadb import MariaDBPool  # only now: what it imports takes 8 MiB
+
         url = urlsplit(self._settings.address)
-        return MariaDBPool(
+        return partial(
+            MariaDBPool,
             self._reactor,
-            threads,
-            self._settings.timeout,
-            parse_qs(url.query).get("socket", [""])[0],
+            patience=self._settings.timeout,
+            unix_socket=parse_qs(url.query).get("socket", [""])[0],
             host=url.hostname or "localhost",
             port=url.port or 3306,
             user=unquote(url.username or ""),

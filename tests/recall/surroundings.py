@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 from uuid import UUID
 
 import attrs
+import pymysql
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
 from twisted.internet.threads import deferToThreadPool
@@ -114,6 +115,10 @@ class VirtualReactor(Clock):
         return InlinePool(self, name, size)
 
 
+class Trouble(sqlite3.OperationalError, pymysql.OperationalError):
+    """What either driver may raise."""
+
+
 class InlinePool:
     """
     Threads that are none: each call is made at once, or one after the other when their time has come.
@@ -163,12 +168,12 @@ class InlinePool:
             trouble = self._trouble()
             try:
                 if trouble == READING:
-                    raise sqlite3.OperationalError("trouble reading")
+                    raise Trouble("trouble reading")
                 if trouble == BEFORE:
-                    raise sqlite3.OperationalError("trouble before")
+                    raise Trouble("trouble before")
                 result = call(*args, **kw)
                 if trouble == AFTER:
-                    raise sqlite3.OperationalError("trouble after")
+                    raise Trouble("trouble after")
             except Exception:  # noqa: BLE001  (whoever waits for the call gets it)
                 on_result(False, Failure())
             else:

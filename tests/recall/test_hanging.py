@@ -26,7 +26,7 @@ from pacarchive.recall.jobs import Submission
 from pacarchive.recall.settings import RecallSettings
 from pacarchive.recall.store import OutcomeUnknown, Store, StoreSettings, StoreUnavailable, Turn
 from pacarchive.recall.words import JobRequest
-from pacarchive.runtime import databases
+from pacarchive.runtime import mariadb
 from recall.surroundings import ARCHIVE, Going, Surroundings, Tapes, logged, settings
 
 LIMIT = 2.0
@@ -63,6 +63,8 @@ class Taken:
 
 class StuckPool:
     """Connections whose every step is the test's to make."""
+
+    dbapi = pymysql
 
     def __init__(self) -> None:
         self.losses = 0
@@ -341,7 +343,7 @@ def is_well(store: Store) -> Callable[[], Awaitable[bool]]:
 @in_reactor
 async def test_a_frozen_server(own_mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch, fresh: float) -> None:
     """It costs what is asked meanwhile one limit, however much that is; what is asked next waits no more."""
-    monkeypatch.setattr(databases, "_FRESH", fresh)
+    monkeypatch.setattr(mariadb, "_FRESH", fresh)
     async with opened(own_mariadb) as store:
         await store.write(submit)
         assert await count_of_jobs(store) == 1

@@ -36,7 +36,7 @@ from pacarchive.recall.store import (
     Turn,
 )
 from pacarchive.recall.words import JobRequest
-from recall.surroundings import AFTER, ARCHIVE, BEFORE, Going, VirtualReactor, done, logged
+from recall.surroundings import AFTER, ARCHIVE, BEFORE, Going, Trouble, VirtualReactor, done, logged
 
 Open = Callable[..., Store]
 
@@ -338,7 +338,7 @@ class TestTrouble:
     ) -> None:
         def commit(connection: Any) -> None:
             connection._connection.commit()
-            raise sqlite3.OperationalError("trouble in the commit")
+            raise Trouble("trouble in the commit")
 
         monkeypatch.setattr(adbapi.Connection, "commit", commit, raising=False)
         with pytest.raises(OutcomeUnknown, match="does not answer"):

@@ -17,7 +17,7 @@ from pacarchive.backends.contract.handling import ALLOW, content, in_reactor, ru
 from pacarchive.backends.sideband import catalogue
 from pacarchive.backends.sideband.archive import SidebandArchive
 from pacarchive.model import FileStatus, Locality
-from pacarchive.runtime import databases as connections
+from pacarchive.runtime import mariadb as connections
 from sideband.archives import Daemon, SlowMount, serving
 from sideband.server import HOST, MariaDB, Sideband
 from sideband.watching import SLACK, Watch, all_words, logged, until

@@ -14,7 +14,8 @@ from pymysql.constants import CR, ER
 
 from pacarchive.backends.sideband.queries import Query, Row
 from pacarchive.backends.sideband.settings import SidebandSettings
-from pacarchive.runtime.databases import LivingConnection, MariaDBPool, timed_out
+from pacarchive.runtime.databases import timed_out
+from pacarchive.runtime.mariadb import LivingConnection, MariaDBPool
 from pacarchive.runtime.threads import BlockingPool
 
 _KILLED = 1927  # MariaDB's ER_CONNECTION_KILLED
