@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -24,8 +25,9 @@ from pacarchive.backends.local.settings import PosixSettings
 from pacarchive.backends.memory import MemorySettings
 from pacarchive.backends.sideband.settings import SidebandSettings
 from pacarchive.interfaces import IBackendProvider
-from pacarchive.launch import tap
+from pacarchive.launch import needs, tap
 from pacarchive.settings.explaining import describe
+from pacarchive.settings.providers import BackendProvider
 from pacarchive.settings.reading import load
 from pacarchive.settings.server import PoolSettings
 
@@ -41,6 +43,7 @@ def _clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ARCHIVEINTERFACE_CONFIG", "PAI_BACKEND_TYPE", "PAI_PREFIX"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("pacarchive.settings.reading.MACHINE_FILE", "/nonexistent/pacarchive.ini")
+    monkeypatch.setattr(tap, "leave_out", lambda *_: None)  # other tests in this process would miss it
     monkeypatch.chdir(tmp_path)
 
 
@@ -277,6 +280,59 @@ def test_finding_the_plugins_imports_nothing_heavy() -> None:
         "pacarchive.settings.providers",
         "pacarchive.times",
     }
+
+
+NEVER = {"h2", "pymysql", "rich", "treq", "twisted.web.client", "pacarchive.client", "pacarchive.cli"}
+TLS = {"OpenSSL", "cryptography", "service_identity", "twisted.internet.ssl"}
+
+
+@pytest.mark.parametrize(
+    ("twistd", "own", "tls"),
+    [
+        ([], ["--workers", "1"], False),
+        ([], ["--workers", "2"], False),
+        ([], ["--endpoint", "unix:socket", "--endpoint", "tcp6:0"], False),
+        ([], ["--endpoint", "tcp:0", "--endpoint", "haproxy:tcp:0"], True),
+        (["--logger", "os.getpid"], [], True),
+    ],
+)
+def test_what_is_imported_to_serve(tmp_path: Path, twistd: list[str], own: list[str], tls: bool) -> None:
+    """It is all that the workers need, before they are forked; and nothing that these settings do not need."""
+    (tmp_path / "archive").mkdir()
+    arguments = [*twistd, "--nodaemon", "pacarchive", "--prefix", "archive", *own]
+    code = f"""
+import sys
+from twisted.scripts._twistd_unix import ServerOptions
+options = ServerOptions()
+options.parseOptions({arguments})
+options.loadedPlugins["pacarchive"].makeService(options.subOptions)
+print(*(name for name, module in sys.modules.items() if module))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    imported = set(done.stdout.split())
+    assert imported & NEVER == set()
+    assert imported & TLS == (TLS if tls else set())
+    assert imported >= {
+        "klein",
+        "pacarchive.web.files",
+        "pacarchive.backends.posix",
+        "pacarchive.recall.engine",
+        "sqlite3",
+    }
+
+
+def test_backends_of_others_have_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody knows what they need."""
+    told: list[bool] = []
+    monkeypatch.setattr(needs, "do_without_http2", lambda: None)
+    monkeypatch.setattr(needs, "do_without_tls", lambda: told.append(True))
+    monkeypatch.setattr(gc, "freeze", lambda: None)
+    needs.leave_out(parse(), {})
+    assert told == [True]
+    theirs = BackendProvider(name="tape", section="tape", settings_name="tape:Settings", make_name="tape:make")
+    monkeypatch.setattr(needs, "find_provider", lambda name: theirs)
+    needs.leave_out(parse(), {})
+    assert told == [True]
 
 
 def test_our_plugins() -> None:

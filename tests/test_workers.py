@@ -800,11 +800,17 @@ def test_a_socket_file(launch: Callable[..., Twistd], tmp_path: Path) -> None:
 
 
 def test_the_real_archive(launch: Callable[..., Twistd], tmp_path: Path) -> None:
-    """C{tac/pacarchive.tac} serves with settings from the environment; what one worker stored, all have."""
+    """
+    C{tac/pacarchive.tac} serves with settings from the environment; what one worker stored, all have.  No worker
+    imports anything: the parent has.
+    """
     (tmp_path / "archive").mkdir()
     (tmp_path / "ini").write_text(f"[server]\nworkers = 2\nendpoint = {LOOPBACK}\n")
     twistd = launch(
-        tac=ARCHIVE_TAC, ARCHIVEINTERFACE_CONFIG=str(tmp_path / "ini"), PAI_PREFIX=str(tmp_path / "archive")
+        tac=ARCHIVE_TAC,
+        ARCHIVEINTERFACE_CONFIG=str(tmp_path / "ini"),
+        PAI_PREFIX=str(tmp_path / "archive"),
+        PYTHONPROFILEIMPORTTIME="1",
     )
     port = twistd.until(lambda: re.search(r"posix archive \S+ on http://127.0.0.1:(\d+)/ \(2 workers\)", twistd.log))[1]
     with urlopen(Request(f"http://127.0.0.1:{port}/12", b"content", method="PUT")) as answer:
@@ -812,8 +818,14 @@ def test_the_real_archive(launch: Callable[..., Twistd], tmp_path: Path) -> None
     for _ in range(16):
         with urlopen(f"http://127.0.0.1:{port}/12") as answer:
             assert answer.read() == b"content"
+    with urlopen(Request(f"http://127.0.0.1:{port}/12", method="POST")) as answer:
+        assert answer.status == 200
     twistd.process.terminate()
     assert twistd.ends() == -signal.SIGTERM
+    # The plugins are only tried as modules, before they are found in theirs.
+    imports = re.findall(r"worker \d.* import time: .*\| +(?!twisted\.plugins\.)(\S+)$", twistd.log, re.MULTILINE)
+    assert imports == []
+    assert "import time:" in twistd.log
 
 
 def test_the_tac_file_without_settings(launch: Callable[..., Twistd]) -> None:

@@ -24,6 +24,8 @@ from twisted.internet.protocol import Factory
 from twisted.internet.tcp import makeBinding
 from zope.interface import directlyProvides, providedBy
 
+from pacarchive.launch.needs import PLAIN
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -35,8 +37,6 @@ BACKLOG = 1024
 
 STRONG_CIPHERS = "ECDH+AESGCM:ECDH+CHACHA20:DH+AESGCM:DH+CHACHA20:!aNULL:!MD5:!DSS"
 """What TLS 1.2 is spoken with: keys that are forgotten (forward secrecy), and encryption that authenticates."""
-
-_PLAIN = ("tcp:", "tcp6:", "unix:", "systemd:")  # which have no TLS for sure
 
 _ADVICE = {
     errno.EADDRINUSE: "stop what listens there (ss -ltnp 'sport = :{port}' shows it), or choose another by --port,"
@@ -256,7 +256,7 @@ class _OnlyAsked(Exception):
 
 
 def _endpoint(reactor: object, description: str) -> IStreamServerEndpoint:
-    if not description.startswith(_PLAIN):
+    if not description.startswith(PLAIN):
         _choose_ciphers()
     return serverFromString(reactor, description)  # type: ignore[no-any-return]
 

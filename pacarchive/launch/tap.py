@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
-from twisted.internet.endpoints import quoteStringArgument, serverFromString
 from twisted.logger import Logger
 from twisted.python import usage
 
 from pacarchive.launch.logfile import log_file
+from pacarchive.launch.needs import leave_out
 from pacarchive.settings.explaining import default_words
 from pacarchive.settings.fields import key_of
 from pacarchive.settings.reading import CONFIG_VARIABLE, MACHINE_FILE, VARIABLES, ConfigError, load
@@ -117,6 +118,7 @@ class Options(usage.Options):
             self.settings: Settings = load(self["config"], os.environ, overrides)
         except ConfigError as error:
             _refuse(str(error))
+        leave_out(self.settings, self.parent or {})
         for description in self.settings.server.endpoints:
             _check_endpoint(description)
 
@@ -129,13 +131,15 @@ class Options(usage.Options):
         port = DEFAULT_PORT if port is None else port
         if not (port.isascii() and port.isdigit() and int(port) <= 65535):
             _refuse(f"command line: --port: {port!r} is not a number from 0 to 65535")
-        interface = quoteStringArgument(address or DEFAULT_ADDRESS)
+        interface = re.sub(r"([\\:])", r"\\\1", address or DEFAULT_ADDRESS)
         return (f"tcp:{int(port)}:interface={interface}",)
 
 
 def _check_endpoint(description: str) -> None:
     """Let the endpoint's own parser complain now, in one line, instead of in the midst of the start."""
-    from twisted.internet import reactor  # only now: twistd's --reactor is parsed before our options
+    # Only now: twistd's --reactor is parsed before our options.
+    from twisted.internet import reactor
+    from twisted.internet.endpoints import serverFromString
 
     try:
         serverFromString(reactor, description)
@@ -154,7 +158,7 @@ def makeService(options: Options) -> IService:
 
     @raise SystemExit: This machine lacks something that it needs; what, is on standard error.
     """
-    from pacarchive.launch.service import make_service  # only now: --help does not need a web server
+    from pacarchive.launch.service import make_service  # only now: --help does not need it
 
     twistd: Mapping[str, Any] = options.parent or {}
     if twistd.get("prefix", _SYSLOG_PREFIX) != _SYSLOG_PREFIX and not twistd["syslog"]:
