@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from pacarchive import __version__
 from pacarchive.cli import admin, check, completion, exits, remote, show_config
 from pacarchive.cli.arguments import parsed
+from pacarchive.cli.needs import leave_out
 from pacarchive.cli.printing import complain
 from pacarchive.cli.streams import Parser, run_program
 from pacarchive.cli.words import Misunderstood
@@ -89,7 +90,9 @@ def _run(argv: Sequence[str] | None) -> int:
     parser = make_parser()
     arguments = parsed(parser, sys.argv[1:] if argv is None else argv)
     module, _, function = arguments.run.partition(":")
-    from pacarchive.settings.reading import ConfigError
+    if argv is None and module.startswith(remote.__name__):
+        leave_out(arguments)
+    from pacarchive.settings.errors import ConfigError
 
     try:
         return int(getattr(import_module(module), function)(arguments))

@@ -27,7 +27,6 @@ from twisted.internet import tcp
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.interfaces import ISSLTransport, IStreamClientEndpoint
-from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
 from twisted.web.http_headers import Headers
@@ -332,6 +331,8 @@ class Connections:
 
 
 def _trusted(ca: str | os.PathLike[str]) -> Any:
+    from twisted.internet.ssl import Certificate, trustRootFromCertificates  # only now: OpenSSL is large
+
     found = _CERTIFICATE.findall(Path(ca).read_bytes())
     if not found:
         raise ValueError(f"{os.fspath(ca)}: contains no certificate (PEM)")

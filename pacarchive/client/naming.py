@@ -6,8 +6,6 @@ import ssl
 from collections.abc import Sequence
 from typing import Any
 
-from OpenSSL import SSL
-from service_identity import VerificationError
 from twisted.internet import defer
 from twisted.internet import error as failures
 from twisted.internet.defer import CancelledError, Deferred
@@ -61,14 +59,8 @@ def named(error: BaseException, url: str = "", *, closed: bool = False) -> BaseE
 
 def _trouble(error: BaseException, reasons: Sequence[BaseException], who: str) -> ConnectionFailed:
     for reason in reasons:
-        if isinstance(reason, SSL.Error) and _NO_TLS.intersection(_ssl_reasons(reason)):
-            return WrongScheme(
-                f"{_capital(who)} does not speak TLS; the address of an archive without TLS begins with http://."
-            )
-        if isinstance(reason, VerificationError):
-            return WrongName(f"TLS with {who} failed: its certificate is for another name")
-        if isinstance(reason, SSL.Error):
-            return CertificateRefused(f"TLS with {who} failed: {_words(reason)}")
+        if _is_of_tls(reason):
+            return _trouble_with_tls(reason, who)
     if isinstance(error, RequestNotSent):
         return ConnectionFailed(f"The connection to {who} was lost before anything was sent.")
     if isinstance(error, RequestTransmissionFailed | ResponseNeverReceived | ResponseFailed):
@@ -79,6 +71,28 @@ def _trouble(error: BaseException, reasons: Sequence[BaseException], who: str) -
     if isinstance(error, failures.ConnectError | failures.DNSLookupError):
         return ConnectionFailed(f"{_capital(who)} cannot be reached: {_connecting(error)}")
     return ConnectionFailed(f"The exchange with {who} failed: {_words(error)}", uncertain=True)
+
+
+def _is_of_tls(error: BaseException) -> bool:
+    if not type(error).__module__.startswith(("OpenSSL.", "service_identity.")):
+        return False
+    # Only now: they are large, and whoever uses no TLS need not have them.
+    from OpenSSL import SSL
+    from service_identity import VerificationError
+
+    return isinstance(error, SSL.Error | VerificationError)
+
+
+def _trouble_with_tls(error: BaseException, who: str) -> ConnectionFailed:
+    from service_identity import VerificationError
+
+    if isinstance(error, VerificationError):
+        return WrongName(f"TLS with {who} failed: its certificate is for another name")
+    if _NO_TLS.intersection(_ssl_reasons(error)):
+        return WrongScheme(
+            f"{_capital(who)} does not speak TLS; the address of an archive without TLS begins with http://."
+        )
+    return CertificateRefused(f"TLS with {who} failed: {_words(error)}")
 
 
 def is_lost(error: BaseException) -> bool:
@@ -98,12 +112,12 @@ def _connecting(error: BaseException) -> str:
 def _words(error: BaseException) -> str:
     if isinstance(error, ParseError):
         return "it is not HTTP"
-    if isinstance(error, SSL.Error):
+    if type(error).__module__ == "OpenSSL.SSL":
         return ", ".join(_ssl_reasons(error)) or "it was broken off"
     return str(error).rstrip(".") or type(error).__name__
 
 
-def _ssl_reasons(error: SSL.Error) -> list[str]:
+def _ssl_reasons(error: BaseException) -> list[str]:
     return [str(each[-1]) for each in (error.args[0] if error.args else ()) if each]
 
 

@@ -17,6 +17,7 @@ from twisted.plugin import getPlugins
 from pacarchive.interfaces import BackendSettings, IBackendProvider
 from pacarchive.runtime.directories import make_durable
 from pacarchive.settings.converters import converted, directory
+from pacarchive.settings.errors import ConfigError as ConfigError
 from pacarchive.settings.fields import keys_of
 from pacarchive.settings.sections import SECTIONS, Completing, Settings, Surroundings, section_class
 from pacarchive.settings.server import PoolSettings, ServerSettings
@@ -37,18 +38,6 @@ VARIABLES: Mapping[str, tuple[str, str]] = {
     "PAI_PREFIX": ("server", "prefix"),
 }
 """Environment variables of the predecessor, and the section and key that each sets."""
-
-
-class ConfigError(Exception):
-    """
-    The settings cannot be used.  C{str()} is one line for the operator.
-
-    @param origin: The file, the environment variable or the command line.
-    """
-
-    def __init__(self, origin: str, words: str, section: str | None = None, key: str | None = None) -> None:
-        place = [f"[{section}] {key}" if key else f"[{section}]"] if section else []
-        super().__init__(" ".join(": ".join([origin, *place, words]).split()))
 
 
 @attrs.frozen
