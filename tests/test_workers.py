@@ -26,7 +26,7 @@ from pacarchive.launch.notify import StartError
 from pacarchive.launch.workers import CONTROL, GRACE, LONGEST_PAUSE, SETTLED, SILENCE, Assignment, Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from twisted.internet.defer import Deferred
     from twisted.internet.protocol import ProcessProtocol
@@ -497,6 +497,7 @@ class Twistd:
         endpoints: tuple[str, ...],
         adopted: socket.socket | None,
         tac: str,
+        options: Sequence[str],
         env: dict[str, str],
     ) -> None:
         directory.mkdir()
@@ -514,7 +515,7 @@ class Twistd:
         self._log = directory / "log"
         with open(self._log, "wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", f"import os; {program}", "-n", "-y", tac],
+                [sys.executable, "-c", f"import os; {program}", *options, "-y", tac],
                 cwd=directory,
                 env=environment,
                 stdout=log,
@@ -554,8 +555,15 @@ def launch(tmp_path: Path) -> Iterator[Callable[..., Twistd]]:
     """Starts a L{Twistd}; whatever is left of it at the end is killed."""
     started: list[Twistd] = []
 
-    def start(*endpoints: str, adopted: socket.socket | None = None, tac: str = "fake.tac", **env: str) -> Twistd:
-        started.append(Twistd(tmp_path / f"server{len(started)}", endpoints or (LOOPBACK,), adopted, tac, env))
+    def start(
+        *endpoints: str,
+        adopted: socket.socket | None = None,
+        tac: str = "fake.tac",
+        options: Sequence[str] = ("-n",),
+        **env: str,
+    ) -> Twistd:
+        directory = tmp_path / f"server{len(started)}"
+        started.append(Twistd(directory, endpoints or (LOOPBACK,), adopted, tac, options, env))
         return started[-1]
 
     yield start
@@ -635,12 +643,12 @@ def test_nothing_leaks_into_a_forked_worker(launch: Callable[..., Twistd]) -> No
     victim, survivor = twistd.children()
     os.kill(victim, signal.SIGKILL)
     twistd.until(lambda: {_ask(port) for _ in range(16)} - {victim, survivor, None})
-    first, second = (_open_files(each) for each in twistd.children())
-    assert not set(first) & set(second)
+    first, second = twistd.children()
+    # Four pipes; the waker and what tells of children; the listening socket.  Connections are closed soon.
+    twistd.until(lambda: [len(set(_open_files(each))) for each in (first, second)] == 2 * [4 + 2 + 1])
+    assert not set(_open_files(first)) & set(_open_files(second))
     for each in first, second:
-        # Besides, the waker and what tells of children; the listening socket.
-        assert len(set(each) & set(_open_files(twistd.process.pid))) == 4
-        assert len(set(each)) == 4 + 2 + 1
+        assert len(set(_open_files(each)) & set(_open_files(twistd.process.pid))) == 4
 
 
 def test_a_forked_worker_has_the_signals_of_one_begun_anew(launch: Callable[..., Twistd]) -> None:
@@ -654,6 +662,34 @@ def test_a_forked_worker_has_the_signals_of_one_begun_anew(launch: Callable[...,
             states.append([int(mask, 16) & (1 << 31) - 1 for mask in masks])  # beyond them are the C library's own
     assert len(states[0]) == 3
     assert states == 4 * [states[0]]
+
+
+def _ids(process: int) -> list[str]:
+    """Its users and groups, its umask and what it is a session of."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return [*re.findall(r"^(?:Uid|Gid|Groups|Umask):.*$", status, re.MULTILINE), str(os.getsid(process))]
+
+
+def test_in_the_background(launch: Callable[..., Twistd], tmp_path: Path) -> None:
+    """Workers are forked by the process that goes on, when it has given up what it gives up: they are what it is."""
+    options = ["--umask=027", f"--rundir={tmp_path}", f"--pidfile={tmp_path}/pid", f"--logfile={tmp_path}/log"]
+    if os.geteuid() == 0:
+        options += ["--uid=65534", "--gid=65534"]  # whom not even the modules need be readable to any more
+    twistd = launch(options=options)
+    assert twistd.ends() == 0
+    parent = int((tmp_path / "pid").read_text())
+    try:
+        port = twistd.until(lambda: re.search(r"serving on http://[\d.]+:(\d+)/", (tmp_path / "log").read_text()))[1]
+        workers = [int(each) for each in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+        assert _ask(int(port)) in workers
+        assert all(_is_forked(each) for each in workers)
+        assert [_ids(each) for each in workers] == 2 * [_ids(parent)]
+        assert "Umask:\t0027" in _ids(parent)
+        assert [os.readlink(f"/proc/{each}/cwd") for each in workers] == 2 * [str(tmp_path)]
+    finally:
+        os.kill(parent, signal.SIGTERM)
+        twistd.until(lambda: not os.path.exists(f"/proc/{parent}"))
+    assert "Traceback" not in (tmp_path / "log").read_text()
 
 
 def test_threads_forbid_a_fork(launch: Callable[..., Twistd]) -> None:
