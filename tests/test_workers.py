@@ -22,8 +22,10 @@ from twisted.logger import ILogObserver, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from pacarchive.launch import service
 from pacarchive.launch.notify import StartError
 from pacarchive.launch.workers import CONTROL, GRACE, LONGEST_PAUSE, SETTLED, SILENCE, Assignment, Supervisor
+from pacarchive.settings.reading import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -697,6 +699,27 @@ def test_threads_forbid_a_fork(launch: Callable[..., Twistd]) -> None:
     twistd = launch(FAKE_THREAD="1")
     assert _ask(twistd.port()) in twistd.children()
     assert not any(_is_forked(each) for each in twistd.children())
+
+
+@pytest.mark.parametrize("opens", [False, True])
+def test_code_that_opens_files_forbids_a_fork(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, opens: bool) -> None:
+    """Its descriptors would be closed in a forked worker, and their numbers be others'."""
+    opened: list[int] = []
+    given: list[object] = []
+
+    def make(*_: object) -> None:
+        if opens:
+            opened.append(os.open(os.devnull, os.O_RDONLY))
+
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(service, "make_archive_service", make)
+    monkeypatch.setattr(service, "Supervisor", lambda reactor, settings, serve: given.append(serve))
+    try:
+        service.make_service(load(None, {}, {("server", "prefix"): str(tmp_path), ("server", "workers"): "2"}))
+    finally:
+        for each in opened:
+            os.close(each)
+    assert [each is None for each in given] == [opens]
 
 
 def test_a_forked_worker_fails_early(launch: Callable[..., Twistd]) -> None:

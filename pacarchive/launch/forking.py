@@ -2,8 +2,9 @@
 
 Whoever forks must have one thread only.  What others were doing would stop halfway in the child, with their locks held
 for ever; so where there are more (a log observer's, a foreign backend's library), or another reactor than epoll's, a
-worker is begun from nothing instead (L{is_sound}).  The parent opens nothing of the archive, and so there is nothing
-that parent and child must not both use: no database, no session, no TLS connection.
+worker is begun from nothing instead (L{is_sound}).  So it is where what was imported opened files, as a C library might
+when it is loaded (L{open_files}): the child would find them closed.  The parent opens nothing of the archive, and so
+there is nothing that parent and child must not both use: no database, no session, no TLS connection.
 
 The child is made by L{Process}, which gives it its pipes and closes all else.  It never comes back from L{_execChild},
 so that of what it has from the parent nothing runs on and nothing is dropped: an object that was dropped might close a
@@ -40,6 +41,14 @@ _kept: list[object] = []
 def is_sound(reactor: object) -> bool:
     """Whether this process may fork."""
     return type(reactor) is EPollReactor and _has_one_thread()
+
+
+def open_files() -> int:
+    """How many descriptors this process has; 0 where nobody can tell."""
+    try:
+        return len(os.listdir("/proc/self/fd"))
+    except OSError:
+        return 0
 
 
 def fork(

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from pacarchive import __version__
 from pacarchive.errors import BackendUnavailable
 from pacarchive.interfaces import IArchiveBackend
+from pacarchive.launch.forking import open_files
 from pacarchive.launch.listening import served_url, server_endpoints
 from pacarchive.launch.logfile import LogFile
 from pacarchive.launch.notify import LaunchedService, StartError
@@ -182,8 +183,10 @@ def make_service(settings: Settings, log_file: LogFile | None = None) -> IServic
     what = f"pacarchive {__version__}: {server.type} archive {server.prefix} on"
     if server.workers > 1:
         # What is missing is said once, here, and not by each worker; and what is imported now is shared by all of them.
+        held = open_files()
         make_archive_service(reactor, settings, ())
-        supervisor = Supervisor(reactor, settings, partial(run, make_archive_service))
+        serve = partial(run, make_archive_service) if open_files() == held else None
+        supervisor = Supervisor(reactor, settings, serve)
         return LaunchedService(
             reactor, supervisor, lambda: f"{what} {' '.join(supervisor.urls)} ({server.workers} workers)", log_file
         )
