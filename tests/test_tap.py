@@ -327,6 +327,7 @@ def test_backends_of_others_have_tls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(needs, "do_without_http2", lambda: None)
     monkeypatch.setattr(needs, "do_without_tls", lambda: told.append(True))
     monkeypatch.setattr(gc, "freeze", lambda: None)
+    monkeypatch.setattr(gc, "set_threshold", lambda _: None)
     needs.leave_out(parse(), {})
     assert told == [True]
     theirs = BackendProvider(name="tape", section="tape", settings_name="tape:Settings", make_name="tape:make")
