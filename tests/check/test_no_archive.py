@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
+import forks
 import pytest
+from system.terminal import COMMAND
 from twisted.web.http_headers import Headers
 
 from pacarchive.cli.check.wire import Answer
-
-COMMAND = str(Path(sys.executable).with_name("pacarchive"))
 
 
 class Elsewhere(BaseHTTPRequestHandler):
@@ -52,8 +50,8 @@ def elsewhere() -> Iterator[str]:
 
 def check(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command."""
-    return subprocess.run(
-        [COMMAND, "check", *arguments],
+    return forks.run(
+        [*COMMAND, "check", *arguments],
         capture_output=True, text=True, check=False, timeout=110,
     )  # fmt: skip
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
+import forks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -81,6 +82,8 @@ class Service:
     @param log_file: A log file for twistd to write, instead of its standard output.
     @param twistd: Further options of twistd itself.
     @param python: The interpreter of the environment that has pacarchive.
+    @param forked: Whether it is one of L{forks}, where it has no wrapper and no other interpreter.  What the system
+        tells of that one's command line and variables is not its own.
     @ivar prefix: The archive's root.
     """
 
@@ -96,6 +99,7 @@ class Service:
         log_file: Path | None = None,
         twistd: Sequence[str] = (),
         python: str | Path = sys.executable,
+        forked: bool = True,
     ) -> None:
         self.directory = directory
         self.prefix = directory / "archive"
@@ -107,7 +111,8 @@ class Service:
         listening = () if port is None else ("-p", str(port))
         own = twistd if log_file is None else (*twistd, f"--logfile={log_file}")
         with open(self._log, "wb") as log:
-            self.process = subprocess.Popen(
+            may_fork = forked and not wrapper and python == sys.executable
+            self.process = (forks.Popen if may_fork else subprocess.Popen)(
                 [*wrapper, python, *TWISTD[1:], *own, *settled, *listening, *options],
                 cwd=directory,
                 env={**os.environ, **(environment or {})},

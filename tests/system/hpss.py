@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import textwrap
 from typing import TYPE_CHECKING, Any
 
+import forks
 import hpss_build
 
 from pacarchive.ids import id_to_path
@@ -152,7 +152,7 @@ class Site:
         beginning = _CLIENT.format(
             principal=self.archive.principal, keytab=str(self.archive.keytab), library=str(library)
         )
-        done = subprocess.run(
+        done = forks.run(
             [sys.executable, "-c", beginning + textwrap.dedent(code)],
             env={**os.environ, **environment()},
             capture_output=True,
@@ -161,7 +161,7 @@ class Site:
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        return done.stdout
+        return str(done.stdout)
 
     def until_struck(self, fault: int, times: int = 1) -> None:
         """Wait until a fault has struck."""

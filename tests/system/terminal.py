@@ -12,6 +12,7 @@ import sys
 import termios
 from typing import TYPE_CHECKING
 
+import forks
 import pyte
 
 from system.harness import PATIENCE
@@ -35,7 +36,7 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """A command without a terminal."""
     given = {"input": stdin} if stdin is not None else {"stdin": subprocess.DEVNULL}
-    return subprocess.run(
+    return forks.run(
         [*command, *arguments], cwd=directory, env={**os.environ, **(environment or {})},
         capture_output=True, text=True, check=False, timeout=PATIENCE, **given,
     )  # fmt: skip
@@ -71,7 +72,7 @@ class Terminal:
         # The size is the terminal's own; the variables, where whoever runs the tests has them, would come before it.
         ours = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
         told = {"TERM": "xterm", "LC_ALL": "C.UTF-8", **(environment or {})}
-        self._process = subprocess.Popen(
+        self._process = forks.Popen(
             [*ON_TERMINAL, *arguments], cwd=directory, env={**ours, **told},
             stdin=other, stdout=output, stderr=other, start_new_session=True,
         )  # fmt: skip

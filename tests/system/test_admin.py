@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import forks
 import pytest
 
 from pacarchive.ids import id_to_path
@@ -96,7 +97,7 @@ def test_delete_is_interrupted(tmp_path: Path) -> None:
     with open(tmp_path / "archive/.pacarchive/locks/02", "w") as lock:
         os.chmod(lock.name, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with subprocess.Popen(
+        with forks.Popen(
             [*COMMAND, "admin", "delete", "--yes", "--prefix", "archive", "1", "2", "3"], cwd=tmp_path, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         ) as process:  # fmt: skip
@@ -277,7 +278,7 @@ def test_digest_is_interrupted(large: Path, jobs: str) -> None:
     """Ctrl-C ends it at once, in words; what was stored so far is."""
     directory = large.parents[1]
     (large.parent / "5").write_text("x")
-    with subprocess.Popen(
+    with forks.Popen(
         [*COMMAND, "admin", "digest", "--prefix", "archive", "--jobs", jobs], cwd=directory, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as process:  # fmt: skip

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import forks
 import pytest
 
 from pacarchive.cli import make_parser
@@ -57,11 +58,11 @@ class User:
         told = {"PACARCHIVE_URL": self.url, **environment}
         return run(self.directory, *words, environment=told, stdin=stdin)
 
-    def begins(self, *words: str, **more: Any) -> subprocess.Popen[bytes]:
+    def begins(self, *words: str, **more: Any) -> forks.Popen:
         """A command, to be interrupted."""
         told = {**os.environ, "PACARCHIVE_URL": self.url}
         pipe = subprocess.PIPE
-        return subprocess.Popen([*COMMAND, *words], cwd=self.directory, env=told, stdout=pipe, stderr=pipe, **more)
+        return forks.Popen([*COMMAND, *words], cwd=self.directory, env=told, stdout=pipe, stderr=pipe, **more)
 
     def records(self, *words: str) -> tuple[int, list[Any]]:
         """The exit code and the JSON of a command."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from typing import TYPE_CHECKING
+
+import forks
 
 from system.harness import PATIENCE
 
@@ -58,7 +59,7 @@ def test_printed_settings(tmp_path: Path) -> None:
     """C{pacarchive config} shows what would be in force, without HPSS."""
     (tmp_path / "given.ini").write_text("[server]\ntype = hpss\nprefix = /archive\n[hpss]\nuser = somebody\n")
     command = [sys.executable, "-c", "import sys; from pacarchive.cli import main; sys.exit(main())", "config"]
-    shown = subprocess.run(
+    shown = forks.run(
         [*command, "-c", "given.ini"], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=PATIENCE
     )
     lines = shown.stdout.splitlines()

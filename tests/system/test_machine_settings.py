@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import forks
 import pytest
 
 from pacarchive.cli.words import SETTINGS_FILE
@@ -41,7 +42,7 @@ def run(code: str, file: Path, *words: str, wrapper: Sequence[str] = ()) -> subp
     environment = {name: each for name, each in os.environ.items() if not name.startswith(("ARCHIVE", "PAI_"))}
     environment |= {"HOME": str(file.parent / "home")}
     command = [*wrapper, sys.executable, "-c", code, str(file), *words]
-    return subprocess.run(command, cwd=file.parent, env=environment, capture_output=True, text=True, check=False)
+    return forks.run(command, cwd=file.parent, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_the_command_finds_the_services_archive(machine: Path) -> None:

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import forks
 import pytest
 from ports import free_port
 
@@ -131,7 +132,7 @@ def precede(installed: Path, directory: Path) -> Precede:
 
 def pacarchive(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The operator's command."""
-    return subprocess.run(
+    return forks.run(
         [sys.executable, "-c", "import sys; from pacarchive.cli import main; sys.exit(main())", *arguments],
         cwd=directory, capture_output=True, text=True, check=False,
     )  # fmt: skip
@@ -305,7 +306,7 @@ def test_the_command_to_delete(installed: Path, directory: Path, layout: str) ->
                 (prefix / name).parent.mkdir(parents=True, exist_ok=True)
                 (prefix / name).write_text(name)
                 (prefix / name).chmod(0o444)
-            done = subprocess.run(
+            done = forks.run(
                 [*command, "--prefix", prefix, *arguments], cwd=directory, env=environment, stdin=subprocess.DEVNULL,
                 capture_output=True, text=True, check=False,
             )  # fmt: skip

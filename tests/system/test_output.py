@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
+import forks
 import pytest
 
 from system.harness import HOST, PATIENCE, Service
@@ -55,14 +57,22 @@ def use(service: Service) -> list[list[str]]:
 def act(
     directory: Path, words: Sequence[str], command: Sequence[str] = COMMAND, ending: str = "", **environment: str
 ) -> subprocess.CompletedProcess[bytes]:
-    """A command of a shell."""
+    """A command, to its end; with C{ending}, what a shell does with its files."""
     (directory / "grün…").write_bytes(b"data")
     (directory / "settings.ini").write_text(f"[server]\nprefix = {directory}\n")
-    return subprocess.run(
-        ["bash", "-c", f'"$@" {ending}', "bash", *command, *words],
-        cwd=directory, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, capture_output=True,
-        check=False, timeout=PATIENCE,
-    )  # fmt: skip
+    shell = ("bash", "-c", f'"$@" {ending}', "bash") if ending.endswith("&-") else ()
+    with ExitStack() as opened:
+        files: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        if ending == "| nobody":
+            reads, files["stdout"] = os.pipe()
+            os.close(reads)
+            opened.callback(os.close, files["stdout"])
+        elif not shell and ending:
+            name, path = ending.split(">")
+            files["stderr" if name == "2" else "stdout"] = opened.enter_context(open(path, "wb")).fileno()
+        return forks.run(
+            [*shell, *command, *words], cwd=directory, env={**os.environ, **environment}, timeout=PATIENCE, **files
+        )
 
 
 @pytest.mark.parametrize("environment", [ASCII, LATIN, PLAIN_C, POSIX], ids=["ascii", "latin", "c", "posix"])
@@ -115,17 +125,8 @@ def test_whoever_reads_no_more_is_left_in_peace(service: Service, tmp_path: Path
     """As after C{| head}: no words, and what a shell knows of a program that SIGPIPE ends."""
     told = {"PACARCHIVE_URL": f"http://{HOST}:{service.port}"} | ({} if buffered else {"PYTHONUNBUFFERED": "1"})
     for words in (*HELPS, *use(service)) if buffered else HELPS:
-        gone = act(tmp_path, ["-c", _TO_NOBODY, *COMMAND, *words], (sys.executable,), **told)
+        gone = act(tmp_path, words, ending="| nobody", **told)
         assert (gone.returncode, b"Traceback" in gone.stderr, b"Broken" in gone.stderr) == (141, False, False), words
-
-
-_TO_NOBODY = """
-import os, sys
-there, here = os.pipe()
-os.close(there)
-os.dup2(here, 1)
-os.execv(sys.argv[1], sys.argv[1:])
-"""
 
 
 @pytest.mark.parametrize("ending", ["2>/dev/full", "2>&-"])
@@ -149,7 +150,7 @@ def test_the_predecessors_command(tmp_path: Path) -> None:
     for ending, code in ((">/dev/full", 1), (">&-", 1), ("", 0)):
         done = act(tmp_path, ["--help"], OLD_COMMAND, ending, **ASCII)
         assert (done.returncode, b"Traceback" in done.stderr) == (code, False)
-    done = act(tmp_path, ["-c", _TO_NOBODY, *OLD_COMMAND, "--help"], (sys.executable,))
+    done = act(tmp_path, ["--help"], OLD_COMMAND, "| nobody")
     assert (done.returncode, done.stderr) == (141, b"")
     done = act(tmp_path, ["--prefix", ".", "delete", "…\udcff"], OLD_COMMAND, **ASCII)
     assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)

@@ -10,6 +10,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import forks
 import pytest
 
 from system.harness import HOST
@@ -25,7 +26,7 @@ def types(directory: Path, *words: str, stdin: bytes = b"") -> subprocess.Comple
     """A command, to its end."""
     code = "import sys; from pacarchive.cli import main; sys.exit(main())"
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PACARCHIVE", "ARCHIVE"))}
-    return subprocess.run(
+    return forks.run(
         [sys.executable, "-c", code, *words],
         cwd=directory,
         env=environment,

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
+import forks
+
 from system.harness import PATIENCE, repr_digest, until
 from system.terminal import COMMAND
 
@@ -79,12 +81,12 @@ def test_a_get_begins_anew(tmp_path: Path) -> None:
     """What the first has left is no part of the second, and is no file."""
     with slow() as (url, archive):
         words = [*COMMAND, "--url", url, "get", "5", "-o", "out"]
-        with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
+        with forks.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
             until(archive.sent.is_set, "a part is there")
             assert not (tmp_path / "out").exists()
             first.kill()
         archive.may_go_on.set()
-        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        done = forks.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out").read_bytes() == DATA
     assert archive.asked == ["bytes=0-67108863"] * 2
