@@ -227,6 +227,12 @@ class MariaDB:
         if self._process is not None:
             self._process.send_signal(signal.SIGCONT)
 
+    def revive(self) -> None:
+        """Have it serve, whatever became of it."""
+        self.thaw()
+        if self._process is None:
+            self.start()
+
     def _end(self, signal_number: int) -> None:
         if self._process is not None:
             self._process.send_signal(signal_number)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from sideband.server import MariaDB
+
     from system import sideband
     from system.hpss import Site
 
@@ -50,17 +52,24 @@ def site(tmp_path: Path, serve: Callable[..., Service]) -> Iterator[Site]:
     found.close()
 
 
-@pytest.fixture
-def sam(tmp_path: Path, serve: Callable[..., Service]) -> Iterator[sideband.Site]:
-    """A mount of SAM's with its sideband database, and what starts services on it."""
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDB]:
+    """One server for the databases of all tests, each of which begins with it running and leaves nothing there."""
     from sideband.server import MariaDB  # only now: other tests need no PyMySQL
 
+    with MariaDB(tcp=True, durable=True) as server:
+        yield server
+
+
+@pytest.fixture
+def sam(tmp_path: Path, serve: Callable[..., Service], mariadb: MariaDB) -> Iterator[sideband.Site]:
+    """A mount of SAM's with its sideband database, and what starts services on it."""
     from system.sideband import Site
 
-    with MariaDB(tcp=True, durable=True) as server:
-        found = Site(tmp_path, serve, server)
-        try:
-            yield found
-        finally:
-            server.thaw()
-            found.close()
+    mariadb.revive()
+    found = Site(tmp_path, serve, mariadb)
+    try:
+        yield found
+    finally:
+        mariadb.revive()
+        found.close()

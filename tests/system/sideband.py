@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import fcntl
+import functools
 import json
 import os
+import shutil
 import stat
 import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sideband.writer import SidebandWriter
@@ -16,7 +21,6 @@ from system.harness import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from pathlib import Path
 
     from sideband.server import MariaDB
 
@@ -43,8 +47,8 @@ def waiting(name, place):
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             if not waits:
                 waits = True
-                with open({{waits!r}}, "a") as log:
-                    log.write(os.readlink(f"/proc/self/fd/{{{{arguments[place]}}}}") + "\\n")
+                with open(os.environ["SAM_WAITS"], "a") as log:
+                    log.write(os.readlink(f"/proc/self/fd/{{arguments[place]}}") + "\\n")
             time.sleep(0.01)
         return call(*arguments)
 
@@ -53,7 +57,10 @@ def waiting(name, place):
 for name, place in (("pread", 0), ("preadv", 0), ("sendfile", 1)):
     waiting(name, place)
 """
-"""For a process that uses the mount: who reads a file on tape waits until it is back, and is written down."""
+"""
+For a process that uses the mount: who reads a file on tape waits until it is back, and is written down in the file that
+the variable C{SAM_WAITS} names.
+"""
 
 _STAGE = f"""
 import fcntl, json, os, sys, time
@@ -111,6 +118,15 @@ if site["works"] and any(map(on_tape, sys.argv[1:])) and not os.fork():
 """The command that has files staged: it returns once that has begun; the database hears of it late."""
 
 
+@functools.cache
+def _mounting() -> Path:
+    """A directory in which Python finds L{_MOUNT} when it starts; one for all, for L{forks}."""
+    directory = Path(tempfile.mkdtemp(prefix="pa-mount-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    (directory / "sitecustomize.py").write_text(_MOUNT)
+    return directory
+
+
 class Site:
     """
     A directory that plays a mount of SAM's, its sideband database, and the services that use both.
@@ -130,7 +146,7 @@ class Site:
         self.incoming = directory / "incoming"
         self._sam = directory / "sam"
         self._tapes = self._sam / "tapes"
-        for each in (self.prefix, self.incoming, self._tapes, self._sam / "mount"):
+        for each in (self.prefix, self.incoming, self._tapes):
             each.mkdir(parents=True)
         server.create_database(SCHEMA)
         self.user, self.password = server.create_reader(SCHEMA)
@@ -139,7 +155,6 @@ class Site:
         self.writer.mkdir(SAM_PREFIX, ino=os.stat(self.prefix).st_ino)
         self._serve = serve
         self._services: list[Service] = []
-        (self._sam / "mount" / "sitecustomize.py").write_text(_MOUNT.format(waits=str(self._sam / "waits")))
         (self._sam / "stage.py").write_text(_STAGE)
         self.set_stage()
 
@@ -169,14 +184,15 @@ class Site:
             "hsm_sideband": {**self.settings(tcp=tcp), "remember": 0, **(hsm or {})},
             "recall": {"batch_delay": 0, "poll_interval": 0.2, **(recall or {})},
         }
-        path = os.pathsep.join(filter(None, [str(self._sam / "mount"), os.environ.get("PYTHONPATH", "")]))
+        path = os.pathsep.join(filter(None, [str(_mounting()), os.environ.get("PYTHONPATH", "")]))
+        mount = {"PYTHONPATH": path, "SAM_WAITS": str(self._sam / "waits")} if waits else {}
         service = self._serve(
             *("-t", "hsmsideband", *options),
             settings="".join(
                 f"[{section}]\n" + "".join(f"{key} = {value}\n" for key, value in values.items())
                 for section, values in sections.items()
             ),
-            environment={**({"PYTHONPATH": path} if waits else {}), **(environment or {})},
+            environment={**mount, **(environment or {})},
             **more,
         )
         self._services.append(service)
@@ -205,6 +221,8 @@ class Site:
             until(self._is_idle, "the stages end")
         finally:
             self.writer.close_connection()
+            self.server.drop_reader(self.user)
+            self.server.drop_database(SCHEMA)
 
     def _is_idle(self) -> bool:
         """Whether no stage is under way; each holds a lock, which its end releases, however it ends."""

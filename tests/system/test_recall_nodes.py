@@ -31,11 +31,12 @@ SOON = {"batch_delay": 0, "poll_interval": 0.2, "drives": 2, "outstanding": 4}
 
 
 @pytest.fixture
-def database() -> Iterator[MariaDB]:
+def database(mariadb: MariaDB) -> Iterator[MariaDB]:
     """A server with a database for the jobs."""
-    with MariaDB() as server:
-        server.execute("CREATE DATABASE recall")
-        yield server
+    mariadb.revive()
+    mariadb.execute("CREATE DATABASE recall")
+    yield mariadb
+    mariadb.execute("DROP DATABASE recall")
 
 
 @pytest.fixture

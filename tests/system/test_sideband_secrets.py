@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import forks
 import pytest
 
 from system.harness import PATIENCE, group_members, until
@@ -59,7 +60,7 @@ def _processes(service: Service) -> bytes:
 def test_the_password_is_not_told(sam: Site, trouble: str, workers: int) -> None:
     """Neither in the log nor in answers, and nor in what the system tells of the processes, whatever goes wrong."""
     wrong = {"wrong password": {"password": sam.password + "x"}, "no database": {"schema": "no_such"}}.get(trouble, {})
-    service = sam.start(hsm={"database_timeout": 0.5, **wrong}, workers=workers, tcp=trouble == "away")
+    service = sam.start(hsm={"database_timeout": 0.5, **wrong}, workers=workers, tcp=trouble == "away", forked=False)
     assert sam.password in (service.directory / "settings.ini").read_text()
     assert service.ask("PUT", 12345, b"data").status == 201
     assert service.ask("PUT", 12346, b"data").status == 201
@@ -84,7 +85,7 @@ def test_the_password_is_not_told(sam: Site, trouble: str, workers: int) -> None
 def _print_settings(settings: Path) -> subprocess.CompletedProcess[bytes]:
     """C{pacarchive config}."""
     command = (sys.executable, "-c", "import sys; from pacarchive.cli import main; sys.exit(main())", "config")
-    return subprocess.run([*command, "-c", str(settings)], capture_output=True, timeout=PATIENCE, check=False)
+    return forks.run([*command, "-c", str(settings)], capture_output=True, timeout=PATIENCE, check=False)
 
 
 def test_the_password_is_not_printed(sam: Site) -> None:
