@@ -1,6 +1,6 @@
 """C{kill -9} of the whole service on a simulated HPSS, again and again: what was acknowledged is there.
 
-As L{system.test_kill}; C{PACARCHIVE_HPSS_KILL_CYCLES} sets how often (20), C{PACARCHIVE_KILL_SEED} repeats a run's
+As L{system.test_kill}; C{PACARCHIVE_HPSS_KILL_CYCLES} sets how often (8), C{PACARCHIVE_KILL_SEED} repeats a run's
 choices.
 """
 
@@ -13,17 +13,20 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from system.hpss import INCOMING, path_of
-from system.test_kill import SEED, Journal, Worker, assert_only_known_files, run_until_killed, settle
+from system.hpss import INCOMING, PREFIX, path_of
+from system.test_kill import MOMENTS, SEED, Journal, Worker, assert_only_known_files, run_until_killed, settle
 
 if TYPE_CHECKING:
     from hpss_simulator import Archive
 
     from system.hpss import Site
 
-CYCLES = int(os.environ.get("PACARCHIVE_HPSS_KILL_CYCLES", "20"))
+CYCLES = int(os.environ.get("PACARCHIVE_HPSS_KILL_CYCLES", "8"))
 
 LATER_CHECKS = 20
+
+CALLS = ("hpss_Write", "hpss_Rename")
+"""In the middle of which the service is killed in every second cycle; in the others, as elsewhere."""
 
 
 @attrs.frozen
@@ -66,6 +69,10 @@ def test_kill_and_restart(site: Site) -> None:
             return HpssSource(site.archive, f"{INCOMING}/{name}")
 
     for cycle in range(CYCLES):
+
+        def in_a_call(function: str = CALLS[cycle // 2 % len(CALLS)]) -> None:
+            site.until_struck(site.archive.fault(function, path=f"{PREFIX}/*", action="hang"))
+
         swept += len(site.temporaries())
         service = site.start(workers=2 if cycle % 5 in (1, 3) else 1)
         assert service.port
@@ -75,7 +82,9 @@ def test_kill_and_restart(site: Site) -> None:
         settle(service, journal, journal.changed | set(rng.sample(older, min(LATER_CHECKS, len(older)))))
         assert_only_known_files(site.files(), journal, path_of)
         journal.changed = set()
-        run_until_killed(service, journal, rng, HpssWorker)
+        moment = in_a_call if cycle % 2 else MOMENTS[cycle // 2 % len(MOMENTS)]
+        run_until_killed(service, journal, rng, moment, HpssWorker)
+        site.archive.clear_faults()
         service.assert_clean()
     service = site.start(workers=2)
     settle(service, journal, set(journal.possible))

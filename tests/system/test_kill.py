@@ -1,6 +1,7 @@
 """C{kill -9} of the whole service at random moments, again and again: what was acknowledged is there.
 
-C{PACARCHIVE_KILL_CYCLES} sets how often (200), C{PACARCHIVE_KILL_SEED} repeats a run's choices.
+C{PACARCHIVE_KILL_CYCLES} sets how often (20), C{PACARCHIVE_KILL_SEED} repeats a run's choices.  Few cycles have to hit
+every kind of moment, so that they take turns: one anywhere in a load, and one just after a change of each kind began.
 """
 
 from __future__ import annotations
@@ -19,19 +20,23 @@ import attrs
 import pytest
 
 from pacarchive.ids import id_to_path
-from system.harness import WANT_DIGEST, Client, content, repr_digest
+from system.harness import PATIENCE, WANT_DIGEST, Client, content, repr_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     from system.harness import Service
 
-CYCLES = int(os.environ.get("PACARCHIVE_KILL_CYCLES", "200"))
+CYCLES = int(os.environ.get("PACARCHIVE_KILL_CYCLES", "20"))
 SEED = int(os.environ.get("PACARCHIVE_KILL_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
 
 CLIENTS = 4
 LONGEST_CYCLE = 0.7
+LONGEST_CHANGE = 0.02
+MOMENTS = (None, "PUT", "PATCH", "DELETE")
+"""What has just begun when the service is killed; C{None} for whatever it is."""
+
 LATER_CHECKS = 20
 IDS_OF_EACH = 200
 """Beyond, clients use the ids again that they have: the archive stays below a gigabyte."""
@@ -92,10 +97,20 @@ class Worker:
     """
     One client of one cycle: does one thing after the other until the service is killed.
 
+    @param begun: By method, what is set whenever a change begins.
     @ivar failure: What should not have happened.
     """
 
-    def __init__(self, service: Service, journal: Journal, killed: threading.Event, number: int, rng: random.Random):
+    def __init__(
+        self,
+        service: Service,
+        journal: Journal,
+        killed: threading.Event,
+        begun: Mapping[str, threading.Event],
+        number: int,
+        rng: random.Random,
+    ) -> None:
+        self.begun = begun
         self.service = service
         self.journal = journal
         self.killed = killed
@@ -170,6 +185,7 @@ class Worker:
         before = self.journal.possible.setdefault(file_id, {None})
         self.journal.changed.add(file_id)
         self.journal.possible[file_id] = before | {after}
+        self.begun[method].set()
         answer = client.begin(method, file_id, body, fields)
         self.journal.possible[file_id] = {after}
         assert answer.status in statuses, (method, file_id, answer.status)
@@ -240,14 +256,32 @@ def assert_only_known_files(visible: Collection[str], journal: Journal, path_of:
     assert visible >= must_be, sorted(must_be - visible)[:5]
 
 
-def run_until_killed(service: Service, journal: Journal, rng: random.Random, kind: type[Worker] = Worker) -> None:
-    """Mixed load, and the end."""
+def run_until_killed(
+    service: Service,
+    journal: Journal,
+    rng: random.Random,
+    moment: str | Callable[[], object] | None,
+    kind: type[Worker] = Worker,
+) -> None:
+    """
+    Mixed load, and the end.
+
+    @param moment: One of L{MOMENTS}, or what waits for another.
+    """
     killed = threading.Event()
-    workers = [kind(service, journal, killed, number, random.Random(rng.random())) for number in range(CLIENTS)]
+    begun = {method: threading.Event() for method in MOMENTS if method is not None}
+    workers = [kind(service, journal, killed, begun, number, random.Random(rng.random())) for number in range(CLIENTS)]
     threads = [threading.Thread(target=worker.run, daemon=True) for worker in workers]
     for thread in threads:
         thread.start()
-    time.sleep(rng.uniform(0, LONGEST_CYCLE))  # not a wait for anything: the moment is what is tested
+    # Not waits for anything: the moment is what is tested.
+    time.sleep(rng.uniform(0, LONGEST_CYCLE))
+    if callable(moment):
+        moment()
+    elif moment is not None:
+        begun[moment].clear()
+        assert begun[moment].wait(PATIENCE), f"nobody began a {moment}"
+        time.sleep(rng.uniform(0, LONGEST_CHANGE))
     killed.set()
     service.kill()
     for thread in threads:
@@ -291,7 +325,7 @@ def test_kill_and_restart(serve: Callable[..., Service], tmp_path: Path) -> None
         settle(service, journal, journal.changed | set(rng.sample(older, min(LATER_CHECKS, len(older)))))
         assert_only_known_files(service.visible(), journal, path_of)
         journal.changed = set()
-        run_until_killed(service, journal, rng)
+        run_until_killed(service, journal, rng, MOMENTS[cycle // 2 % len(MOMENTS)])
         service.assert_clean()
     for layout, journal in journals.items():
         service = start(layout, workers=2)
