@@ -1,6 +1,6 @@
 """The memory that a transfer takes does not depend on its size.
 
-C{PACARCHIVE_BIG_GIB} sets the largest size, in GiB (4).
+C{PACARCHIVE_BIG_GIB} sets the largest size, in GiB (1).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from system.harness import Service
 
 MIB = 1 << 20
-BIG = int(os.environ.get("PACARCHIVE_BIG_GIB", "4")) * 1024 * MIB
+BIG = int(os.environ.get("PACARCHIVE_BIG_GIB", "1")) * 1024 * MIB
 ABOVE_IDLE = 60 * MIB
-FLAT = 16 * MIB
+FLAT = 8 * MIB
 
 BLOCK = content("block", MIB)
 
@@ -102,7 +102,7 @@ def test_a_large_file(serve: Callable[..., Service]) -> None:
     """Gigabytes go through a worker that stays small, and no bigger for more of them."""
     service = serve()
     try:
-        _measure(service, service.connect, [1 << 30, BIG])
+        _measure(service, service.connect, [BIG // 4, BIG])
     finally:
         service.kill()
         shutil.rmtree(service.prefix)
@@ -134,7 +134,7 @@ def test_over_tls(serve: Callable[..., Service], tmp_path: Path) -> None:
         plain.settimeout(PATIENCE)
         return context.wrap_socket(plain)
 
-    _measure(service, connect, [128 * MIB, 512 * MIB])
+    _measure(service, connect, [64 * MIB, 256 * MIB])
 
 
 @pytest.mark.timeout(300)
