@@ -33,6 +33,16 @@ MOST = 400 << 20
 """How much a worker's memory may grow: by what its limits allow, and what it takes to keep account of that."""
 
 
+def stay(length: float, seconds: float) -> None:
+    """Let the others meet what there is now for a while: C{seconds}, where the campaign is a whole one."""
+    time.sleep(max(0.5, seconds * min(1.0, length)))
+
+
+def owned(length: float) -> int:
+    """How many jobs of L{FILES} files an owner may have: what the settings allow by themselves, or less for less."""
+    return max(3, min(10, round(10 * length)))
+
+
 def nothing(service: Service, length: float) -> Figures:
     """What the probe meets when nobody else does anything."""
     figures = Figures()
@@ -96,7 +106,7 @@ def dribbling(service: Service, length: float) -> Figures:
                 connection = stack.enter_context(connect(service))
                 connection.sendall(head + bytes(sent))
                 time.sleep(0.005)  # it is their number that counts, and not the rate of new connections
-        time.sleep(3)
+        stay(length, 3)
     figures.notes.append(f"{2 * count} uploads that rest")
     return figures
 
@@ -104,7 +114,7 @@ def dribbling(service: Service, length: float) -> Figures:
 def endless_jobs(service: Service, length: float) -> Figures:
     """Jobs of twenty thousand files each, by a client that never has enough."""
     figures = Figures()
-    count = max(12, round(60 * length))
+    count = max(owned(length) + 2, round(60 * length))
     with probed(service, figures):
         for number in range(count):
             first = 1_000_000 + number * FILES
@@ -113,7 +123,7 @@ def endless_jobs(service: Service, length: float) -> Figures:
     found = list(service.directory.rglob("recall.sqlite*"))
     size = sum(each.stat().st_size for each in found)
     figures.notes.append(f"recall.sqlite: {size / 1e6:.0f} MB")
-    figures.expect(figures.answers[201] <= 10, "more files than an owner may have")
+    figures.expect(figures.answers[201] <= owned(length), "more files than an owner may have")
     figures.expect(set(figures.answers) <= {201, 429}, "an answer that should not be")
     figures.expect(size < 150e6, "the store is too large")
     return figures
@@ -126,7 +136,7 @@ def _chunked(target: str, piece: bytes, count: int, last: bytes = b"0\r\n\r\n") 
 def tiny_chunks(service: Service, length: float) -> Figures:
     """Uploads in a million chunks of one byte each: ended long before that."""
     figures = Figures()
-    message = _chunked("/7", b"1\r\nx\r\n", max(50_000, round(1_000_000 * length)))
+    message = _chunked("/7", b"1\r\nx\r\n", max(100_000, round(1_000_000 * length)))
     with probed(service, figures):
         pour(service, [message] * max(8, round(400 * length)), figures, 600)
     figures.expect(set(figures.answers) <= {0, 400, 503}, "an answer that should not be")
@@ -194,10 +204,10 @@ def followers(service: Service, length: float) -> Figures:
     with probed(service, figures):
         follow = request("GET", f"{target}/events", None, "Accept: text/event-stream")
         with held(service, [follow] * max(20, round(500 * length)), figures):
-            time.sleep(3)
+            stay(length, 3)
         files = request("GET", f"{target}/files?limit=10000")
         with held(service, [files] * max(20, round(500 * length)), figures):
-            time.sleep(3)
+            stay(length, 3)
     figures.expect(set(figures.answers) <= {200, 503}, "an answer that should not be")
     figures.expect(figures.memory < MOST, "it took too much memory")
     return figures
@@ -213,7 +223,7 @@ def unfinished(service: Service, length: float) -> Figures:
     with probed(service, figures):
         for message in (document, upload, head):
             with held(service, [message] * count, figures):
-                time.sleep(2)
+                stay(length, 2)
     figures.notes.append(f"{3 * count} of them")
     figures.expect(set(figures.answers) <= {0, 503}, "an answer that should not be")
     figures.expect(figures.memory < MOST, "it took too much memory")
@@ -226,7 +236,7 @@ def not_taken(service: Service, length: float) -> Figures:
     assert service.ask("PUT", 8, bytes(60_000)).status == 201
     messages = [request("GET", "/8") * 100] * max(100, round(1000 * length))
     with probed(service, figures), held(service, messages, figures):
-        time.sleep(3)
+        stay(length, 3)
     figures.expect(set(figures.answers) <= {200, 503}, "an answer that should not be")
     figures.expect(figures.memory < MOST, "it took too much memory")
     return figures
@@ -277,7 +287,8 @@ CASES: dict[str, Callable[[Service, float], Figures]] = {
 def run(name: str, length: float, stall: float) -> Figures:
     """Run a case on a service of its own."""
     with tempfile.TemporaryDirectory() as directory:
-        service = Service(Path(directory), settings=SETTINGS)
+        settings = f"{SETTINGS}[recall]\nowner_files = {owned(length) * FILES}\n"
+        service = Service(Path(directory), settings=settings)
         try:
             assert service.ask("PUT", 5, b"words").status == 201
             workers = service.workers()
