@@ -91,7 +91,7 @@ def main() -> int:
 
 def run_round(arguments: argparse.Namespace, names: list[str], load: Path, source: Source, folder: Path) -> Bench:
     """Measure once: a server that is started for it, or the one that runs."""
-    share = 0.05 if arguments.quick else 1
+    share = 0.02 if arguments.quick else 1
     if arguments.port is None:
         server = Server(folder, arguments.workers, arguments.set)
         try:
