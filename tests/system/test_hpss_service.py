@@ -331,27 +331,6 @@ def test_reading_from_tape(site: Site) -> None:
     assert len(site.archive.requests()) == 1
 
 
-def test_a_stage_that_fails(site: Site) -> None:
-    """HPSS does not tell that a stage has failed; who comes back is told to wait for the next one."""
-    service = site.start()
-    site.put(1, b"data")
-    site.send_to_tape(1)
-    site.archive.clock.freeze()
-    (cartridge,) = site.archive.cartridges()
-    assert service.ask("POST", 1).status == 202
-    until(site.archive.requests, "it is asked for")
-    site.archive.lose_cartridge(cartridge.name)
-    site.archive.clock.advance(3600)
-    assert site.archive.requests(unfinished=True) == []
-    assert service.ask("GET", 1).status == 503
-    until(lambda: "dropped the request" in json.loads(service.ask("GET", 1).body)["message"], "it is noticed")
-    site.archive.restore_cartridge(cartridge.name)
-    assert service.ask("GET", 1).status == 503
-    until(lambda: len(site.archive.requests()) > 1, "it is asked for again")
-    site.wait_until_staged(1)
-    assert service.ask("GET", 1).body == b"data"
-
-
 def test_as_cartd_does(site: Site) -> None:
     """The predecessor's client stages with POST, which must say 200, and asks HEAD until the medium is a disk."""
     service = site.start(server={"compatibility": "pacifica"}, workers=2)

@@ -9,6 +9,7 @@ import subprocess
 import time
 from typing import TYPE_CHECKING
 
+import forks
 import pytest
 
 from system.harness import HOST, PATIENCE, content, until
@@ -35,7 +36,7 @@ def test_a_lost_cartridge(site: Site, tmp_path: Path) -> None:
     environment = {"PACARCHIVE_URL": f"http://{HOST}:{service.port}", "TZ": "UTC"}
     begun = time.monotonic()
     with open(tmp_path / "said", "wb") as said:
-        waiting = subprocess.Popen(
+        waiting = forks.Popen(
             [*COMMAND, "get", "1-2", "-o", "out/", "--wait"], cwd=tmp_path, env={**os.environ, **environment},
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said,
         )  # fmt: skip
@@ -44,24 +45,24 @@ def test_a_lost_cartridge(site: Site, tmp_path: Path) -> None:
 
     def resting() -> bool:
         trouble = json.loads(service.ask("GET", f"/jobs/{job}").body)["trouble"]
-        return bool(trouble["attempts"] == 2 and trouble["next_try"])
+        return bool(trouble["attempts"] == 1 and trouble["next_try"])
 
     # One that wants it alone is told the same, and when to come back: not before the next try.
-    until(resting, "the second try has failed", 2 * PATIENCE)
+    until(resting, "the first try has failed", 2 * PATIENCE)
     document = json.loads(service.ask("GET", f"/jobs/{job}?since=").body)
     assert (document["estimate"], document["most_attempts"]) == (None, 7)
     assert document["trouble"]["files"] == 2
     left = document["trouble"]["next_try"] - time.time()
     assert min(each["next_try"] for each in document["changes"]) == document["trouble"]["next_try"]
     assert {(each["attempts"], each["reason"]) for each in document["changes"]} == {
-        (2, "The tape system dropped the request.")
+        (1, "The tape system dropped the request.")
     }
     answer = service.ask("GET", 1)
     assert answer.status == 503
     assert int(answer.fields["retry-after"]) >= left - 2
     message = json.loads(answer.body)["message"]
-    assert re.fullmatch(r"The tape system dropped the request\. Attempt 2 of 7; next try in \d+ s\.", message)
-    # On a slow machine the second rest may be over before a command has begun.
+    assert re.fullmatch(r"The tape system dropped the request\. Attempt 1 of 7; next try in \d+ s\.", message)
+    # On a slow machine the first rest may be over before a command has begun.
     shown = run(tmp_path, "job", job, environment=environment).stdout
     next_try = r"(, next try at \d\d:\d\d)?"
     assert re.search(rf"\nestimate  unknown\ntrouble   {WORDS}\n          2 files, attempt \d of 7{next_try}\n", shown)
@@ -78,5 +79,6 @@ def test_a_lost_cartridge(site: Site, tmp_path: Path) -> None:
     assert waiting.wait(3 * PATIENCE) == 0
     assert (tmp_path / "out/2").read_bytes() == content(2, 1000)
     lines = [line for line in (tmp_path / "said").read_text().splitlines() if line.startswith("get: 0 of 2 files")]
-    assert 2 <= len(lines) < (time.monotonic() - begun) / 5  # by how much fewer is for test_display, in its own time
+    # By how much fewer they are is for test_display, in its own time.
+    assert 2 <= len(lines) <= 2 + (time.monotonic() - begun) / 5
     assert not [line for line in lines if " left" in line]

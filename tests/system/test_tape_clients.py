@@ -342,7 +342,7 @@ class TestOnTape:
 
     @pytest.mark.parametrize(
         ("endpoint", "asked_for", "locality"),
-        [({"batch_delay": 10}, 0, "NEARLINE"), ({}, 2, "ONLINE_AND_NEARLINE")],
+        [({"batch_delay": 4}, 0, "NEARLINE"), ({}, 2, "ONLINE_AND_NEARLINE")],
         indirect=["endpoint"],
         ids=["waiting", "asked for"],
     )
