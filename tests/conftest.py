@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import signal
 import sys
+from pathlib import Path
+from shutil import disk_usage, rmtree
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
+import needs
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -25,6 +29,24 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+_MEMORY = Path("/dev/shm")
+_ENOUGH = 1 << 30
+
+
+@pytest.fixture
+def tmp_path(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """
+    A directory in memory where the service is not in processes of its own: what is called there is looked at, and it
+    makes no difference to that what a disk takes for it.
+    """
+    if request.node.get_closest_marker(needs.SERVER) or not _MEMORY.is_dir() or disk_usage(_MEMORY).free < _ENOUGH:
+        yield request.getfixturevalue("tmp_path")  # pytest's own
+        return
+    made = mkdtemp(prefix="pa-", dir=_MEMORY)
+    yield Path(made)
+    rmtree(made, ignore_errors=True)
+
+
 @pytest.fixture(autouse=True)
 def _no_delayed_calls_left() -> Iterator[None]:
     """A test leaves nothing to do in the reactor."""
@@ -37,3 +59,48 @@ def _no_delayed_calls_left() -> Iterator[None]:
     for call in calls:
         call.cancel()
     assert not left, "the test left delayed calls behind"
+
+
+# what a test needs
+
+_guard = needs.Guard()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="only what needs no server process, simulator or database")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for name, words in needs.MARKERS.items():
+        config.addinivalue_line("markers", f"{name}: {words}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Iterator[None]:
+    _guard.closed = "what is collected" if session.config.option.quick else None
+    return (yield)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import what needs something: some of it is built then."""
+    return True if config.option.quick and needs.place_of(collection_path) is not None else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        needs.mark(item)
+    nothing = [item for item in items if needs.needs_nothing(item)]
+    if config.option.quick and len(nothing) < len(items):
+        config.hook.pytest_deselected(items=[item for item in items if not needs.needs_nothing(item)])
+        items[:] = nothing
+    else:
+        # First what takes long: of two processes none is left alone with it at the end.
+        items.sort(key=needs.needs_nothing)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Whatever a test is found not to need, it does not get."""
+    _guard.closed = item.nodeid if needs.needs_nothing(item) else None
+    return (yield)

@@ -17,12 +17,17 @@ as_root() {
     fi
 }
 
+# lacking PACKAGE...: those that are not installed, each after a space.
+lacking() {
+    found=$(dpkg-query -W -f ' ${Package}:${db:Status-Status} ' "$@" 2>/dev/null || true)
+    for package in "$@"; do
+        case $found in *" $package:installed "*) ;; *) printf ' %s' "$package" ;; esac
+    done
+}
+
 # need PACKAGE...: installs Debian packages that are missing.
 need() {
-    missing=
-    for package in "$@"; do
-        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
-    done
+    missing=$(lacking "$@")
     [ -z "$missing" ] && return
     say "Installing$missing"
     as_root apt-get update -qq
@@ -32,10 +37,7 @@ need() {
 
 # need_idle PACKAGE...: the same for packages that bring a service of their name, which is neither started now nor at boot.
 need_idle() {
-    new=
-    for package in "$@"; do
-        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || new="$new $package"
-    done
+    new=$(lacking "$@")
     [ -z "$new" ] && return
     policy=/usr/sbin/policy-rc.d  # what Debian asks before it starts anything
     if [ -e "$policy" ]; then

@@ -36,7 +36,7 @@ def sqlite_store(tmp_path: Path) -> dict[str, Any]:
     return {"store": str(tmp_path / "recall.sqlite")}
 
 
-@pytest.fixture(params=["sqlite", "mariadb"])
+@pytest.fixture(params=["sqlite", pytest.param("mariadb", marks=pytest.mark.database)])
 def store_address(request: pytest.FixtureRequest) -> dict[str, Any]:
     """How to reach an empty store, as settings of the section C{[recall]}."""
     found: dict[str, Any] = request.getfixturevalue(f"{request.param}_store")
