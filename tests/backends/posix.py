@@ -114,3 +114,9 @@ def on_a_system(*lacking: Callable[[pytest.MonkeyPatch], None], **settings: Any)
                 yield backend
 
     return factory
+
+
+def on_another_file_system(than: Path) -> str:
+    """A directory for scratch that is on another file system: memory, or the disk where memory is what is not it."""
+    device = than.stat().st_dev
+    return next(each for each in ("/dev/shm", "/tmp", "/var/tmp", "/") if os.stat(each).st_dev != device)

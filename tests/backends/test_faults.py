@@ -16,7 +16,14 @@ import pytest
 from twisted.internet.defer import DeferredList
 
 from backends.calls import Calls
-from backends.posix import archive, failing, on_a_system, without_attributes, without_unnamed_files
+from backends.posix import (
+    archive,
+    failing,
+    on_a_system,
+    on_another_file_system,
+    without_attributes,
+    without_unnamed_files,
+)
 from pacarchive import errors
 from pacarchive.backends.contract.handling import (
     ALLOW,
@@ -102,7 +109,8 @@ class Trial:
     def __init__(self, directory: Path, scenario: Scenario) -> None:
         self._directory = directory
         self._scenario = scenario
-        self._incoming = Path(tempfile.mkdtemp(dir="/dev/shm" if scenario.elsewhere else directory)).resolve()
+        place = on_another_file_system(directory) if scenario.elsewhere else directory
+        self._incoming = Path(tempfile.mkdtemp(dir=place)).resolve()
         self._source = self._incoming / "source"
         self._factory = on_a_system(*scenario.lacking, use_id2filename=True, io_threads=1, move_roots=(self._incoming,))
         self.calls = Calls(directory / "archive")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from backends.calls import Calls
-from backends.posix import archive, on_a_system, without_attributes, without_openat2
+from backends.posix import archive, on_a_system, on_another_file_system, without_attributes, without_openat2
 from pacarchive import errors
 from pacarchive.backends.contract.handling import (
     ABSENT,
@@ -52,11 +52,9 @@ def source(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def elsewhere() -> Iterator[Path]:
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
     """A directory on another file system."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
-        if os.stat(name).st_dev == os.stat(tempfile.gettempdir()).st_dev:
-            pytest.skip("there is no second file system at hand")
+    with tempfile.TemporaryDirectory(dir=on_another_file_system(tmp_path)) as name:
         yield Path(name)
 
 
@@ -98,8 +96,10 @@ async def test_from_another_file_system(tmp_path: Path, elsewhere: Path, size: i
 
 
 @in_reactor
-async def test_a_source_keeps_its_time_or_its_place(tmp_path: Path, elsewhere: Path) -> None:
-    """One whose time the archive's file system cannot keep, as that of the source does, stays where it is."""
+async def test_a_source_keeps_its_time_or_its_place(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """One whose time the archive's file system, that of a disk, cannot keep as that of the source does stays."""
+    tmp_path = tmp_path_factory.mktemp("archive")
+    elsewhere = Path(tempfile.mkdtemp(prefix="pa-", dir=on_another_file_system(tmp_path)))
     source = elsewhere / "file"
     source.write_bytes(b"words")
     year_9999 = 253402300799 * 10**9
@@ -112,6 +112,7 @@ async def test_a_source_keeps_its_time_or_its_place(tmp_path: Path, elsewhere: P
             assert await content(backend, 7) is None
         else:
             assert status.mtime_ns == year_9999
+    shutil.rmtree(elsewhere)
 
 
 @in_reactor
