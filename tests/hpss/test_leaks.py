@@ -18,6 +18,9 @@ from hpss_simulator import Archive  # noqa: E402
 from pacarchive.backends.hpss import client  # noqa: E402
 
 CALLS = 100_000
+SANITIZED_CALLS = 10_000
+"""Of a leak, the sanitizer finds a single one."""
+
 HERE = Path(__file__).parent
 
 
@@ -29,14 +32,14 @@ def test_the_shim_leaks_nothing(tmp_path: Path) -> None:
     archive = Archive.create(tmp_path / "archive")
     archive.clock.set_scale(1000)
     done = subprocess.run(
-        [driver, archive.principal, archive.keytab, "/", str(CALLS)],
+        [driver, archive.principal, archive.keytab, "/", str(SANITIZED_CALLS)],
         env={**os.environ, "ASAN_OPTIONS": "detect_leaks=1:halt_on_error=1", "UBSAN_OPTIONS": "halt_on_error=1"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert archive.calls("hpss_FileGetXAttributes") > CALLS
+    assert archive.calls("hpss_FileGetXAttributes") > SANITIZED_CALLS
     assert archive.descriptors() == archive.contexts() == 0
 
 

@@ -9,11 +9,15 @@ import pytest
 from pacarchive import errors
 from pacarchive.recall import quotas
 from pacarchive.recall.engine import RecallEngine
-from pacarchive.recall.quotas import SHOWN
 from pacarchive.recall.words import JobRequest
 from recall.surroundings import Going, Surroundings, done
 
 FILES = range(1, 60)
+
+LIMITS: dict[str, Any] = {"owner_jobs": 3, "owner_files": 10, "kept_jobs": 5, "kept_files": 20}
+
+SHOWN = 120.0
+"""For how long a job that has ended can be seen: an hour of looks at the store would show no more."""
 
 
 def submit(engine: RecallEngine, *file_ids: int, owner: str = "a", **more: Any) -> str:
@@ -43,10 +47,11 @@ def assert_right(engine: RecallEngine) -> None:
 
 
 @pytest.fixture
-def engine(around: Surroundings) -> RecallEngine:
+def engine(around: Surroundings, monkeypatch: pytest.MonkeyPatch) -> RecallEngine:
     """An owner has three jobs with ten files, all have five with twenty."""
+    monkeypatch.setattr(quotas, "SHOWN", SHOWN)
     around.tapes.add(*FILES)
-    return around.engine(owner_jobs=3, owner_files=10, kept_jobs=5, kept_files=20)
+    return around.engine(**LIMITS)
 
 
 def test_live_jobs(around: Surroundings, engine: RecallEngine) -> None:
@@ -137,7 +142,7 @@ def test_others_jobs_make_way_only_for_the_sum(around: Surroundings, engine: Rec
 
 def test_two_processes(around: Surroundings, engine: RecallEngine) -> None:
     """What one has let in counts for the other, and what is submitted together counts together."""
-    second = around.engine(owner_jobs=3, owner_files=10, kept_jobs=5, kept_files=20)
+    second = around.engine(**LIMITS)
     around.time.latency = 0.01
     tries = [
         Going(each.submit(JobRequest(owner="a", file_ids=[number])))

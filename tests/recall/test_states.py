@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+from examples import examples
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -417,7 +418,7 @@ async def _awaited(work: Any) -> Any:
 
 
 TestRecalls = Recalls.TestCase
-TestRecalls.settings = hypothesis_settings(max_examples=250, stateful_step_count=50, derandomize=True)
+TestRecalls.settings = hypothesis_settings(max_examples=examples(80), stateful_step_count=50, derandomize=True)
 
 
 def test_each_arrow_is_followed(locally: Surroundings) -> None:

@@ -18,6 +18,10 @@ from recall.surroundings import Going, Surroundings, done
 DROPPED = "The tape system dropped the request."
 
 
+sqlite_only = pytest.mark.parametrize("store_address", ["sqlite"], indirect=True)
+"""For what takes minutes of looks at the store, and asks it for nothing that another test does not."""
+
+
 @pytest.fixture
 def engine(around: Surroundings) -> RecallEngine:
     """The only engine, over files 1 to 9 on tape, with one drive."""
@@ -46,6 +50,7 @@ def lose(around: Surroundings, seconds: float) -> None:
 
 
 class TestEstimates:
+    @sqlite_only
     def test_of_what_fails_again_and_again(self, around: Surroundings, engine: RecallEngine) -> None:
         """Nobody can tell; never the little that its reading would take."""
         job = submit(engine, 1, 2)
@@ -125,6 +130,7 @@ class TestEstimates:
         found = status(engine, job)
         assert (found.trouble, found.estimate) == (Trouble(files=2, reason="The robot is on strike."), None)
 
+    @sqlite_only
     def test_an_accident_says_nothing_of_forecasts(self, around: Surroundings, engine: RecallEngine) -> None:
         """A job that was tried again for a quarter of an hour makes the estimates of others no longer."""
         job = submit(engine, 1)
