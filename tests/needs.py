@@ -32,6 +32,7 @@ PLACES: Final = {
     "simulator": SIMULATOR,
     "system": SERVER,
     "test_bench.py": SERVER,
+    "test_manpages.py": PROGRAM,
     "test_workers.py": SERVER,
 }
 """Directories and modules all of whose tests need something."""
