@@ -13,7 +13,7 @@ import pytest
 
 from pacarchive.settings.reading import load
 
-UNITS = Path(__file__).parent.parent / "tac" / "systemd"
+UNITS = Path(__file__).parents[2] / "tac" / "systemd"
 SERVICES = ["pacarchive.service", "pacarchive@.service"]
 SOCKETS = ["pacarchive.socket", "pacarchive@.socket"]
 

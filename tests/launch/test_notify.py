@@ -335,6 +335,7 @@ def test_other_failures_are_logged(logged: list[tuple[LogLevel, str]]) -> None:
 
 
 @pytest.mark.parametrize(("failing", "status"), [(True, 1), (False, 0)])
+@pytest.mark.server
 def test_the_exit_status_of_twistd(tmp_path: Path, failing: bool, status: int) -> None:
     """twistd itself ends with status 1 after a failed start, its pid file removed; as ever where all went well."""
     outcome = "fail(OSError('no such prefix'))" if failing else "succeed(None)"

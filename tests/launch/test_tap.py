@@ -34,7 +34,7 @@ from pacarchive.settings.server import PoolSettings
 if TYPE_CHECKING:
     from pacarchive.settings.sections import Settings
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -202,6 +202,7 @@ def test_the_service_is_made_from_the_settings(monkeypatch: pytest.MonkeyPatch) 
 # the plugin, in real processes
 
 
+@pytest.mark.server
 def test_twistd_knows_the_command_and_its_options() -> None:
     """The help of twistd names every option, its default, and examples."""
     done = run(*TWISTD, "pacarchive", "--help", COLUMNS="200")
@@ -227,6 +228,7 @@ def test_twistd_knows_the_command_and_its_options() -> None:
         (["-c", "site.ini"], {}, "site.ini: [server] prefx: unknown key; did you mean prefix?"),
     ],
 )
+@pytest.mark.server
 def test_twistd_exits_with_2_for_a_bad_configuration(
     tmp_path: Path, arguments: list[str], environ: dict[str, str], words: str
 ) -> None:
@@ -247,6 +249,7 @@ def test_twistd_exits_with_2_for_a_bad_configuration(
         ("_cffi_backend", "the HPSS client extension needs cffi: install pacarchive[hpss]"),
     ],
 )
+@pytest.mark.server
 def test_twistd_exits_with_2_where_the_backend_lacks_its_library(
     tmp_path: Path, module: str, words: str, workers: str
 ) -> None:

@@ -57,7 +57,7 @@ password = pass
 port = 3306
 """
 
-MANUAL = Path(__file__).parent.parent / "docs" / "configuration.md"
+MANUAL = Path(__file__).parents[2] / "docs" / "configuration.md"
 
 SECTIONS: dict[str, type[Any]] = {
     "server": ServerSettings,
