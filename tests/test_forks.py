@@ -69,6 +69,7 @@ def test_how_it_ends() -> None:
     assert time.monotonic() - began < 30
 
 
+@pytest.mark.program
 def test_others_are_run_as_ever() -> None:
     """What is not C{python -c}."""
     assert forks.run(["echo", "words"], capture_output=True).stdout == b"words\n"

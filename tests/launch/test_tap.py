@@ -289,6 +289,7 @@ NEVER = {"h2", "pymysql", "rich", "treq", "twisted.web.client", "pacarchive.clie
 TLS = {"OpenSSL", "cryptography", "service_identity", "twisted.internet.ssl"}
 
 
+@pytest.mark.server
 @pytest.mark.parametrize(
     ("twistd", "own", "tls"),
     [
