@@ -8,6 +8,8 @@ yet.
 
 The process that they are forks of has the variables that count where Python starts, such as those of the locale: there
 is one for each set of them, for as long as the tests run.
+
+With C{PACARCHIVE_TEST_REAL_STARTS} in the environment nothing is forked: each process starts as a user's does.
 """
 
 from __future__ import annotations
@@ -329,3 +331,8 @@ def _set_up(request: Any, files: Sequence[int]) -> None:
         now = io.TextIOWrapper(raw, before.encoding, before.errors, line_buffering=at_once, write_through=unbuffered)
         setattr(sys, stream, now)
         setattr(sys, f"__{stream}__", now)
+
+
+if os.environ.get("PACARCHIVE_TEST_REAL_STARTS"):
+    Popen = subprocess.Popen  # type: ignore[assignment, misc]
+    run = subprocess.run  # type: ignore[assignment]
