@@ -244,7 +244,7 @@ SIZES = (32 * MIB, 192 * MIB)
 PARTS = "get a path, in parts"
 MOST = 150 * MIB
 
-FLAT = 16 * MIB
+FLAT = 32 * MIB
 """How much the peaks may differ for 160 MiB more: how threads part their memory is chance, and depends on the disk."""
 
 MEASURED = """

@@ -7,6 +7,7 @@ installed, the tests fail.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -60,11 +61,13 @@ def installed(request: pytest.FixtureRequest) -> Path:
     assert cache is not None
     directory = cache.mkdir(f"pacifica-archiveinterface-{sys.implementation.cache_tag}")
     found, done = directory / "predecessor", directory / "done"
-    if not done.exists():
-        (command,) = commands(shell_blocks(PAGE, REHEARSAL)[0])
-        with Shell(directory, {"python3 ": f"{sys.executable} "}, for_pip()) as shell:
-            shell.check(command, limit=540)
-        done.touch()
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several processes run tests
+        if not done.exists():
+            (command,) = commands(shell_blocks(PAGE, REHEARSAL)[0])
+            with Shell(directory, {"python3 ": f"{sys.executable} "}, for_pip()) as shell:
+                shell.check(command, limit=540)
+            done.touch()
     return found
 
 
