@@ -208,7 +208,7 @@ async def test_every_call_of_a_batch_fails_once(tmp_path: Path, number: int) -> 
     Files that are stored together are acknowledged each for itself: none whose data or directory was not synced, and
     all that the failure did not concern.
     """
-    bodies = {file_id: pattern(1000, file_id) for file_id in range(8)}
+    bodies = {file_id: pattern(1000, file_id) for file_id in range(5)}
 
     async def store_all(directory: Path, failing: tuple[int, int] | None) -> tuple[Calls, set[int]]:
         calls = Calls(directory / "archive")

@@ -45,6 +45,7 @@ def test_estimates() -> None:
     assert figures["all: error, median, %"].is_good
 
 
+@pytest.mark.server
 def test_a_kill(tmp_path: Path) -> None:
     """What was acknowledged is there, nothing is counted wrong, and another process goes on."""
     found = million.measure(tmp_path, 60, 200, 0.5)
