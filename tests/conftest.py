@@ -37,9 +37,11 @@ _ENOUGH = 1 << 30
 def tmp_path(request: pytest.FixtureRequest) -> Iterator[Path]:
     """
     A directory in memory where the service is not in processes of its own: what is called there is looked at, and it
-    makes no difference to that what a disk takes for it.
+    makes no difference to that what a disk takes for it.  The sideband backend asks the kernel whether a file is in the
+    page cache, which that of memory does not say.
     """
-    if request.node.get_closest_marker(needs.SERVER) or not _MEMORY.is_dir() or disk_usage(_MEMORY).free < _ENOUGH:
+    on_disk = any(map(request.node.get_closest_marker, (needs.SERVER, needs.DATABASE)))
+    if on_disk or not _MEMORY.is_dir() or disk_usage(_MEMORY).free < _ENOUGH:
         yield request.getfixturevalue("tmp_path")  # pytest's own
         return
     made = mkdtemp(prefix="pa-", dir=_MEMORY)

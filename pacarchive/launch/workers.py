@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 from functools import partial
 from pickle import dumps
 from typing import TYPE_CHECKING, Any
@@ -265,10 +266,8 @@ class _Worker(ProcessProtocol):
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal, if it still lives."""
-        try:
+        with suppress(ProcessExitedAlready):  # processEnded is about to be called
             self.transport.signalProcess(number.name.removeprefix("SIG"))
-        except ProcessExitedAlready:
-            _log.debug("worker {index} has ended by itself", index=self.index)
 
     def reload(self) -> None:
         """Have it reload what it can; one that only starts, as soon as it serves."""
