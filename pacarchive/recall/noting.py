@@ -9,8 +9,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from pacarchive.recall import work
 from pacarchive.recall.schema import from_key, to_key
-from pacarchive.recall.store import StoreUnavailable
-from pacarchive.recall.submitting import Look, Write
+from pacarchive.recall.store import Look, StoreUnavailable, Write
 
 _SOON = 0.5
 """Seconds within which what was read or removed is noted."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
 
@@ -17,12 +17,9 @@ from pacarchive.recall.forecast import Load, Rates, Span, basis, forecast, posit
 from pacarchive.recall.lookup import find
 from pacarchive.recall.promises import Promises
 from pacarchive.recall.settings import RecallSettings
-from pacarchive.recall.store import Cursor
+from pacarchive.recall.store import Cursor, Look
 from pacarchive.recall.waiting import Waiting, waiting_for_file
 from pacarchive.recall.words import Asked, JobStatus, JobSummary, Plan
-
-T = TypeVar("T")
-Look = Callable[[Callable[[Cursor], T]], Awaitable[T]]
 
 _SOONEST, _LATEST = 1, 3600
 """The least and the most seconds after which a client is told to come back."""
@@ -149,7 +146,7 @@ def asked_before(cursor: Cursor, file_id: int, owner: str, now: float) -> Asked 
 async def make_plan(
     backend: IArchiveBackend,
     recaller: IRecaller | None,
-    look: Look[tuple[list[tuple[str, int, float]], str]] | None,
+    look: Look | None,
     file_ids: Sequence[int],
     drives: int,
     now: float,

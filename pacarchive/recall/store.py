@@ -12,7 +12,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import attrs
@@ -142,6 +142,20 @@ def slices(keys: Iterable[Any]) -> Iterator[list[Any]]:
     keys = list(keys)
     for start in range(0, len(keys), AT_ONCE):
         yield keys[start : start + AT_ONCE]
+
+
+class Write(Protocol):
+    """Changes the store."""
+
+    async def __call__(self, change: Callable[[Turn], T]) -> T:
+        """In one transaction."""
+
+
+class Look(Protocol):
+    """Reads from the store."""
+
+    async def __call__(self, look: Callable[[Cursor], T]) -> T:
+        """In one transaction."""
 
 
 @attrs.frozen(kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -15,31 +15,13 @@ from pacarchive.recall import jobs
 from pacarchive.recall.jobs import Submission
 from pacarchive.recall.planning import asked_before, asked_for
 from pacarchive.recall.settings import RecallSettings
-from pacarchive.recall.store import Cursor, Turn
+from pacarchive.recall.store import Look, Write
 from pacarchive.recall.words import Asked, JobRequest
 from pacarchive.runtime.shared import Shared
 from pacarchive.runtime.threads import finished
 
-T = TypeVar("T")
-
 _TOGETHER = 2000
 """Files that are submitted in one transaction, at least one job's."""
-
-
-class Write(Protocol):
-    """Changes the store."""
-
-    async def __call__(self, change: Callable[[Turn], T]) -> T:
-        """In one transaction."""
-        raise NotImplementedError
-
-
-class Look(Protocol):
-    """Reads from the store."""
-
-    async def __call__(self, look: Callable[[Cursor], T]) -> T:
-        """In one transaction."""
-        raise NotImplementedError
 
 
 class Submissions:
