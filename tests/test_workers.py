@@ -840,10 +840,10 @@ def test_the_interpreter_is_not_taken_apart() -> None:
     """Whoever stops the service would wait for it: all is released when the reactor has ended."""
     code = """
 import atexit, sys
-from pacarchive.launch import anew
+from pacarchive.launch import spawned
 atexit.register(print, "taken apart")
-anew.run = lambda make_service: sys.stderr.write("last words") and 3
-anew.main()
+spawned.run = lambda make_service: sys.stderr.write("last words") and 3
+spawned.main()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (3, "", "last words")

@@ -1,14 +1,15 @@
-"""Workers that are forked from their parent, which has imported all they need: they start at once and share its memory.
+"""Fork workers from their parent, which has imported all they need: they start at once and share its memory.
 
-Whoever forks must have one thread only.  What others were doing would stop halfway in the child, with their locks held
-for ever; so where there are more (a log observer's, a foreign backend's library), or another reactor than epoll's, a
-worker is begun from nothing instead (L{is_sound}).  So it is where what was imported opened files, as a C library might
-when it is loaded (L{open_files}): the child would find them closed.  The parent opens nothing of the archive, and so
-there is nothing that parent and child must not both use: no database, no session, no TLS connection.
+A process that forks must have a single thread.  Other threads would stop halfway in the child, with their locks held
+for ever; so where there are any (a log observer's, a foreign backend's library), or another reactor than epoll's, a
+worker is started as a program of its own instead (L{can_fork}).  The same holds where an import opened files, as a C
+library might when it is loaded (L{count_descriptors}): the child would find them closed.  The parent opens nothing of
+the archive, and so there is nothing that parent and child must not both use: no database, no session, no TLS
+connection.
 
-The child is made by L{Process}, which gives it its pipes and closes all else.  It never comes back from L{_execChild},
-so that of what it has from the parent nothing runs on and nothing is dropped: an object that was dropped might close a
-descriptor that has another meaning by then.
+The child is made by L{Process}, which gives it its pipes and closes all other descriptors.  It never returns from
+L{_execChild}, so that none of the parent's code runs on in it and none of the parent's objects is dropped: that might
+close a descriptor which has another meaning by then.
 """
 
 from __future__ import annotations
@@ -32,19 +33,19 @@ if TYPE_CHECKING:
     from twisted.internet.protocol import ProcessProtocol
 
 _IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)
-"""What every Python ignores from its start."""
+"""The signals that Python itself ignores from its start."""
 
-_kept: list[object] = []
-"""What would close descriptors if it were dropped."""
-
-
-def is_sound(reactor: object) -> bool:
-    """Whether this process may fork."""
-    return type(reactor) is EPollReactor and _has_one_thread()
+_never_closed: list[object] = []
+"""Objects that would close descriptors if they were collected."""
 
 
-def open_files() -> int:
-    """How many descriptors this process has; 0 where nobody can tell."""
+def can_fork(reactor: object) -> bool:
+    """Return whether a worker may be forked from this process, which runs C{reactor}."""
+    return type(reactor) is EPollReactor and _is_single_threaded()
+
+
+def count_descriptors() -> int:
+    """Return how many descriptors this process has open, or 0 where C{/proc} does not say."""
     try:
         return len(os.listdir("/proc/self/fd"))
     except OSError:
@@ -59,13 +60,18 @@ def fork(
     serve: Callable[[], int],
 ) -> IProcessTransport:
     """
-    Start a child that goes on with what this process has imported.  The signals that are blocked are so in the child.
+    Start a child process that runs C{serve} with the modules that this process has imported.  Signals that are blocked
+    in this process are blocked in the child.
 
-    @param descriptors: As C{IReactorProcess.spawnProcess} takes them.
-    @param serve: What the child does; its exit status.
-    @raise OSError: No process can be made.
+    @param reactor: The reactor, which is started again in the child.
+    @param protocol: Receives what the child writes, and how it ends.
+    @param descriptors: The child's descriptors, as C{IReactorProcess.spawnProcess} takes them (C{childFDs}).
+    @param environment: The child's environment variables.
+    @param serve: Called in the child; returns its exit status.
+    @return: The child, for signals and for its pipes.
+    @raise OSError: The system cannot make another process.
     """
-    gc.freeze()  # else a look for garbage would write to each object, and so make a copy of all
+    gc.freeze()  # else the garbage collector would write to each object, and so copy every shared page
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         return _Forked(reactor, protocol, descriptors, environment, mask, serve)
@@ -75,7 +81,10 @@ def fork(
 
 class _Forked(Process):
     """
-    A child that executes no other program.
+    A child process that goes on in this program instead of executing another one.
+
+    @param mask: The signals to block in the child once it has handlers of its own.
+    @param serve: Called in the child; returns its exit status.
     """
 
     def __init__(
@@ -95,11 +104,11 @@ class _Forked(Process):
         return False
 
     def _execChild(self, *args: Any) -> NoReturn:
-        """In the child, which has its descriptors."""
+        """Run C{serve} and exit; called in the child, once its descriptors are in place."""
         status = 1
         try:
             *_, environment = args
-            _begin_anew(self._reactor, environment, self._mask)
+            _reset_process(self._reactor, environment, self._mask)
             status = self._serve()
         except BaseException:  # noqa: BLE001  (the parent's code must not run on here, whatever happens)
             os.write(2, traceback.format_exc().encode(errors="backslashreplace"))
@@ -107,9 +116,11 @@ class _Forked(Process):
             os._exit(status)
 
 
-def _begin_anew(reactor: Any, environment: Mapping[str, str], mask: set[Any]) -> None:
+def _reset_process(reactor: Any, environment: Mapping[str, str], mask: set[Any]) -> None:
     """
-    Forget what the parent was doing.  What Twisted has one of begins anew in the same object: modules hold it.
+    Reset, in the child, signal handlers, environment, standard streams, reactor and logging to those of a new process.
+
+    Twisted's reactor and log publisher are initialised again in place, because modules hold references to them.
     """
     signal.set_wakeup_fd(-1)
     for number in signal.valid_signals():
@@ -124,7 +135,7 @@ def _begin_anew(reactor: Any, environment: Mapping[str, str], mask: set[Any]) ->
     sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
     sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
     reapProcessHandlers.clear()
-    _kept.append(dict(vars(reactor)))
+    _never_closed.append(dict(vars(reactor)))
     vars(reactor).clear()
     reactor.__init__()
     globalLogPublisher.__init__()  # type: ignore[misc]
@@ -132,10 +143,10 @@ def _begin_anew(reactor: Any, environment: Mapping[str, str], mask: set[Any]) ->
     gc.enable()
 
 
-def _has_one_thread() -> bool:
-    """Whether there is no other, of those that Python knows nothing of too."""
+def _is_single_threaded() -> bool:
+    """Return whether this process has one thread, counting also those that Python did not start."""
     try:
         with open("/proc/self/status") as status:
             return "\nThreads:\t1\n" in status.read()
-    except OSError:  # none of /proc in a chroot
+    except OSError:  # there may be no /proc in a chroot
         return False

@@ -1,11 +1,11 @@
 """Where to listen: Twisted endpoint strings, for one process or for several that share their ports.
 
-Workers do not share one listening socket: whoever wakes first accepts all that waits, and the others idle.  Each has
-its own with C{SO_REUSEPORT} and the kernel spreads the connections.  Since that option would also let a second
-server share the port by mistake, the parent takes every port for itself first (L{PortReservation}).
+Workers do not share one listening socket: the first to wake would accept all waiting connections, and the others would
+idle.  Each has its own with C{SO_REUSEPORT}, and the kernel spreads the connections.  Since that option would also let
+a second server share the port by mistake, the parent binds every port first (L{PortReservation}).
 
-Both sides learn what an endpoint string means by handing C{serverFromString} a reactor of their own, so all kinds work
-that end in C{listenTCP}: C{tcp:}, C{tcp6:}, C{ssl:}, C{tls:}, C{haproxy:tcp:}, and plugins'.
+Both sides find out what an endpoint string means by passing C{serverFromString} a reactor of their own, so all kinds
+work that end in C{listenTCP}: C{tcp:}, C{tcp6:}, C{ssl:}, C{tls:}, C{haproxy:tcp:}, and plugins'.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ BACKLOG = 1024
 """Connections that may wait to be accepted, where the endpoint string does not say."""
 
 STRONG_CIPHERS = "ECDH+AESGCM:ECDH+CHACHA20:DH+AESGCM:DH+CHACHA20:!aNULL:!MD5:!DSS"
-"""What TLS 1.2 is spoken with: keys that are forgotten (forward secrecy), and encryption that authenticates."""
+"""The cipher suites of TLS 1.2, as OpenSSL writes them: forward secrecy and authenticated encryption only."""
 
 _ADVICE = {
     errno.EADDRINUSE: "stop what listens there (ss -ltnp 'sport = :{port}' shows it), or choose another by --port,"
@@ -46,7 +46,7 @@ _ADVICE = {
     errno.EACCES: "ports below 1024 are for root, or for systemd to open; choose another by --port,"
     " or [server] endpoint",
 }
-"""What to do when nobody can listen somewhere, by the cause."""
+"""Advice for the operator when a port cannot be listened on, by the C{errno} of the attempt."""
 
 _TWISTED_BACKLOG = 50  # what an endpoint passes on when its string says nothing
 
@@ -54,12 +54,12 @@ _TWISTED_BACKLOG = 50  # what an endpoint passes on when its string says nothing
 @attrs.frozen
 class Listener:
     """
-    What an endpoint string came to in the parent; sent to the workers.
+    One endpoint string as the parent has resolved it; sent to the workers.
 
-    @ivar description: The string.
-    @ivar url: Where clients find it.
+    @ivar description: The endpoint string.
+    @ivar url: The URL for clients.
     @ivar port: The TCP port that all workers listen on; C{None} where they cannot share it by C{SO_REUSEPORT}.
-    @ivar descriptor: A socket that systemd passed and that all workers adopt.
+    @ivar descriptor: The descriptor of a socket that systemd passed, and that all workers adopt.
     @ivar family: That socket's address family.
     """
 
@@ -71,14 +71,15 @@ class Listener:
 
 
 def server_endpoints(reactor: Any, descriptions: Iterable[str]) -> list[IStreamServerEndpoint]:
-    """Endpoints for a process that shares its ports with nobody."""
+    """Return the endpoints of a process that shares its ports with no other."""
     return [_endpoint(_Listening(reactor), each) for each in descriptions]
 
 
 def worker_endpoints(reactor: Any, listeners: Iterable[Listener], index: int) -> list[IStreamServerEndpoint]:
     """
-    Endpoints for one of several workers.  What cannot be shared (C{unix:}) is the first one's alone.
+    Return the endpoints of one of several workers.  An endpoint that cannot be shared (C{unix:}) is the first worker's.
 
+    @param listeners: The endpoints as the parent has resolved them.
     @param index: The worker's number, from zero.
     """
     endpoints: list[IStreamServerEndpoint] = []
@@ -94,10 +95,10 @@ def worker_endpoints(reactor: Any, listeners: Iterable[Listener], index: int) ->
 
 def served_url(description: str, address: object) -> str:
     """
-    Where clients find what listens, for people.
+    Return the URL of an endpoint, for messages.
 
     @param description: The endpoint string.
-    @param address: The C{IAddress} that came of it; where it is none of TCP the endpoint string stands for itself.
+    @param address: The C{IAddress} that it listens on.  Where that is not TCP, the endpoint string itself is returned.
     """
     if not isinstance(address, IPv4Address | IPv6Address):
         return description
@@ -106,13 +107,13 @@ def served_url(description: str, address: object) -> str:
     return f"{scheme}://{host}:{address.port}/"
 
 
-def why_not(error: CannotListenError) -> str:
+def listen_error_message(error: CannotListenError) -> str:
     """
-    Where nobody can listen, why, and what to do about it, for the operator.
+    Return one line for the operator: which address cannot be listened on, why, and what to do about it.
     """
     cause: object = error.socketError
     number = cause.errno if isinstance(cause, OSError) else None
-    words = os.strerror(number) if number is not None else str(cause)
+    message = os.strerror(number) if number is not None else str(cause)
     if isinstance(error.port, int):
         place = f"{_bracketed(error.interface or '*')}:{error.port}"
         advice = _ADVICE.get(number or 0, "choose another by --address and --port, or [server] endpoint").format(
@@ -120,7 +121,7 @@ def why_not(error: CannotListenError) -> str:
         )
     else:
         place, advice = str(error.port), "choose another by --endpoint, or [server] endpoint"
-    return f"cannot listen on {place}: {words}; {advice}"
+    return f"cannot listen on {place}: {message}; {advice}"
 
 
 def _bracketed(host: str) -> str:
@@ -129,7 +130,8 @@ def _bracketed(host: str) -> str:
 
 class PortReservation:
     """
-    The parent's hold on the TCP ports, which it never listens on: others cannot take them while no worker runs.
+    The TCP ports that the parent has bound without listening on them, so that no other program can take them while no
+    worker runs.
     """
 
     def __init__(self) -> None:
@@ -137,29 +139,30 @@ class PortReservation:
 
     def reserve(self, reactor: Any, descriptions: Iterable[str]) -> list[Listener]:
         """
-        Take the port of every endpoint string that has one; C{0} becomes a real number.
+        Bind the port of every endpoint string that has one; the system chooses the number where it is C{0}.
 
-        @raise CannotListenError: Somebody listens there already, or the address is not ours.
+        @param descriptions: The endpoint strings.
+        @raise CannotListenError: Another program listens there, or this machine does not have the address.
         @raise ValueError: An endpoint cannot be shared between workers.
         """
         return [self._reserve(reactor, each) for each in descriptions]
 
     def close(self) -> None:
-        """Let the ports go."""
+        """Release the ports."""
         while self._held:
             self._held.pop().close()
 
     def _reserve(self, reactor: Any, description: str) -> Listener:
-        asked = _AskedListening(reactor)
-        _endpoint(asked, description).listen(Factory()).addErrback(_discard)
-        if asked.tcp is not None:
-            held = _hold(*asked.tcp)
+        recorded = _RecordedListening(reactor)
+        _endpoint(recorded, description).listen(Factory()).addErrback(_discard)
+        if recorded.tcp is not None:
+            held = _hold(*recorded.tcp)
             self._held.append(held)
             return Listener(description, served_url(description, _address(held)), port=held.getsockname()[1])
-        if asked.adopted is not None:
+        if recorded.adopted is not None:
             if not description.startswith("systemd:"):
                 raise ValueError(f"{description}: a socket from systemd can be wrapped only with workers = 1")
-            descriptor, family = asked.adopted
+            descriptor, family = recorded.adopted
             with socket.fromfd(descriptor, family, socket.SOCK_STREAM) as adopted:
                 url = served_url(description, _address(adopted))
             return Listener(description, url, descriptor=descriptor, family=family)
@@ -168,7 +171,7 @@ class PortReservation:
 
 class _Listening:
     """
-    A reactor, as far as endpoints are concerned, that listens with a longer queue.
+    The reactor as endpoints see it, with a longer queue of connections that wait to be accepted.
     """
 
     def __init__(self, reactor: Any) -> None:
@@ -203,7 +206,7 @@ class _Listening:
 
 class _SharedListening(_Listening):
     """
-    One that binds with C{SO_REUSEPORT}.
+    A reactor whose ports are bound with C{SO_REUSEPORT}.
 
     @param port: The port that the parent holds.
     """
@@ -216,12 +219,12 @@ class _SharedListening(_Listening):
         return makeBinding(interface, self._port, reuseAddress=True, reusePort=True)
 
 
-class _AskedListening(_Listening):
+class _RecordedListening(_Listening):
     """
-    One that does not listen: it only takes down what it is asked for.
+    A reactor that does not listen, but records what it was called with.
 
-    @ivar tcp: Interface and port.
-    @ivar adopted: Descriptor and address family.
+    @ivar tcp: The interface and port of C{listenTCP} or C{listenSSL}.
+    @ivar adopted: The descriptor and address family of C{adoptStreamPort}.
     """
 
     tcp: tuple[str, int] | None = None
@@ -263,9 +266,10 @@ def _endpoint(reactor: object, description: str) -> IStreamServerEndpoint:
 
 def _choose_ciphers() -> None:
     """
-    Have L{STRONG_CIPHERS} alone.  Whatever makes its C{CertificateOptions} out of a string, as C{ssl:} and C{tls:} do,
-    takes Twisted's default, which for the sake of old clients ends in CBC and RSA key exchange; and there is no other
-    way to tell it.
+    Restrict TLS to L{STRONG_CIPHERS}.
+
+    Endpoints that make their C{CertificateOptions} from a string, as C{ssl:} and C{tls:} do, take Twisted's default,
+    which for the sake of old clients ends in CBC and RSA key exchange; it can be changed in no other way.
     """
     from twisted.internet import _sslverify  # only now: what has no TLS gets along without OpenSSL
     from twisted.internet.ssl import AcceptableCiphers
@@ -274,7 +278,7 @@ def _choose_ciphers() -> None:
 
 
 def _discard(failure: Failure) -> None:
-    # Whatever else goes wrong, the first worker meets it again and says it.
+    # Any other error happens again in the first worker, which reports it.
     return None
 
 
@@ -284,10 +288,12 @@ def _backlog(backlog: int) -> int:
 
 def _hold(interface: str, port: int) -> socket.socket:
     """
-    Bind a port so that from now on our own workers can listen there, and nobody else.
+    Bind a port so that from now on only this server's workers can listen there.
 
-    C{SO_REUSEPORT} comes after C{bind}, so a port that another such server has is refused; C{SO_REUSEADDR} is there for
-    C{bind} only, to get past connections in C{TIME_WAIT}: left on, it would let others bind beside us.
+    C{SO_REUSEPORT} is set after C{bind}, so a port that another such server has is refused.  C{SO_REUSEADDR} is set for
+    C{bind} only, to get past connections in C{TIME_WAIT}: left on, it would let other programs bind the port too.
+
+    @raise CannotListenError: The port or the address cannot be bound.
     """
     six = isIPv6Address(interface)
     held = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_STREAM)

@@ -1,4 +1,4 @@
-"""A log file that others rotate: logrotate renames it, and then says so by SIGHUP."""
+"""A log file that another program rotates: logrotate renames it, and then sends SIGHUP."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
 
 DEFAULT_NAME = "twistd.log"
-"""Where a twistd in the background logs to when nobody says where."""
+"""The log file of a twistd in the background, unless its options name another."""
 
 
 class LogFile:
     """
-    The file object of a log observer.  Unlike Twisted's own it never renames the file, and it can be opened anew
-    without a moment in which a line has nowhere to go.
+    The file object of a log observer.  Unlike Twisted's own it never renames the file, and it can be reopened without
+    a moment in which a line is lost.
 
-    @param path: The file, which is made if need be.
+    @param path: The file, which is created if it does not exist.
     @raise OSError: It cannot be opened.
     """
 
@@ -30,44 +30,44 @@ class LogFile:
 
     def write(self, text: str) -> None:
         """
-        Write a line.
+        Append text to the file, at once and completely.
 
-        @raise OSError: The file system does not take it.
+        @raise OSError: The file system refuses it.
         """
         data = memoryview(text.encode("utf-8", "backslashreplace"))
         while data:
             data = data[os.write(self._descriptor, data) :]
 
     def flush(self) -> None:
-        """Nothing waits to be written."""
+        """Do nothing: L{write} does not buffer."""
 
     def reopen(self) -> None:
         """
-        Go on in the file that has the name now; one that has to be made gets the mode of the one before.
+        Continue in the file that has the name now.  A file that has to be created gets the mode of the previous one.
 
-        @raise OSError: It cannot be opened; what is written goes on to where it went.
+        @raise OSError: It cannot be opened; lines still go to the previous file.
         """
         is_new = not os.path.lexists(self.path)
         mode = stat.S_IMODE(os.fstat(self._descriptor).st_mode)
         opened = os.open(self.path, _FLAGS, mode)
         try:
             if is_new:
-                os.fchmod(opened, mode)  # the umask was for it, too
+                os.fchmod(opened, mode)  # the umask has restricted it
             os.dup2(opened, self._descriptor, inheritable=False)
         finally:
             os.close(opened)
 
     def close(self) -> None:
-        """Release it."""
+        """Close the file."""
         os.close(self._descriptor)
 
 
 def log_file(twistd: Mapping[str, Any] | None) -> LogFile | None:
     """
-    The log file that twistd is to write.
+    Open the log file that twistd is to write.
 
-    @param twistd: twistd's own options, where it is twistd.
-    @return: C{None} where the log goes elsewhere: to standard output, syslog, or an observer of the operator's.
+    @param twistd: twistd's own options; C{None} where another program runs the service.
+    @return: C{None} where the log goes elsewhere: to standard output, to syslog, or to an observer of the operator's.
     @raise OSError: It cannot be opened.
     """
     if twistd is None or twistd["syslog"] or twistd["logger"]:

@@ -1,4 +1,4 @@
-"""What a server with these settings need not import: half of the way to its first answer is imports."""
+"""Avoid imports that a server with these settings does not need: imports are half of the time to its first answer."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ if TYPE_CHECKING:
     from pacarchive.settings.sections import Settings
 
 PLAIN = ("tcp:", "tcp6:", "unix:", "systemd:")
-"""How endpoint strings begin which have no TLS for sure."""
+"""The prefixes of endpoint strings that never need TLS."""
 
 
 def leave_out(settings: Settings, twistd: Mapping[str, Any]) -> None:
     """
-    See that nothing is imported that is not needed.  The code of others, a backend or a log observer, may need whatever
-    there is.
+    Keep HTTP/2, and TLS where it is not used, from being imported; also tune the garbage collector for the start.
+    TLS stays where a backend or log observer of others may need it.
 
+    @param settings: The settings in force.
     @param twistd: twistd's own options.
     """
     do_without_http2()
@@ -34,6 +35,6 @@ def leave_out(settings: Settings, twistd: Mapping[str, Any]) -> None:
         and all(each.startswith(PLAIN) for each in settings.server.endpoints)
     ):
         do_without_tls()
-    # What is imported is no garbage: to look through it for some, again and again, takes a tenth of the start.
+    # What is imported is no garbage: collecting among it again and again takes a tenth of the start.
     gc.freeze()
     gc.set_threshold(50_000)

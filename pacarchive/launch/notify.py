@@ -1,7 +1,7 @@
-"""What the launched process tells those who launched it: ready, stopping, alive, failed.
+"""Report to the service manager and the operator that the service is ready, stopping, alive or failed.
 
-L{LaunchedService} says it to systemd, in the log and in the exit status, around whatever serves: the archive in this
-process, or the supervisor of its workers.
+L{LaunchedService} does so, to systemd, in the log and by the exit status, for the service that it wraps: the archive
+in this process, or the supervisor of its workers.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import ILogObserver, Logger, textFileLogObserver
 
 from pacarchive.errors import ArchiveError
-from pacarchive.launch.listening import why_not
-from pacarchive.launch.reloading import IReloadable, bear_repetition, heed, reload_all
+from pacarchive.launch.listening import listen_error_message
+from pacarchive.launch.reloading import IReloadable, handle_signals, ignore_repeated_stops, reload_all
 from pacarchive.texts import printable
 
 if TYPE_CHECKING:
@@ -33,20 +33,20 @@ if TYPE_CHECKING:
     from pacarchive.launch.logfile import LogFile
 
 EXTENSION = 30.0
-"""Seconds that each request for more time to stop is good for; they are repeated in a third of that."""
+"""Seconds by which each C{EXTEND_TIMEOUT_USEC} extends the time to stop; it is repeated after a third of that."""
 
 _log = Logger()
 
 
 class StartError(Exception):
-    """The start-up cannot go on.  C{str()} is one line for the operator."""
+    """The service cannot start.  C{str()} is one line for the operator."""
 
 
 class Notifier:
     """
-    systemd's ear, or nobody's where C{NOTIFY_SOCKET} is not set.
+    A connection to systemd by the protocol of C{sd_notify(3)}; does nothing where C{NOTIFY_SOCKET} is not set.
 
-    @ivar watchdog: Seconds within which systemd wants to hear L{tell}C{("WATCHDOG=1")}, or C{None}.
+    @ivar watchdog: Seconds within which systemd expects C{WATCHDOG=1}; C{None} where there is no watchdog.
     """
 
     def __init__(self) -> None:
@@ -56,21 +56,21 @@ class Notifier:
             self._systemd.socket.setblocking(False)
         self.watchdog = _watchdog_seconds()
 
-    def tell(self, *assignments: str) -> None:
+    def notify(self, *assignments: str) -> None:
         """Send assignments (C{READY=1}, C{STATUS=...}) in one message.  Never fails and never blocks."""
         if self._systemd is not None:
             # systemd reads UTF-8, and sdnotify would silently drop a message that is not Latin-1.
             self._systemd.notify("\n".join(assignments).encode().decode("latin-1"))
 
     def close(self) -> None:
-        """Tell nothing any more."""
+        """Close the connection; L{notify} does nothing from now on."""
         if self._systemd is not None and self._systemd.socket is not None:
             self._systemd.socket.close()
         self._systemd = None
 
 
 def _watchdog_seconds() -> float | None:
-    """The interval of C{sd_watchdog_enabled(3)}."""
+    """Return the interval of C{sd_watchdog_enabled(3)} in seconds, or C{None}."""
     if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     microseconds = os.environ.get("WATCHDOG_USEC", "")
@@ -79,15 +79,16 @@ def _watchdog_seconds() -> float | None:
 
 class LaunchedService(Service):
     """
-    The service that twistd runs.
+    The service that twistd runs: it wraps another and reports how that starts and stops.
 
-    When C{inner} has started it logs one line and tells systemd; when that fails it logs one line and ends the process
-    with exit status 1.  The watchdog beats until C{inner} has stopped, not only until that begins.
+    When C{inner} has started it logs one line and notifies systemd; when that fails it logs one line and ends the
+    process with exit status 1.  The watchdog's heartbeat goes on until C{inner} has stopped.
 
     @param reactor: The reactor.
-    @param inner: What serves.  Its C{startService} may return a Deferred, which fires when requests are answered.
-    @param describe: Says what is served where, once C{inner} has started.
-    @param log_file: The log file, unless twistd opens one, or none.
+    @param inner: The wrapped service.  Its C{startService} may return a Deferred, which fires when requests are
+        answered.
+    @param describe: Returns the line that says what is served where; called once C{inner} has started.
+    @param log_file: The log file; C{None} where twistd opens it, or there is none.
     """
 
     def __init__(
@@ -99,29 +100,29 @@ class LaunchedService(Service):
         self._log_file = log_file
         self._is_ready = False
         self._notifier = Notifier()
-        self._beat = self._repeat("WATCHDOG=1")
+        self._heartbeat = self._repeat("WATCHDOG=1")
 
     def setServiceParent(self, parent: Any) -> None:
-        """Be twistd's; the application says where the log goes, if it is not for twistd to say."""
+        """Join twistd's application, and set its log observer where there is a log file."""
         super().setServiceParent(parent)
         if self._log_file is not None:
             parent.setComponent(ILogObserver, textFileLogObserver(cast("IO[str]", self._log_file)))
 
     def privilegedStartService(self) -> None:
-        """Before twistd gives up its privileges."""
+        """Do what C{inner} has to do before twistd drops its privileges."""
         self._inner.privilegedStartService()
 
     def startService(self) -> None:
-        """Start C{inner}; the outcome goes where the class says."""
+        """Start C{inner} and report the outcome."""
         super().startService()
-        heed(self._reactor, self._reload)
-        bear_repetition(self._reactor, lambda: bool(self.running))
+        handle_signals(self._reactor, self._reload)
+        ignore_repeated_stops(self._reactor, lambda: bool(self.running))
         if self._notifier.watchdog is not None:
-            self._beat.start(self._notifier.watchdog / 2)
+            self._heartbeat.start(self._notifier.watchdog / 2)
         maybeDeferred(self._inner.startService).addCallbacks(self._serving, self._failed)
 
     def stopService(self) -> Deferred[None]:
-        """Stop C{inner}, and keep systemd patient meanwhile."""
+        """Stop C{inner}, and extend systemd's timeout meanwhile."""
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
 
@@ -130,25 +131,25 @@ class LaunchedService(Service):
             line = self._describe()
             _log.info("{line}", line=line)
             self._is_ready = True
-            self._notifier.tell("READY=1", f"STATUS={line}")
+            self._notifier.notify("READY=1", f"STATUS={line}")
 
     def _failed(self, failure: Failure) -> None:
         if self.running:  # else it was stopped while it started, which is no failure
-            words = failure_words(failure)
-            _log.critical("cannot start: {words}", words=printable(words))
-            self._notifier.tell(f"STATUS=cannot start: {words}")
+            message = failure_message(failure)
+            _log.critical("cannot start: {message}", message=printable(message))
+            self._notifier.notify(f"STATUS=cannot start: {message}")
             self._notifier.close()  # so that this stays the last status
             end_unsuccessfully(self._reactor)
 
     def _reload(self, name: str) -> None:
-        """On a signal, at any time."""
-        if self._is_ready:  # else this would tell systemd that it is
-            self._notifier.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        """Reload because of the signal C{name}, which may arrive at any time."""
+        if self._is_ready:  # else READY=1 would be untrue
+            self._notifier.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         inner = IReloadable(self._inner, None)
         done = reload_all(self._reopen_log, *([] if inner is None else [inner.reload]))
         _log.info("{name}: {what}", name=name, what=f"reloaded {', '.join(done)}" if done else "nothing to reload")
         if self._is_ready:
-            self._notifier.tell("READY=1")
+            self._notifier.notify("READY=1")
 
     def _reopen_log(self) -> list[str]:
         if self._log_file is None:
@@ -158,31 +159,31 @@ class LaunchedService(Service):
 
     async def _stop(self) -> None:
         self._is_ready = False
-        self._notifier.tell("STOPPING=1", "STATUS=finishing the transfers under way")
-        patience = self._repeat(f"EXTEND_TIMEOUT_USEC={EXTENSION * 1e6:.0f}")
-        patience.start(EXTENSION / 3)
+        self._notifier.notify("STOPPING=1", "STATUS=finishing the transfers under way")
+        extension = self._repeat(f"EXTEND_TIMEOUT_USEC={EXTENSION * 1e6:.0f}")
+        extension.start(EXTENSION / 3)
         try:
             await maybeDeferred(self._inner.stopService)
         finally:
-            patience.stop()
-            if self._beat.running:
-                self._beat.stop()
+            extension.stop()
+            if self._heartbeat.running:
+                self._heartbeat.stop()
             self._notifier.close()
 
     def _repeat(self, assignment: str) -> LoopingCall:
-        loop = LoopingCall(self._notifier.tell, assignment)
+        loop = LoopingCall(self._notifier.notify, assignment)
         loop.clock = self._reactor
         return loop
 
 
-def failure_words(failure: Failure) -> str:
+def failure_message(failure: Failure) -> str:
     """
-    Why a start-up failed, in one line.  What is no foreseen reason is also logged with its traceback.
+    Return in one line why a start-up failed.  An unforeseen error is also logged with its traceback.
     """
     if not isinstance(failure.value, StartError | ArchiveError | CannotListenError | OSError):
         _log.failure("unexpected failure in the start-up", failure)
     if isinstance(failure.value, CannotListenError):
-        return why_not(failure.value)
+        return listen_error_message(failure.value)
     if isinstance(failure.value, OSError):
         name = failure.value.filename2 or failure.value.filename
         if name and not isinstance(name, int):  # it may be a descriptor
@@ -194,8 +195,8 @@ def end_unsuccessfully(reactor: Any) -> None:
     """
     Stop the reactor as usual, and then let the process end with exit status 1.
 
-    twistd cannot be asked for one: it ends with 0, or by the signal that stopped it.  So the last word is spoken when
-    the interpreter ends, after all services have stopped and twistd has removed its pid file.
+    twistd has no way to set one: it ends with 0, or by the signal that stopped it.  So the status is set when the
+    interpreter exits, after all services have stopped and twistd has removed its pid file.
     """
     atexit.register(_exit_unsuccessfully)
     reactor.callWhenRunning(reactor.stop)

@@ -1,7 +1,7 @@
-"""What operators' signals do.  None of them ends the server but SIGTERM, SIGINT, and what cannot be caught.
+"""Handle operators' signals.  Only SIGTERM, SIGINT, and those that cannot be caught end the server.
 
-SIGHUP: what can be reloaded is, in this process and in its workers.  SIGUSR1, which in twistd rotates the log, does the
-same where twistd leaves it to us.  SIGUSR2 means nothing, which is said, as does a second SIGTERM or SIGINT.
+SIGHUP reloads what can be reloaded, in this process and in its workers.  SIGUSR1, which in twistd rotates the log, does
+the same where twistd does not handle it.  SIGUSR2, and a second SIGTERM or SIGINT, do nothing and are logged.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ if TYPE_CHECKING:
 _log = Logger()
 
 SIGNALS = frozenset({signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
-"""Those that would end a process that knows nothing of them, and that operators send."""
+"""The signals that operators send, and that would end a process which has no handler for them."""
 
 
 class IReloadable(Interface):
-    """What can read again, while it serves, what it has read at its start."""
+    """A service that can read files again while it runs that it has read at its start."""
 
     def reload() -> Sequence[str]:
         """
-        Do so; what cannot be read leaves what was in force in force.
+        Read the files again; where one cannot be read, what was in force stays in force.
 
-        @return: What was reloaded, in words for the log.
-        @raise OSError: Something could not be.
+        @return: What was reloaded, as text for the log.
+        @raise OSError: A file cannot be read.
         """
 
 
-def heed(reactor: Any, reload: Callable[[str], None]) -> None:
+def handle_signals(reactor: Any, reload: Callable[[str], None]) -> None:
     """
-    Listen to signals from now on, for as long as the process lives.
+    Install the handlers, for as long as the process lives.
 
     @param reactor: The reactor.
-    @param reload: Called in the reactor's thread with the signal's name; once for many that come together.
+    @param reload: Called in the reactor's thread with the signal's name; once for several that arrive together.
     """
     _handle(reactor, signal.SIGHUP, reload)
     if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:  # else twistd rotates a log file of its own then
@@ -47,17 +47,17 @@ def heed(reactor: Any, reload: Callable[[str], None]) -> None:
     _handle(reactor, signal.SIGUSR2, _ignore)
 
 
-def bear_repetition(reactor: Any, is_running: Callable[[], bool]) -> None:
+def ignore_repeated_stops(reactor: Any, is_running: Callable[[], bool]) -> None:
     """
-    Have a second SIGINT or SIGTERM end nothing that ends already; the reactor's own handlers fail at it.
+    Make a second SIGINT or SIGTERM do nothing but log a line, where the reactor's own handlers would fail.
 
-    @param reactor: The reactor, which has its handlers as soon as it runs.
-    @param is_running: Whether nothing has begun to stop the service.
+    @param reactor: The reactor, which installs its handlers when it begins to run.
+    @param is_running: Returns whether the service has not begun to stop.
     """
-    reactor.callWhenRunning(lambda: _wrap_endings(reactor, is_running))
+    reactor.callWhenRunning(lambda: _wrap_stop_handlers(reactor, is_running))
 
 
-def _wrap_endings(reactor: Any, is_running: Callable[[], bool]) -> None:
+def _wrap_stop_handlers(reactor: Any, is_running: Callable[[], bool]) -> None:
     ending = False
 
     def wrap(number: signal.Signals) -> None:
@@ -66,7 +66,7 @@ def _wrap_endings(reactor: Any, is_running: Callable[[], bool]) -> None:
         def handle(received: int, frame: FrameType | None) -> None:
             nonlocal ending
             if ending or not is_running():
-                reactor.callFromThread(_end_already, number.name)
+                reactor.callFromThread(_log_already_stopping, number.name)
             else:
                 ending = True
                 first(received, frame)  # type: ignore[operator, misc]
@@ -78,15 +78,15 @@ def _wrap_endings(reactor: Any, is_running: Callable[[], bool]) -> None:
         wrap(number)
 
 
-def _end_already(name: str) -> None:
+def _log_already_stopping(name: str) -> None:
     _log.info("{name}: stopping already, as soon as the transfers under way are over; SIGKILL ends it now", name=name)
 
 
 def reload_all(*each: Callable[[], Sequence[str]]) -> list[str]:
     """
-    Reload several things, each whatever becomes of those before it.
+    Call several C{reload}s, each of them whether or not those before it succeed.
 
-    @return: What was reloaded; what was not has been logged.
+    @return: What was reloaded; failures have been logged.
     """
     done: list[str] = []
     for reload in each:
@@ -94,7 +94,7 @@ def reload_all(*each: Callable[[], Sequence[str]]) -> list[str]:
             done += reload()
         except OSError as error:
             _log.error("cannot reload: {error}", error=error)
-        except Exception:  # noqa: BLE001  (whatever it was, the server goes on)
+        except Exception:  # noqa: BLE001  (the server goes on after any error)
             _log.failure("cannot reload")
     return done
 

@@ -1,4 +1,4 @@
-"""Assembly: from settings to what runs.  The only place that knows all the parts."""
+"""Build the service from the settings.  The only module that knows all its parts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from pacarchive import __version__
 from pacarchive.errors import BackendUnavailable
 from pacarchive.interfaces import IArchiveBackend
-from pacarchive.launch.forking import open_files
+from pacarchive.launch.forking import count_descriptors
 from pacarchive.launch.listening import served_url, server_endpoints
 from pacarchive.launch.logfile import LogFile
 from pacarchive.launch.notify import LaunchedService, StartError
@@ -42,19 +42,25 @@ _log = Logger()
 
 SWITCH = 0.0003
 """
-Seconds after which the reactor and threads let each other have the interpreter, where Python's default is 5 ms: storing
-a file takes dozens of system calls, and a thread waits as long after each while the reactor is busy; so does the
-reactor while a thread makes rows.  Less yet costs a tenth of the rate of small files.
+Seconds after which a thread that waits for the interpreter gets it (C{sys.setswitchinterval}; Python's default is
+5 ms).  Storing a file takes dozens of system calls, and after each its thread waits that long while the reactor is
+busy; so does the reactor while a thread builds rows.  Less than this costs a tenth of the rate of small files.
 """
 
 
 class ArchiveService(Service):
     """
-    All of one process: backend, pools and listening ports.
+    All that serves in one process: backend, recall engine, threads and listening ports.
 
-    Its stop has an order, which C{MultiService} would not keep: no new connections; the requests under way, within the
-    limit, but for those that wait for a file from tape; then what they needed.
+    It stops in an order that C{MultiService} would not keep: it takes no new connections, ends the requests that wait
+    for a file from tape, lets the other requests drain, and then stops what they needed.
 
+    @param backend: The storage.
+    @param recall: The recall engine over it.
+    @param sending: The threads that read files for responses.
+    @param site: What answers requests.
+    @param endpoints: Where to listen.
+    @param drain_timeout: The seconds that requests under way have to end once the stop has begun.
     @ivar ports: The listening ports, once it has started.
     """
 
@@ -73,16 +79,24 @@ class ArchiveService(Service):
         self._site = site
         self._endpoints = endpoints
         self._drain_timeout = drain_timeout
-        self._serves = False  # a start that fails, or is cut short, is followed by a stop all the same
+        self._serves = False  # a start that fails, or is cancelled, is followed by a stop all the same
         self.ports: list[IListeningPort] = []
 
     def startService(self) -> Deferred[None]:
-        """Fires when requests are answered, or fails with the reason why they are not."""
+        """
+        Start the parts, and listen last.
+
+        @return: Fires when requests are answered; fails with the reason why they cannot be.
+        """
         super().startService()
         return Deferred.fromCoroutine(self._start())
 
     def stopService(self) -> Deferred[None]:
-        """Fires when everything is released."""
+        """
+        Drain, and stop the parts.
+
+        @return: Fires when everything is released.
+        """
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
 
@@ -94,8 +108,9 @@ class ArchiveService(Service):
             await self._recall.startService()
         except BackendUnavailable as error:
             raise StartError(f"[recall] store: {error.__cause__ or error}") from error
-        # Of the 300,000 objects that all modules are made of none is garbage; to look each time takes 60 ms, in which
-        # nobody is answered.  Those of a thousand connections take as long: all are looked at a tenth as often.
+        # None of the 300,000 objects that modules are made of is garbage; to look at them in each full collection takes
+        # 60 ms, in which no request is answered.  Those of a thousand connections take as long: so full collections are
+        # a tenth as frequent.
         gc.freeze()
         gc.set_threshold(700, 10, 100)
         sys.setswitchinterval(SWITCH)
@@ -123,14 +138,14 @@ def make_archive_service(
     reactor: Any, settings: Settings, endpoints: Sequence[IStreamServerEndpoint]
 ) -> ArchiveService:
     """
-    Build what serves in one process.
+    Build the service of one process.
 
     @param reactor: The reactor.
     @param settings: The settings in force.
     @param endpoints: Where to listen.
     @raise ConfigError: This machine lacks something that the backend needs.
     """
-    # Only now: the parent of several workers serves nothing, and half of its start would be these.
+    # Only now: a parent of several workers answers no requests, and these imports would be half of its start.
     from pacarchive.recall.engine import RecallEngine
     from pacarchive.web.application import archive_resource
     from pacarchive.web.context import RouteContext
@@ -164,15 +179,15 @@ def _make_backend(reactor: Any, settings: Settings) -> IArchiveBackend:
 
 def make_service(settings: Settings, log_file: LogFile | None = None) -> IService:
     """
-    Build what C{twistd} runs: one process, or a supervisor of several.
+    Build the service that C{twistd} runs: one process, or a supervisor of several.
 
     @param settings: The settings in force.
-    @param log_file: The log file, unless twistd opens one, or none.
+    @param log_file: The log file; C{None} where twistd opens it, or there is none.
     @raise ConfigError: This machine lacks something that the backend needs.
     """
     from twisted.internet import reactor
 
-    # From when twistd writes the process id on, somebody may send it; what to do then is known when the service starts.
+    # It may arrive as soon as twistd has written the process id; the real handler is installed when the service starts.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     server = settings.server
     if server.durability is Durability.RELAXED:
@@ -182,10 +197,10 @@ def make_service(settings: Settings, log_file: LogFile | None = None) -> IServic
         _log.warn("[recall] store: {store} may be on a network; SQLite is for one machine only", store=store)
     what = f"pacarchive {__version__}: {server.type} archive {server.prefix} on"
     if server.workers > 1:
-        # What is missing is said once, here, and not by each worker; and what is imported now is shared by all of them.
-        held = open_files()
+        # So what is missing is reported once, and not by each worker; and what is imported here is shared by all.
+        descriptors = count_descriptors()
         make_archive_service(reactor, settings, ())
-        serve = partial(run, make_archive_service) if open_files() == held else None
+        serve = partial(run, make_archive_service) if count_descriptors() == descriptors else None
         supervisor = Supervisor(reactor, settings, serve)
         return LaunchedService(
             reactor, supervisor, lambda: f"{what} {' '.join(supervisor.urls)} ({server.workers} workers)", log_file

@@ -1,4 +1,4 @@
-"""C{twistd pacarchive}: the command line, and the way from it to the service."""
+"""Parse the command line of C{twistd pacarchive}, and build the service from it."""
 
 from __future__ import annotations
 
@@ -47,16 +47,16 @@ from the settings file. "pacarchive config" prints what is in force.
 
 
 def _server_doc(key: str) -> str:
-    """The words on a key of C{[server]}, with its default."""
+    """Return the help text of a key of C{[server]}, with its default."""
     field = next(field for field in attrs.fields(ServerSettings) if key_of(field) == key)
     return f"{field.metadata['doc']} [default: {default_words(field)}]"
 
 
 class Options(usage.Options):
     """
-    The options of the predecessor, and endpoints and workers.
+    The options of the predecessor's command, and C{--endpoint} and C{--workers}.
 
-    @ivar settings: What they amount to together with the file and the environment, once they are parsed.
+    @ivar settings: The settings in force, from the options, the environment and the settings file; set by parsing.
     """
 
     synopsis = "[options]"
@@ -88,15 +88,15 @@ class Options(usage.Options):
     )
 
     def getUsage(self, width: int | None = None) -> str:
-        """The help text, with examples whose lines are kept."""
+        """Return the help text, with the examples appended as they are, so that their lines are not filled."""
         return super().getUsage(width) + _EXAMPLES
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """
         Read the command line.
 
-        @raise SystemExit: It is wrong; how, is on standard error.  (After C{usage.UsageError}, twistd would print the
-            whole help text and exit with 1.)
+        @raise SystemExit: It is wrong; the reason is on standard error.  (After C{usage.UsageError}, twistd would print
+            the whole help text and exit with 1.)
         """
         try:
             super().parseOptions(options)
@@ -136,19 +136,19 @@ class Options(usage.Options):
 
 
 def _check_endpoint(description: str) -> None:
-    """Let the endpoint's own parser complain now, in one line, instead of in the midst of the start."""
+    """Parse an endpoint string now, so that an error in it is reported in one line and not amid the start."""
     # Only now: twistd's --reactor is parsed before our options.
     from twisted.internet import reactor
     from twisted.internet.endpoints import serverFromString
 
     try:
         serverFromString(reactor, description)
-    except Exception as error:  # noqa: BLE001  (parsers are plugins, and raise what they like)
+    except Exception as error:  # noqa: BLE001  (parsers are plugins, and may raise anything)
         _refuse(f"[server] endpoint: {description!r} cannot be used: {' '.join(str(error).split())}")
 
 
-def _refuse(words: str) -> NoReturn:
-    sys.stderr.write(f"pacarchive: {words}\n")
+def _refuse(message: str) -> NoReturn:
+    sys.stderr.write(f"pacarchive: {message}\n")
     raise SystemExit(BAD_CONFIGURATION)
 
 
@@ -156,7 +156,7 @@ def makeService(options: Options) -> IService:
     """
     Build the service that the options describe.
 
-    @raise SystemExit: This machine lacks something that it needs; what, is on standard error.
+    @raise SystemExit: This machine lacks something that the service needs; the reason is on standard error.
     """
     from pacarchive.launch.service import make_service  # only now: --help does not need it
 

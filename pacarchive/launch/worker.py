@@ -1,6 +1,6 @@
-"""One worker process, started by L{pacarchive.launch.workers.Supervisor} only.
+"""Run one worker process; only L{pacarchive.launch.workers.Supervisor} starts it.
 
-L{pacarchive.launch.workers} says what the two tell each other.
+L{pacarchive.launch.workers} describes the messages between the two.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from twisted.logger import FileLogObserver, LogEvent, Logger, eventAsText, globa
 from zope.interface import implementer
 
 from pacarchive.launch.listening import worker_endpoints
-from pacarchive.launch.notify import failure_words
+from pacarchive.launch.notify import failure_message
 from pacarchive.launch.reloading import IReloadable, reload_all
 from pacarchive.launch.workers import ALIVE, CONTROL, FAILED, GROUP_SIGNALS, HEARTBEAT, READY, RELOAD, Assignment
 
@@ -34,21 +34,21 @@ if TYPE_CHECKING:
 _log = Logger()
 
 _LONGEST_READ = 4096
-_LONGEST_REASON = 1000  # a write to a pipe is all or nothing up to 4096 bytes
+_LONGEST_REASON = 1000  # a write to a pipe is atomic up to 4096 bytes (PIPE_BUF)
 
-# Twisted's, of each listening socket and of each end.
+# Twisted's lines about each listening socket and about the end of the reactor.
 _NOISY = ("log_legacy", "twisted.internet.base")
 _NOISE = re.compile(r"pacarchive starting on |\(\S+ Port \S+ Closed\)|Main loop terminated\.")
 
 MakeService = Callable[[Any, Any, Sequence[IStreamServerEndpoint]], IService]
-"""From reactor, settings and endpoints to what serves; its C{startService} may return a Deferred."""
+"""Makes the service from the reactor, the settings and the endpoints; its C{startService} may return a Deferred."""
 
 
 def run(make_service: MakeService) -> int:
     """
-    Serve until SIGTERM, and drain then; or until the parent is gone, and end at once.
+    Serve until SIGTERM, and then drain; or until the parent is gone, and then exit at once.
 
-    @param make_service: Makes what serves.
+    @param make_service: Makes the service.
     @return: The exit status.
     """
     for number in GROUP_SIGNALS:
@@ -63,7 +63,7 @@ def run(make_service: MakeService) -> int:
 
 class _Process:
     """
-    The worker's life between start and exit.
+    The worker between its start and its exit.
     """
 
     def __init__(self, reactor: Any, assignment: Assignment, make_service: MakeService) -> None:
@@ -76,19 +76,19 @@ class _Process:
 
     def run(self) -> int:
         os.set_blocking(CONTROL, False)
-        self._reactor.addReader(_Lifeline(self._told))
-        beat = LoopingCall(_tell, ALIVE)
-        beat.clock = self._reactor
-        beat.start(HEARTBEAT)
+        self._reactor.addReader(_ParentPipe(self._command))
+        heartbeat = LoopingCall(_report, ALIVE)
+        heartbeat.clock = self._reactor
+        heartbeat.start(HEARTBEAT)
         self._reactor.callWhenRunning(self._start)
         self._reactor.run()
         return self._status
 
     def _start(self) -> None:
-        # Instead of the reactor's handler, which cannot bear a second one: the parent's may come on top of one that a
-        # terminal or an operator sent to the whole group.
+        # Instead of the reactor's handler, which fails at a second signal: a terminal or an operator may have sent one
+        # to the whole process group before the parent does.
         signal.signal(signal.SIGTERM, lambda *_: self._reactor.callFromThread(self._stop))
-        Deferred.fromCoroutine(self._serve()).addCallbacks(lambda _: _tell(READY), self._failed)
+        Deferred.fromCoroutine(self._serve()).addCallbacks(lambda _: _report(READY), self._failed)
 
     async def _serve(self) -> None:
         endpoints = worker_endpoints(self._reactor, self._assignment.listeners, self._assignment.index)
@@ -97,12 +97,12 @@ class _Process:
         self._reloadable = IReloadable(service, None)
         await maybeDeferred(service.startService)
 
-    def _told(self, line: bytes) -> None:
+    def _command(self, line: bytes) -> None:
         if line == RELOAD.encode() and self._reloadable is not None and (done := reload_all(self._reloadable.reload)):
             _log.info("reloaded {what}", what=", ".join(done))
 
     def _failed(self, failure: Failure) -> None:
-        _tell(f"{FAILED} {failure_words(failure)[:_LONGEST_REASON]}")
+        _report(f"{FAILED} {failure_message(failure)[:_LONGEST_REASON]}")
         self._status = 1
         self._stop()
 
@@ -112,49 +112,53 @@ class _Process:
             self._reactor.stop()
 
 
-def _tell(line: str) -> None:
-    # A parent that is gone ends this process through the lifeline; one that does not read can miss a sign of life.
+def _report(line: str) -> None:
+    # If the parent is gone, _ParentPipe ends this process; a parent that does not read can do without a heartbeat.
     with suppress(BlockingIOError, BrokenPipeError):
         os.write(CONTROL, f"{line}\n".encode())
 
 
 @implementer(IReadDescriptor)
-class _Lifeline:
+class _ParentPipe:
     """
-    Standard input, which ends when the parent is gone, however it went.
+    Standard input, on which the parent sends commands, and whose end means that the parent is gone.
 
-    Nothing is drained then: nobody replaces this process, and a new parent may already wait for its port.  It is as if
-    the whole server had been killed, which loses no acknowledged file.
+    This process exits then without draining: nobody supervises it, and a new parent may already wait for its port.  It
+    is as if the whole server had been killed, which loses no acknowledged file.
 
-    @param told: Takes each line that the parent sends meanwhile.
+    @param deliver: Called with each line that the parent sends.
     """
 
-    def __init__(self, told: Callable[[bytes], None]) -> None:
-        self._told = told
-        self._rest = b""
+    def __init__(self, deliver: Callable[[bytes], None]) -> None:
+        self._deliver = deliver
+        self._partial = b""
 
     def fileno(self) -> int:
         return 0
 
     def logPrefix(self) -> str:
-        return "lifeline"
+        return "parent pipe"
 
     def doRead(self) -> Any:
         if not (data := os.read(0, _LONGEST_READ)):
             return endings.CONNECTION_DONE
-        *lines, self._rest = (self._rest + data).split(b"\n")
+        *lines, self._partial = (self._partial + data).split(b"\n")
         for line in lines:
-            self._told(line)
+            self._deliver(line)
         return None
 
     def connectionLost(self, reason: Failure) -> None:
-        # The reactor's own end comes here too, with another reason.
+        # The stop of the reactor calls this too, with another reason.
         if isinstance(reason.value, ConnectionDone):
             os._exit(1)
 
 
 def _log_line(event: LogEvent) -> str | None:
-    """As twistd would write it, but without the time, which the parent adds, and what the parent says itself."""
+    """
+    Format a log event as twistd does, but without the time, which the parent adds.
+
+    @return: C{None} for lines that the parent logs itself.
+    """
     if event.get("log_namespace") in _NOISY and _NOISE.match(event.get("log_text") or event.get("log_format") or ""):
         return None
     text = eventAsText(event, includeTimestamp=False)

@@ -1,10 +1,10 @@
 """The parent of the worker processes: starts, watches, replaces and drains them.
 
-It serves nothing and opens nothing of the archive, but has imported all that serves, so that the workers which it forks
-(L{pacarchive.launch.forking}) need not.  What parent and worker say to each other:
+It answers no requests and opens nothing of the archive, but has imported all that does, so that the workers which it
+forks (L{pacarchive.launch.forking}) need not.  The messages between parent and worker:
 
   - standard input: the pickled L{Assignment}, and then the line L{RELOAD} whenever the worker is to reload what it can.
-    It stays open; its end tells the worker that the parent is gone.
+    It stays open; its end means to the worker that the parent is gone.
   - descriptor L{CONTROL}: lines from the worker, L{READY}, L{FAILED} with a reason, and L{ALIVE} every
     L{HEARTBEAT} seconds.
   - standard output and error: log lines, which the parent logs as its own.
@@ -29,7 +29,7 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from pacarchive.launch.forking import fork, is_sound
+from pacarchive.launch.forking import can_fork, fork
 from pacarchive.launch.listening import Listener, PortReservation
 from pacarchive.launch.notify import StartError
 from pacarchive.launch.reloading import SIGNALS, IReloadable
@@ -49,25 +49,25 @@ ALIVE = "alive"
 RELOAD = "reload"
 
 HEARTBEAT = 5.0
-"""Seconds between a worker's signs of life."""
+"""Seconds between a worker's heartbeats."""
 SILENCE = 60.0
-"""A worker that gives none for this long hangs, and is killed."""
+"""Seconds after which a worker that has sent no heartbeat counts as hanging, and is killed."""
 FIRST_PAUSE = 1.0
 """Seconds before a dead worker is replaced the first time; doubled each time up to L{LONGEST_PAUSE}."""
 LONGEST_PAUSE = 60.0
 SETTLED = 60.0
-"""A worker that lived this long is not the one that keeps dying: the pauses begin anew."""
+"""Seconds after which a worker counts as stable: when it dies, the pauses start from L{FIRST_PAUSE} again."""
 GRACE = 10.0
-"""What a worker gets beyond the drain limit to release its pools, before it is killed."""
+"""Seconds beyond the drain limit that a worker has to release its pools, before it is killed."""
 
 # Without -P, python -m would look for the package in the working directory first.
-COMMAND = (sys.executable, "-P", "-m", "pacarchive.launch.anew")
+COMMAND = (sys.executable, "-P", "-m", "pacarchive.launch.spawned")
 
 GROUP_SIGNALS = SIGNALS | {signal.SIGINT}
-"""What a terminal or an operator sends to a whole process group; what to do about it is the parent's decision."""
+"""The signals that a terminal or an operator may send to the whole process group; only the parent acts on them."""
 
 _CHECKS = 4  # within SILENCE
-_LINGER = 2.0  # what still waits in a dead worker's pipes is read within it
+_LINGER = 2.0  # seconds in which what is left in a dead worker's pipes is read
 _LONGEST_LINE = 64 * 1024
 # Meant for the process that systemd started, and wrong in its children.
 _OWN_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
@@ -78,9 +78,11 @@ _log = Logger()
 @attrs.frozen
 class Assignment:
     """
-    Everything a worker needs to know.
+    What the parent sends a worker at its start.
 
-    @ivar index: Its number, from zero.
+    @ivar settings: The settings in force.
+    @ivar index: The worker's number, from zero.
+    @ivar listeners: The endpoints, as the parent has resolved them.
     """
 
     settings: Settings
@@ -91,12 +93,12 @@ class Assignment:
 @implementer(IReloadable)
 class Supervisor(Service):
     """
-    Keeps C{settings.server.workers} processes serving.
+    Keeps C{settings.server.workers} worker processes running.
 
     @param reactor: The reactor, also the source of time.
     @param settings: The settings, for the workers.
-    @param serve: What a worker does that is forked from this process; its exit status.
-    @param command: What a worker is where forking is not sound, or there is no C{serve}.
+    @param serve: Called in a worker that is forked from this process; returns its exit status.
+    @param command: The program of a worker where this process cannot fork, or there is no C{serve}.
     """
 
     def __init__(
@@ -119,15 +121,15 @@ class Supervisor(Service):
 
     @property
     def urls(self) -> list[str]:
-        """Where clients find the archive, once started."""
+        """The URLs for clients, once the service has started."""
         return [each.url for each in self._listeners]
 
     def startService(self) -> Deferred[None]:
         """
         Start all workers.
 
-        @return: Fires when all of them serve; fails when a port is taken or a worker cannot start.  There is no second
-            try then, and C{stopService} is to be called.
+        @return: Fires when all of them serve; fails when a port is taken or a worker cannot start.  That is not
+            retried: call C{stopService} then.
         """
         super().startService()
         return Deferred.fromCoroutine(self._start())
@@ -136,13 +138,13 @@ class Supervisor(Service):
         """
         Let all workers drain, and kill those that exceed the limit.
 
-        @return: Fires when none is left.
+        @return: Fires when no worker is left.
         """
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
 
     def reload(self) -> list[str]:
-        """Have the workers reload what they can, which they log themselves."""
+        """Make the workers reload what they can; they log it themselves, so nothing is returned."""
         for worker in self._workers.values():
             worker.reload()
         return []
@@ -152,7 +154,7 @@ class Supervisor(Service):
         workers = [self._spawn(index) for index in range(self._settings.server.workers)]
         for worker in workers:
             keeper = Deferred.fromCoroutine(self._keep(worker))
-            self._keepers.append(keeper.addErrback(partial(_log.failure, "a worker is no longer looked after")))
+            self._keepers.append(keeper.addErrback(partial(_log.failure, "a worker is no longer supervised")))
         try:
             await gatherResults([worker.ready for worker in workers], consumeErrors=True)
         except FirstError as error:
@@ -182,7 +184,7 @@ class Supervisor(Service):
             born = self._reactor.seconds()
             reason = await worker.ended
             del self._workers[index]
-            # One that has never served says why in `ready`, where the start-up waits for it.
+            # If it has never served, `ready` has failed with the reason, and so has the start-up, which waits for it.
             if not self.running or (worker.first and not worker.served):
                 return
             if self._reactor.seconds() - born >= SETTLED:
@@ -195,13 +197,13 @@ class Supervisor(Service):
             worker = self._spawn(index, first=False)
 
     async def _sleep(self, seconds: float) -> None:
-        """Wait, but not longer than the service runs."""
+        """Wait for some seconds, or until the service stops."""
         pause: Deferred[None] = deferLater(self._reactor, seconds)
         self._pauses.add(pause)
         try:
             await pause
         except CancelledError:
-            _log.debug("no worker is replaced any more")
+            _log.debug("the service stops: the worker is not replaced")
         finally:
             self._pauses.discard(pause)
 
@@ -216,11 +218,11 @@ class Supervisor(Service):
             listeners.append(listener)
         assignment = Assignment(self._settings, index, tuple(listeners))
         worker = self._workers[index] = _Worker(self._reactor, index, first, dumps(assignment))
-        # They may go to all of the process group; the worker inherits that they wait until it knows what to do.
+        # The worker inherits the mask, so that a signal to the process group waits until it has handlers.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
         environment = _environment(os.environ)
         try:
-            if self._serve is not None and is_sound(self._reactor):
+            if self._serve is not None and can_fork(self._reactor):
                 fork(self._reactor, worker, descriptors, environment, self._serve)
             else:
                 self._reactor.spawnProcess(
@@ -235,16 +237,16 @@ class Supervisor(Service):
 
 class _Worker(ProcessProtocol):
     """
-    One process.
+    One worker process, as the parent sees it.
 
     @param clock: The source of time.
     @param index: Its number.
     @param first: Whether it belongs to the start-up, rather than replacing a dead one.
-    @param assignment: What to send it.
+    @param assignment: The pickled L{Assignment} to send it.
 
-    @ivar ready: Fires when it serves, fails with L{StartError} when it ends before.
-    @ivar ended: Fires with the reason when it is gone, with all it wrote.
-    @ivar served: Whether C{ready} has fired well.
+    @ivar ready: Fires when it serves; fails with L{StartError} when it ends before.
+    @ivar ended: Fires with the reason when it has exited and all that it wrote has been read.
+    @ivar served: Whether C{ready} has fired without an error.
     """
 
     transport: IProcessTransport
@@ -262,7 +264,7 @@ class _Worker(ProcessProtocol):
         self._silent_checks = 0
         self._watch = LoopingCall(self._check)
         self._watch.clock = clock
-        self._lines = {1: _Lines(self._logged), 2: _Lines(self._logged), CONTROL: _Lines(self._told)}
+        self._lines = {1: _Lines(self._log_line), 2: _Lines(self._log_line), CONTROL: _Lines(self._control_line)}
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal, if it still lives."""
@@ -270,14 +272,18 @@ class _Worker(ProcessProtocol):
             self.transport.signalProcess(number.name.removeprefix("SIG"))
 
     def reload(self) -> None:
-        """Have it reload what it can; one that only starts, as soon as it serves."""
+        """Make it reload what it can; where it is still starting, as soon as it serves."""
         if self.served:
             self.transport.write(f"{RELOAD}\n".encode())
         else:
             self._reloads_later = True
 
     def end(self, reason: str) -> None:
-        """It is gone."""
+        """
+        Record that it has exited, or never started.
+
+        @param reason: Why, for the log.
+        """
         if not self.served:
             self.ready.addErrback(self._ignored_when_replacing)
             self.ready.errback(StartError(f"worker {self.index}: {reason}"))
@@ -293,7 +299,7 @@ class _Worker(ProcessProtocol):
     def processExited(self, reason: Failure) -> None:
         if self._watch.running:
             self._watch.stop()
-        # A child of the worker may hold the pipes open for ever; processEnded would wait for it.
+        # A child of the worker may keep the pipes open for ever, and processEnded would wait for that.
         self._linger = self._clock.callLater(_LINGER, self._close_pipes)
 
     def processEnded(self, reason: Failure) -> None:
@@ -307,10 +313,10 @@ class _Worker(ProcessProtocol):
         for descriptor in (0, *self._lines):
             self.transport.closeChildFD(descriptor)
 
-    def _logged(self, line: str) -> None:
+    def _log_line(self, line: str) -> None:
         _log.info("{line}", line=line, log_system=f"worker {self.index}")
 
-    def _told(self, line: str) -> None:
+    def _control_line(self, line: str) -> None:
         self._silent_checks = 0
         word, _, rest = line.partition(" ")
         if word == READY:
@@ -322,7 +328,7 @@ class _Worker(ProcessProtocol):
             self._reason = rest
 
     def _check(self) -> None:
-        # Checks are counted, not seconds: after this process itself was halted (SIGSTOP) there is only one of them.
+        # Checks are counted, not seconds: if this process itself was halted (SIGSTOP), only one of them follows.
         self._silent_checks += 1
         if self._silent_checks >= _CHECKS:
             self._reason = f"gave no sign of life for {SILENCE:g} s, killed"
@@ -334,32 +340,32 @@ class _Worker(ProcessProtocol):
 
 class _Lines:
     """
-    Cuts what comes out of a pipe into lines.
+    Cuts what is read from a pipe into lines.
 
-    @param deliver: Takes each line.
+    @param deliver: Called with each line.
     """
 
     def __init__(self, deliver: Callable[[str], None]) -> None:
         self._deliver = deliver
-        self._rest = b""
+        self._partial = b""
 
     def feed(self, data: bytes) -> None:
-        """Take more; a line that does not end is cut somewhere."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > _LONGEST_LINE:
-            lines.append(self._rest)
-            self._rest = b""
+        """Add data, and deliver the lines that are complete; one longer than L{_LONGEST_LINE} is cut."""
+        *lines, self._partial = (self._partial + data).split(b"\n")
+        if len(self._partial) > _LONGEST_LINE:
+            lines.append(self._partial)
+            self._partial = b""
         for line in lines:
             self._deliver(line.decode(errors="replace"))
 
     def end(self) -> None:
-        """Deliver a last line that has no end."""
-        if self._rest:
+        """Deliver a last line that has no line end."""
+        if self._partial:
             self.feed(b"\n")
 
 
 def _ending(reason: Failure) -> str:
-    """How a process ended, in words."""
+    """Return how a process ended, for the log."""
     if not isinstance(reason.value, ProcessTerminated):
         return "ended"
     if reason.value.signal is not None:
@@ -368,7 +374,7 @@ def _ending(reason: Failure) -> str:
 
 
 def _environment(parent: Mapping[str, str]) -> dict[str, str]:
-    """A worker's environment: the parent's, and its way to find modules."""
+    """Return the environment of a worker: the parent's, with its module search path."""
     environment = {name: value for name, value in parent.items() if name not in _OWN_VARIABLES}
     # Absolute, because twistd changes the directory; an empty entry means the current one.
     environment["PYTHONPATH"] = os.pathsep.join(os.path.abspath(each) for each in sys.path)

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from pacarchive.errors import BackendUnavailable
-from pacarchive.launch.notify import LaunchedService, Notifier, StartError, failure_words
+from pacarchive.launch.notify import LaunchedService, Notifier, StartError, failure_message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,7 +128,7 @@ def exit_handlers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_messages_arrive_whole(systemd: Systemd) -> None:
     """Several assignments are one message, in UTF-8."""
     notifier = Notifier()
-    notifier.tell("READY=1", "STATUS=Archiv für Ωμέγα")
+    notifier.notify("READY=1", "STATUS=Archiv für Ωμέγα")
     assert systemd.heard() == [["READY=1", "STATUS=Archiv für Ωμέγα"]]
     notifier.close()
 
@@ -136,7 +136,7 @@ def test_messages_arrive_whole(systemd: Systemd) -> None:
 def test_nobody_listens() -> None:
     """Without systemd nothing happens, and without its socket neither."""
     notifier = Notifier()
-    notifier.tell("READY=1")
+    notifier.notify("READY=1")
     notifier.close()
 
 
@@ -144,7 +144,7 @@ def test_a_vanished_systemd(systemd: Systemd) -> None:
     """Messages to a closed socket are lost without an error."""
     notifier = Notifier()
     systemd.close()
-    notifier.tell("READY=1")
+    notifier.notify("READY=1")
     notifier.close()
 
 
@@ -154,7 +154,7 @@ def test_a_deaf_systemd(systemd: Systemd) -> None:
 
     def tell_much() -> None:
         for _ in range(2000):
-            notifier.tell("WATCHDOG=1")
+            notifier.notify("WATCHDOG=1")
 
     # Not here: sdnotify swallows every exception, the time limit's of this test too.
     telling = threading.Thread(target=tell_much, daemon=True)
@@ -324,13 +324,13 @@ def test_stopped_while_it_starts(systemd: Systemd, exit_handlers: list[Any]) -> 
 )
 def test_foreseen_failures_are_words(error: Exception, words: str, logged: list[tuple[LogLevel, str]]) -> None:
     """A reason that an operator can act on comes without a traceback, and names the file that it is about."""
-    assert failure_words(Failure(error)) == words
+    assert failure_message(Failure(error)) == words
     assert logged == []
 
 
 def test_other_failures_are_logged(logged: list[tuple[LogLevel, str]]) -> None:
     """A bug comes with its traceback."""
-    assert failure_words(Failure(ZeroDivisionError())) == "ZeroDivisionError"
+    assert failure_message(Failure(ZeroDivisionError())) == "ZeroDivisionError"
     assert [level for level, _ in logged] == [LogLevel.critical]
 
 

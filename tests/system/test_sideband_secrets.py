@@ -49,7 +49,7 @@ def _processes(service: Service) -> bytes:
     for pid in group_members(service.process.pid):
         with suppress(FileNotFoundError, ProcessLookupError):  # a stage command ends at any time
             seen += [Path(f"/proc/{pid}/{name}").read_bytes() for name in ("cmdline", "environ")]
-    assert sum(b"twistd" in each or b"pacarchive.launch.anew" in each for each in seen) >= 1
+    assert sum(b"twistd" in each or b"pacarchive.launch.spawned" in each for each in seen) >= 1
     return b"".join(seen)
 
 
