@@ -14,7 +14,7 @@ from twisted.internet.defer import gatherResults
 from pacarchive.backends.contract.handling import in_reactor, running
 from pacarchive.backends.sideband import stage
 from pacarchive.backends.sideband.libsam import LibSam
-from pacarchive.backends.sideband.stage import CommandWay, LibraryWay, Way
+from pacarchive.backends.sideband.stage import CommandStager, LibraryStager, Stager
 from pacarchive.model import RecallProgress, RecallState
 from sideband.watching import SLACK, Watch, all_words, logged, until
 from sideband.ways import Command, asked_of_library, fake_library, hang, set_state, wanted
@@ -30,12 +30,12 @@ def command(tmp_path: Path) -> Command:
 
 
 @asynccontextmanager
-async def going(way: Way) -> AsyncIterator[Way]:
-    way.start()
+async def going(stager: Stager) -> AsyncIterator[Stager]:
+    stager.start()
     try:
-        yield way
+        yield stager
     finally:
-        await way.stop()
+        await stager.stop()
 
 
 # The command.
@@ -54,9 +54,9 @@ async def going(way: Way) -> AsyncIterator[Way]:
 @in_reactor
 async def test_the_arguments_of_the_command(command: Command, tmp_path: Path, arguments: str, expected: str) -> None:
     """They are those of the setting, those with a path once for each file; no shell sees them."""
-    async with going(CommandWay(reactor, f"{command.path} {arguments}")) as way:
+    async with going(CommandStager(reactor, f"{command.path} {arguments}")) as stager:
         files = [wanted(tmp_path, "a b", 1), wanted(tmp_path, "c'$(id)", 2)]
-        assert await way.ask(files) == {1: BEGUN, 2: BEGUN}
+        assert await stager.stage(files) == {1: BEGUN, 2: BEGUN}
     assert command.asked == [expected.replace("{0}", str(tmp_path))]
 
 
@@ -64,9 +64,9 @@ async def test_the_arguments_of_the_command(command: Command, tmp_path: Path, ar
 async def test_a_bad_file_does_not_harm_the_others(command: Command, tmp_path: Path) -> None:
     """When the command fails for many it is run for each of them; what it says is for the operator."""
     with logged() as log:
-        async with going(CommandWay(reactor, str(command.path))) as way:
+        async with going(CommandStager(reactor, str(command.path))) as stager:
             names = ["one", "bad", "three"]
-            answers = await way.ask([wanted(tmp_path, name, number) for number, name in enumerate(names)])
+            answers = await stager.stage([wanted(tmp_path, name, number) for number, name in enumerate(names)])
     assert (answers[0], answers[2]) == (BEGUN, BEGUN)
     assert answers[1].state is RecallState.UNKNOWN
     assert "ended with 3" in answers[1].words
@@ -83,10 +83,10 @@ async def test_a_command_that_does_not_end_well(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, words: str
 ) -> None:
     """It is killed after its limit, also where it is a child of its that hangs."""
-    monkeypatch.setattr(stage, "_COMMAND_MAY_TAKE", LIMIT)
-    async with going(CommandWay(reactor, str(command.path))) as way:
+    monkeypatch.setattr(stage, "_COMMAND_TIMEOUT", LIMIT)
+    async with going(CommandStager(reactor, str(command.path))) as stager:
         watch = Watch()
-        answers = await way.ask([wanted(tmp_path, name)])
+        answers = await stager.stage([wanted(tmp_path, name)])
         assert watch.seconds < LIMIT + SLACK
         assert answers[1].state is RecallState.UNKNOWN
         assert words in answers[1].words
@@ -96,36 +96,36 @@ async def test_a_command_that_does_not_end_well(
 @in_reactor
 async def test_a_stop_ends_commands(command: Command, tmp_path: Path, name: str) -> None:
     """It does not wait for them."""
-    way = CommandWay(reactor, str(command.path))
-    way.start()
-    work = running(way.ask([wanted(tmp_path, name)]))
+    stager = CommandStager(reactor, str(command.path))
+    stager.start()
+    work = running(stager.stage([wanted(tmp_path, name)]))
 
     async def runs() -> bool:
         return bool(command.asked)
 
     await until(runs)
     watch = Watch()
-    await way.stop()
+    await stager.stop()
     assert watch.seconds < SLACK
     assert (await work)[1].state is RecallState.UNKNOWN
-    assert (await way.ask([wanted(tmp_path, "late")]))[1].state is RecallState.UNKNOWN
+    assert (await stager.stage([wanted(tmp_path, "late")]))[1].state is RecallState.UNKNOWN
     assert len(command.asked) == 1
 
 
 @in_reactor
 async def test_a_command_that_leaves_a_child_behind(command: Command, tmp_path: Path) -> None:
     """It has ended, whoever still holds its output."""
-    async with going(CommandWay(reactor, str(command.path))) as way:
+    async with going(CommandStager(reactor, str(command.path))) as stager:
         watch = Watch()
-        assert await way.ask([wanted(tmp_path, "background")]) == {1: BEGUN}
+        assert await stager.stage([wanted(tmp_path, "background")]) == {1: BEGUN}
         assert watch.seconds < 1 + SLACK
 
 
 @in_reactor
 async def test_a_command_that_is_missing(tmp_path: Path) -> None:
     """It fails as others do: the exit status is not 0."""
-    async with going(CommandWay(reactor, str(tmp_path / "nothing"))) as way:
-        answers = await way.ask([wanted(tmp_path, "one")])
+    async with going(CommandStager(reactor, str(tmp_path / "nothing"))) as stager:
+        answers = await stager.stage([wanted(tmp_path, "one")])
         assert answers[1].state is RecallState.UNKNOWN
         assert "stage command" in answers[1].words
         assert str(tmp_path) not in answers[1].words
@@ -157,10 +157,10 @@ async def test_what_the_library_says(
     tmp_path: Path, attributes: int, flags: int, state: RecallState | None, words: str
 ) -> None:
     """In words where that is more than the state."""
-    async with going(LibraryWay(reactor, fake_library(), 2)) as way:
+    async with going(LibraryStager(reactor, fake_library(), 2)) as stager:
         file = wanted(tmp_path, "one")
         set_state(file.path, attributes, flags)
-        said = await way.inspect(file)
+        said = await stager.inspect(file)
         assert (said and said.state) == state
         assert words in (said.words if said else "")
         if said and not words:
@@ -170,11 +170,11 @@ async def test_what_the_library_says(
 @in_reactor
 async def test_requests_to_the_library(tmp_path: Path) -> None:
     """One is to stage now; and it can be given up."""
-    async with going(LibraryWay(reactor, fake_library(), 2)) as way:
+    async with going(LibraryStager(reactor, fake_library(), 2)) as stager:
         file = wanted(tmp_path, "Übung 1")
         set_state(file.path, OFFLINE)
-        assert await way.ask([file]) == {1: BEGUN}
-        assert await way.cancel(file)
+        assert await stager.stage([file]) == {1: BEGUN}
+        assert await stager.cancel(file)
         assert asked_of_library(file.path) == ["i", "cancel"]
 
 
@@ -189,25 +189,25 @@ async def test_requests_to_the_library(tmp_path: Path) -> None:
 @in_reactor
 async def test_refusals_of_the_library(tmp_path: Path, number: int, state: RecallState, words: str) -> None:
     """Only where no copy is left is it of no use to ask again."""
-    async with going(LibraryWay(reactor, fake_library(), 2)) as way:
+    async with going(LibraryStager(reactor, fake_library(), 2)) as stager:
         file = wanted(tmp_path, "one")
         set_state(file.path, OFFLINE, 0, number)
-        answers = await way.ask([file])
+        answers = await stager.stage([file])
         assert answers[1].state is state
         assert words in answers[1].words
-        assert await way.inspect(file) is None
-        assert not await way.cancel(file)
+        assert await stager.inspect(file) is None
+        assert not await stager.cancel(file)
 
 
 @in_reactor
 async def test_a_library_that_hangs(tmp_path: Path) -> None:
     """What hangs in it are its own threads; what others ask about files is answered."""
-    async with going(LibraryWay(reactor, fake_library(), 2)) as way:
+    async with going(LibraryStager(reactor, fake_library(), 2)) as stager:
         files = [wanted(tmp_path, f"{number}", number) for number in range(3)]
         for file in files:
             set_state(file.path, OFFLINE, STAGING)
         markers = [hang(file.path) for file in files[:2]]
-        stuck = [running(way.ask([file])) for file in files[:2]]
+        stuck = [running(stager.stage([file])) for file in files[:2]]
 
         async def are_stuck() -> bool:
             return all(asked_of_library(file.path) for file in files[:2])
@@ -215,7 +215,7 @@ async def test_a_library_that_hangs(tmp_path: Path) -> None:
         await until(are_stuck)
         watch = Watch()
         try:
-            said = running(way.inspect(files[2])).addTimeout(2, reactor)
+            said = running(stager.inspect(files[2])).addTimeout(2, reactor)
             assert await said == BEGUN
             assert watch.seconds < 1
         finally:

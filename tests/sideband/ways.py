@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from pacarchive.backends.sideband.libsam import LibSam
-from pacarchive.backends.sideband.stage import Wanted
+from pacarchive.backends.sideband.stage import FileToStage
 
 _SCRIPT = """#!/bin/sh
 {
@@ -90,6 +90,6 @@ def asked_of_library(path: str | Path) -> list[str]:
     return record.read_text().split() if record.exists() else []
 
 
-def wanted(directory: Path, name: str, file_id: int = 1) -> Wanted:
+def wanted(directory: Path, name: str, file_id: int = 1) -> FileToStage:
     """A file for a way to stage."""
-    return Wanted(file_id, os.fspath(directory / name), f"/archive/{name}")
+    return FileToStage(file_id, os.fspath(directory / name), f"/archive/{name}")

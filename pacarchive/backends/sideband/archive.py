@@ -1,14 +1,14 @@
-"""An archive in Oracle HSM: the reactor's half.
+"""An archive in Oracle HSM: the backend as the reactor's thread calls it.
 
-    pool              for                                                        held up by
+Calls that block run in several pools, so that none can hold up another's:
+
+    pool              for                                                        may be blocked by
     io                the file system: storing, status, moves, removals          its metadata
-    sideband-db       the database                                               nothing beyond its time limit
-    sideband-probe    the first read of a file that nobody has read lately       files that turn out to be on tape
-    sideband-stage,   having files staged                                        tapes
+    sideband-db       queries of the database                                    nothing longer than the timeout
+    sideband-probe    the first read of a file that is not in memory             files that turn out to be on tape
+    sideband-stage,   staging files through libsam, or by reading them           tapes
     sideband-read
-    sideband-inspect  asking SAM's library about files                           that
-
-None can starve another.
+    sideband-inspect  asking SAM's library about files                           that library
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from pacarchive.backends.sideband.residency import (
     location_of,
 )
 from pacarchive.backends.sideband.settings import SidebandSettings
-from pacarchive.backends.sideband.stage import CommandWay, LibraryWay, ReadingWay, Wanted, Way
+from pacarchive.backends.sideband.stage import CommandStager, FileToStage, LibraryStager, ReadingStager, Stager
 from pacarchive.digests import PRIMARY
 from pacarchive.ids import id_to_path
 from pacarchive.interfaces import BackendSettings, IArchiveBackend, IBatchStatus, IIncomingFile, IRecaller, IStoredFile
@@ -66,7 +66,7 @@ _PROBES = 16
 _MOST_PROBED = 256
 
 _NOT_ON_DISK = {Locality.TAPE, Locality.UNAVAILABLE}
-"""Or at least nobody knows that it is."""
+"""Localities of files that have to be recalled, as far as is known."""
 
 _ABSENT = RecallProgress(RecallState.FAILED, "No file has this id.")
 _RESIDENT = RecallProgress(RecallState.RESIDENT)
@@ -77,11 +77,11 @@ _log = Logger()
 @implementer(IArchiveBackend, IBatchStatus, IRecaller)
 class SidebandArchive(Service):
     """
-    An L{IArchiveBackend} over a mounted file system of SAM's, and its database.
+    An L{IArchiveBackend} over a mounted SAM-QFS file system and its sideband database.
 
     @param reactor: The reactor.
-    @param settings: The settings, with L{SidebandSettings} as their own.
-    @param mount: Reads.
+    @param settings: The settings, with L{SidebandSettings} as C{own}.
+    @param mount: How to read mounted files.
     """
 
     name = "backend"
@@ -103,24 +103,24 @@ class SidebandArchive(Service):
         self._catalogue = SidebandCatalogue(reactor, own, place_of(own.sam_qfs_prefix, "/"))
         self._probes = BlockingPool(reactor, "sideband-probe", _PROBES)
         self._probing: dict[tuple[int, int], list[Deferred[None]]] = {}
-        self._recalls = Recalls(reactor, way := self._way(own), own.recall_timeout)
-        self._way_words = way.words
+        self._recalls = Recalls(reactor, stager := self._make_stager(own), own.recall_timeout)
+        self._stager_description = stager.description
 
-    def _way(self, own: SidebandSettings) -> Way:
+    def _make_stager(self, own: SidebandSettings) -> Stager:
         if own.stage_command:
-            return CommandWay(self._reactor, own.stage_command)
+            return CommandStager(self._reactor, own.stage_command)
         try:
-            return LibraryWay(self._reactor, LibSam(), own.stage_threads)
+            return LibraryStager(self._reactor, LibSam(), own.stage_threads)
         except (OSError, AttributeError):
-            return ReadingWay(self._reactor, self._tree, self._mount, own.stage_threads)
+            return ReadingStager(self._reactor, self._tree, self._mount, own.stage_threads)
 
     def startService(self) -> Deferred[None]:
-        """Open the archive; the database may come later."""
+        """Open the archive.  It starts without the database too, if that does not answer."""
         super().startService()
         return Deferred.fromCoroutine(self._start())
 
     def stopService(self) -> Deferred[None]:
-        """Release everything but threads that hang in the kernel."""
+        """Stop, and release everything but threads that hang in the kernel."""
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
 
@@ -130,7 +130,7 @@ class SidebandArchive(Service):
         self._recalls.start()
         home = os.fstat(self._tree.root)
         await self._catalogue.start(home.st_ino)
-        _log.info("files are staged by {way}", way=self._way_words)
+        _log.info("files are staged by {way}", way=self._stager_description)
 
     async def _stop(self) -> None:
         await self._recalls.stop()
@@ -158,12 +158,14 @@ class SidebandArchive(Service):
         return stored
 
     async def status(self, file_id: int) -> FileStatus:
-        """Look at a file from both sides; it exists where the mount has it, whatever the database says."""
-        return await self._completed(file_id, *await self._files.look(file_id))
+        """
+        Return a file's status from both sources.  A file exists if the mount has it, whatever the database says.
+        """
+        return await self._with_database(file_id, *await self._files.look(file_id))
 
     async def statuses(self, file_ids: Sequence[int]) -> dict[int, FileStatus | Exception]:
         async def complete(file_id: int, state: os.stat_result, status: FileStatus) -> None:
-            found[file_id] = await self._completed(file_id, state, status)
+            found[file_id] = await self._with_database(file_id, state, status)
 
         looks = await self._files.look_at_all(file_ids)
         found: dict[int, FileStatus | Exception] = {
@@ -172,11 +174,11 @@ class SidebandArchive(Service):
         await all_of(complete(file_id, *look) for file_id, look in looks.items() if not isinstance(look, Exception))
         return found
 
-    async def _completed(self, file_id: int, state: os.stat_result, status: FileStatus) -> FileStatus:
-        """The status with what the database adds to what the mount tells."""
-        locality = await self._judge(file_id, state)
+    async def _with_database(self, file_id: int, state: os.stat_result, status: FileStatus) -> FileStatus:
+        """Return the status with the locality that the database adds to what the mount reports."""
+        locality = await self._locality_of(file_id, state)
         if locality not in _NOT_ON_DISK:
-            self._recalls.forget(file_id)  # else it would not be asked for when it is released again
+            self._recalls.forget(file_id)  # else it would not be requested after it is released again
         return attrs.evolve(status, locality=locality, bytes_per_level=levels_of(locality, state), media=MEDIA)
 
     async def move(self, file_id: int, source: str, conditions: WriteConditions) -> FileStatus:
@@ -191,13 +193,13 @@ class SidebandArchive(Service):
     async def health(self) -> Health:
         files = await self._files.health()
         if trouble := await self._catalogue.check():
-            words = f"{files.words}; sideband database: {trouble}; where the bytes of files are is not known"
-            return Health(files.ready, words, degraded=True)
+            message = f"{files.words}; sideband database: {trouble}; where the bytes of files are is not known"
+            return Health(files.ready, message, degraded=True)
         return Health(files.ready, f"{files.words}; the sideband database answers")
 
     async def locate(self, file_ids: Sequence[int]) -> dict[int, TapeLocation | None]:
         """
-        L{IRecaller.locate}, by the copy that SAM would stage from.
+        Return where files lie on tape: the copy that SAM would stage from (L{IRecaller.locate}).
 
         @raise errors.BackendUnavailable: The database does not answer.
         """
@@ -208,14 +210,14 @@ class SidebandArchive(Service):
         return places
 
     async def recall(self, request: UUID, file_ids: Sequence[int]) -> dict[int, RecallProgress]:
-        async def want(file_id: int) -> RecallProgress:
-            return self._recalls.want(self._wanted(file_id))
+        async def submit(file_id: int) -> RecallProgress:
+            return self._recalls.request(self._file_to_stage(file_id))
 
-        return await self._unless_on_disk(file_ids, want)
+        return await self._unless_on_disk(file_ids, submit)
 
     async def poll(self, request: UUID, file_ids: Sequence[int]) -> dict[int, RecallProgress]:
         async def look(file_id: int) -> RecallProgress:
-            return await self._recalls.progress(self._wanted(file_id))
+            return await self._recalls.progress(self._file_to_stage(file_id))
 
         return await self._unless_on_disk(file_ids, look)
 
@@ -223,7 +225,7 @@ class SidebandArchive(Service):
         return frozenset([file_id for file_id in file_ids if await self._recalls.cancel(file_id)])
 
     async def release(self, file_id: int) -> None:
-        """SAM's releaser drops files by its own policy, when the disk is full beyond its high-water mark."""
+        """Do nothing: SAM's releaser frees the disk by its own policy, above its high-water mark."""
 
     async def _unless_on_disk(
         self, file_ids: Sequence[int], ask: Callable[[int], Awaitable[RecallProgress]]
@@ -234,7 +236,7 @@ class SidebandArchive(Service):
                 return _ABSENT
             if isinstance(status, Exception):
                 raise status
-            if status.locality is Locality.UNAVAILABLE and self._recalls.was_read(file_id):
+            if status.locality is Locality.UNAVAILABLE and self._recalls.was_read_back(file_id):
                 return _RESIDENT
             return await ask(file_id) if status.locality in _NOT_ON_DISK else _RESIDENT
 
@@ -258,7 +260,7 @@ class SidebandArchive(Service):
             return None
         return location_of(entry)
 
-    async def _judge(self, file_id: int, state: os.stat_result) -> Locality:
+    async def _locality_of(self, file_id: int, state: os.stat_result) -> Locality:
         if not state.st_size:
             return Locality.DISK
         try:
@@ -268,9 +270,10 @@ class SidebandArchive(Service):
 
     async def _find(self, file_id: int, state: os.stat_result) -> Entry | None:
         """
-        What the database has of a file.
+        Look a file up in the database.
 
-        @raise CatalogueUnavailable: It does not answer.
+        @param state: Its status on the mount, by which one of several entries is chosen.
+        @raise CatalogueUnavailable: The database does not answer.
         """
         entries = await self._catalogue.find(place_of(self._sam_prefix, id_to_path(file_id)))
         if len(entries) > 1:
@@ -286,25 +289,25 @@ class SidebandArchive(Service):
 
     async def _require_readable(self, stored: StoredFile) -> None:
         """
-        See to it that reading will not wait for a tape.
+        Check that reading an open file will not wait for a tape.
 
-        @raise errors.Offline: It would.
+        @raise errors.Offline: The file is on tape, or did not come from the disk within C{read_timeout}.
         """
         file_id = stored.status.file_id
         last = stored.state.st_size - 1
         if last < 0 or self._mount.is_in_memory(stored.fileno(), last):
-            self._recalls.came_back(file_id)
+            self._recalls.found_on_disk(file_id)
             return
-        locality = await self._judge(file_id, stored.state)
-        # Where nobody knows, no blocks are a reason not to try: threads that wait for tapes are few.
+        locality = await self._locality_of(file_id, stored.state)
+        # Where the locality is not known, a file without blocks is not probed: threads that wait for tapes are few.
         no_blocks = locality is Locality.UNAVAILABLE and not stored.state.st_blocks
         on_tape = locality is Locality.TAPE or no_blocks
-        if on_tape and not await self._recalls.may_be_back(self._wanted(file_id)):
+        if on_tape and not await self._recalls.may_be_on_disk(self._file_to_stage(file_id)):
             raise offline()
-        # The database is late: the file may have been released since.  The last byte tells, as the first may have been
-        # kept on disk.  The thread that finds out has the file staged by that, and waits.
+        # The database is late: the file may have been released since.  The last byte is read to find out, as a partial
+        # release keeps the first ones on disk.  If it was released, that read makes SAM stage it, and the thread waits.
         await self._probe(stored, last)
-        self._recalls.came_back(file_id)
+        self._recalls.found_on_disk(file_id)
 
     async def _probe(self, stored: StoredFile, last: int) -> None:
         done: Deferred[None] = Deferred()
@@ -331,7 +334,7 @@ class SidebandArchive(Service):
                 waiting.remove(done)
 
     def _read_last(self, descriptor: int, last: int) -> None:
-        """The descriptor is its own: whoever asked may have left long before the read ends."""
+        """Read one byte.  Owns the descriptor, because the caller may be gone long before the read ends."""
         try:
             with translating("Can't read posix file"):
                 self._mount.read(descriptor, last, 1)
@@ -349,22 +352,22 @@ class SidebandArchive(Service):
 
     async def _require_comparable(self, file_id: int) -> None:
         """
-        Before bytes are compared with those of a stored file: that has a digest, or can be read for one.  Where nobody
-        knows, L{SamTree.require_readable} asks the mount.
+        Check that bytes can be compared with those of a stored file: it has a digest, or can be read for one.  Where
+        the locality is not known, L{SamTree.require_readable} asks the mount.
 
-        @raise errors.Offline: It is on tape.
+        @raise errors.Offline: It is on tape, without a digest; its recall has been requested.
         """
         try:
             status = await self.status(file_id)
         except errors.NotFound:
             return
         if status.locality is Locality.TAPE and PRIMARY not in status.digests:
-            self._recalls.want(self._wanted(file_id))
+            self._recalls.request(self._file_to_stage(file_id))
             raise offline()
 
-    def _wanted(self, file_id: int) -> Wanted:
+    def _file_to_stage(self, file_id: int) -> FileToStage:
         path = id_to_path(file_id)
-        return Wanted(file_id, self._prefix + path, self._sam_prefix.rstrip("/") + path)
+        return FileToStage(file_id, self._prefix + path, self._sam_prefix.rstrip("/") + path)
 
 
 def _slices(file_ids: Sequence[int], most: int) -> Iterator[Sequence[int]]:

@@ -1,8 +1,8 @@
-"""Look-ups in the sideband database that hold nobody up.
+"""Look files up in the sideband database, with a timeout.
 
-Look-ups that arrive while one is under way go together in the next: one round trip and one thread for up to
-L{MOST_PLACES} files.  Each has a time limit of its own, wherever it is stuck.  Once the database has failed or exceeded
-the limit it is not asked any more, so that nobody else waits for it, until a check of it, tried every second, succeeds.
+Look-ups that arrive while one is under way are sent together in the next batch: one round trip and one thread for up
+to L{MOST_PLACES} files.  Each has a timeout of its own.  Once the database has failed or timed out, look-ups fail at
+once, so that no request waits for it, until a check of the database succeeds; that is retried every second.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pacarchive.backends.sideband.settings import SidebandSettings
 _MOST_REMEMBERED = 16384
 
 _CHECK_EVERY = 60.0
-"""Seconds between checks of a database that is well: a look-up does not notice that it has come to be another one."""
+"""Seconds between checks of a database that answers: a look-up would not notice that it has been replaced."""
 
 _RETRY = 1.0
 """Seconds from a failed check to the next."""
@@ -36,19 +36,19 @@ _log = Logger()
 
 
 class CatalogueUnavailable(Exception):
-    """Nothing is known at present.  C{str()} says why, for the operator."""
+    """The database cannot be asked at present.  C{str()} says why, for the operator."""
 
 
 class SidebandCatalogue:
     """
-    Finds what the database has under a name.
+    Finds the entries that the database has under a name.
 
-    @param reactor: The reactor; also the clock.
-    @param settings: How to connect, and the time limit.
+    @param reactor: The reactor, also the source of time.
+    @param settings: How to connect, and the timeout.
     @param home: The archive's own directory, by which the database is recognised.
-    @ivar trouble: What is wrong with the database, for the operator; empty when nothing is.
+    @ivar trouble: What is wrong with the database, for the operator; empty when it answers.
     @ivar sees_inodes: Whether the mount shows the inode numbers that the database has.
-    @ivar counts: How often what happened that is out of the ordinary.
+    @ivar counts: How often each unusual event has happened.
     """
 
     def __init__(self, reactor: Any, settings: SidebandSettings, home: Place) -> None:
@@ -62,19 +62,19 @@ class SidebandCatalogue:
         self._sending: IDelayedCall | None = None
         self._under_way = 0
         self._failures = 0
-        self._hashes_hold = False
+        self._hash_confirmed = False
         self._remembered: dict[Place, tuple[float, list[Entry]]] = {}
         self._next_check: IDelayedCall | None = None
         self._checking: Deferred[None] | None = None
-        self._curious: list[Deferred[None]] = []
-        self._told = False
+        self._check_callers: list[Deferred[None]] = []
+        self._reported = False
         self.trouble = "it has not been asked yet"
         self.sees_inodes = False
         self.counts: Counter[str] = Counter()
 
     async def start(self, home_ino: int) -> None:
         """
-        Begin; ends after the first check, however that goes: the database is not needed to store and read.
+        Connect and check the database.  Returns normally if the check fails too: storing and reading do not need it.
 
         @param home_ino: The inode number of the archive's directory, as the mount shows it.
         """
@@ -84,12 +84,12 @@ class SidebandCatalogue:
         await self.check()
 
     async def stop(self) -> None:
-        """End; what still waits is answered that nothing is known."""
+        """Disconnect; look-ups that still wait fail with L{CatalogueUnavailable}."""
         if self._pool is None:
             return
         self.trouble = "the service is stopping"
-        self._dismiss()
-        self._check_no_more()
+        self._fail_waiting()
+        self._cancel_next_check()
         pool, self._pool = self._pool, None
         if self._checking is not None:
             self._checking.cancel()
@@ -97,9 +97,9 @@ class SidebandCatalogue:
 
     async def find(self, place: Place) -> list[Entry]:
         """
-        What is under a name: nothing, one, or several where events were lost.
+        Return the entries under a name: usually at most one, but several where SAM has lost events.
 
-        @raise CatalogueUnavailable: The database does not answer, or not within the limit.
+        @raise CatalogueUnavailable: The database does not answer, or not within the timeout.
         """
         if self.trouble:
             self.counts["not asked"] += 1
@@ -114,23 +114,23 @@ class SidebandCatalogue:
         try:
             return await found
         except defer.TimeoutError:
-            words = f"it has not answered within {self._limit:g} s"
-            if failures == self._failures:  # else this look-up hung already when the last failure was noticed
-                self._fail(words)
-            raise CatalogueUnavailable(words) from None
+            message = f"it has not answered within {self._limit:g} s"
+            if failures == self._failures:  # else it was sent before the last failure, and says nothing new
+                self._suspend(message)
+            raise CatalogueUnavailable(message) from None
 
     async def check(self) -> str:
         """
-        Look at the database as a whole, now: whether it answers, is one of SAM's, and knows the archive.
+        Check now whether the database answers, is a sideband database, and knows the archive's directory.
 
-        @return: L{trouble} as it is now.
+        @return: L{trouble} after the check.
         """
         if self._pool is None:
             return self.trouble
         done: Deferred[None] = Deferred()
-        self._curious.append(done)
+        self._check_callers.append(done)
         if self._checking is None:
-            self._check_no_more()
+            self._cancel_next_check()
             self._checking = Deferred.fromCoroutine(self._check(self._pool))
             self._checking.addTimeout(self._limit, self._clock).addBoth(self._checked)
         await done
@@ -143,30 +143,30 @@ class SidebandCatalogue:
         numbers = queries.directories_found(self._home, rows)
         if not numbers:
             raise DatabaseError("it does not know the archive's directory: is sam_qfs_prefix right?")
-        await pool.ask(queries.look_up([self._home], by_hash=True))  # for the tables and columns of no directory
+        await pool.ask(queries.look_up([self._home], by_hash=True))  # fails where a table or column is missing
         self.sees_inodes = self._home_ino in numbers
 
     def _checked(self, result: Failure | None) -> None:
         self._checking = None
         if self._pool is not None:
-            self._take_to_heart(result)
-        curious, self._curious = self._curious, []
-        for each in curious:
+            self._apply_check(result)
+        callers, self._check_callers = self._check_callers, []
+        for each in callers:
             if not each.called:
                 each.callback(None)
 
-    def _take_to_heart(self, result: Failure | None) -> None:
+    def _apply_check(self, result: Failure | None) -> None:
         if isinstance(result, Failure):
-            self._fail(*self._words_of(result))
+            self._suspend(*self._messages_of(result))
             return
         if self.trouble:
             _log.info("sideband database: well; inode numbers are {seen}", seen=self._seen())
             self.trouble = ""
-            self._told = False
+            self._reported = False
         self._check_in(_CHECK_EVERY)
 
-    def _words_of(self, failure: Failure) -> tuple[str, str]:
-        """What went wrong, for people; and in detail, for the log."""
+    def _messages_of(self, failure: Failure) -> tuple[str, str]:
+        """Return what went wrong: a message for people, and details for the log."""
         if isinstance(error := failure.value, DatabaseError):
             return str(error), error.detail
         if failure.check(defer.TimeoutError):
@@ -177,32 +177,32 @@ class SidebandCatalogue:
     def _seen(self) -> str:
         return "those of the mount" if self.sees_inodes else "not those of the mount"
 
-    def _fail(self, words: str, detail: str = "") -> None:
-        """Ask no more until a check succeeds.  Said once, however often the checks fail."""
-        if not self._told:
-            self._told = True
+    def _suspend(self, message: str, detail: str = "") -> None:
+        """Stop look-ups until a check succeeds.  It is logged once, however often the checks fail."""
+        if not self._reported:
+            self._reported = True
             _log.error(
-                "sideband database: {words}; where the bytes of files are is not known {detail}",
-                words=words,
+                "sideband database: {message}; where the bytes of files are is not known {detail}",
+                message=message,
                 detail=detail,
             )
-        self.trouble = words
+        self.trouble = message
         self._failures += 1
-        self._under_way = 0  # what still hangs from before says nothing of what comes after
-        self._dismiss()
+        self._under_way = 0  # queries that still hang do not count against those that follow
+        self._fail_waiting()
         if self._checking is None and self._pool is not None:
             self._check_in(_RETRY)
 
     def _check_in(self, seconds: float) -> None:
-        self._check_no_more()
+        self._cancel_next_check()
         self._next_check = self._clock.callLater(seconds, self._check_again)
 
-    def _check_no_more(self) -> None:
+    def _cancel_next_check(self) -> None:
         if self._next_check is not None:
             self._next_check.cancel()
             self._next_check = None
 
-    def _dismiss(self) -> None:
+    def _fail_waiting(self) -> None:
         if self._sending is not None:
             self._sending.cancel()
             self._sending = None
@@ -219,16 +219,16 @@ class SidebandCatalogue:
 
     def _send_soon(self) -> None:
         """
-        Send in the next turn of the reactor: together with what else comes in this one, which costs little more than
-        one look-up alone.
+        Send in the reactor's next iteration, together with the look-ups that arrive in this one: a batch costs little
+        more than one look-up.
         """
         if self._sending is None and self._waiting:
             self._sending = self._clock.callLater(0, self._send)
 
     def _send(self) -> None:
-        """Send what waits, if nothing is under way; else when it fills a round trip, or its turn comes."""
+        """Send the look-ups that wait: at once if no query is under way, else in full batches only."""
         self._sending = None
-        self._waiting = [each for each in self._waiting if not each[1].called]  # some may have left meanwhile
+        self._waiting = [each for each in self._waiting if not each[1].called]  # some may have timed out meanwhile
         while self._waiting and (
             self._under_way == 0 or (self._under_way < self._settings.connections and len(self._waiting) >= MOST_PLACES)
         ):
@@ -241,10 +241,10 @@ class SidebandCatalogue:
 
     async def _look_up(self, pool: SidebandPool, places: Sequence[Place]) -> list[list[Entry]]:
         entries = queries.entries_found(places, await pool.ask(queries.look_up(places, by_hash=True)))
-        self._hashes_hold = self._hashes_hold or any(entries)
-        # One hit proves that this machine's hashes are SAM's: names are hexadecimal, so that no other can differ.
-        # Until then what is missing is looked for without, which has the server read whole directories.
-        if not self._hashes_hold:
+        self._hash_confirmed = self._hash_confirmed or any(entries)
+        # One hit proves that name_hash is computed as SAM does it: names are hexadecimal, and so all go the same way.
+        # Until then, names that are not found are looked up without it, which makes the server read whole directories.
+        if not self._hash_confirmed:
             missing = [number for number, found in enumerate(entries) if not found]
             some = [places[number] for number in missing]
             by_name = queries.entries_found(some, await pool.ask(queries.look_up(some, by_hash=False)))
@@ -259,17 +259,21 @@ class SidebandCatalogue:
         batch: Sequence[tuple[Place, Deferred[list[Entry]]]],
         failures: int,
     ) -> None:
-        """@param failures: How many there had been when it was sent."""
+        """
+        Answer the callers of a batch.
+
+        @param failures: The count of failures when it was sent.
+        """
         current = failures == self._failures
         if current:
             self._under_way -= 1
         if isinstance(result, Failure):
-            words, detail = self._words_of(result)
+            message, detail = self._messages_of(result)
             if current:
-                self._fail(words, detail)
+                self._suspend(message, detail)
             for _, found in batch:
                 if not found.called:
-                    found.errback(CatalogueUnavailable(words))
+                    found.errback(CatalogueUnavailable(message))
             return
         if current:
             self._send_soon()

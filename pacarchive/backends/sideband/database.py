@@ -1,7 +1,7 @@
 """Connections to the sideband database.
 
-A statement is sent on a connection that is known to live, and once more if it was lost in spite of that.  No call waits
-longer than the time limits of its socket, and the caller's own limit is the reactor's: the catalogue keeps it.
+A statement is sent on a connection that has been tested, and retried once if the connection is lost all the same.  No
+call blocks longer than its socket's timeouts; the caller's own timeout is kept by the catalogue, in the reactor.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _KILLED = 1927  # MariaDB's ER_CONNECTION_KILLED
 _LOST = frozenset({CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST, _KILLED})
 _DEADLOCK = frozenset({ER.LOCK_WAIT_TIMEOUT, ER.LOCK_DEADLOCK})
 
-_WORDS = {
+_MESSAGES = {
     ER.ACCESS_DENIED_ERROR: "it does not accept the account",
     ER.DBACCESS_DENIED_ERROR: "the account may not use it",
     ER.TABLEACCESS_DENIED_ERROR: "the account may not read a table",
@@ -39,31 +39,31 @@ _WORDS = {
 
 class DatabaseError(Exception):
     """
-    The database could not be asked.  C{str()} is for people, and names neither account nor host.
+    A query failed.  C{str()} is for people, and names neither account nor host.
 
-    @ivar detail: What was said by the database, or of it: for the log.
+    @ivar detail: The error as the database or the driver reported it, for the log.
     """
 
-    def __init__(self, words: str, detail: object = "") -> None:
-        super().__init__(words)
+    def __init__(self, message: str, detail: object = "") -> None:
+        super().__init__(message)
         self.detail = str(detail)
 
 
 class _ReadingConnection(LivingConnection):
-    """Every statement is a transaction of its own (autocommit): no read sees an old snapshot."""
+    """A connection on which every statement is a transaction of its own (autocommit): none sees an old snapshot."""
 
     def commit(self) -> None:
-        """Autocommit is on: the server would only be asked for nothing."""
+        """Do nothing: autocommit is on, and so this would be a round trip without effect."""
 
     def rollback(self) -> None:
-        """After a failure: a connection that did not survive it is dropped."""
+        """Drop the connection after a failure, if that has closed it."""
         if self._connection is not None and not self._connection.open:
             self._pool.disconnect(self._connection)
 
 
 class SidebandPool(MariaDBPool):
     """
-    The pool, which only reads.
+    The pool of connections, which only read.
 
     @param reactor: The reactor.
     @param settings: How to connect.
@@ -89,7 +89,7 @@ class SidebandPool(MariaDBPool):
 
     async def ask(self, query: Query) -> Sequence[Row]:
         """
-        Run a statement, which only reads: once more, where the connection was lost, or a lock was in the way.
+        Run a query; retry it once where the connection was lost, or a lock was not released in time.
 
         @raise DatabaseError: It failed.
         """
@@ -97,18 +97,18 @@ class SidebandPool(MariaDBPool):
             try:
                 rows: Sequence[Row] = await self.runQuery(query.text, tuple(query.parameters))
             except pymysql.OperationalError as error:
-                if not _is_passing(error):
+                if not _is_transient(error):
                     raise
-                self.losses += 1  # no other is trusted untried
+                self.losses += 1  # so that other connections are tested before they are used
                 rows = await self.runQuery(query.text, tuple(query.parameters))
         except pymysql.Error as error:
             number = error.args[0] if error.args and isinstance(error.args[0], int) else 0
-            words = _WORDS.get(number, "it answers with an error")
-            raise DatabaseError(f"cannot {query.description}: {words} (error {number})", error) from error
+            message = _MESSAGES.get(number, "it answers with an error")
+            raise DatabaseError(f"cannot {query.description}: {message} (error {number})", error) from error
         return rows
 
 
-def _is_passing(error: pymysql.OperationalError) -> bool:
+def _is_transient(error: pymysql.OperationalError) -> bool:
     number = error.args[0] if error.args else 0
-    # What did not come in time is not waited for again.
+    # A timeout is not retried.
     return number in _DEADLOCK or (number in _LOST and not timed_out(error))

@@ -1,7 +1,7 @@
-"""SAM's own library, C{libsam}, by ctypes: C{sam_stage(3)}, C{sam_cancelstage(3)} and C{sam_stat(3)}.
+"""Call SAM's own library, C{libsam}, by ctypes: C{sam_stage(3)}, C{sam_cancelstage(3)} and C{sam_stat(3)}.
 
-It is there on hosts that run SAM, and reports about a file what the sideband database does not: that it is being
-staged, that the last stage failed, that no good copy is left.  Everything here blocks.
+It is installed on hosts that run SAM, and reports about a file what the sideband database does not: that it is being
+staged, that the last stage failed, that no good copy is left.  All its calls block.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class _Copy(ctypes.Structure):
 
 
 class _Stat(ctypes.Structure):
-    """C{struct sam_stat} as Linux has it."""
+    """C{struct sam_stat} as it is on Linux."""
 
     _fields_ = (
         ("st_mode", ctypes.c_uint32),
@@ -79,11 +79,11 @@ _STAGE_FAILED = 0x2
 
 class LibSam:
     """
-    The library.
+    The loaded library.
 
-    @param name: What the dynamic linker knows it by.
-    @raise OSError: It is not there.
-    @raise AttributeError: It is another library.
+    @param name: The name that the dynamic linker looks for.
+    @raise OSError: It is not installed.
+    @raise AttributeError: It lacks one of the calls.
     """
 
     def __init__(self, name: str = _LIBRARY) -> None:
@@ -97,25 +97,26 @@ class LibSam:
 
     def stage(self, path: str) -> None:
         """
-        Have a file staged; returns when that is queued.
+        Queue a file to be staged at once (C{sam_stage} with the option C{i}); does not wait for it.
 
-        @raise OSError: C{ENXIO} where no copy can be used.
+        @param path: The file on this host.
+        @raise OSError: SAM refuses; C{ENXIO} where no copy can be used.
         """
         _checked(self._stage(os.fsencode(path), _STAGE_NOW))
 
     def cancel(self, path: str) -> None:
         """
-        Give a stage up.
+        Cancel the staging of a file (C{sam_cancelstage}).
 
-        @raise OSError: It was not to be given up.
+        @raise OSError: It cannot be cancelled.
         """
         _checked(self._cancel(os.fsencode(path)))
 
     def inspect(self, path: str) -> FileFlags:
         """
-        What SAM itself says of a file.
+        Return a file's state in SAM (C{sam_stat}).
 
-        @raise OSError: It says nothing.
+        @raise OSError: SAM does not report it.
         """
         found = _Stat()
         _checked(self._stat(os.fsencode(path), ctypes.byref(found), ctypes.sizeof(found)))

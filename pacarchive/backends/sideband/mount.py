@@ -1,7 +1,7 @@
-"""What is read of the mounted files outside of transfers.
+"""Read mounted files outside of transfers.
 
-SAM brings a file back when somebody reads it: the read hangs in the kernel until it is there, for minutes or days, and
-nothing can cancel it.  So whoever reads what may not be there does it in a thread that nobody else needs.
+SAM stages a file when it is read: the read hangs in the kernel until the bytes are on disk, for minutes or days, and
+nothing can cancel it.  So a file that may be on tape is read only in a thread that nothing else needs.
 """
 
 from __future__ import annotations
@@ -13,20 +13,23 @@ from pacarchive import errors
 from pacarchive.backends.local.tree import FileTree
 
 RETRY_OFFLINE = 60
-"""Seconds; a mount and a seek."""
+"""Seconds after which a client should retry to read a file from tape: the time of a mount and a seek."""
 
 
 class Mount:
     """
-    Blocking reads; an object, so that a test can hold them back as a tape does.
+    Blocking reads of mounted files.  It is an object so that tests can delay them as a tape does.
     """
 
     def read(self, descriptor: int, offset: int, length: int) -> bytes:
-        """Read, and bring the file back for that if need be."""
+        """Read bytes at an offset; where the file is on tape, SAM stages it meanwhile."""
         return os.pread(descriptor, length, offset)
 
     def is_in_memory(self, descriptor: int, offset: int) -> bool:
-        """Whether a byte can be read without waiting for anything (C{RWF_NOWAIT}); no is also "cannot tell"."""
+        """
+        Return whether the byte at an offset can be read without blocking (C{RWF_NOWAIT}); C{False} also where the file
+        system cannot tell.
+        """
         buffer = bytearray(1)
         with suppress(OSError):  # EAGAIN: not in memory; EOPNOTSUPP: the file system cannot tell
             return os.preadv(descriptor, (buffer,), offset, os.RWF_NOWAIT) == 1
@@ -35,16 +38,16 @@ class Mount:
 
 class SamTree(FileTree):
     """
-    A L{FileTree} that moves by linking alone, and reads nothing of its own accord that lies on tape.
+    A L{FileTree} that moves files by linking only, and never reads one that is on tape on its own account.
 
-    A copy would stage the source, and have the archiver write a second one to tape.
+    A move by copying would stage the source, and make SAM archive the data a second time.
     """
 
     copies = False
 
     def open_root(self) -> None:
         """
-        As L{FileTree.open_root}.
+        Open the archive's directories, as L{FileTree.open_root} does.
 
         @raise errors.BackendUnavailable: The temporaries are on another file system: a rename from there is a copy.
         """
@@ -60,5 +63,5 @@ class SamTree(FileTree):
 
 
 def offline() -> errors.Offline:
-    """A file that must be recalled first."""
+    """Return the error for a file that has to be recalled before it can be read."""
     return errors.Offline("The file is on tape; it has to be recalled first.", job=None, retry_after=RETRY_OFFLINE)

@@ -1,4 +1,4 @@
-"""Names as the sideband database has them: bytes, relative to the mount point, with a hash of the last part.  Pure."""
+"""Names as the sideband database has them: bytes, relative to the mount point, with a hash of the last part."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _WORD = 0xFFFFFFFF
 @attrs.frozen
 class Place:
     """
-    Where a file is, for the database.
+    A file's path, as the database stores it.
 
     @ivar directory: The path of its directory (C{sam_path.path}), without the slash at the end; empty for the root.
     @ivar name: The last part of its path (C{sam_file.name}).
@@ -24,14 +24,14 @@ class Place:
     @property
     def directory_spellings(self) -> tuple[bytes, bytes]:
         """
-        How C{sam_path} may spell the directory: the daemon ends it with a slash, a repair (C{samdb check}) does not.
+        The two spellings of the directory in C{sam_path}: the daemon ends it with a slash, C{samdb check} does not.
         """
         return self.directory + b"/", self.directory
 
 
 def place_of(prefix: str, path: str) -> Place:
     """
-    The place of an archived file.
+    Return the place of an archived file.
 
     @param prefix: The archive's directory below the mount point, C{/} for the mount point itself.
     @param path: The file's path below the archive's directory, with a slash before it.
@@ -42,9 +42,8 @@ def place_of(prefix: str, path: str) -> Place:
 
 def name_hash(name: bytes) -> int:
     """
-    C{sam_file.name_hash}: the 16 bits that SAM keeps with each directory entry, part of that table's primary key.
-
-    Bytes from 0x80 on are taken for negative numbers, as C{char} is on the platforms that SAM runs on.
+    Compute C{sam_file.name_hash}: the 16 bits that SAM keeps with each directory entry, part of that table's primary
+    key.  Bytes from 0x80 on count as negative numbers, as C{char} does on the platforms that SAM runs on.
     """
     if len(name) <= 2:
         return 0

@@ -1,12 +1,12 @@
-"""All the SQL there is, and the rows that come back.  Nothing but C{SELECT}.
+"""All statements to the sideband database, and what is made of their rows.  Nothing but C{SELECT}.
 
-Names go both ways as bytes.  The database declares them latin1, SAM puts whatever bytes the file system has into them,
-and its collation ignores case and spaces at the end.  So a name is written as a hexadecimal latin1 string, which no
-mode or character set of the connection changes and which the indexes serve, and what comes back is compared once more.
+Names are bytes in both directions.  The database declares them latin1, SAM stores whatever bytes the file system has,
+and the collation ignores case and spaces at the end.  So a name is sent as a hexadecimal latin1 string, which no mode
+or character set of the connection changes and which the indexes serve, and the name of each row is compared again.
 
 C{sam_archive.offset} is not read, because MariaDB 10.6 made its name a reserved word, and later schemata call it
-C{off_set}.  C{csum} is not read, because it is a sum of SAM's own; nor C{stale} and C{sam_inode.create_time}, because
-they do not mean what they say.
+C{off_set}.  C{csum} is not read, because it is a checksum of SAM's own kind; nor are C{stale} and
+C{sam_inode.create_time}, because they do not mean what their names say.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pacarchive.backends.sideband.residency import Copy, Entry
 Row: TypeAlias = tuple[Any, ...]
 
 MOST_PLACES = 32
-"""Of one L{look_up}: more would make the text longer than it saves round trips."""
+"""The most places of one L{look_up}: with more, the longer text costs more than the round trips that it saves."""
 
 
 @attrs.frozen
@@ -30,7 +30,8 @@ class Query:
     """
     A statement.
 
-    @ivar description: What it finds out, for the log: "cannot ...".
+    @ivar description: What it does, for messages that begin with "cannot".
+    @ivar text: The SQL, with C{%s} for each parameter.
     """
 
     description: str
@@ -47,11 +48,11 @@ SELECT p.path, d.ino, d.gen
  WHERE p.path IN (_latin1 %s, _latin1 %s)
 """
 
-# Both halves of (ino, gen) everywhere, since numbers are used again and rows of their former owners stay behind; and
-# d.type, since the path of a symbolic link is its target.  Each table is entered by the one before, and by its index,
-# whatever the server's statistics say: they may be of a time when it was empty.  All names go into one table of their
-# own, so that the server plans once for all of them.  Numbers come together in one column: half of what a look-up costs
-# this process is taking columns apart.
+# Rows are joined by both ino and gen, since inode numbers are reused and the rows of former files stay behind; and by
+# d.type, since the path of a symbolic link is its target.  The order of the join and the indexes are prescribed,
+# because the server's statistics may be from a time when the tables were empty.  All names are put into one derived
+# table, so that the server plans once for all of them.  Numbers are returned in one column: half of what a look-up
+# costs this process is decoding columns.
 _WANTED = "SELECT %s AS number, _latin1 %s AS path, %s AS hash, _latin1 %s AS name"
 _MORE = "SELECT %s, _latin1 %s, %s, _latin1 %s"
 _ENTRIES = """
@@ -68,21 +69,21 @@ SELECT STRAIGHT_JOIN w.number, p.path, f.name,
 
 
 def directory(place: Place) -> Query:
-    """Finds the directory of a place."""
+    """Return the query that finds the directory of a place."""
     return Query("find the archive's directory", _DIRECTORY, place.directory_spellings)
 
 
 def directories_found(place: Place, rows: Sequence[Row]) -> list[int]:
-    """The inode numbers of a directory."""
+    """Return the inode numbers of a directory, from the rows of L{directory}."""
     return [ino for path, ino, _ in rows if path in place.directory_spellings]
 
 
 def look_up(places: Sequence[Place], *, by_hash: bool) -> Query:
     """
-    Finds what is under some names, all in one round trip.
+    Return the query that finds the entries under some names, in one round trip.
 
     @param places: At most L{MOST_PLACES}.
-    @param by_hash: Use C{name_hash}; without, the server reads all rows of each directory.
+    @param by_hash: Whether to use C{name_hash}; without it, the server reads all rows of each directory.
     """
     parameters: list[object] = []
     for number, place in enumerate(places):
@@ -95,9 +96,9 @@ def look_up(places: Sequence[Place], *, by_hash: bool) -> Query:
 
 def entries_found(places: Sequence[Place], rows: Sequence[Row]) -> list[list[Entry]]:
     """
-    Put the rows of L{look_up} together.
+    Build entries from the rows of L{look_up}.
 
-    @return: For each place all that is there, byte for byte under that name.
+    @return: For each place, the entries whose name is equal to it byte for byte.
     """
     found: list[dict[tuple[Any, ...], list[Copy]]] = [{} for _ in places]
     for number, path, name, file, copy, media_type, vsn in rows:

@@ -1,7 +1,7 @@
-"""Recalls: what was asked for, and how it stands.
+"""Recalls: those that were requested, and their progress.
 
-SAM queues and orders by itself, merges a second request for a file with the first, and tells nobody when one fails.
-That a file is on disk again is seen in the sideband database, some seconds late.
+SAM has its own queue and order, merges a second request for a file with the first, and does not report when one fails.
+That a file is on disk again shows in the sideband database, some seconds late.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pacarchive.backends.sideband.stage import Wanted, Way
+from pacarchive.backends.sideband.stage import FileToStage, Stager
 from pacarchive.model import RecallProgress, RecallState
 
 _RETRY = 60.0
-"""Seconds for which a request that failed is not repeated, and its words are given instead."""
+"""Seconds for which a request that failed is not retried; its message is returned instead."""
 
 _FINAL = 3600.0
-"""Seconds for which what cannot be recalled is not tried again."""
+"""Seconds after which a file that could not be recalled at all is requested again."""
 
 _LAG = 900.0
-"""Seconds that the database may take to hear of a file that was read whole."""
+"""Seconds that the database may take to show that a file which was read whole is on disk."""
 
 _MOST = 200_000
-"""Requests that are remembered; forgetting one only means that SAM may be asked twice."""
+"""The most requests that are remembered; if one is forgotten, SAM may be asked twice for the file."""
 
 _UNDER_WAY = {RecallState.QUEUED, RecallState.ACTIVE}
 
@@ -38,51 +38,52 @@ _log = Logger()
 @attrs.define
 class _Request:
     """
-    A recall that was asked for.
+    A recall that was requested.
 
-    @ivar progress: How it stands, by what the way has said.
-    @ivar since: When it came to stand so.
+    @ivar file: The file.
+    @ivar progress: Its progress, as the stager last reported it.
+    @ivar since: When C{progress} last changed, by the clock.
     """
 
-    wanted: Wanted
+    file: FileToStage
     progress: RecallProgress
     since: float
 
 
 class Recalls:
     """
-    Asks for recalls in the background, and remembers them.
+    Submits recalls to SAM in the background, and remembers them.
 
     @param clock: The time.
-    @param way: How to ask.
-    @param forget_after: Seconds after which a recall of which nothing more was heard counts as lost.
+    @param stager: How to have SAM stage files.
+    @param lost_after: Seconds without any report after which a recall counts as lost.
     """
 
-    def __init__(self, clock: Any, way: Way, forget_after: float) -> None:
+    def __init__(self, clock: Any, stager: Stager, lost_after: float) -> None:
         self._clock = clock
-        self._way = way
-        self._forget_after = forget_after
+        self._stager = stager
+        self._lost_after = lost_after
         self._requests: dict[int, _Request] = {}
-        self._queue: OrderedDict[int, None] = OrderedDict()  # each once, in order
-        self._asking: set[Deferred[None]] = set()
+        self._queue: OrderedDict[int, None] = OrderedDict()  # ids to submit, each once
+        self._submissions: set[Deferred[None]] = set()
         self._running = False
 
     def start(self) -> None:
-        """Begin."""
-        self._way.start()
+        """Start to submit recalls."""
+        self._stager.start()
         self._running = True
 
     async def stop(self) -> None:
-        """End; what SAM was asked for goes on without us."""
+        """Stop; recalls that SAM has accepted go on."""
         if not self._running:
             return
         self._running = False
         self._queue.clear()
-        await self._way.stop()
+        await self._stager.stop()
 
-    def want(self, wanted: Wanted) -> RecallProgress:
-        """Ask for an offline file, unless that was done; returns at once."""
-        known = self._known(wanted.file_id)
+    def request(self, file: FileToStage) -> RecallProgress:
+        """Queue the recall of an offline file, unless it is under way or has just failed; return its progress."""
+        known = self._known(file.file_id)
         if known is not None and known.progress.state is RecallState.RESIDENT:
             return self._read_whole(known)
         if known is not None:
@@ -91,48 +92,52 @@ class Recalls:
                 return known.progress
         while len(self._requests) >= _MOST:
             del self._requests[next(iter(self._requests))]
-        request = _Request(wanted, RecallProgress(RecallState.QUEUED), self._clock.seconds())
-        self._requests[wanted.file_id] = request
-        self._queue[wanted.file_id] = None
-        self._ask_next()
+        request = _Request(file, RecallProgress(RecallState.QUEUED), self._clock.seconds())
+        self._requests[file.file_id] = request
+        self._queue[file.file_id] = None
+        self._submit_next()
         return request.progress
 
-    async def progress(self, wanted: Wanted) -> RecallProgress:
-        """How the recall of an offline file stands."""
-        known = self._known(wanted.file_id)
+    async def progress(self, file: FileToStage) -> RecallProgress:
+        """Return the progress of the recall of an offline file."""
+        known = self._known(file.file_id)
         if known is not None and known.progress.state is RecallState.QUEUED:
             return known.progress
-        said = await self._way.inspect(wanted)
-        if said is not None:
-            return said
+        reported = await self._stager.inspect(file)
+        if reported is not None:
+            return reported
         if known is None:
             return RecallProgress(RecallState.UNKNOWN)
         if known.progress.state is RecallState.RESIDENT:
             return self._read_whole(known)
         return known.progress
 
-    async def may_be_back(self, wanted: Wanted) -> bool:
-        """Whether a file that the database has on tape only is on disk again by what else is known of its recall."""
-        known = self._known(wanted.file_id)
+    async def may_be_on_disk(self, file: FileToStage) -> bool:
+        """Return whether a file that is only on tape, by the database, is on disk again by the stager's reports."""
+        known = self._known(file.file_id)
         if known is None or known.progress.state is RecallState.QUEUED:
             return False
         if known.progress.state is RecallState.RESIDENT:
             return True
-        said = await self._way.inspect(wanted)
-        return said is not None and said.state is RecallState.RESIDENT
+        reported = await self._stager.inspect(file)
+        return reported is not None and reported.state is RecallState.RESIDENT
 
-    def was_read(self, file_id: int) -> bool:
-        """Whether the whole file was read lately, which is the best that is known while the database is silent."""
+    def was_read_back(self, file_id: int) -> bool:
+        """Return whether the whole file was read lately; used while the database does not answer."""
         request = self._known(file_id)
         if request is None or request.progress.state is not RecallState.RESIDENT:
             return False
         if self._age(request) < _LAG:
             return True
-        self.forget(file_id)  # it may have been released since: it can be asked for again
+        self.forget(file_id)  # it may have been released since, and then has to be requested again
         return False
 
     async def cancel(self, file_id: int) -> bool:
-        """Give a recall up.  @return: Whether it was given up for certain."""
+        """
+        Cancel a recall.
+
+        @return: Whether it is certain that it was cancelled.
+        """
         request = self._known(file_id)
         if request is None:
             return False
@@ -140,18 +145,19 @@ class Recalls:
             del self._queue[file_id]
             del self._requests[file_id]
             return True
-        if await self._way.cancel(request.wanted):
+        if await self._stager.cancel(request.file):
             self._requests.pop(file_id, None)
             return True
         return False
 
     def forget(self, file_id: int) -> None:
-        """The file is on disk, or there is none any more."""
+        """Forget the recall of a file that is on disk, or does not exist any more."""
         self._requests.pop(file_id, None)
 
-    def came_back(self, file_id: int) -> None:
+    def found_on_disk(self, file_id: int) -> None:
         """
-        The file's bytes were on disk just now.  That it was read whole is remembered until the database knows, too.
+        Forget the recall of a file whose bytes are on disk.  One that was read whole is remembered, until the database
+        shows it too.
         """
         request = self._requests.get(file_id)
         if request is not None and request.progress.state is not RecallState.RESIDENT:
@@ -161,7 +167,7 @@ class Recalls:
         request = self._requests.get(file_id)
         if request is None:
             return None
-        if request.progress.state is RecallState.ACTIVE and self._age(request) > self._forget_after:
+        if request.progress.state is RecallState.ACTIVE and self._age(request) > self._lost_after:
             del self._requests[file_id]
             return None
         return request
@@ -173,38 +179,38 @@ class Recalls:
     def _read_whole(self, request: _Request) -> RecallProgress:
         if self._age(request) < _LAG:
             return RecallProgress(RecallState.ACTIVE, "The file was read back; the database does not know of it yet.")
-        words = "The file was read back whole, and is on tape only: it is marked never to be staged, or was released."
-        request.progress = RecallProgress(RecallState.FAILED, words)
+        message = "The file was read back whole, and is on tape only: it is marked never to be staged, or was released."
+        request.progress = RecallProgress(RecallState.FAILED, message)
         request.since = self._clock.seconds()
         return request.progress
 
-    def _ask_next(self) -> None:
-        while self._running and self._queue and len(self._asking) < self._way.at_once:
+    def _submit_next(self) -> None:
+        while self._running and self._queue and len(self._submissions) < self._stager.concurrency:
             batch: list[_Request] = []
-            while self._queue and len(batch) < self._way.batch:
+            while self._queue and len(batch) < self._stager.batch_size:
                 file_id, _ = self._queue.popitem(last=False)
                 if (request := self._requests.get(file_id)) is not None:
                     batch.append(request)
             if batch:
-                work = Deferred.fromCoroutine(self._ask(batch))
-                self._asking.add(work)
-                work.addBoth(self._asked, work, batch)
+                submission = Deferred.fromCoroutine(self._submit(batch))
+                self._submissions.add(submission)
+                submission.addBoth(self._submitted, submission, batch)
 
-    async def _ask(self, batch: Sequence[_Request]) -> None:
+    async def _submit(self, batch: Sequence[_Request]) -> None:
         for request in batch:
             request.progress = RecallProgress(RecallState.ACTIVE)
-        answers = await self._way.ask([request.wanted for request in batch])
+        answers = await self._stager.stage([request.file for request in batch])
         for request in batch:
-            request.progress = answers[request.wanted.file_id]
+            request.progress = answers[request.file.file_id]
             request.since = self._clock.seconds()
-            if words := request.progress.words:
-                _log.warn("file {file_id}: {words}", file_id=request.wanted.file_id, words=words)
+            if message := request.progress.words:
+                _log.warn("file {file_id}: {message}", file_id=request.file.file_id, message=message)
 
-    def _asked(self, result: Failure | None, work: Deferred[None], batch: Sequence[_Request]) -> None:
-        self._asking.discard(work)
+    def _submitted(self, result: Failure | None, submission: Deferred[None], batch: Sequence[_Request]) -> None:
+        self._submissions.discard(submission)
         if isinstance(result, Failure):
             _log.failure("recalls: unexpected", result)
             for request in batch:
-                request.progress = RecallProgress(RecallState.UNKNOWN, "The recall could not be asked for.")
+                request.progress = RecallProgress(RecallState.UNKNOWN, "The recall could not be requested.")
                 request.since = self._clock.seconds()
-        self._ask_next()
+        self._submit_next()

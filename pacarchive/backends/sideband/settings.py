@@ -1,4 +1,4 @@
-"""The C{hsmsideband} backend's own settings: the section C{[hsm_sideband]}."""
+"""The settings of the C{hsmsideband} backend alone: the section C{[hsm_sideband]}."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pacarchive.settings.fields import setting
 
 @attrs.frozen(kw_only=True)
 class SidebandSettings:
-    """The C{hsmsideband} backend's own: C{[hsm_sideband]}."""
+    """The section C{[hsm_sideband]}."""
 
     sam_qfs_prefix: str = setting(
         "/data/pacifica/test",
@@ -38,37 +38,37 @@ class SidebandSettings:
     database_timeout: float = setting(
         2,
         timeout,
-        "What the database may take to connect, and to answer; then the request is answered without it, and it is not "
-        "asked again before it is well. In seconds.",
+        "The timeout for connecting to the database and for its answers. After that, requests are answered without it, "
+        "and it is not asked again until it answers a check. In seconds.",
     )
     connections: int = setting(4, count, "The most connections to the database, per worker process.")
     remember: float = setting(
         5,
         seconds,
-        "How long an answer of the database is used again, so that a client that asks over and over costs it little; "
-        "it is some 15 s late in any case. In seconds; 0 for never.",
+        "How long an answer of the database is reused, so that a client that polls costs it little; the database is "
+        "some 15 s late in any case. In seconds; 0 for not at all.",
     )
     stage_command: str = setting(
         "",
         command,
-        "The command that has SAM stage files, run without a shell; an argument with {path} (on this host) or "
-        "{sam_path} (below SAM's mount point) in it is repeated for each file. It is to return at once. Without one, "
+        "The command that makes SAM stage files, run without a shell; an argument with {path} (on this host) or "
+        "{sam_path} (below SAM's mount point) in it is repeated for each file. It should return at once. Without one, "
         "libsam is used where it is installed; else the files are read.",
     )
     stage_threads: int = setting(
         4,
         count,
-        "Threads that have files staged through libsam or by reading them, per worker process; a file that is read "
-        "keeps one until it is back.",
+        "Threads that stage files through libsam or by reading them, per worker process; a file that is read "
+        "occupies one until it is on disk.",
     )
     recall_timeout: float = setting(
         86400,
         timeout,
-        "When a recall of which nothing more is heard counts as lost, and is asked for again. In seconds.",
+        "When a recall without any report counts as lost, and is requested again. In seconds.",
     )
     read_timeout: float = setting(
         10,
         timeout,
-        "How long a file that should be on disk may keep a reader waiting for its first byte; then it counts as being "
-        "on tape. In seconds.",
+        "How long a reader waits for the first byte of a file that should be on disk; after that, the file counts as "
+        "being on tape. In seconds.",
     )

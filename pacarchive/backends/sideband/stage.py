@@ -1,6 +1,6 @@
 """The three ways to have SAM stage files, in order of preference: a command, its library, or reading them.
 
-Each is asked in the background, with few at a time, and in threads or processes that serve nothing else.
+Each works in the background, on few files at a time, and in threads or processes of its own.
 """
 
 from __future__ import annotations
@@ -29,31 +29,31 @@ from pacarchive.model import RecallProgress, RecallState
 from pacarchive.runtime.threads import BlockingPool
 
 PATH, SAM_PATH = "{path}", "{sam_path}"
-"""What stands for a file in the command: its path on this host, and that below SAM's mount point."""
+"""Placeholders in the command, for a file's path on this host and below SAM's mount point."""
 
-_COMMAND_MAY_TAKE = 120.0
-"""Seconds; it is to return once the requests are queued."""
+_COMMAND_TIMEOUT = 120.0
+"""Seconds that the command may take; it should return once the requests are queued."""
 
-_LAST_WORDS = 1.0
-"""Seconds that are waited for what a command that has ended has said."""
+_OUTPUT_TIMEOUT = 1.0
+"""Seconds to wait for the rest of the output of a command that has exited."""
 
 _COMMANDS_AT_ONCE = 2
 _COMMAND_BATCH = 100
-_MOST_WORDS = 2000
+_MOST_OUTPUT = 2000
 _BLOCK = 4 << 20
 
 _log = Logger()
 
-_BEGUN = RecallProgress(RecallState.ACTIVE)
+_QUEUED_BY_SAM = RecallProgress(RecallState.ACTIVE)
 
 
 @attrs.frozen
-class Wanted:
+class FileToStage:
     """
     A file to be staged.
 
-    @ivar path: On this host.
-    @ivar sam_path: Below SAM's mount point.
+    @ivar path: Its path on this host.
+    @ivar sam_path: Its path below SAM's mount point.
     """
 
     file_id: int
@@ -61,46 +61,54 @@ class Wanted:
     sam_path: str
 
 
-class Way(Protocol):
+class Stager(Protocol):
     """
     A way to have files staged.
 
-    @ivar words: For the operator.
-    @ivar batch: The most files of one L{ask}.
-    @ivar at_once: How many L{ask}s may be under way.
+    @ivar description: What it is, for the operator.
+    @ivar batch_size: The most files of one call of L{stage}.
+    @ivar concurrency: How many calls of L{stage} may be under way.
     """
 
-    words: str
-    batch: int
-    at_once: int
+    description: str
+    batch_size: int
+    concurrency: int
 
     def start(self) -> None:
-        """Begin."""
+        """Start."""
 
     async def stop(self) -> None:
-        """End what can be ended; what hangs in the kernel is left behind."""
+        """Stop, except for what hangs in the kernel."""
 
-    async def ask(self, files: Sequence[Wanted]) -> Mapping[int, RecallProgress]:
-        """Ask for files.  C{RESIDENT}: the whole file has been read."""
+    async def stage(self, files: Sequence[FileToStage]) -> Mapping[int, RecallProgress]:
+        """
+        Have files staged.
 
-    async def inspect(self, file: Wanted) -> RecallProgress | None:
-        """What SAM says of a file that has been asked for; C{None} where it cannot be asked."""
+        @return: The progress of each, by id; C{RESIDENT} means that the whole file has been read.
+        """
 
-    async def cancel(self, file: Wanted) -> bool:
-        """Give a recall up that has been asked for.  @return: Whether it was given up."""
+    async def inspect(self, file: FileToStage) -> RecallProgress | None:
+        """Return the progress that SAM reports of a file; C{None} where it cannot be asked, or does not say."""
+
+    async def cancel(self, file: FileToStage) -> bool:
+        """
+        Cancel the staging of a file.
+
+        @return: Whether it was cancelled.
+        """
 
 
-class CommandWay:
+class CommandStager:
     """
-    Runs the site's command, without a shell.
+    Stages files by the site's command, run without a shell.
 
     @param reactor: The reactor.
-    @param command: With quotes as for a shell.  An argument with L{PATH} or L{SAM_PATH} in it is repeated for each
-        file; where there is none, the paths come last.
+    @param command: The command, with quotes as for a shell.  An argument with L{PATH} or L{SAM_PATH} in it is repeated
+        for each file; where there is none, the paths are appended.
     """
 
-    batch = _COMMAND_BATCH
-    at_once = _COMMANDS_AT_ONCE
+    batch_size = _COMMAND_BATCH
+    concurrency = _COMMANDS_AT_ONCE
 
     def __init__(self, reactor: Any, command: str) -> None:
         self._reactor = reactor
@@ -109,10 +117,10 @@ class CommandWay:
             self._command.append(PATH)
         self._running: set[_Command] = set()
         self._stopping = False
-        self.words = f"the command {os.path.basename(self._command[0])}"
+        self.description = f"the command {os.path.basename(self._command[0])}"
 
     def start(self) -> None:
-        """Nothing has to be there."""
+        """Do nothing."""
 
     async def stop(self) -> None:
         self._stopping = True
@@ -120,36 +128,36 @@ class CommandWay:
             each.kill()
         await gatherResults([each.over for each in self._running])
 
-    async def ask(self, files: Sequence[Wanted]) -> Mapping[int, RecallProgress]:
+    async def stage(self, files: Sequence[FileToStage]) -> Mapping[int, RecallProgress]:
         trouble = await self._run(files)
         if not trouble:
-            return {file.file_id: _BEGUN for file in files}
+            return {file.file_id: _QUEUED_BY_SAM for file in files}
         if len(files) == 1:
             return {files[0].file_id: RecallProgress(RecallState.UNKNOWN, trouble)}
-        # One of them may be the reason, and the others need not suffer for it.
+        # One of them may be the reason: run the command for each alone, so that the others are staged.
         answers: dict[int, RecallProgress] = {}
         for file in files:
-            answers |= await self.ask([file])
+            answers |= await self.stage([file])
         return answers
 
-    async def inspect(self, file: Wanted) -> RecallProgress | None:
+    async def inspect(self, file: FileToStage) -> RecallProgress | None:
         return None
 
-    async def cancel(self, file: Wanted) -> bool:
+    async def cancel(self, file: FileToStage) -> bool:
         return False
 
-    async def _run(self, files: Sequence[Wanted]) -> str:
-        """@return: What went wrong; empty where nothing did."""
+    async def _run(self, files: Sequence[FileToStage]) -> str:
+        """Run the command for some files.  @return: What went wrong; empty where nothing did."""
         if self._stopping:
             return "The service is stopping."
-        command = _Command(self._reactor, _COMMAND_MAY_TAKE)
+        command = _Command(self._reactor, _COMMAND_TIMEOUT)
         self._running.add(command)
         try:
             return await command.run(self._arguments(files))
         finally:
             self._running.discard(command)
 
-    def _arguments(self, files: Sequence[Wanted]) -> list[str]:
+    def _arguments(self, files: Sequence[FileToStage]) -> list[str]:
         arguments = []
         for argument in self._command:
             if PATH in argument or SAM_PATH in argument:
@@ -161,97 +169,103 @@ class CommandWay:
 
 class _Command(ProcessProtocol):
     """
-    A run of a command, with a time limit.
+    A run of a command, with a timeout.
 
+    @param reactor: The reactor.
+    @param timeout: Seconds after which it is killed.
     @ivar over: Fires when it has ended.
     """
 
-    def __init__(self, reactor: Any, limit: float) -> None:
+    def __init__(self, reactor: Any, timeout: float) -> None:
         self._reactor = reactor
-        self._limit = limit
-        self._said = b""
+        self._timeout = timeout
+        self._output = b""
         self._ended: Deferred[str] = Deferred()
-        self._late: IDelayedCall | None = None
-        self._too_long = False
+        self._timer: IDelayedCall | None = None
+        self._timed_out = False
         self.over: Deferred[None] = Deferred()
 
     async def run(self, arguments: Sequence[str]) -> str:
-        """@return: What went wrong; empty where nothing did."""
-        words = [os.fsencode(argument) for argument in arguments]
-        self._late = self._reactor.callLater(self._limit, self._take_too_long)  # first: it may exit at once
+        """Run it to its end.  @return: What went wrong; empty where nothing did."""
+        argv = [os.fsencode(argument) for argument in arguments]
+        self._timer = self._reactor.callLater(self._timeout, self._time_out)  # first: it may exit at once
         try:
-            self._reactor.spawnProcess(self, words[0], words, env=None, childFDs={0: "w", 1: "r", 2: "r"})
+            self._reactor.spawnProcess(self, argv[0], argv, env=None, childFDs={0: "w", 1: "r", 2: "r"})
         except OSError as error:
-            self._late.cancel()
+            self._timer.cancel()
             self.over.callback(None)
             return f"The stage command cannot be run: {error.strerror}."
         return await self._ended
 
     def kill(self) -> None:
-        """End it."""
+        """Kill it, and close its pipes."""
         transport = self.transport
         if IProcessTransport.providedBy(transport):
             with suppress(ProcessExitedAlready):
                 transport.signalProcess("KILL")
-            transport.loseConnection()  # a child of its may hold the other ends
+            transport.loseConnection()  # a child of the command may keep the other ends open
 
     def connectionMade(self) -> None:
         assert self.transport is not None, "it has just been made"
         self.transport.closeStdin()
 
     def outReceived(self, data: bytes) -> None:
-        self._hear(data)
+        self._add_output(data)
 
     def errReceived(self, data: bytes) -> None:
-        self._hear(data)
+        self._add_output(data)
 
     def processExited(self, reason: Failure) -> None:
-        """A child of its that goes on, such as a shared connection of ssh, may hold its output."""
-        if self._late is not None and self._late.active():
-            self._late.cancel()
-        self._late = self._reactor.callLater(_LAST_WORDS, self.kill)
+        """
+        Wait a moment for the rest of the output.  It may never end: a child of the command, such as a shared connection
+        of ssh, may keep the pipes open.
+        """
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = self._reactor.callLater(_OUTPUT_TIMEOUT, self.kill)
 
     def processEnded(self, reason: Failure) -> None:
-        if self._late is not None and self._late.active():
-            self._late.cancel()
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
         self.over.callback(None)
         if isinstance(reason.value, ProcessDone):
             self._ended.callback("")
             return
-        if self._too_long:
-            self._ended.callback(f"The stage command did not end within {self._limit:g} s.")
+        if self._timed_out:
+            self._ended.callback(f"The stage command did not end within {self._timeout:g} s.")
             return
         status = getattr(reason.value, "exitCode", None)
-        words = f"The stage command ended {f'with {status}' if status is not None else 'by a signal'}."
+        message = f"The stage command ended {f'with {status}' if status is not None else 'by a signal'}."
         # Not for clients: it may name paths and hosts.
-        _log.warn("{words} It said: {said}", words=words, said=" ".join(self._said.decode("utf-8", "replace").split()))
-        self._ended.callback(words)
+        output = " ".join(self._output.decode("utf-8", "replace").split())
+        _log.warn("{message} Its output: {output}", message=message, output=output)
+        self._ended.callback(message)
 
-    def _hear(self, data: bytes) -> None:
-        self._said = (self._said + data)[:_MOST_WORDS]
+    def _add_output(self, data: bytes) -> None:
+        self._output = (self._output + data)[:_MOST_OUTPUT]
 
-    def _take_too_long(self) -> None:
-        self._too_long = True
+    def _time_out(self) -> None:
+        self._timed_out = True
         self.kill()
 
 
-class LibraryWay:
+class LibraryStager:
     """
-    Calls SAM's library in threads.
+    Stages files by SAM's library, in threads.
 
     @param reactor: The reactor.
-    @param library: It.
-    @param threads: How many.
+    @param library: The library.
+    @param threads: The number of threads that stage; as many again inspect.
     """
 
-    words = "libsam"
-    batch = 1
+    description = "libsam"
+    batch_size = 1
 
     def __init__(self, reactor: Any, library: LibSam, threads: int) -> None:
         self._library = library
         self._pool = BlockingPool(reactor, "sideband-stage", threads)
-        self._inspecting = BlockingPool(reactor, "sideband-inspect", threads)  # for when all others hang
-        self.at_once = threads
+        self._inspecting = BlockingPool(reactor, "sideband-inspect", threads)  # usable while all that stage hang
+        self.concurrency = threads
 
     def start(self) -> None:
         self._pool.start()
@@ -261,13 +275,13 @@ class LibraryWay:
         self._pool.stop(1.0)
         self._inspecting.stop(1.0)
 
-    async def ask(self, files: Sequence[Wanted]) -> Mapping[int, RecallProgress]:
+    async def stage(self, files: Sequence[FileToStage]) -> Mapping[int, RecallProgress]:
         return {file.file_id: await self._pool.run(self._stage, file.path) for file in files}
 
-    async def inspect(self, file: Wanted) -> RecallProgress | None:
+    async def inspect(self, file: FileToStage) -> RecallProgress | None:
         return await self._inspecting.run(self._inspect, file.path)
 
-    async def cancel(self, file: Wanted) -> bool:
+    async def cancel(self, file: FileToStage) -> bool:
         return await self._inspecting.run(self._cancel, file.path)
 
     def _stage(self, path: str) -> RecallProgress:
@@ -277,7 +291,7 @@ class LibraryWay:
             if error.errno == errno.ENXIO:
                 return RecallProgress(RecallState.FAILED, "SAM has no copy of the file that could be used.")
             return RecallProgress(RecallState.UNKNOWN, f"SAM did not take the request: {error.strerror}.")
-        return _BEGUN
+        return _QUEUED_BY_SAM
 
     def _inspect(self, path: str) -> RecallProgress | None:
         try:
@@ -291,8 +305,8 @@ class LibraryWay:
         if flags.never_staged:
             return RecallProgress(RecallState.FAILED, "The file is marked never to be staged (stage -n).")
         if flags.staging:
-            words = "The beginning of the file has never left the disk." if flags.partial else ""
-            return RecallProgress(RecallState.ACTIVE, words)
+            message = "The beginning of the file has never left the disk." if flags.partial else ""
+            return RecallProgress(RecallState.ACTIVE, message)
         if flags.stage_failed:
             return RecallProgress(RecallState.UNKNOWN, "The last attempt to stage the file has failed.")
         return None
@@ -305,66 +319,66 @@ class LibraryWay:
         return True
 
 
-class ReadingWay:
+class ReadingStager:
     """
-    Reads files from beginning to end, which has SAM stage them: for mounts without SAM's commands, such as NFS.
+    Stages files by reading them from beginning to end: for mounts without SAM's commands, such as NFS.
 
-    A read that hangs in the kernel keeps its thread; so their number is the most that can be under way.
+    A read that hangs in the kernel occupies its thread, so no more files than threads can be staged at a time.
 
     @param reactor: The reactor.
     @param tree: The files.
-    @param mount: Reads.
-    @param threads: How many.
+    @param mount: How to read them.
+    @param threads: The number of threads.
     """
 
-    batch = 1
+    batch_size = 1
 
     def __init__(self, reactor: Any, tree: FileTree, mount: Mount, threads: int) -> None:
         self._tree = tree
         self._mount = mount
         self._pool = BlockingPool(reactor, "sideband-read", threads)
         self._under_way: dict[int, threading.Event] = {}
-        self.at_once = threads
-        self.words = f"reading, at most {threads} files at a time per process"
+        self.concurrency = threads
+        self.description = f"reading, at most {threads} files at a time per process"
 
     def start(self) -> None:
         self._pool.start()
 
     async def stop(self) -> None:
-        for given_up in self._under_way.values():
-            given_up.set()
+        for cancelled in self._under_way.values():
+            cancelled.set()
         self._pool.stop(1.0)
 
-    async def ask(self, files: Sequence[Wanted]) -> Mapping[int, RecallProgress]:
+    async def stage(self, files: Sequence[FileToStage]) -> Mapping[int, RecallProgress]:
         answers = {}
         for file in files:
-            given_up = self._under_way[file.file_id] = threading.Event()
+            cancelled = self._under_way[file.file_id] = threading.Event()
             try:
-                answers[file.file_id] = await self._pool.call(self._read, file.file_id, given_up)
+                answers[file.file_id] = await self._pool.call(self._read, file.file_id, cancelled)
             finally:
-                self._under_way.pop(file.file_id, None)  # a lost one may have been asked for again
+                self._under_way.pop(file.file_id, None)  # a lost recall may have been requested again
         return answers
 
-    async def inspect(self, file: Wanted) -> RecallProgress | None:
+    async def inspect(self, file: FileToStage) -> RecallProgress | None:
         return None
 
-    async def cancel(self, file: Wanted) -> bool:
-        """What has begun hangs in the kernel, and comes to its next block first, if ever."""
-        if given_up := self._under_way.get(file.file_id):
-            given_up.set()
+    async def cancel(self, file: FileToStage) -> bool:
+        """Stop reading after the block that is being read now; that may hang in the kernel, so nothing is certain."""
+        if cancelled := self._under_way.get(file.file_id):
+            cancelled.set()
         return False
 
-    def _read(self, file_id: int, given_up: threading.Event) -> RecallProgress:
+    def _read(self, file_id: int, cancelled: threading.Event) -> RecallProgress:
         try:
             descriptor = open_beneath(self._tree.root, self._tree.name_of(file_id), READ_FLAGS)
             try:
                 offset = 0
                 while block := self._mount.read(descriptor, offset, _BLOCK):
-                    # It was read for the disk's sake; memory is for those that are asked for.
+                    # It was read to have it on disk; the page cache is for files that clients read.
                     os.posix_fadvise(descriptor, offset, len(block), os.POSIX_FADV_DONTNEED)
                     offset += len(block)
-                    if given_up.is_set():
-                        return RecallProgress(RecallState.UNKNOWN, "The recall was given up.")
+                    if cancelled.is_set():
+                        return RecallProgress(RecallState.UNKNOWN, "The recall was cancelled.")
             finally:
                 release(descriptor)
         except OSError as error:
