@@ -498,7 +498,7 @@ async def test_what_was_given_up_while_it_waited_for_others(
     tmp_path: Path, verb: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its turn comes too late: it changes nothing any more."""
-    tries, take = list[bool](), locks._take
+    tries, take = list[bool](), locks._try_lock
 
     def noted(descriptor: int, byte: int) -> bool:
         tries.append(take(descriptor, byte))
@@ -509,7 +509,7 @@ async def test_what_was_given_up_while_it_waited_for_others(
             await store(backend, 1, OLD)
             archive.write(f"{INCOMING}/file", NEW)
             with locks.IdLocks(PREFIX).held(1):
-                monkeypatch.setattr(locks, "_take", noted)
+                monkeypatch.setattr(locks, "_try_lock", noted)
                 change: dict[str, Callable[[], Awaitable[Any]]] = {
                     "store": lambda: store(backend, 1, NEW),
                     "move": lambda: backend.move(1, f"{INCOMING}/file", ALLOW),

@@ -43,7 +43,7 @@ from pacarchive.backends.contract.handling import (
 )
 from pacarchive.backends.hpss import client
 from pacarchive.backends.hpss.archive import HpssArchive
-from pacarchive.backends.hpss.temporaries import ANOTHERS_LASTS, this_writer
+from pacarchive.backends.hpss.temporaries import OTHER_HOST_MAX_AGE, this_writer
 from pacarchive.digests import PRIMARY
 from pacarchive.ids import id_to_path
 from pacarchive.model import Locality
@@ -641,7 +641,7 @@ async def test_temporaries_of_others(tmp_path: Path) -> None:
     elsewhere = attrs.evolve(me, host="elsewhere")
     before_boot = attrs.evolve(me, boot="before")
     dead = attrs.evolve(me, started=me.started - 1)
-    long_ago = time.time() - ANOTHERS_LASTS - 3600
+    long_ago = time.time() - OTHER_HOST_MAX_AGE - 3600
     archive = Archive.create(tmp_path / "hpss", start=long_ago, scale=0)
     archive.mkdir(INCOMING)
     kept: set[str] = set()
@@ -655,7 +655,7 @@ async def test_temporaries_of_others(tmp_path: Path) -> None:
         put(name, True)
     put(elsewhere.new_name(), False)
     put(me.new_name(), True)
-    archive.clock.advance(ANOTHERS_LASTS + 3600)
+    archive.clock.advance(OTHER_HOST_MAX_AGE + 3600)
     put(elsewhere.new_name(), True)
     put(before_boot.new_name(), False)
     put(dead.new_name(), False)

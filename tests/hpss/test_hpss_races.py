@@ -44,7 +44,7 @@ def noting_locks(patch: pytest.MonkeyPatch) -> list[tuple[str, list[int]]]:
 
         def call(*args: Any) -> Any:
             if SOURCE in args:
-                with IdLocks(PREFIX).those_free([1, 2]) as free:
+                with IdLocks(PREFIX).held_where_free([1, 2]) as free:
                     noted.append((name, free))
             return really_call(*args)
 

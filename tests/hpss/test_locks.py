@@ -22,7 +22,7 @@ PATIENCE = 30.0
 HOLDER = """
 import sys
 from pacarchive.backends.hpss import locks
-locks._PLACES = (sys.argv[1],)
+locks._DIRECTORIES = (sys.argv[1],)
 with locks.IdLocks("/archive").held(int(sys.argv[2])):
     print("held", flush=True)
     input()
@@ -34,7 +34,7 @@ input()
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The directory of the lock files, so that none outlives the test."""
-    monkeypatch.setattr(locks, "_PLACES", ("/no/such/directory", str(tmp_path)))
+    monkeypatch.setattr(locks, "_DIRECTORIES", ("/no/such/directory", str(tmp_path)))
     return tmp_path
 
 
@@ -228,9 +228,9 @@ def assert_refused(refused: IdLocks, words: str) -> None:
 def test_those_that_are_free_are_had_without_waiting(place: Path) -> None:
     """Whoever asks for many leaves those out that others hold, in this process or another."""
     mine, other = IdLocks("/archive"), IdLocks("/archive")
-    with another_process(place, 7), mine.those_free([1, 2, 2]) as held:
+    with another_process(place, 7), mine.held_where_free([1, 2, 2]) as held:
         assert held == [1, 2]
-        with other.those_free([3, 2, 7, 1]) as rest:
+        with other.held_where_free([3, 2, 7, 1]) as rest:
             assert rest == [3]
             assert not is_free(3)
         assert is_free(3)

@@ -104,7 +104,7 @@ async def test_a_thread_that_cannot_begin_tries_again_later(
     await threads.start()
     assert await threads.run(lambda: 7) == 7
     await threads.stop()
-    assert sum("a thread could not begin: hpss_Umask: HPSS_ECONN (-50)" in each for each in words(log)) == 2
+    assert sum("a thread could not be set up: hpss_Umask: HPSS_ECONN (-50)" in each for each in words(log)) == 2
 
 
 @in_reactor
@@ -119,7 +119,7 @@ async def test_the_start_does_not_wait_for_a_thread_for_ever(
             assert late.wait(PATIENCE)
 
     monkeypatch.setattr(client, "thread_start", begin)
-    monkeypatch.setattr(pool, "_THREADS_MAY_TAKE", 0.1)
+    monkeypatch.setattr(pool, "_START_TIMEOUT", 0.1)
     threads = HpssPool(clock, "late", 2, LIMIT)
     await threads.start()
     assert await threads.run(lambda: 7) == 7
@@ -170,7 +170,7 @@ async def test_a_call_that_takes_too_long_is_given_up(clock: Reactor, log: list[
         await call
     assert isinstance(caught.value, errors.BackendUnavailable)
     assert (threads.stuck, threads.exhausted) == (1, False)
-    assert [each for each in words(log) if "given up, as it does not come back" in each]
+    assert [each for each in words(log) if "abandoned, as it does not return" in each]
     other = await threads.run(threading.current_thread)
     assert other is not work.thread
     assert late.closed == 0

@@ -128,7 +128,7 @@ def test_who_opens_it_twice_logs_in_once(archive: Archive) -> None:
 def test_one_process_is_one_principal(archive: Archive, session: Session) -> None:
     """The library knows no more, and would serve one under the other's name."""
     other = Session("somebody", str(archive.keytab))
-    with pytest.raises(errors.BackendUnavailable, match="logged in as somebody else"):
+    with pytest.raises(errors.BackendUnavailable, match="logged in as another user"):
         other.open()
     assert session.call(client.stat, "/archive/1").size == len(DATA)
 

@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pacarchive.backends.hpss.temporaries import (
-    ANOTHERS_LASTS,
+    OTHER_HOST_MAX_AGE,
     Writer,
     is_left_over,
     starting_time,
@@ -20,7 +20,7 @@ from pacarchive.backends.hpss.temporaries import (
 )
 
 ME = Writer(host="aaaaaaaa", boot="bbbbbbbb", namespace="cccccccc", pid=100, started=5000)
-YOUNG, OLD = 0.0, ANOTHERS_LASTS + 1.0
+YOUNG, OLD = 0.0, OTHER_HOST_MAX_AGE + 1.0
 
 digests = st.text("0123456789abcdef", min_size=8, max_size=8)
 writers = st.builds(

@@ -284,12 +284,12 @@ def test_stuck_calls(site: Site) -> None:
         until(lambda: len(answers) == 4, "they are given up")
         assert time.monotonic() - began < timeout + 3
     assert [_checked(answer) for answer in answers] == [503] * 4
-    assert service.log.count("given up, as it does not come back: ") >= 4
+    assert service.log.count("abandoned, as it does not return: ") >= 4
     assert service.ask("HEAD", 1).status == 204
     assert service.ask("GET", 2).body == files[2]
     assert service.ask("GET", 4).body == files[4]
     site.archive.clear_faults()
-    until(lambda: service.log.count("ended after it was given up: ") >= 4, "they come back")
+    until(lambda: service.log.count("ended after it was abandoned: ") >= 4, "they come back")
     until(lambda: site.archive.descriptors() == 0, "nothing stays open")
     until(lambda: site.temporaries() == [], "nothing is left over")
     for file_id, data in files.items():
@@ -311,7 +311,7 @@ def test_the_end_with_stuck_calls(site: Site) -> None:
         took = time.monotonic() - began
     assert took < 1 + 8, took
     assert "killed" not in service.log
-    assert service.log.count("given up, as it does not come back: ") == len(VICTIMS)
+    assert service.log.count("abandoned, as it does not return: ") == len(VICTIMS)
     assert service.log.count("PoolThread-") == len(VICTIMS), "those that are not stuck have ended"
     site.archive.clear_faults()
     service = site.start(workers=2)

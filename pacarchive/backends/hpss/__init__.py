@@ -1,14 +1,21 @@
 """The C{hpss} backend: an IBM HPSS archive, through its client library.
 
-    archive     the L{IArchiveBackend}: the reactor's half
-    transfer    bodies on their way in and out                      recall    L{IRecaller}
-    pool        threads that survive stuck calls                    monitor   how the core server is
-    publish     the order of steps behind an acknowledgement        tree      names, attributes, temporaries
-    openfile    descriptors that outlive a login                    session   the login
-    client      the library's calls, in Python's types (over C{_hpss}, which C{ext/hpss} builds)
+In the reactor's thread:
 
-C{residency}, C{checksums}, C{temporaries} and C{words} are pure.  From C{publish} on everything blocks: it runs in
-threads.
+    archive      the L{IArchiveBackend} and L{IRecaller}
+    transfer     bodies on their way in and out
+    pool         threads for calls that may get stuck
+    monitor      whether the core server answers
+
+In threads of the pools, as all of it blocks:
+
+    publish      the steps behind an acknowledgement            move      files that lie in HPSS already
+    tree         names, attributes, temporaries                 recall    staging
+    openfile     descriptors that outlive a login               locks     one writer at a time for each id
+    session      the login                                      abandoned calls that have timed out
+    client       the library's calls, in Python's types (over C{_hpss}, which C{ext/hpss} builds)
+
+Without any calls: C{residency}, C{checksums}, C{temporaries}, C{codes} and C{translation}.
 """
 
 from __future__ import annotations

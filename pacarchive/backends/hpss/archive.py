@@ -1,12 +1,12 @@
-"""An archive in HPSS: the reactor's half.
+"""An archive in HPSS: the backend as the reactor's thread calls it.
 
-    pool         for                                                          held up by
-    hpss         status and removing                                          nothing but the core server
-    hpss-data    opening, reading, writing and moving                         movers
-    hpss-recall  asking for stages                                            a core server that is full of them
-    hpss-ping    pings                                                        nothing but the core server
+Calls that block run in several pools, so that none can hold up another's:
 
-None can starve another: a file that a mover does not deliver holds up no status of another, and no ping.
+    pool         for                                          may be blocked by
+    hpss         status and removals                          the core server
+    hpss-data    opening, reading, writing and moving         the core server and the movers
+    hpss-recall  requests to stage, and their progress        a core server that is full of them
+    hpss-ping    pings                                        the core server
 """
 
 from __future__ import annotations
@@ -31,9 +31,16 @@ from pacarchive.backends.hpss.recall import BATCH_MOST, Stager
 from pacarchive.backends.hpss.residency import Residency, residency_of
 from pacarchive.backends.hpss.session import session_of
 from pacarchive.backends.hpss.settings import HpssSettings
-from pacarchive.backends.hpss.transfer import HELD_MOST, HeldFile, IncomingFile, Storing, StreamedFile, read_part
+from pacarchive.backends.hpss.transfer import (
+    SMALL_FILE_LIMIT,
+    IncomingFile,
+    SmallFile,
+    StoreOptions,
+    StreamedFile,
+    read_part,
+)
+from pacarchive.backends.hpss.translation import translating
 from pacarchive.backends.hpss.tree import HpssTree
-from pacarchive.backends.hpss.words import translating
 from pacarchive.digests import PRIMARY
 from pacarchive.interfaces import BackendSettings, IArchiveBackend, IBatchStatus, IIncomingFile, IRecaller, IStoredFile
 from pacarchive.model import FileStatus, Health, RecallProgress, TapeLocation, WriteConditions
@@ -41,11 +48,13 @@ from pacarchive.runtime.threads import BlockingPool
 
 _RECALL_THREADS = 4
 _RETRY_OFFLINE = 60
-"""Seconds; a mount and a seek."""
+"""Seconds after which a client should retry to read a file from tape: the time of a mount and a seek."""
 
-_LOGOUT_MAY_TAKE = 5.0
-_BELIEVED = 30.0
-"""Seconds; for so long a name that could be made stands for the next."""
+_LOGOUT_TIMEOUT = 5.0
+"""Seconds."""
+
+_WRITABLE_FOR = 30.0
+"""Seconds for which the archive counts as writable after a name could be created in it."""
 
 _log = Logger()
 
@@ -56,7 +65,7 @@ class HpssArchive(Service):
     An L{IArchiveBackend} over an L{HpssTree}.
 
     @param reactor: The reactor.
-    @param settings: The settings, with L{HpssSettings} as their own.
+    @param settings: The settings, with L{HpssSettings} as C{own}.
     """
 
     name = "backend"
@@ -72,10 +81,10 @@ class HpssArchive(Service):
         self._data = HpssPool(reactor, "hpss-data", own.data_threads, own.call_timeout)
         self._recalls = HpssPool(reactor, "hpss-recall", _RECALL_THREADS, own.call_timeout)
         self._monitor = CoreServerMonitor(
-            reactor, self._session, own.sitename, own.ping_interval, own.accept_latency, self._clear_up
+            reactor, self._session, own.sitename, own.ping_interval, own.accept_latency, self._drop_left_over
         )
         self._algorithms = {PRIMARY, *settings.digests}
-        self._storing = Storing(
+        self._options = StoreOptions(
             self._tree, self._data, own.block_size, own.class_of_service or None, own.family or None
         )
         self._stager = Stager(self._tree)
@@ -90,7 +99,7 @@ class HpssArchive(Service):
         return Deferred.fromCoroutine(self._start())
 
     def stopService(self) -> Deferred[None]:
-        """Log out, unless calls are stuck in the library; those are left behind."""
+        """Stop, and log out unless calls are stuck in the library; those are left to themselves."""
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
 
@@ -109,9 +118,9 @@ class HpssArchive(Service):
         await gatherResults([Deferred.fromCoroutine(pool.stop()) for pool in self._pools])
         if self._logged_in:
             self._logged_in = False
-            # A call that is stuck may hold what logging out waits for.
+            # Logging out would wait for a lock that a stuck call may hold.
             if not any(pool.stuck for pool in self._pools):
-                logout = self._login.call(self._session.close).addTimeout(_LOGOUT_MAY_TAKE, self._reactor)
+                logout = self._login.call(self._session.close).addTimeout(_LOGOUT_TIMEOUT, self._reactor)
                 await logout.addErrback(_logout_failed)
         self._login.stop()
 
@@ -121,7 +130,7 @@ class HpssArchive(Service):
         self._monitor.require_answering()
         if not conditions.unconditional:
             await self._names.run(self._tree.check, file_id, conditions)
-        return IncomingFile(self._storing, file_id, size, conditions, self._algorithms.union(algorithms))
+        return IncomingFile(self._options, file_id, size, conditions, self._algorithms.union(algorithms))
 
     async def open(self, file_id: int) -> IStoredFile:
         self._monitor.require_answering()
@@ -147,16 +156,16 @@ class HpssArchive(Service):
         if trouble := self._monitor.trouble:
             return Health(False, f"HPSS: {trouble}")
         if exhausted := [pool.name for pool in self._pools if pool.exhausted]:
-            return Health(False, f"HPSS: too many calls do not come back: {', '.join(exhausted)}")
-        words = f"HPSS: the core server answers in {self._monitor.latency * 1000:.0f} ms"
+            return Health(False, f"HPSS: too many calls do not return: {', '.join(exhausted)}")
+        message = f"HPSS: the core server answers in {self._monitor.latency * 1000:.0f} ms"
         if self._reactor.seconds() < self._writable_until:
-            return Health(True, words)
+            return Health(True, message)
         try:
             await self._names.run(self._tree.require_writable)
         except errors.ArchiveError as error:
-            return Health(False, f"{words}, but nothing can be stored: {error}")
-        self._writable_until = self._reactor.seconds() + _BELIEVED
-        return Health(True, words)
+            return Health(False, f"{message}, but nothing can be stored: {error}")
+        self._writable_until = self._reactor.seconds() + _WRITABLE_FOR
+        return Health(True, message)
 
     @property
     def batch_limit(self) -> int:
@@ -175,13 +184,13 @@ class HpssArchive(Service):
         return await self._recalls.run(self._stager.poll, request, file_ids)
 
     async def cancel(self, request: UUID, file_ids: Sequence[int]) -> frozenset[int]:
-        """HPSS has no call for it: what it was asked to stage, it stages."""
+        """Cancel nothing: HPSS has no call for it, and stages whatever was requested."""
         return frozenset()
 
     async def release(self, file_id: int) -> None:
-        """HPSS purges by its own policy, by the time of the last access."""
+        """Do nothing: HPSS purges by its own policy, by the time of the last access."""
 
-    def _clear_up(self) -> None:
+    def _drop_left_over(self) -> None:
         if self._tree.has_left_over:
             self._names.run_unattended(self._tree.drop_left_over)
 
@@ -190,15 +199,20 @@ class HpssArchive(Service):
         for file_id in file_ids:
             try:
                 found[file_id] = self._tree.status(file_id)
-            except errors.Unavailable:  # nor would it answer for the others
+            except errors.Unavailable:  # the others would fail too
                 raise
-            except Exception as error:  # noqa: BLE001  (each file's own; the caller judges)
+            except Exception as error:  # noqa: BLE001  (the error of this file alone; the caller decides)
                 found[file_id] = errors.light(error)
         return found
 
     def _open(self, file_id: int) -> IStoredFile:
-        """Open the version that is described: it may be replaced between the two, or removed."""
-        status, found = self._tree.described(file_id)
+        """
+        Open a file, and make sure that the status is of the version that was opened: it may be replaced or removed
+        between the two calls.
+
+        @raise errors.Offline: It is on tape.
+        """
+        status, found = self._tree.describe(file_id)
         while True:
             if residency_of(found.size, found.levels) is Residency.ARCHIVED:
                 raise errors.Offline(
@@ -206,13 +220,13 @@ class HpssArchive(Service):
                 )
             file = self._open_file(status.path, found.file_id)
             try:
-                status, now = self._tree.described(file_id)
+                status, now = self._tree.describe(file_id)
                 if now.file_id == found.file_id:
                     if file is None:
                         raise errors.BackendUnavailable("The storage knows the file, and cannot open it.")
-                    if status.size <= HELD_MOST:
-                        return HeldFile(self._tree, self._data, status, bytes(read_part(file, 0, status.size)))
-                    streamed, file = StreamedFile(self._tree, self._data, status, file, self._storing.block), None
+                    if status.size <= SMALL_FILE_LIMIT:
+                        return SmallFile(self._tree, self._data, status, bytes(read_part(file, 0, status.size)))
+                    streamed, file = StreamedFile(self._tree, self._data, status, file, self._options.block), None
                     return streamed
                 found = now
             finally:
@@ -220,7 +234,7 @@ class HpssArchive(Service):
                     file.close()
 
     def _open_file(self, path: str, identity: int) -> OpenFile | None:
-        """C{None}: there is none any more."""
+        """Open a version for reading; C{None} where there is none any more."""
         try:
             with translating("Can't open hpss file"):
                 return OpenFile.read_only(self._session, path, identity)

@@ -1,7 +1,7 @@
-"""Digests as user-defined attributes of HPSS, in the form that hpsssum, HSI and Globus read and write.  Pure.
+"""Digests as user-defined attributes of HPSS, in the form that hpsssum, HSI and Globus read and write.
 
-One digest has its place in that form, and the archive's primary one takes it; the others are listed in an attribute of
-the archive's own.
+That form has room for one digest, which is the archive's primary one; the others are listed in an attribute of the
+archive's own.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ _ROOT = "/hpss/user/cksum/"
 _VALID = "Valid"
 
 STANDARD_KEYS = tuple(_ROOT + name for name in ("algorithm", "checksum", "filesize", "state"))
-"""What a reader needs of the common form; every writer of it sets these."""
+"""The keys of the common form that a reader needs; every writer of it sets these."""
 
 OTHERS_KEY = "/hpss/user/pacarchive/digests"
 """
-C{"beside=<checksum> md5=<hex> adler32=<hex>"}: further digests of the bytes whose checksum the common form tells.  When
-another program stores another checksum there, these are out of date.
+The key of further digests: C{"beside=<checksum> md5=<hex> adler32=<hex>"}.  They are of the bytes that have this
+checksum in the common form; when another program stores another checksum there, they are out of date.
 """
 
 _BESIDE = "beside"
@@ -27,11 +27,11 @@ _BESIDE = "beside"
 
 def to_attributes(digests: Digests, size: int, now: int) -> dict[str, str]:
     """
-    Put digests into attributes.
+    Return the attributes of a file that hold its digests.
 
     @param digests: The primary one, and perhaps others.
-    @param size: Of the file, in bytes.
-    @param now: Seconds since the epoch.
+    @param size: The file's size in bytes.
+    @param now: The time in seconds since the epoch.
     """
     return {
         _ROOT + "algorithm": PRIMARY,
@@ -47,10 +47,13 @@ def to_attributes(digests: Digests, size: int, now: int) -> dict[str, str]:
 
 def added(values: Mapping[str, str], digests: Digests, size: int, now: int) -> dict[str, str]:
     """
-    What to set so that a file has further digests; a checksum that another program stored stays as it is.
+    Return the attributes to set so that a file has further digests.  A valid checksum of another program stays as it
+    is.
 
     @param values: The attributes that the file has.
-    @param digests: With the primary one.
+    @param digests: The digests to add, with the primary one.
+    @param size: The file's size in bytes.
+    @param now: The time in seconds since the epoch.
     """
     found = from_attributes(values, size)
     is_nonsense = _algorithm(values) in ALGORITHMS and _algorithm(values) not in found
@@ -63,10 +66,10 @@ def added(values: Mapping[str, str], digests: Digests, size: int, now: int) -> d
 
 def from_attributes(values: Mapping[str, str], size: int) -> dict[str, bytes]:
     """
-    Read digests out of attributes, whoever wrote them.
+    Return the digests in attributes, which other programs may have written.
 
-    @param size: The file's size now: digests of another size are of another content.
-    @return: Those that can be believed and understood.
+    @param size: The file's size now, in bytes: digests that were stored with another size are of other contents.
+    @return: Those that are valid and of a known algorithm.
     """
     if not _is_valid(values, size):
         return {}
@@ -94,7 +97,7 @@ def _is_valid(values: Mapping[str, str], size: int) -> bool:
 
 
 def _algorithm(values: Mapping[str, str]) -> str:
-    """By our name for it; other programs write C{"SHA1"} as well."""
+    """Return the algorithm by the name that it has here; other programs write C{"SHA1"} or C{"sha-1"} as well."""
     return values.get(_ROOT + "algorithm", "").lower().replace("-", "")
 
 

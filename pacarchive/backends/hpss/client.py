@@ -1,11 +1,12 @@
-"""The HPSS client library, in Python's types.
+"""The calls of the HPSS client library, in Python's types.
 
-One function a call.  All of them block, some for hours, with the interpreter lock released: call them in threads of a
-pool that is made for it.  The library is one for the whole process, which is why these are functions of a module.
-Apart from L{configure} and L{build_level} nothing may be called before L{login}: the library would wait for ever.
-L{login}, L{reset} and L{logout} change what all threads use; whoever calls them keeps the others out.
+There is one function for each call.  All of them block, some for hours, with the interpreter lock released: call them
+in threads of an L{HpssPool<pacarchive.backends.hpss.pool.HpssPool>}.  The library has one state for the whole process,
+which is why these are functions of a module.  Apart from L{configure} and L{build_level} nothing may be called before
+L{login}: the library would wait for ever.  L{login}, L{reset} and L{logout} change what all threads use, and may be
+called only while no other call is under way.
 
-Every failure is an L{HpssError}.  Import this module after L{pacarchive.backends.hpss.loading.load}.
+Every failure raises L{HpssError}.  Import this module after L{pacarchive.backends.hpss.loading.load}.
 """
 
 from __future__ import annotations
@@ -121,13 +122,13 @@ _VALUE_SIZE: Final = 4096
 
 def create(path: str, *, size: int | None = None, cos: int | None = None, family: int | None = None) -> int:
     """
-    Create a file for writing, with mode 0600.
+    Create a file for writing, with mode 0600 (C{hpss_Open}).
 
-    @param size: What it will have; the archive chooses its class of service by that.
-    @param cos: Its class of service; the size is not considered then.
-    @param family: Its file family: files of one family share cartridges.
-    @return: A descriptor; 0 is one.
-    @raise HpssError: C{EEXIST}: the name is taken.
+    @param size: The size in bytes that it will have, by which HPSS chooses the class of service.
+    @param cos: The class of service; HPSS does not choose one then.
+    @param family: The file family; files of one family share cartridges.
+    @return: A descriptor, which may be 0.
+    @raise HpssError: C{EEXIST} where the name is taken.
     """
     expected = -1 if size is None else size
     return check("hpss_Open", lib.shim_create(encode("hpss_Open", path), expected, cos or 0, family or 0))
@@ -138,21 +139,21 @@ def _open(path: str, flags: int) -> int:
 
 
 def open_read(path: str) -> int:
-    """Open for reading, without staging.  Reading what is on tape only waits for the tape."""
+    """Open a file for reading, without staging it.  Reading bytes that are only on tape waits for the tape."""
     return _open(path, os.O_RDONLY | os.O_NONBLOCK)
 
 
 def open_write(path: str) -> int:
-    """Open for writing, and keep what is there."""
+    """Open a file for writing, without truncating it."""
     return _open(path, os.O_WRONLY)
 
 
 def read_into(descriptor: int, offset: int | None, buffer: WriteableBuffer) -> int:
     """
-    Read into a buffer, without a copy.
+    Read into a buffer, without a copy (C{hpss_Read}).
 
-    @param offset: Where to read; C{None}: where the last read ended.
-    @return: How many bytes; fewer than the buffer has room for at the archive's pleasure, 0 at the end of the file.
+    @param offset: The offset in bytes; C{None} continues where the last read ended.
+    @return: The count of bytes, which may be less than the buffer has room for; 0 at the end of the file.
     """
     if offset is not None:
         seek(descriptor, offset)
@@ -162,22 +163,22 @@ def read_into(descriptor: int, offset: int | None, buffer: WriteableBuffer) -> i
 
 def write(descriptor: int, buffer: ReadableBuffer) -> int:
     """
-    Write from a buffer, without a copy.
+    Write from a buffer, without a copy (C{hpss_Write}).
 
-    @return: How many bytes the archive took; the caller goes on with the rest.
+    @return: The count of bytes that were written; the caller has to write the rest.
     """
     with ffi.from_buffer(buffer) as data:
         return check("hpss_Write", lib.shim_write(descriptor, data, len(data)))
 
 
 def seek(descriptor: int, offset: int) -> int:
-    """Go to an offset from the beginning."""
+    """Set the offset of the next read or write, in bytes from the beginning (C{hpss_Lseek})."""
     return check("hpss_Lseek", lib.shim_seek(descriptor, offset))
 
 
 def fsync(descriptor: int) -> None:
     """
-    Have what was written be safe.
+    Make what was written durable (C{hpss_Fsync}).
 
     @raise HpssError: C{EOPNOTSUPP} where C{fsync} is not in L{FEATURES}.
     """
@@ -185,7 +186,7 @@ def fsync(descriptor: int) -> None:
 
 
 def close(descriptor: int) -> None:
-    """Close.  After a failure, too, the descriptor is gone."""
+    """Close a descriptor (C{hpss_Close}), which is invalid afterwards even if this fails."""
     check("hpss_Close", lib.shim_close(descriptor))
 
 
@@ -194,9 +195,10 @@ def close(descriptor: int) -> None:
 
 def get_user_attributes(path: str, keys: Sequence[str]) -> dict[str, str]:
     """
-    The values of some keys, which begin with C{/hpss}.
+    Return the values of some keys (C{hpss_UserAttrGetAttrs}).
 
-    @raise HpssError: C{ENOENT}: one of them is not there, or the file is not.
+    @param keys: The keys, each of which begins with C{/hpss}.
+    @raise HpssError: C{ENOENT} where one of them is missing, or the file is.
     """
     call = "hpss_UserAttrGetAttrs"
     if not keys:
@@ -208,7 +210,7 @@ def get_user_attributes(path: str, keys: Sequence[str]) -> dict[str, str]:
 
 
 def set_user_attributes(path: str, mapping: Mapping[str, str]) -> None:
-    """Store values, all in one transaction."""
+    """Store values, all in one transaction (C{hpss_UserAttrSetAttrs})."""
     call = "hpss_UserAttrSetAttrs"
     if not mapping:
         return
@@ -218,7 +220,7 @@ def set_user_attributes(path: str, mapping: Mapping[str, str]) -> None:
 
 
 def delete_user_attributes(path: str, keys: Sequence[str]) -> None:
-    """Forget keys."""
+    """Delete keys and their values (C{hpss_UserAttrDeleteAttrs})."""
     call = "hpss_UserAttrDeleteAttrs"
     if not keys:
         return
@@ -230,7 +232,7 @@ def delete_user_attributes(path: str, keys: Sequence[str]) -> None:
 
 
 class StageStatus(enum.Enum):
-    """What the archive says of a stage; a finished and a failed one are unknown to it."""
+    """The state of a stage request in HPSS, which does not know those that have finished or failed."""
 
     UNKNOWN = lib.SHIM_STAGE_UNKNOWN
     QUEUED = lib.SHIM_STAGE_QUEUED
@@ -239,9 +241,10 @@ class StageStatus(enum.Enum):
 
 def submit_stage(path: str, request_id: UUID) -> bytes:
     """
-    Ask for a stage of the whole file, and return at once.  Each call is a request of its own to the archive.
+    Request that the whole file be staged, and return at once (C{hpss_StageCallBack}).  To HPSS each call is a request
+    of its own.
 
-    @param request_id: The caller's own name for it, which L{stage_status} asks with.
+    @param request_id: An id of the caller's choice, for L{stage_status}.
     @return: The file's L{Attributes.bitfile}.
     """
     call = "hpss_StageCallBack"
@@ -252,19 +255,19 @@ def submit_stage(path: str, request_id: UUID) -> bytes:
 
 
 def stage_status(request_id: UUID, bitfile: bytes) -> StageStatus:
-    """How far a request of L{submit_stage} is."""
+    """Return the state of a request that L{submit_stage} has made (C{hpss_GetAsyncStatus})."""
     call = "hpss_GetAsyncStatus"
     return StageStatus(check(call, lib.shim_stage_status(request_id.bytes, bitfile, len(bitfile))))
 
 
 def submit_batch(bitfiles: Sequence[bytes], request_id: UUID) -> bytes:
     """
-    Ask for the stage of many files, which the archive orders by tape and position.  Only with C{batch_stage} in
-    L{FEATURES}.
+    Request that many files be staged, in the order of tapes and positions that HPSS chooses
+    (C{hpss_StageBatchCallBack}).  Only with C{batch_stage} in L{FEATURES}.
 
-    @param bitfiles: Their L{Attributes.bitfile}; one at least.
-    @param request_id: The caller's own name for it.
-    @return: The archive's name for it, which L{batch_status} asks with; opaque.
+    @param bitfiles: Their L{Attributes.bitfile}; at least one.
+    @param request_id: An id of the caller's choice.
+    @return: HPSS's own id of the batch, for L{batch_status}; opaque.
     """
     call = "hpss_StageBatchCallBack"
     batch = ffi.new("unsigned char[]", lib.SHIM_REQUEST_SIZE)
@@ -274,7 +277,7 @@ def submit_batch(bitfiles: Sequence[bytes], request_id: UUID) -> bytes:
 
 
 def batch_status(batch: bytes, bitfiles: Sequence[bytes]) -> list[StageStatus]:
-    """How far files of a batch are, in the order asked."""
+    """Return the states of files of a batch, in the order of C{bitfiles} (C{hpss_GetBatchAsynchStatus})."""
     call = "hpss_GetBatchAsynchStatus"
     states = ffi.new("int[]", len(bitfiles))
     joined, size = _join(call, bitfiles)
@@ -283,7 +286,7 @@ def batch_status(batch: bytes, bitfiles: Sequence[bytes]) -> list[StageStatus]:
 
 
 def _join(call: str, bitfiles: Sequence[bytes]) -> tuple[bytes, int]:
-    """Bitfiles one after the other, and the size of each."""
+    """Return bitfiles joined into one buffer, and the size of each, which must be the same."""
     sizes = {len(bitfile) for bitfile in bitfiles}
     if len(sizes) != 1:
         raise HpssError(call, -errno.EINVAL)
@@ -302,18 +305,18 @@ def _opened(path: str, flags: int) -> Iterator[int]:
 
 
 def stage(path: str) -> None:
-    """Bring the whole file to the first level, and return when it is there."""
+    """Stage the whole file to the first level, and return when it is there (C{hpss_Stage})."""
     with _opened(path, os.O_RDONLY | os.O_NONBLOCK) as descriptor:
         check("hpss_Stage", lib.shim_stage(descriptor))
 
 
 def migrate(path: str) -> None:
-    """Copy the file from the first level to the next.  A site does that by policy; this is for tests and tools."""
+    """Copy the file from the first level to the next (C{hpss_Migrate}).  For tests: sites do it by policy."""
     with _opened(path, os.O_RDWR | os.O_NONBLOCK) as descriptor:
         check("hpss_Migrate", lib.shim_migrate(descriptor))
 
 
 def purge(path: str) -> None:
-    """Drop the file from the first level.  A site does that by policy; this is for tests and tools."""
+    """Remove the file's bytes from the first level (C{hpss_Purge}).  For tests: sites do it by policy."""
     with _opened(path, os.O_RDWR | os.O_NONBLOCK) as descriptor:
         check("hpss_Purge", lib.shim_purge(descriptor))

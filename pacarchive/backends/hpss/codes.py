@@ -1,8 +1,8 @@
-"""The client library's codes.
+"""The error codes of the client library.
 
-Two number systems meet in them.  HPSS's own constants are numbered as AIX numbers its errors; some paths in the library
-hand through the local C{-errno}.  Up to 34 both agree.  Above, a number is HPSS's where HPSS has one, and local where
-it has none.
+They come from two systems.  HPSS's own constants are numbered as AIX numbers its errors; some calls of the library
+return the local C{-errno} instead.  Up to 34 both agree.  A greater number is taken as HPSS's where HPSS has such a
+constant, and as the local one otherwise.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 
 _SECURITY: Final = -11000
 
-# HPSS's name, and the local error that it means.
+# The names of HPSS's constants, and the local errno that each means.
 _HPSS: Final[dict[int, tuple[str, int]]] = {
     -1: ("HPSS_EPERM", errno.EPERM),
     -2: ("HPSS_ENOENT", errno.ENOENT),
@@ -61,14 +61,14 @@ _HPSS: Final[dict[int, tuple[str, int]]] = {
 
 
 def name_of(code: int) -> str:
-    """What a negative code is called, in HPSS's words or the local ones; empty where neither knows it."""
+    """Return the name of a negative code, HPSS's or the local one; empty where neither has it."""
     if code in _HPSS:
         return _HPSS[code][0]
     return errno.errorcode.get(-code, "")
 
 
 def errno_of(code: int) -> int:
-    """The local error number that a negative code means; 0 where there is none."""
+    """Return the local C{errno} that a negative code means; 0 where there is none."""
     if code in _HPSS:
         return _HPSS[code][1]
     return -code if -code in errno.errorcode else 0
@@ -78,12 +78,12 @@ class HpssError(Exception):
     """
     A call of the client library failed.
 
-    @ivar call: Which, as C{"hpss_Open"}.
-    @ivar code: What it returned.  This number is the authority.
+    @ivar call: The call, as C{"hpss_Open"}.
+    @ivar code: The code that it returned.
     @ivar name: The code's name, as C{"HPSS_EIO"}.
-    @ivar errno: The local error number that the code means; 0 where there is none.
-    @ivar security: It was refused by the login system.
-    @ivar detail: What else the library remembered of the failure, for the log; may be empty.
+    @ivar errno: The local C{errno} that the code means; 0 where there is none.
+    @ivar security: Whether authentication or authorisation failed.
+    @ivar detail: What else the library reports of the failure, for the log; may be empty.
     """
 
     def __init__(self, call: str, code: int, detail: str = "", *, name: str = "") -> None:
@@ -96,5 +96,5 @@ class HpssError(Exception):
         self.detail = detail
 
     def __str__(self) -> str:
-        words = f"{self.call}: {self.name} ({self.code})"
-        return f"{words}; {self.detail}" if self.detail else words
+        message = f"{self.call}: {self.name} ({self.code})"
+        return f"{message}; {self.detail}" if self.detail else message

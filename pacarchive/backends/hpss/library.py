@@ -1,6 +1,6 @@
-"""The extension module, and what every call of the client library needs: texts, errors, and the process's login.
+"""The extension module, and what all calls of the client library share: strings, errors, and the process's login.
 
-L{pacarchive.backends.hpss.client} is what others import.
+Import it through L{pacarchive.backends.hpss.client}.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ ffi, lib = _hpss.ffi, _hpss.lib
 
 
 def to_text(pointer: Any) -> str:
-    """A C string; C{NULL} is the empty one."""
+    """Decode a C string; C{NULL} counts as empty."""
     return str(ffi.string(pointer), "utf-8", "surrogateescape") if pointer else ""
 
 
 FEATURES: Final = frozenset(to_text(lib.shim_features()).split())
-"""What the library could do when this was built: C{batch_stage}, C{fsync}, C{last_error}, C{thread_cleanup}..."""
+"""The optional calls that the SDK has which this was built with: C{batch_stage}, C{fsync}, C{last_error}..."""
 BUILT_FOR: Final = to_text(lib.shim_built_for())
 """The release of the SDK, as C{"7.5"}."""
 MAX_LEVELS: Final[int] = lib.shim_max_levels()
-"""How many storage levels a file can have."""
+"""The most storage levels that a file can have."""
 
 _MECHANISMS: Final = {"unix": lib.SHIM_MECHANISM_UNIX, "krb5": lib.SHIM_MECHANISM_KRB5}
 
@@ -36,9 +36,9 @@ _MECHANISMS: Final = {"unix": lib.SHIM_MECHANISM_UNIX, "krb5": lib.SHIM_MECHANIS
 @attrs.define
 class _Session:
     """
-    What belongs to this process's login.
+    The state of this process's login.
 
-    @ivar logged_in: Asking for the last error before would wait for ever.
+    @ivar logged_in: Whether there is one; without, the library's call for the last error would wait for ever.
     @ivar core_server: The site that was looked up last, and its core server.
     """
 
@@ -51,7 +51,7 @@ class _Session:
 
 
 _session = _Session()
-# What the library holds is no use in a child; it logs in again.
+# The library's connections cannot be used in a forked child, which has to log in itself.
 os.register_at_fork(after_in_child=_session.forget)
 
 
@@ -59,7 +59,12 @@ os.register_at_fork(after_in_child=_session.forget)
 
 
 def check(call: str, result: int) -> int:
-    """The result of a call that did not fail."""
+    """
+    Return the result of a call.
+
+    @param call: The call's name.
+    @raise HpssError: The result is an error code.
+    """
     if result < 0:
         raise HpssError(call, result, _last_error(result), name=_name(result))
     return result
@@ -74,7 +79,7 @@ def _name(code: int) -> str:
 
 
 def _last_error(code: int) -> str:
-    """What the library remembers of this thread's failure, beyond the code itself."""
+    """Return what the library reports of this thread's last failure, beyond the code itself; may be empty."""
     if not _session.logged_in:
         return ""
     state = ffi.new("shim_last_error *")
@@ -87,9 +92,9 @@ def _last_error(code: int) -> str:
 
 def encode(call: str, text: str) -> bytes:
     """
-    A path or another text for the library.
+    Encode a path or another string for the library.
 
-    @raise HpssError: C{EINVAL}: it has a NUL inside, or is no text.
+    @raise HpssError: C{EINVAL} where it contains a NUL, or cannot be encoded.
     """
     try:
         encoded = text.encode("utf-8", "surrogateescape")
@@ -101,7 +106,7 @@ def encode(call: str, text: str) -> bytes:
 
 
 def encode_all(call: str, texts: Iterable[str]) -> tuple[Any, list[Any]]:
-    """An array of C strings, and what must be kept as long as it is used."""
+    """Return an array of C strings, and the objects that must be kept alive as long as it is used."""
     kept = [ffi.new("char[]", encode(call, text)) for text in texts]
     return ffi.new("char *[]", kept), kept
 
@@ -110,7 +115,7 @@ def encode_all(call: str, texts: Iterable[str]) -> tuple[Any, list[Any]]:
 
 
 def build_level() -> str:
-    """The library's own name for its level."""
+    """Return the release of the loaded library, as it reports it (C{hpss_BuildLevelString})."""
     level = ffi.new("char[]", 256)
     check("hpss_BuildLevelString", lib.shim_level(level, 256))
     return to_text(level)
@@ -118,21 +123,22 @@ def build_level() -> str:
 
 def configure(*, retries: int, busy_retries: int, busy_delay: int, total_delay: int) -> None:
     """
-    Set the library's own retries; before the login, or after.
+    Set how the library itself retries (C{hpss_SetConfiguration}); before the login, or after.
 
-    @param retries: After failures of communication; 0: none.
-    @param busy_retries: When the core server has no thread free.
+    @param retries: The retries after failures of communication; 0 for none.
+    @param busy_retries: The retries when the core server has no thread free.
     @param busy_delay: Seconds between those.
-    @param total_delay: The most seconds that all of a call's delays may take.
+    @param total_delay: The most seconds that all delays of a call may take together.
     """
     check("hpss_SetConfiguration", lib.shim_configure(retries, busy_retries, busy_delay, total_delay))
 
 
 def login(principal: str, keytab: str, mechanism: str = "unix") -> None:
     """
-    Log the process in.
+    Log the process in (C{hpss_SetLoginCred}).
 
-    @param keytab: Path of the key table.
+    @param principal: The HPSS user.
+    @param keytab: The path of the key table file.
     @param mechanism: C{unix} or C{krb5}.
     """
     call = "hpss_SetLoginCred"
@@ -144,7 +150,7 @@ def login(principal: str, keytab: str, mechanism: str = "unix") -> None:
 
 
 def reset() -> None:
-    """Drop the connections of all threads; calls under way fail."""
+    """Drop the connections of all threads (C{hpss_ClientAPIReset}); calls under way fail."""
     _session.core_server = None
     lib.shim_reset()
 
@@ -156,7 +162,7 @@ def logout() -> None:
 
 
 def thread_start() -> None:
-    """Set the calling thread up in the library, with modes as they are given (umask 0)."""
+    """Set up the calling thread in the library, with umask 0, so that modes are used as they are given."""
     lib.shim_thread_start()
 
 
@@ -166,7 +172,10 @@ def thread_end() -> None:
 
 
 def ping(site: str) -> None:
-    """Have the core server of a site answer.  Where it is, is looked up the first time, and again after a failure."""
+    """
+    Ping the core server of a site (C{hpss_PingCore}).  Its address is looked up the first time, and again after a
+    failure (C{hpss_LookupRootCS}).
+    """
     known = _session.core_server
     if known is None or known[0] != site:
         call = "hpss_LookupRootCS"

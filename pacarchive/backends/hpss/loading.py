@@ -1,4 +1,4 @@
-"""Loading the extension module C{_hpss}, and with it the client library."""
+"""Load the extension module C{_hpss}, and with it the HPSS client library."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ _NOT_BUILT = "the HPSS client extension is not built: install pacarchive with HP
 
 def load(deep_bind: bool) -> None:
     """
-    Import C{_hpss}, for those who will import L{pacarchive.backends.hpss.client}.  Once is enough; call it before there
-    are threads that import other things.
+    Import C{_hpss}, so that L{pacarchive.backends.hpss.client} can be imported.  Once is enough; call it before there
+    are threads that import other modules.
 
-    @param deep_bind: Let the client library find its own symbols before those of this process (C{RTLD_DEEPBIND}).
-        Needed where something else brought the C library's old RPC functions into the process: the login would
-        crash in them.
-    @raise ImportError: With one line of words for the operator.
+    @param deep_bind: Whether the client library looks for its own symbols before those of this process
+        (C{RTLD_DEEPBIND}).  Needed where the C library's old RPC functions are in the process: the login would crash in
+        them.
+    @raise ImportError: It cannot be loaded; the message is one line for the operator.
     """
     if "_hpss" in sys.modules:
         return
     try:
-        # The module would load this by itself, and then it would be bound deeply as well.
+        # Loaded by _hpss, this module would be bound deeply as well.
         import_module("_cffi_backend")
     except ImportError:
         raise ImportError("the HPSS client extension needs cffi: install pacarchive[hpss]") from None
@@ -41,7 +41,10 @@ def load(deep_bind: bool) -> None:
 
 
 def _check_level() -> None:
-    """The library's structures differ between releases: another release than the SDK's would overwrite memory."""
+    """
+    Check that the loaded library is of the release that the extension was built for.  Its structures differ between
+    releases, and so another one would overwrite memory.
+    """
     from pacarchive.backends.hpss import client
 
     built, loaded = client.BUILT_FOR, client.build_level()
@@ -53,10 +56,10 @@ def _check_level() -> None:
 
 def same_release(built: str, loaded: str) -> bool:
     """
-    Whether two levels are of one release: the first two numbers are the same, or are not to be found.
+    Return whether two levels are of one release: their first two numbers are equal, or one of them has none.
 
-    @param built: Of the SDK, as C{"07.5"}.
-    @param loaded: Of the library, as C{"7.5.1.0"} with whatever else it says.
+    @param built: The level of the SDK, as C{"07.5"}.
+    @param loaded: The level of the library, as C{"7.5.1.0"}, perhaps within other text.
     """
     first, second = (re.match(r"\D*(\d+)\.(\d+)", text) for text in (built, loaded))
     if first is None or second is None:

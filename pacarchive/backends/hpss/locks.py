@@ -1,9 +1,9 @@
-"""One writer at a time for each id, among all processes of this machine.
+"""Locks that allow one writer at a time for each id, among all processes of this machine.
 
-HPSS has no locks between clients.  What must be seen and done as one step (a condition and the rename that depends on
-it) is guarded by byte-range locks on a file in memory, byte C{n} for the id C{n}; the kernel drops them when their
-holder dies.  Writers on other machines are not held up: between machines only C{If-None-Match: *} and write-once
-archives are decided by HPSS itself (C{hpss_Link}).
+HPSS has no locks between clients.  Steps that must be atomic (the check of a condition, and the rename that depends on
+it) are guarded by byte-range locks on a file in memory, byte C{n} for the id C{n}; the kernel drops them when their
+holder dies.  They do not exclude writers on other machines: between machines only C{If-None-Match: *} and write-once
+archives are atomic, by HPSS itself (C{hpss_Link}).
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from pacarchive import errors
-from pacarchive.backends.hpss.wanted import require_wanted
+from pacarchive.backends.hpss.abandoned import require_not_abandoned
 
-_PLACES = ("/dev/shm", "/tmp")  # noqa: S108  (the file's owner and kind are checked, and it holds no data)
+_DIRECTORIES = ("/dev/shm", "/tmp")  # noqa: S108  (the file's owner and kind are checked, and it holds no data)
 _MOST_BYTES = 2**62
-_PATIENCE = 30.0
-_TURN = 0.002
+_TIMEOUT = 30.0  # seconds
+_POLL_INTERVAL = 0.002  # seconds
 
 
 class IdLocks:
     """
-    Locks by id.
+    The locks of one archive.
 
-    @param archive: What names the archive: the same for all processes that share it.
+    @param archive: A name of the archive, which must be the same in all processes that share it.
     """
 
     def __init__(self, archive: str) -> None:
         digest = hashlib.sha256(archive.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-        place = next(place for place in _PLACES if os.path.isdir(place))
-        self._path = f"{place}/pacarchive-{os.geteuid()}-{digest}.locks"
+        directory = next(directory for directory in _DIRECTORIES if os.path.isdir(directory))
+        self._path = f"{directory}/pacarchive-{os.geteuid()}-{digest}.locks"
 
     def check(self) -> None:
         """
-        See whether locks can be had.
+        Check that the lock file can be used.
 
-        @raise errors.BackendUnavailable: The lock file is not ours, or cannot be made.
+        @raise errors.BackendUnavailable: It belongs to another user, or cannot be created.
         """
         os.close(self._open())
 
@@ -55,34 +55,34 @@ class IdLocks:
         sleep: Callable[[float], None] = time.sleep,
     ) -> Iterator[None]:
         """
-        Hold the locks of some ids, taken in one order, so that nobody waits for somebody who waits for him.  Blocks.
+        Hold the locks of some ids, taken in ascending order so that there is no deadlock.  Blocks.
 
-        @raise errors.BackendUnavailable: Somebody else holds it for too long: a call of his is stuck.  Or this thread
-            was, on the way here, for so long that others may have changed the file since: no change is wanted any more.
+        @raise errors.BackendUnavailable: Another writer has held a lock for too long, because its call is stuck; or
+            this call was stuck itself and has been abandoned, so that others may have changed the file since.
         """
         descriptor = self._open()
         try:
-            deadline = monotonic() + _PATIENCE
+            deadline = monotonic() + _TIMEOUT
             for byte in sorted({_byte_of(file_id) for file_id in file_ids}):
-                while not _take(descriptor, byte):
+                while not _try_lock(descriptor, byte):
                     if monotonic() > deadline:
                         raise errors.BackendUnavailable("Another change of this file does not come to an end.")
-                    sleep(_TURN)
-            require_wanted()
+                    sleep(_POLL_INTERVAL)
+            require_not_abandoned()
             yield
         finally:
             os.close(descriptor)
 
     @contextmanager
-    def those_free(self, file_ids: Iterable[int]) -> Iterator[list[int]]:
+    def held_where_free(self, file_ids: Iterable[int]) -> Iterator[list[int]]:
         """
-        Hold the locks of those ids whose locks nobody holds, without waiting for the others.
+        Hold those locks that no other holds, without waiting for the rest.
 
-        @return: Those.
+        @return: The ids whose locks are held.
         """
         descriptor = self._open()
         try:
-            yield [file_id for file_id in dict.fromkeys(file_ids) if _take(descriptor, _byte_of(file_id))]
+            yield [file_id for file_id in dict.fromkeys(file_ids) if _try_lock(descriptor, _byte_of(file_id))]
         finally:
             os.close(descriptor)
 
@@ -102,13 +102,13 @@ def _byte_of(file_id: int) -> int:
     return file_id % _MOST_BYTES
 
 
-def _take(descriptor: int, byte: int) -> bool:
+def _try_lock(descriptor: int, byte: int) -> bool:
     """
-    Take a lock, which goes with the descriptor.
+    Try to take a lock, which is released when the descriptor is closed.
 
-    @return: Whether it could be had.
+    @return: Whether it was free.
     """
-    # Of the open file, not of the process: threads exclude each other as well.
+    # A lock of the open file, not of the process: so threads exclude each other as well.
     lock = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
     try:
         fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, lock)

@@ -1,7 +1,7 @@
-"""Moving a file that lies in HPSS already into its place in an L{HpssTree}.
+"""Move a file that lies in HPSS already to its name in an L{HpssTree}.
 
-The source is untrusted: a path from a client.  It counts only when, symbolic links followed, it lies below one of the
-configured roots.
+The source is untrusted: a path from a client.  It is accepted only if, with symbolic links resolved, it lies below one
+of the configured roots.
 
 Everything here blocks and is called in pool threads.
 """
@@ -17,10 +17,10 @@ from twisted.logger import Logger
 from pacarchive import errors
 from pacarchive.backends.hpss import client
 from pacarchive.backends.hpss.client import Attributes, HpssError, Kind
-from pacarchive.backends.hpss.publish import FILE_MODE, computed_digests, place
+from pacarchive.backends.hpss.publish import FILE_MODE, computed_digests, publish_locked
 from pacarchive.backends.hpss.residency import Residency, residency_of
+from pacarchive.backends.hpss.translation import translating
 from pacarchive.backends.hpss.tree import HIDDEN, HpssTree, version_of
-from pacarchive.backends.hpss.words import translating
 from pacarchive.digests import PRIMARY, Digests
 from pacarchive.model import FileStatus, Overwrite, WriteConditions
 
@@ -36,10 +36,10 @@ def move_into(tree: HpssTree, file_id: int, source: str, conditions: WriteCondit
     """
     Publish a file that lies in one of the tree's move roots (L{pacarchive.interfaces.IArchiveBackend.move}).
 
-    It is renamed, never copied: that would recall it.  Digests that its writer stored with it stay valid.
+    It is renamed, never copied, as a copy would recall it.  Digests that its writer stored with it stay valid.
 
-    The source may be another id's file.  So its name is looked at again, used and removed while both ids are locked;
-    when it has become another file's meanwhile, that one is moved.
+    The source may be the file of another id.  So its attributes are read again, and it is moved, while both ids are
+    locked; if another file has its name by then, that one is moved.
     """
     path = locate(tree, source)
     with translating(_MOVING):
@@ -48,20 +48,23 @@ def move_into(tree: HpssTree, file_id: int, source: str, conditions: WriteCondit
             if found.kind is not Kind.FILE:
                 raise errors.InvalidRequest("Only a regular file can be moved.", reason=_MOVING)
             stored = tree.stored_digests(path, found.size)
-            digests = _digests_of(tree, path, found, stored, file_id, conditions)
+            digests = _source_digests(tree, path, found, stored, file_id, conditions)
             source_id = tree.id_of(path)
             with tree.locks.held(file_id, found.file_id if source_id is None else source_id):
                 now = tree.session.call(client.attributes, path)
                 if version_of(now) == version_of(found):
                     status = _move(tree, path, now, file_id, digests, conditions)
-                    return _completed(tree, status, now, {} if digests == stored else digests)
+                    return _complete(tree, status, now, {} if digests == stored else digests)
     raise errors.BackendUnavailable("The source of the move changes all the time.", reason=_MOVING)
 
 
-def _digests_of(
+def _source_digests(
     tree: HpssTree, path: str, found: Attributes, stored: Digests, file_id: int, conditions: WriteConditions
 ) -> Digests:
-    """Those that are stored with the source; and the primary one where it is needed, or the source stays."""
+    """
+    Return the digests that are stored with the source; with the primary one computed where a condition needs it, or
+    where the source is this id's file and on disk.
+    """
     if PRIMARY not in stored:
         stays = path == tree.path_of(file_id) and residency_of(found.size, found.levels) is Residency.RESIDENT
         if conditions.overwrite is Overwrite.IDENTICAL or stays:
@@ -72,15 +75,15 @@ def _digests_of(
 def _move(
     tree: HpssTree, path: str, mine: Attributes, file_id: int, digests: Digests, conditions: WriteConditions
 ) -> FileStatus:
-    """With both ids locked."""
+    """Move the source; both ids are locked."""
     if _is_there(tree, file_id, mine):
-        tree.is_wanted_again(tree.path_of(file_id))
-        if path != tree.path_of(file_id) and mine.links > 1:  # else it is another way to the only name that it has
-            # Not dropped in the end: were it left over, and the other name in another process, both would be removed.
+        tree.forget_left_over(tree.path_of(file_id))
+        if path != tree.path_of(file_id) and mine.links > 1:  # else both paths are the only name that it has
+            # Not by drop, which retries later: if another process removed the other name meanwhile, both were gone.
             tree.session.call(client.unlink, path)
         return tree.status(file_id)
     try:
-        return place(tree, path, mine, file_id, digests, conditions)
+        return publish_locked(tree, path, mine, file_id, digests, conditions)
     except HpssError as error:
         if error.errno == errno.EXDEV:
             raise errors.InvalidRequest(
@@ -90,12 +93,14 @@ def _move(
         raise
 
 
-def _completed(tree: HpssTree, status: FileStatus, moved: Attributes, computed: Digests) -> FileStatus:
+def _complete(tree: HpssTree, status: FileStatus, moved: Attributes, computed: Digests) -> FileStatus:
     """
-    Give the published version the mode of an archived file, and the digests that were computed of it.
+    Set the mode of an archived file on the published version, and store the digests that were computed.
 
-    @param status: The version that was published, or kept.
+    @param status: The status of the version that was published, or kept.
     @param moved: The attributes of the source.
+    @param computed: The digests to store; empty for none.
+    @return: The status afterwards.
     """
     path = tree.path_of(status.file_id)
     try:
@@ -107,13 +112,13 @@ def _completed(tree: HpssTree, status: FileStatus, moved: Attributes, computed: 
         return tree.status(status.file_id)
     except errors.NotFound:  # removed on another machine already
         return status
-    except HpssError as error:  # somebody else's; that does not make it less archived
+    except HpssError as error:  # another user may own it; it is archived all the same
         _log.warn("HPSS: file {file_id} stays incomplete: {error}", file_id=status.file_id, error=error)
         return status
 
 
 def _is_there(tree: HpssTree, file_id: int, mine: Attributes) -> bool:
-    """Whether the file is under the id already, whatever other names it has."""
+    """Return whether the id is a name of the file already."""
     with suppress(errors.NotFound):
         return tree.attributes(tree.path_of(file_id)).file_id == mine.file_id
     return False
@@ -121,16 +126,19 @@ def _is_there(tree: HpssTree, file_id: int, mine: Attributes) -> bool:
 
 def locate(tree: HpssTree, source: str) -> str:
     """
-    Resolve the source of a move, and see that it is in one of the move roots.
+    Resolve the source of a move, and check that it is in one of the move roots.
 
     @param source: A path from a client.
     @return: The path without symbolic links.
+    @raise errors.InvalidRequest: It is not an absolute path.
+    @raise errors.NotPermitted: It is outside of the move roots.
+    @raise errors.NotFound: It does not exist.
     """
     if "\0" in source or not source.startswith("/"):
         raise errors.InvalidRequest("The path of the source must be absolute.", reason=_MOVING)
     try:
         source.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError as error:  # half of a pair, as JSON can have it
+    except UnicodeEncodeError as error:  # a lone surrogate, which JSON can contain
         raise errors.InvalidRequest("The path of the source is not text.", reason=_MOVING) from error
     with translating(_MOVING):
         real, missing = resolve(tree, source)
@@ -146,10 +154,10 @@ def locate(tree: HpssTree, source: str) -> str:
 
 def resolve(tree: HpssTree, path: str) -> tuple[str, bool]:
     """
-    Follow the symbolic links of a path.
+    Resolve the symbolic links of a path.
 
-    @return: The path without them, and whether something on it is missing, so that the rest is as it was given.
-    @raise errors.NotPermitted: The links lead in circles.
+    @return: The path without them, and whether a part of it does not exist; the rest is then as it was given.
+    @raise errors.NotPermitted: There are too many links, or a loop of them.
     """
     done, rest, links = "/", _components(path), 0
     while rest:

@@ -1,6 +1,6 @@
-"""The name space of an archive: what is under a name, and where its bytes are.
+"""The calls about names: what an object is, its names and attributes, and where its bytes are.
 
-L{pacarchive.backends.hpss.client} is what others import.
+Import them through L{pacarchive.backends.hpss.client}.  Each raises L{HpssError} when it fails.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _READ_NAMES: Final = 64 * 1024
 
 
 class Kind(enum.Enum):
-    """What a name stands for."""
+    """The type of an object."""
 
     FILE = lib.SHIM_FILE
     DIRECTORY = lib.SHIM_DIRECTORY
@@ -53,35 +53,35 @@ def _stat(raw: Any) -> Stat:
 
 
 def stat(path: str) -> Stat:
-    """The status of what a path leads to, links followed."""
+    """Return the status of an object; symbolic links are followed (C{hpss_Stat})."""
     raw = ffi.new("shim_stat *")
     check("hpss_Stat", lib.shim_stat_path(encode("hpss_Stat", path), raw))
     return _stat(raw)
 
 
 def lstat(path: str) -> Stat:
-    """The status of a name itself."""
+    """Return the status of an object; a symbolic link's own (C{hpss_Lstat})."""
     raw = ffi.new("shim_stat *")
     check("hpss_Lstat", lib.shim_stat_link(encode("hpss_Lstat", path), raw))
     return _stat(raw)
 
 
 def fstat(descriptor: int) -> Stat:
-    """The status of an open file."""
+    """Return the status of an open file (C{hpss_Fstat})."""
     raw = ffi.new("shim_stat *")
     check("hpss_Fstat", lib.shim_stat_open(descriptor, raw))
     return _stat(raw)
 
 
 def readlink(path: str) -> str:
-    """Where a symbolic link points."""
+    """Return the target of a symbolic link (C{hpss_Readlink})."""
     target = ffi.new("char[]", _READ_NAMES)
     check("hpss_Readlink", lib.shim_readlink(encode("hpss_Readlink", path), target, _READ_NAMES))
     return to_text(target)
 
 
 def listdir(path: str) -> list[str]:
-    """The names in a directory, in no order; without C{.} and C{..}."""
+    """Return the names in a directory, in no order and without C{.} and C{..} (C{hpss_Readdir})."""
     descriptor = check("hpss_Opendir", lib.shim_opendir(encode("hpss_Opendir", path)))
     found = []
     try:
@@ -96,42 +96,42 @@ def listdir(path: str) -> list[str]:
 
 
 def mkdir(path: str, mode: int) -> None:
-    """Make a directory."""
+    """Create a directory (C{hpss_Mkdir})."""
     check("hpss_Mkdir", lib.shim_mkdir(encode("hpss_Mkdir", path), mode))
 
 
 def rmdir(path: str) -> None:
-    """Remove an empty directory."""
+    """Remove an empty directory (C{hpss_Rmdir})."""
     check("hpss_Rmdir", lib.shim_rmdir(encode("hpss_Rmdir", path)))
 
 
 def rename(old: str, new: str) -> None:
-    """Rename; a file under the new name is replaced."""
+    """Rename a file; one under the new name is replaced (C{hpss_Rename})."""
     call = "hpss_Rename"
     check(call, lib.shim_rename(encode(call, old), encode(call, new)))
 
 
 def link(existing: str, new: str) -> None:
-    """Give a file another name, which must be free."""
+    """Give a file another name, which must be free (C{hpss_Link})."""
     call = "hpss_Link"
     check(call, lib.shim_link(encode(call, existing), encode(call, new)))
 
 
 def unlink(path: str) -> None:
-    """Remove a name; with its last name a file goes."""
+    """Remove a name, and with the last one the file (C{hpss_Unlink})."""
     check("hpss_Unlink", lib.shim_unlink(encode("hpss_Unlink", path)))
 
 
 def chmod(path: str, mode: int) -> None:
-    """Set the permission bits."""
+    """Set the permission bits (C{hpss_Chmod})."""
     check("hpss_Chmod", lib.shim_chmod(encode("hpss_Chmod", path), mode))
 
 
 def utime(path: str, atime: int, mtime: int) -> None:
     """
-    Set the times, in seconds.
+    Set the times, in seconds since the epoch (C{hpss_Utime}).
 
-    @raise HpssError: C{ERANGE}: the archive has no room for such a time.
+    @raise HpssError: C{ERANGE} where HPSS cannot represent a time.
     """
     try:
         check("hpss_Utime", lib.shim_utime(encode("hpss_Utime", path), atime, mtime))
@@ -145,11 +145,12 @@ def utime(path: str, atime: int, mtime: int) -> None:
 @attrs.frozen
 class Volume:
     """
-    Where on a level bytes of a file are.
+    A part of a file's bytes on one volume of a level.
 
-    @ivar name: The cartridge's or the disk volume's; of a striped volume, that of the first.
-    @ivar position: The file's position on the tape.
-    @ivar offset: From that position.
+    @ivar name: The name of the cartridge or disk volume; of a striped volume, that of the first.
+    @ivar position: The position on the tape.
+    @ivar offset: The offset from that position, in bytes.
+    @ivar bytes: The count of bytes.
     """
 
     name: str
@@ -161,9 +162,12 @@ class Volume:
 @attrs.frozen
 class Level:
     """
-    What a storage level holds of a file.
+    What a storage level has of a file.
 
     @ivar medium: C{disk}, C{tape}, or empty where the file's class of service has no such level.
+    @ivar has_data: Whether it has any.
+    @ivar bytes: The count of bytes.
+    @ivar volumes: Where they are.
     """
 
     medium: str
@@ -175,11 +179,13 @@ class Level:
 @attrs.frozen
 class Attributes:
     """
-    All that is known of an object without reading it.
+    The status of an object, and what HPSS alone has of it; times in seconds since the epoch.
 
+    @ivar file_id: HPSS's number of the object (C{FileId}); a file that replaces another has another one.
     @ivar cos: The class of service.
+    @ivar purge_locked: Whether it is locked against purging.
     @ivar levels: L{MAX_LEVELS} of them, the fastest first.
-    @ivar bitfile: What L{stage_status} and its like name the file by; opaque.
+    @ivar bitfile: HPSS's id of the file in calls such as C{stage_status}; opaque.
     """
 
     kind: Kind
@@ -211,7 +217,10 @@ def _level(raw: Any) -> Level:
 
 
 def attributes(path: str) -> Attributes:
-    """All of it, in one call, which waits neither for a stage of the file nor starts one."""
+    """
+    Return the attributes of an object (C{hpss_FileGetXAttributes}).  Does not wait for a stage of the file, nor starts
+    one.
+    """
     raw = ffi.new("shim_attributes *")
     call = "hpss_FileGetXAttributes"
     check(call, lib.shim_get_attributes(encode(call, path), raw))

@@ -1,7 +1,7 @@
-"""Open files of HPSS.
+"""Open files of HPSS that outlive a login.
 
-A descriptor of the client library does not outlive a login, and a call on it may not come back for hours.  An
-L{OpenFile} lasts through new logins, and is closed when nothing uses it any more.
+A descriptor of the client library becomes invalid with a new login, and a call that uses it may not return for hours.
+An L{OpenFile} is reopened after a new login, and is closed when no call uses it any more.
 
 Everything here blocks and is called in pool threads.
 """
@@ -27,12 +27,12 @@ _ANYWHERE = -1
 
 class OpenFile:
     """
-    A file that is open for reading or for writing.  One thread at a time uses it; any may close it.
+    A file that is open for reading or for writing.  One thread at a time may use it; any may close it.
 
     @param session: The login.
-    @param path: Where the file is.
-    @param reopen: Opens it again after a new login, at its start.
-    @ivar offset: Where the next byte is read or written; negative where that is not known.
+    @param path: The file's path in HPSS.
+    @param reopen: Opens it again after a new login, with the offset 0, and returns the descriptor.
+    @ivar offset: The offset of the next read or write, in bytes; negative where it is not known.
     """
 
     def __init__(self, session: Session, path: str, reopen: Callable[[str], int]) -> None:
@@ -43,17 +43,18 @@ class OpenFile:
         self._login = 0
         self._in_use = threading.Lock()
         self._in_call = False
-        self._unwanted = False
+        self._close_requested = False
         self.offset = 0
 
     @classmethod
     def create(cls, session: Session, path: str, size: int | None, cos: int | None, family: int | None) -> OpenFile:
         """
-        Make a new file and open it for writing.
+        Create a file and open it for writing.
 
         @param size: The expected size in bytes, by which HPSS chooses a class of service.
-        @param cos: The class of service, where it is not to be chosen.
-        @param family: The file family, where it is to have one.
+        @param cos: The class of service; C{None} lets HPSS choose.
+        @param family: The file family; C{None} for none.
+        @raise HpssError: It cannot be created.
         """
         file = cls(session, path, client.open_write)
         file._open(lambda: client.create(path, size=size, cos=cos, family=family))
@@ -64,7 +65,8 @@ class OpenFile:
         """
         Open a file for reading, without staging it.
 
-        @param identity: What HPSS calls the version (C{FileId}); after a new login no other is read.
+        @param identity: HPSS's number of the file (C{FileId}); after a new login no other file is read.
+        @raise HpssError: It cannot be opened.
         """
 
         def reopen(path: str) -> int:
@@ -83,16 +85,16 @@ class OpenFile:
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """
-        Fill a buffer.
+        Fill a buffer with the bytes from an offset on.
 
-        @raise HpssError: The file could not be read, or has no such bytes.
+        @raise HpssError: The file cannot be read, or ends before.
         """
 
         def read(done: int) -> int:
             with self._calling() as descriptor:
                 position = offset + done
                 going = None if position == self.offset else position
-                self.offset = _ANYWHERE  # should it fail
+                self.offset = _ANYWHERE  # in case it fails
                 count = client.read_into(descriptor, going, buffer[done:])
                 self.offset = position + count
                 return count
@@ -106,7 +108,7 @@ class OpenFile:
 
     def write(self, data: memoryview) -> None:
         """
-        Append; a short write of the library is gone on with.
+        Append data; a short write of the library is continued.
 
         @raise HpssError: It failed; some of the bytes may be written.
         """
@@ -120,14 +122,14 @@ class OpenFile:
         with self._using():
             while data:
                 if not (count := self._session.call(write, data)):
-                    raise HpssError("hpss_Write", -errno.EIO, "no byte was taken")
+                    raise HpssError("hpss_Write", -errno.EIO, "no byte was written")
                 data = data[count:]
 
     def finish(self) -> None:
         """
-        Make what was written durable, and close.
+        Make what was written durable, and close the file.
 
-        @raise HpssError: It is not known to be durable.
+        @raise HpssError: It may not be durable.
         """
 
         def sync_and_close() -> None:
@@ -141,8 +143,8 @@ class OpenFile:
             self._session.call(sync_and_close)
 
     def close(self) -> None:
-        """Close, or see to it that the call which still uses the file does so when it ends.  Raises nothing."""
-        self._unwanted = True
+        """Close the file; where a call still uses it, when that call ends.  Failures are logged, not raised."""
+        self._close_requested = True
         if not self._in_use.acquire(blocking=False):
             return
         try:
@@ -150,19 +152,19 @@ class OpenFile:
         except HpssError as error:
             _log.warn("HPSS: {path} could not be closed: {error}", path=printable(self._path), error=error)
         finally:
-            self._session.forget(self)
+            self._session.unregister(self)
             self._in_use.release()
 
     def drop_descriptor(self) -> None:
         """
-        Close the descriptor, unless a call is stuck that uses it.  Within a call of the session, or when it is about to
-        log in again; the next use opens the file again.
+        Close the descriptor, unless a stuck call uses it; the next use reopens the file.  To be called within
+        L{Session.call}, or by the session before it logs in again.
 
         @raise HpssError: It could not be closed.
         """
         if not self._in_call:
             descriptor, self._descriptor = self._descriptor, _CLOSED
-            # One that outlived its login is not ours to close (see _calling).
+            # A descriptor of an earlier login may belong to another file by now (see _calling).
             if descriptor != _CLOSED and self._login == self._session.generation:
                 client.close(descriptor)
 
@@ -171,11 +173,11 @@ class OpenFile:
             self._descriptor = opening()
             self._login = self._session.generation
 
-        self._session.remember(self)
+        self._session.register(self)
         try:
             self._session.call(adopt)
         except BaseException:
-            self._session.forget(self)
+            self._session.unregister(self)
             raise
 
     @contextmanager
@@ -184,15 +186,15 @@ class OpenFile:
             with self._in_use:
                 yield
         finally:
-            if self._unwanted:
+            if self._close_requested:
                 self.close()
 
     @contextmanager
     def _calling(self) -> Iterator[int]:
-        """The descriptor, for the time of a call of the session: no new login comes in between."""
+        """Provide the descriptor during a call of the session, in which there is no new login."""
         self._in_call = True
         try:
-            # A number that outlived its login, because a call was stuck on it, may be another file's by now.
+            # A descriptor that outlived its login, because a call was stuck on it, may be another file's by now.
             if self._descriptor == _CLOSED or self._login != self._session.generation:
                 self._descriptor = self._reopen(self._path)
                 self._login = self._session.generation

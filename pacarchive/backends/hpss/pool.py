@@ -1,8 +1,8 @@
-"""Threads for calls of the HPSS client library, which keeps a state in each, and may keep a call for hours.
+"""Threads for calls of the HPSS client library, which has a state in each thread and may block for hours.
 
-The threads are made at the start and stay.  A call that takes longer than it may is given up: its request is answered,
-another thread takes the place of the one that is stuck, and what the call holds is released when it ends after all.
-It gives no names then (L{pacarchive.backends.hpss.wanted}).
+The threads are started once and stay.  A call that exceeds its timeout is abandoned: its caller gets an error, another
+thread is started in place of the one that is stuck, and what the call holds is released when it returns after all.  It
+must not change anything then (L{pacarchive.backends.hpss.abandoned}).
 """
 
 from __future__ import annotations
@@ -19,37 +19,38 @@ from twisted.logger import Logger
 
 from pacarchive import errors
 from pacarchive.backends.hpss import client
+from pacarchive.backends.hpss.abandoned import abandoned_by
 from pacarchive.backends.hpss.client import HpssError
-from pacarchive.backends.hpss.wanted import working_for
 from pacarchive.runtime.threads import BlockingPool, finished
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_THREADS_MAY_TAKE = 10.0
-"""How long threads may take to begin, in seconds."""
+_START_TIMEOUT = 10.0
+"""Seconds that threads may take to start."""
 
-_LAST_CALLS_MAY_TAKE = 5.0
-"""How long calls may still take when the pool stops, in seconds."""
+_STOP_TIMEOUT = 5.0
+"""Seconds that calls under way may take when the pool stops."""
 
-_IDLE_THREADS_MAY_TAKE = 0.5
-"""How long threads without a call may take to end, in seconds, where there are others that do not end."""
+_IDLE_STOP_TIMEOUT = 0.5
+"""Seconds that idle threads may take to end, where others are stuck and will not end."""
 
 _log = Logger()
 
 
 class StuckCall(errors.BackendUnavailable):
-    """A call was given up: it has not ended, and whatever it uses is still in use.  It changes no name any more."""
+    """A call was abandoned: it has not ended, and still uses what it was called with, but will not change a name."""
 
 
 class HpssPool:
     """
-    A fixed number of threads that wait for nothing but HPSS.
+    A pool of a fixed number of threads for calls into HPSS.
 
-    @param reactor: Delivers results; also the clock.
-    @param name: For thread names and logs.
-    @param size: How many threads; as many again may be stuck before no new ones are made.
-    @param timeout: How long a call may take, in seconds, the wait for a thread included.
+    @param reactor: The reactor, in whose thread results are delivered; also the source of time.
+    @param name: The name of the pool, for thread names and logs.
+    @param size: The number of threads.  Up to as many are started in place of stuck ones.
+    @param timeout: The timeout of a call in seconds, including the wait for a thread.
+    @ivar stuck: How many threads are stuck in a call that was abandoned.
     """
 
     def __init__(self, reactor: Any, name: str, size: int, timeout: float) -> None:
@@ -63,48 +64,49 @@ class HpssPool:
 
     @property
     def name(self) -> str:
-        """The name."""
+        """The name of the pool."""
         return self._pool.name
 
     @property
     def exhausted(self) -> bool:
-        """Whether all threads are stuck, the further ones too that were made for them."""
+        """Whether all threads are stuck, including those started in place of others."""
         return self.stuck >= 2 * self._size
 
     async def start(self) -> None:
-        """Make the threads; ends when each has its state in the library.  Log in before."""
+        """Start the threads, and wait until each is set up in the library.  Log in before."""
         self._pool.start()
-        everyone = threading.Barrier(self._size, timeout=_THREADS_MAY_TAKE)
-        with suppress(FirstError):  # those that are late will begin later
+        everyone = threading.Barrier(self._size, timeout=_START_TIMEOUT)
+        with suppress(FirstError):  # those that take longer are waited for no more, but start all the same
             await gatherResults([self._pool.call(everyone.wait) for _ in range(self._size)], consumeErrors=True)
 
     async def stop(self) -> None:
-        """Wait for the last calls, though not for long, and end the threads; those that are stuck are left behind."""
+        """Wait a few seconds for the calls under way, and end the threads; those that are stuck are abandoned."""
         if self._jobs:
             self._idle = Deferred()
-            limit = self._clock.callLater(_LAST_CALLS_MAY_TAKE, self._wait_no_longer)
+            limit = self._clock.callLater(_STOP_TIMEOUT, self._end_wait)
             await self._idle
             if limit.active():
                 limit.cancel()
         for job in list(self._jobs):
             job.limit.cancel()
-            self._give_up(job)
-        self._pool.stop(_IDLE_THREADS_MAY_TAKE if self.stuck else _LAST_CALLS_MAY_TAKE)
+            self._abandon(job)
+        self._pool.stop(_IDLE_STOP_TIMEOUT if self.stuck else _STOP_TIMEOUT)
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """
-        Call in a thread and wait for the end, also when the caller is cancelled.
+        Run a call in a thread and wait for its end, even when the caller is cancelled.
 
-        @raise StuckCall: It takes too long.  A result that comes after all is closed where it can be (C{close()}).
+        @raise StuckCall: It has timed out.  If it returns later, its result is closed where it has C{close()}.
+        @raise errors.BackendUnavailable: No thread became free in time, or all are stuck.
         """
         result: T = await finished(self._submit(partial(call, *args, **kwargs)))
         return result
 
     def run_unattended(self, call: Callable[[], None]) -> None:
         """
-        Call in a thread, however long it takes until one is free; nobody waits.
+        Run a call in a thread without a timeout, and without waiting for it.
 
-        @param call: What must be done in the end, such as closing a file.  A failure is logged.
+        @param call: Something that must be done in the end, such as closing a file.  A failure is logged.
         """
         self._pool.call(call).addErrback(lambda failure: _log.failure("{pool}", failure, pool=self.name))
 
@@ -113,48 +115,48 @@ class HpssPool:
         if self.exhausted:
             job.outcome.errback(errors.BackendUnavailable("HPSS does not answer."))
             return job.outcome
-        job.limit = self._clock.callLater(self._timeout, self._give_up, job)
+        job.limit = self._clock.callLater(self._timeout, self._abandon, job)
         self._jobs.add(job)
         self._pool.call(job.run).addBoth(self._ended, job)
         return job.outcome
 
     def _ended(self, result: Any, job: _Job) -> None:
         if job not in self._jobs:
-            self._ended_after_all(result, job)
+            self._ended_late(result, job)
             return
         job.limit.cancel()
         self._forget(job)
         job.outcome.callback(result)
 
-    def _give_up(self, job: _Job) -> None:
+    def _abandon(self, job: _Job) -> None:
         self._forget(job)
-        if not job.has_begun_when_called_off():
+        if not job.had_begun_when_cancelled():
             job.outcome.errback(errors.BackendUnavailable("HPSS is busy: no thread became free in time."))
             return
         self.stuck += 1
-        self._fit()
-        _log.error("{pool}: given up, as it does not come back: {call}", pool=self.name, call=job.words)
+        self._replace_stuck_threads()
+        _log.error("{pool}: abandoned, as it does not return: {call}", pool=self.name, call=job.description)
         job.outcome.errback(StuckCall("HPSS does not answer."))
 
-    def _ended_after_all(self, result: Any, job: _Job) -> None:
-        if job.called_off:
+    def _ended_late(self, result: Any, job: _Job) -> None:
+        if job.cancelled:
             return
         self.stuck -= 1
-        self._fit()
-        _log.warn("{pool}: ended after it was given up: {call}", pool=self.name, call=job.words)
+        self._replace_stuck_threads()
+        _log.warn("{pool}: ended after it was abandoned: {call}", pool=self.name, call=job.description)
         if callable(close := getattr(result, "close", None)):
             close()
 
-    def _fit(self) -> None:
-        """Make up for the threads that are stuck."""
+    def _replace_stuck_threads(self) -> None:
+        """Have as many threads that are free as the pool should have, up to twice its size in all."""
         self._pool.resize(self._size + min(self.stuck, self._size))
 
     def _forget(self, job: _Job) -> None:
         self._jobs.discard(job)
         if not self._jobs:
-            self._wait_no_longer()
+            self._end_wait()
 
-    def _wait_no_longer(self) -> None:
+    def _end_wait(self) -> None:
         if self._idle is not None:
             idle, self._idle = self._idle, None
             idle.callback(None)
@@ -162,11 +164,12 @@ class HpssPool:
 
 class _Job:
     """
-    A call that can be called off as long as it has not begun.
+    A call that can be cancelled until it has begun, and abandoned afterwards.
 
-    @param outcome: What its caller waits for.
-    @ivar limit: Fires when it has taken too long.
-    @ivar called_off: Whether it will never begin.
+    @param call: The call.
+    @param outcome: Fires with its result, for the caller.
+    @ivar limit: The timer of its timeout.
+    @ivar cancelled: Whether it was cancelled before it began.
     """
 
     limit: IDelayedCall
@@ -175,42 +178,42 @@ class _Job:
         self._call = call
         self._lock = threading.Lock()
         self._begun = False
-        self._given_up = threading.Event()
+        self._abandoned = threading.Event()
         self.outcome = outcome
-        self.called_off = False
+        self.cancelled = False
 
     @property
-    def words(self) -> str:
-        """For the log."""
+    def description(self) -> str:
+        """The name of the function, for the log."""
         function = getattr(self._call, "func", self._call)
         return str(getattr(function, "__qualname__", function))
 
     def run(self) -> Any:
-        """In a thread."""
+        """Run the call, unless it was cancelled; in a thread of the pool."""
         with self._lock:
-            if self.called_off:
+            if self.cancelled:
                 return None
             self._begun = True
-        with working_for(self._given_up):
+        with abandoned_by(self._abandoned):
             return self._call()
 
-    def has_begun_when_called_off(self) -> bool:
-        """Call it off, if there is time; else it is wanted no more."""
+    def had_begun_when_cancelled(self) -> bool:
+        """Cancel the call if it has not begun, else mark it as abandoned; return whether it had begun."""
         with self._lock:
-            self.called_off = not self._begun
-            self._given_up.set()
+            self.cancelled = not self._begun
+            self._abandoned.set()
             return self._begun
 
 
 def begin_thread() -> None:
-    """Give the calling thread its state in the library."""
+    """Set up the calling thread in the library."""
     try:
         client.thread_start()
-    except HpssError as error:  # the thread's first call tries again
-        _log.warn("HPSS: a thread could not begin: {error}", error=error)
+    except HpssError as error:  # the thread's first call sets it up again
+        _log.warn("HPSS: a thread could not be set up: {error}", error=error)
 
 
 def end_thread() -> None:
-    """Take it back."""
-    with suppress(HpssError):  # there is nothing left that it could be used for
+    """Release what the library holds for the calling thread."""
+    with suppress(HpssError):  # the thread ends in any case
         client.thread_end()

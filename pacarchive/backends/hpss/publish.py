@@ -1,11 +1,11 @@
-"""Adding and removing files of an L{HpssTree}: the order of steps behind an acknowledgement.
+"""Add and remove files of an L{HpssTree}: the order of steps behind an acknowledgement.
 
     temporary name -> data -> hpss_Fsync, hpss_Close -> digests as attributes -> mtime -> mode 0444
     -> size and mtime compared -> hpss_Rename over the old version, or hpss_Link under a name that must be free
     -> answer
 
-The target is never opened for writing: what is there stays whole until HPSS exchanges the name.  A crash anywhere
-leaves the old state or the new one; the temporary that it may leave as well is swept.
+The target is never opened for writing: the old version stays whole until HPSS replaces the name.  A crash at any step
+leaves the old version or the new one; a temporary that it also leaves is swept later.
 
 Everything here blocks and is called in pool threads.
 """
@@ -24,8 +24,8 @@ from pacarchive.backends.hpss import client
 from pacarchive.backends.hpss.client import Attributes, HpssError, Kind
 from pacarchive.backends.hpss.openfile import OpenFile
 from pacarchive.backends.hpss.residency import Residency, residency_of
+from pacarchive.backends.hpss.translation import translating
 from pacarchive.backends.hpss.tree import HpssTree, unless_there
-from pacarchive.backends.hpss.words import translating
 from pacarchive.digests import PRIMARY, Buffer, Digests, Hasher
 from pacarchive.model import FileStatus, Overwrite, WriteConditions
 from pacarchive.times import SECOND
@@ -40,13 +40,14 @@ _log = Logger()
 
 class Draft:
     """
-    A file that is not published yet.
+    A file that is not published yet.  Creates a temporary.
 
-    @param tree: Where it is going to be.
-    @param size: The expected size in bytes, if it is known.
-    @param block: How much is written at a time.
+    @param tree: The archive that it will be published in.
+    @param size: The expected size in bytes; C{None} where it is not known.
+    @param block: The size of writes, in bytes.
     @param cos: The class of service; C{None} lets HPSS choose by the size.
-    @param family: The file family, if it is to have one.
+    @param family: The file family; C{None} for none.
+    @raise errors.ArchiveError: The temporary cannot be created.
     """
 
     def __init__(self, tree: HpssTree, size: int | None, block: int, cos: int | None, family: int | None) -> None:
@@ -60,14 +61,14 @@ class Draft:
             try:
                 self._file = OpenFile.create(tree.session, self._path, size, cos, family)
             except HpssError:
-                tree.drop(self._path)  # an answer that was lost does not mean that nothing was made
+                tree.drop(self._path)  # it may have been created, and only the answer lost
                 raise
 
     def write(self, data: Buffer) -> None:
         """
-        Append.
+        Append data.
 
-        @raise errors.NoSpace: The storage is full; likewise other L{errors.ArchiveError}.
+        @raise errors.NoSpace: The storage is full; other failures raise other L{errors.ArchiveError}s.
         """
         view = memoryview(data)
         while view:
@@ -80,12 +81,14 @@ class Draft:
 
     def commit(self, file_id: int, mtime_ns: int | None, digests: Digests, conditions: WriteConditions) -> FileStatus:
         """
-        Complete the file, make it durable, and publish it.  L{discard} must follow in any case.
+        Complete the file, make it durable, and publish it.  L{discard} must be called afterwards in any case.
 
-        @param mtime_ns: Nanoseconds since the epoch, of which HPSS keeps whole seconds; C{None} keeps the time of the
-            last write.
+        @param mtime_ns: The modification time in nanoseconds since the epoch, of which HPSS stores whole seconds;
+            C{None} leaves the time of the last write.
+        @param digests: Those of the data, to be stored with it.
+        @param conditions: What must hold of the version under this id.
         @return: The status of the published version.
-        @raise errors.InvalidRequest: HPSS cannot keep this time.
+        @raise errors.InvalidRequest: HPSS cannot store this time.
         """
         mtime = None if mtime_ns is None else mtime_ns // SECOND
         if mtime is not None and not 0 < mtime <= _FARTHEST_TIME:
@@ -108,7 +111,7 @@ class Draft:
         return status
 
     def discard(self) -> None:
-        """Release the file; if it was not published, it is gone.  Raises nothing."""
+        """Close the file, and remove it if it was not published.  Raises nothing."""
         self._file.close()
         if not self._published:
             self._tree.drop(self._path)
@@ -124,29 +127,30 @@ class Draft:
 
 def publish(tree: HpssTree, source: str, file_id: int, digests: Digests, conditions: WriteConditions) -> FileStatus:
     """
-    Give a complete file its place.
+    Give a complete file the name of an id.
 
-    @param source: Its name so far, which nobody else uses, and which is gone afterwards.
-    @param digests: Those that are stored with it, with the primary one for L{Overwrite.IDENTICAL}.
+    @param source: Its name so far, which no other process uses, and which is gone afterwards.
+    @param digests: Those that are stored with it; with the primary one for L{Overwrite.IDENTICAL}.
+    @param conditions: What must hold of the version under this id.
     @return: The status of the published version: this one, or the one that was kept because it has the same bytes.
     @raise HpssError: HPSS failed.
     """
     mine = tree.session.call(client.attributes, source)
     with tree.locks.held(file_id):
-        return place(tree, source, mine, file_id, digests, conditions)
+        return publish_locked(tree, source, mine, file_id, digests, conditions)
 
 
-def place(
+def publish_locked(
     tree: HpssTree, source: str, mine: Attributes, file_id: int, digests: Digests, conditions: WriteConditions
 ) -> FileStatus:
     """
-    L{publish} with the id locked, and that of the source's name, where it is an id's.
+    Do what L{publish} does; the id must be locked, and that of C{source} too where it is the name of one.
 
     @param mine: The attributes of the file.
     """
     target = tree.path_of(file_id)
     _require_directories(tree, target)
-    tree.is_wanted_again(target)
+    tree.forget_left_over(target)
     if conditions.unconditional:
         _replace(tree, source, file_id)
     else:
@@ -156,7 +160,7 @@ def place(
             if current is None:
                 if not _take_free_name(tree, source, file_id, mine.file_id):
                     _refuse_what_is_no_file(tree, target)
-                    continue  # another machine has taken it since we looked
+                    continue  # another machine has taken the name meanwhile
             elif conditions.overwrite is Overwrite.IDENTICAL:
                 current = _with_same_bytes(tree, current, mine.size, digests)
                 tree.drop(source, mine.file_id)
@@ -170,7 +174,7 @@ def place(
         found = mine
     if found.file_id == mine.file_id:
         mine = found
-        tree.know(target, mine, digests)
+        tree.cache_digests(target, mine, digests)
     return tree.status_of(file_id, mine, digests)
 
 
@@ -186,7 +190,7 @@ def remove(tree: HpssTree, file_id: int, conditions: WriteConditions) -> None:
 
 def computed_digests(tree: HpssTree, path: str, found: Attributes) -> dict[str, bytes]:
     """
-    Read a whole file for its primary digest.
+    Read a whole file to compute its primary digest.
 
     @raise errors.AlreadyExists: It would have to be recalled for that.
     """
@@ -208,9 +212,10 @@ def computed_digests(tree: HpssTree, path: str, found: Attributes) -> dict[str, 
 
 def _with_same_bytes(tree: HpssTree, current: FileStatus, size: int, digests: Digests) -> FileStatus:
     """
-    The published version, with a digest: one that has to be computed is stored.
+    Check that the published version has the bytes of a new file.  If its digest has to be computed, it is stored.
 
-    @raise errors.AlreadyExists: It has other bytes, or that cannot be told.
+    @return: Its status.
+    @raise errors.AlreadyExists: It has other bytes, or that cannot be decided.
     """
     if current.size == size:
         stored = current.digests.get(PRIMARY)
@@ -228,12 +233,12 @@ def _with_same_bytes(tree: HpssTree, current: FileStatus, size: int, digests: Di
 
 def _replace(tree: HpssTree, source: str, file_id: int) -> None:
     """
-    Rename a file to its place, over what is there.
+    Rename a file to the name of an id, replacing the version there.
 
-    @raise errors.NotAFile: That is no file, which HPSS says in many ways.
+    @raise errors.NotAFile: Something else has the name; HPSS has several errors for that.
     """
     try:
-        _place(tree, client.rename, source, file_id)
+        _publish_by(tree, client.rename, source, file_id)
     except HpssError as error:
         with suppress(HpssError):
             kind = tree.session.call(client.lstat, tree.path_of(file_id)).kind
@@ -243,9 +248,13 @@ def _replace(tree: HpssTree, source: str, file_id: int) -> None:
 
 
 def _take_free_name(tree: HpssTree, source: str, file_id: int, identity: int) -> bool:
-    """HPSS decides whether the name is free: also when somebody on another machine wants it."""
+    """
+    Give a file the name of an id if that is free.  HPSS decides it, and so it holds between machines too.
+
+    @return: Whether it was free.
+    """
     try:
-        _place(tree, client.link, source, file_id)
+        _publish_by(tree, client.link, source, file_id)
     except HpssError as error:
         if error.errno == errno.EEXIST:
             return False
@@ -256,7 +265,9 @@ def _take_free_name(tree: HpssTree, source: str, file_id: int, identity: int) ->
 
 def _require_directories(tree: HpssTree, path: str) -> None:
     """
-    @raise errors.NotAFile: Something else is in the place of one of those that there are.
+    Check that the directories on a path are directories, as far as they exist.
+
+    @raise errors.NotAFile: One of them is something else.
     """
     for directory in tree.directories_of(path):
         try:
@@ -271,7 +282,9 @@ def _require_directories(tree: HpssTree, path: str) -> None:
 
 def _refuse_what_is_no_file(tree: HpssTree, path: str) -> None:
     """
-    @raise errors.AlreadyExists: The name is neither free nor a file's.
+    Check that a name is free or that of a file.
+
+    @raise errors.AlreadyExists: Something else has it.
     """
     try:
         kind = tree.session.call(client.lstat, path).kind
@@ -283,8 +296,8 @@ def _refuse_what_is_no_file(tree: HpssTree, path: str) -> None:
         raise errors.AlreadyExists("The id is taken by something that is not a file.")
 
 
-def _place(tree: HpssTree, call: Callable[[str, str], None], source: str, file_id: int) -> None:
-    """Rename or link a file to its place; directories are made when it turns out that they are missing."""
+def _publish_by(tree: HpssTree, call: Callable[[str, str], None], source: str, file_id: int) -> None:
+    """Rename or link a file to the name of an id; create its directories if that fails because they are missing."""
     target = tree.path_of(file_id)
     try:
         tree.session.call(call, source, target)
@@ -296,7 +309,7 @@ def _place(tree: HpssTree, call: Callable[[str, str], None], source: str, file_i
 
 
 def _make_parents(tree: HpssTree, path: str) -> None:
-    """Make the directories between the prefix, which is never made, and a file."""
+    """Create the directories between the prefix and a file; the prefix itself is never created."""
     missing: list[str] = []
     directory = posixpath.dirname(path)
     while directory != tree.prefix:

@@ -1,4 +1,4 @@
-"""Where a file's bytes are, from what HPSS reports about its storage levels.  Pure."""
+"""Decide where a file's bytes are, from what HPSS reports about its storage levels."""
 
 from __future__ import annotations
 
@@ -36,25 +36,25 @@ class Level(Protocol):
 
 
 class Residency(enum.Enum):
-    """What a reader meets with."""
+    """Whether a reader has to wait for a tape."""
 
     RESIDENT = "resident"
     """The bytes are on disk, as far as there are any."""
     ARCHIVED = "archived"
     """They must be staged."""
     TAPE_ONLY = "tape only"
-    """The class of service has no disk to stage to: they are read from tape."""
+    """The class of service has no disk to stage to: the bytes are read from tape."""
 
 
 def residency_of(size: int, levels: Sequence[Level]) -> Residency:
     """
-    Judge by bytes on levels, never by comparing them with the size: a file may have holes, so that fewer bytes than
-    its size may be all there is.
+    Decide the residency of a file by comparing the bytes on its levels with each other, never with its size: a file
+    with holes has fewer bytes than that.
 
-    This is the rule of Globus' interface to HPSS, which proved itself at many sites.
+    This is the rule of Globus' interface to HPSS, which is in use at many sites.
 
     @param size: The file's size (HPSS: C{DataLength}).
-    @param levels: All levels, fastest first.
+    @param levels: All levels, the fastest first.
     """
     if levels and levels[0].medium == TAPE:
         return Residency.TAPE_ONLY
@@ -70,7 +70,7 @@ def residency_of(size: int, levels: Sequence[Level]) -> Residency:
 
 
 def locality_of(size: int, levels: Sequence[Level]) -> Locality:
-    """The same for people and the tape API; a copy counts as one when it has as many bytes as the disk has."""
+    """Return the locality of a file; a copy on tape counts if it has at least as many bytes as the disk has."""
     if residency_of(size, levels) is not Residency.RESIDENT:
         return Locality.TAPE
     on_disk = max((level.bytes for level in levels if level.medium == DISK), default=0)
@@ -80,7 +80,7 @@ def locality_of(size: int, levels: Sequence[Level]) -> Locality:
 
 
 def location_of(size: int, levels: Sequence[Level]) -> TapeLocation | None:
-    """The copy that a stage reads: the first whole one on tape.  C{None} where there is nothing to stage."""
+    """Return the location of the copy that a stage reads, the first whole one on tape; C{None} if none is needed."""
     if residency_of(size, levels) is not Residency.ARCHIVED:
         return None
     copies = [level for level in levels if level.medium == TAPE and level.bytes and level.volumes]

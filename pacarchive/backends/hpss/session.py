@@ -26,18 +26,18 @@ from pacarchive.backends.hpss.client import HpssError
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# A busy or restarting server is waited for briefly; the library's own four times fifteen seconds and more would hold a
-# client that could long have been told to come back.
+# A busy or restarting server is waited for briefly.  By the library's defaults, four times fifteen seconds and more, a
+# client would wait that could be asked to retry later instead.
 _RETRIES = 1
 _BUSY_RETRIES = 1
 _BUSY_DELAY = 1  # seconds
 _TOTAL_DELAY = 5  # seconds
 
-_CALLS_MAY_TAKE = 30.0
-"""How long a new login waits for the calls under way, in seconds; those that are stuck are broken off then."""
+_RENEWAL_TIMEOUT = 30.0
+"""Seconds that a new login waits for the calls under way; those that are stuck fail then."""
 
-_AFTER_A_FAILED_LOGIN = 5.0
-"""Seconds before the next attempt: locked accounts come of insisting."""
+_LOGIN_BACKOFF = 5.0
+"""Seconds between a failed login and the next attempt: too many might lock the account."""
 
 _log = Logger()
 
@@ -49,8 +49,9 @@ _sessions: WeakValueDictionary[tuple[str, str], Session] = WeakValueDictionary()
 
 def session_of(principal: str, keytab: str) -> Session:
     """
-    The session of this process for a principal.
+    Return the session of this process for a principal.
 
+    @param principal: The HPSS user.
     @param keytab: The path of the key table file.
     """
     with _changing:
@@ -58,20 +59,20 @@ def session_of(principal: str, keytab: str) -> Session:
 
 
 class Descriptor(Protocol):
-    """Something that belongs to a login."""
+    """Something that becomes invalid with a new login."""
 
     def drop_descriptor(self) -> None:
-        """Give up what belongs to the login; called while no call is under way but stuck ones."""
+        """Close it; called before a new login, while no call is under way but stuck ones."""
 
 
 class Session:
     """
-    A login, renewed when it has expired.  The library knows one at a time: get it with L{session_of}.
+    A login, which is renewed when it has expired.  The library has one at a time, so get it from L{session_of}.
 
-    @param principal: Who logs in.
+    @param principal: The HPSS user.
     @param keytab: The path of the key table file.
-    @param monotonic: The time, for waiting.
-    @ivar generation: How many logins there were.
+    @param monotonic: The time in seconds, for timeouts.
+    @ivar generation: The count of logins so far.
     """
 
     def __init__(self, principal: str, keytab: str, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -88,14 +89,15 @@ class Session:
 
     def open(self) -> None:
         """
-        Log in, unless somebody in this process has opened this session already.
+        Log in, unless this session is open already in this process.  Each call needs one of L{close}.
 
-        @raise errors.BackendUnavailable: HPSS refuses, or does not answer.
+        @raise errors.BackendUnavailable: HPSS refuses, or does not answer; or the process has logged in as another
+            user.
         """
         global _logged_in
         with _changing:
             if _logged_in not in (None, self):
-                raise errors.BackendUnavailable("HPSS: this process is logged in as somebody else")
+                raise errors.BackendUnavailable("HPSS: this process is logged in as another user")
             if not self._holders:
                 client.configure(
                     retries=_RETRIES, busy_retries=_BUSY_RETRIES, busy_delay=_BUSY_DELAY, total_delay=_TOTAL_DELAY
@@ -103,15 +105,15 @@ class Session:
                 try:
                     client.login(self._principal, self._keytab)
                 except HpssError as error:
-                    words = f"HPSS: {self._principal} cannot log in with {self._keytab}: {error}"
-                    raise errors.BackendUnavailable(words) from error
+                    message = f"HPSS: {self._principal} cannot log in with {self._keytab}: {error}"
+                    raise errors.BackendUnavailable(message) from error
                 _logged_in = self
                 self._refused = None
                 self.generation += 1
             self._holders += 1
 
     def close(self) -> None:
-        """The opposite of L{open}: the last one logs out.  Nothing of the caller's is under way any more."""
+        """Log out, if every other L{open} has had its L{close}.  No call of the caller's may be under way."""
         global _logged_in
         with _changing:
             self._holders -= 1
@@ -121,9 +123,9 @@ class Session:
 
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """
-        Call the client library.
+        Call the client library, in the calling thread.
 
-        @param function: One of L{client}'s.  It is called again when the login had expired.
+        @param function: A function of L{client}.  If the login has expired, it is renewed and the call retried.
         @raise HpssError: It failed.
         """
         generation = self._enter()
@@ -144,13 +146,13 @@ class Session:
         finally:
             self._leave()
 
-    def remember(self, descriptor: Descriptor) -> None:
-        """Tell it before the next login that its time is over."""
+    def register(self, descriptor: Descriptor) -> None:
+        """Have C{drop_descriptor} called before each new login."""
         with self._changed:
             self._descriptors.add(descriptor)
 
-    def forget(self, descriptor: Descriptor) -> None:
-        """The opposite of L{remember}."""
+    def unregister(self, descriptor: Descriptor) -> None:
+        """Undo L{register}."""
         with self._changed:
             self._descriptors.discard(descriptor)
 
@@ -163,7 +165,7 @@ class Session:
                     self._calls += 1
                     return self.generation
                 generation = self.generation
-            self._renew(generation)  # without a login, the library would wait for one
+            self._renew(generation)  # without a login, the library would wait for ever
 
     def _leave(self) -> None:
         with self._changed:
@@ -171,8 +173,11 @@ class Session:
             self._changed.notify_all()
 
     def _has_expired(self, generation: int) -> bool:
-        """Tell a file that is not ours from a login that is none any more: they have the same error number."""
-        # Asked of a login that somebody has renewed meanwhile, the question would be another.
+        """
+        Return whether the login of a generation has expired.  A file without permission fails with the same error, so
+        the root directory is looked at.
+        """
+        # If another thread has renewed the login meanwhile, the call would say nothing about the old one.
         entered = self._enter()
         try:
             if entered != generation:
@@ -186,21 +191,21 @@ class Session:
 
     def _renew(self, expired: int) -> None:
         """
-        Log in again, unless somebody else already has.
+        Log in again, unless another thread already has.
 
         @param expired: The generation that has expired.
-        @raise HpssError: HPSS refuses.
+        @raise HpssError: HPSS refuses; also without an attempt, shortly after one that failed.
         """
         with self._changed:
             while self._renewing:
                 self._changed.wait()
             if self.generation != expired:
                 return
-            if self._refused is not None and self._monotonic() < self._refused[0] + _AFTER_A_FAILED_LOGIN:
-                error = self._refused[1]  # a new one each time: its traceback keeps alive what its callers hold
+            if self._refused is not None and self._monotonic() < self._refused[0] + _LOGIN_BACKOFF:
+                error = self._refused[1]  # raised as a copy, as tracebacks keep alive what the callers' frames hold
                 raise HpssError(error.call, error.code, error.detail, name=error.name)
             self._renewing = True
-            deadline = self._monotonic() + _CALLS_MAY_TAKE
+            deadline = self._monotonic() + _RENEWAL_TIMEOUT
             while self._calls and (left := deadline - self._monotonic()) > 0:
                 self._changed.wait(left)
             stuck = self._calls
@@ -221,9 +226,9 @@ class Session:
                 self._changed.notify_all()
 
     def _drop_descriptors(self) -> None:
-        # Before the library forgets them: their numbers are given out again afterwards.
+        # Before the library forgets them, as it reuses their numbers afterwards.
         for descriptor in list(self._descriptors):
-            with suppress(HpssError):  # of a login that is none any more
+            with suppress(HpssError):  # the login has expired
                 descriptor.drop_descriptor()
 
 

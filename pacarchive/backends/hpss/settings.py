@@ -1,4 +1,4 @@
-"""The C{hpss} backend's own settings: the section C{[hpss]}."""
+"""The settings of the C{hpss} backend alone: the section C{[hpss]}."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pacarchive.settings.fields import setting
 
 @attrs.frozen(kw_only=True)
 class HpssSettings:
-    """The C{hpss} backend's own: C{[hpss]}."""
+    """The section C{[hpss]}."""
 
     auth: str = setting("/var/hpss/etc/hpss.unix.keytab", line, "The key table file that HPSS is logged in to with.")
     sitename: str = setting("example.com", line, "The HPSS site's name.")
@@ -18,23 +18,22 @@ class HpssSettings:
     accept_latency: float = setting(
         5,
         timeout,
-        "How long the core server may take to answer a ping; when it takes longer, requests are refused with 503 "
-        "instead of being left waiting, until it is quick again. In seconds.",
+        "The timeout of a ping of the core server; when it takes longer to answer, requests are refused with 503 "
+        "instead of having to wait, until it answers in time again. In seconds.",
     )
     ping_interval: float = setting(10, timeout, "How often the core server is pinged, in seconds.")
     call_timeout: float = setting(
         300,
         timeout,
-        "A call of the client library that takes longer is given up: its request fails, and its thread is replaced. "
-        "In seconds.",
+        "The timeout of a call of the client library; then the request fails, and the thread is replaced. In seconds.",
     )
     threads: int = setting(16, count, "Threads for what needs no data (status, moves, removals), per worker process.")
     data_threads: int = setting(16, count, "Threads that read and write, per worker process.")
     block_size: int = setting(
         8 << 20,
         block_size,
-        "How much is read or written by one call of the library, in bytes: 4 MiB to 32 MiB. A transfer holds up to "
-        "three of them in memory.",
+        "How much is read or written by one call of the library, in bytes: 4 MiB to 32 MiB. A transfer has up to "
+        "three blocks in memory.",
     )
     class_of_service: int = setting(
         0, number, "The class of service (COS) of new files; 0 lets HPSS choose one by the file's size."
@@ -43,6 +42,6 @@ class HpssSettings:
     deep_bind: bool = setting(
         False,
         flag,
-        "Load the client library with RTLD_DEEPBIND. For HPSS 7.4.2 and later on systems whose C library still brings "
+        "Load the client library with RTLD_DEEPBIND. For HPSS 7.4.2 and later on systems whose C library still has "
         "RPC functions of its own, where the login crashes without it.",
     )

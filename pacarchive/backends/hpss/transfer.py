@@ -1,4 +1,4 @@
-"""Bodies on their way into HPSS and out of it: the reactor's half."""
+"""Transfer bodies into HPSS and out of it; called in the reactor's thread."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pacarchive import errors
 from pacarchive.backends.hpss.openfile import OpenFile
 from pacarchive.backends.hpss.pool import HpssPool, StuckCall
 from pacarchive.backends.hpss.publish import Draft
+from pacarchive.backends.hpss.translation import translating
 from pacarchive.backends.hpss.tree import HpssTree
-from pacarchive.backends.hpss.words import translating
 from pacarchive.digests import Digests, Hasher
 from pacarchive.interfaces import IIncomingFile, IStoredFile
 from pacarchive.model import FileStatus, WriteConditions
 
-HELD_MOST = 256 << 10
-"""Files up to this size are read when they are opened."""
+SMALL_FILE_LIMIT = 256 << 10
+"""The size in bytes up to which files are read when they are opened."""
 
 _NOTHING = memoryview(b"")
 
@@ -29,15 +29,15 @@ _log = Logger()
 
 
 @attrs.frozen
-class Storing:
+class StoreOptions:
     """
     How files are stored.
 
-    @ivar tree: Where.
+    @ivar tree: The archive.
     @ivar pool: The threads for data.
-    @ivar block: How much is moved by one call, in bytes.
-    @ivar cos: The class of service of all files; C{None}: HPSS chooses.
-    @ivar family: The file family, if they are to have one.
+    @ivar block: How much is read or written by one call, in bytes.
+    @ivar cos: The class of service of all files; C{None} lets HPSS choose.
+    @ivar family: Their file family; C{None} for none.
     """
 
     tree: HpssTree
@@ -52,58 +52,60 @@ class IncomingFile:
     """
     A body on its way to HPSS.
 
-    @param storing: Where to, and how.
-    @param size: The expected size.
-    @param algorithms: Of the digests to compute.
+    @param options: How to store it.
+    @param file_id: The id that it will have.
+    @param size: The expected size in bytes; C{None} where it is not known.
+    @param conditions: What must hold of the version under this id.
+    @param algorithms: The algorithms of the digests to compute.
     """
 
     def __init__(
         self,
-        storing: Storing,
+        options: StoreOptions,
         file_id: int,
         size: int | None,
         conditions: WriteConditions,
         algorithms: Collection[str],
     ) -> None:
-        self._storing = storing
+        self._options = options
         self._file_id = file_id
         self._size = size
         self._conditions = conditions
         self._hasher = Hasher(algorithms)
         self._draft: Draft | None = None
-        self._held: list[bytes] = []
-        self._held_size = 0
+        self._buffered: list[bytes] = []
+        self._buffered_size = 0
         self._writing: Deferred[None] | None = None
-        self._has_gap = False
+        self._block_failed = False
         self._aborted = False
 
     async def write(self, pieces: Sequence[bytes]) -> None:
-        self._held.extend(pieces)
-        self._held_size += sum(map(len, pieces))
-        if self._held_size >= self._storing.block:
-            await self._written()
-            held, self._held, self._held_size = self._held, [], 0
-            # Nobody waits for this block before the next has come: the network and the mover work side by side.
-            self._writing = Deferred.fromCoroutine(self._storing.pool.run(self._write_out, held))
+        self._buffered.extend(pieces)
+        self._buffered_size += sum(map(len, pieces))
+        if self._buffered_size >= self._options.block:
+            await self._wait_for_block()
+            buffered, self._buffered, self._buffered_size = self._buffered, [], 0
+            # Not waited for until the next block is complete, so that the network and the mover work at the same time.
+            self._writing = Deferred.fromCoroutine(self._options.pool.run(self._write_out, buffered))
 
     async def commit(self, mtime_ns: int | None, expected: Digests) -> FileStatus:
-        await self._written()
-        return await self._storing.pool.run(self._commit, mtime_ns, expected)
+        await self._wait_for_block()
+        return await self._options.pool.run(self._commit, mtime_ns, expected)
 
     async def abort(self) -> None:
         self._aborted = True
-        self._held = []
-        with suppress(errors.ArchiveError):  # its bytes are not wanted any more
-            await self._written()
+        self._buffered = []
+        with suppress(errors.ArchiveError):  # the file is discarded in any case
+            await self._wait_for_block()
         if self._draft is not None:
             try:
-                await self._storing.pool.run(self._draft.discard)
+                await self._options.pool.run(self._draft.discard)
             except StuckCall:
-                pass  # it goes on in its thread
+                pass  # it ends later, in its thread
             except errors.ArchiveError:  # no thread was free
-                self._storing.pool.run_unattended(self._draft.discard)
+                self._options.pool.run_unattended(self._draft.discard)
 
-    async def _written(self) -> None:
+    async def _wait_for_block(self) -> None:
         """
         Wait for the block under way.
 
@@ -114,27 +116,27 @@ class IncomingFile:
             try:
                 await writing
             except errors.ArchiveError:
-                self._has_gap = True
+                self._block_failed = True
                 raise
-        if self._has_gap:
+        if self._block_failed:
             raise errors.BackendUnavailable("A part of the file could not be written.")
 
     def _write_out(self, pieces: Sequence[bytes]) -> None:
         if self._draft is None:
-            storing = self._storing
-            self._draft = Draft(storing.tree, self._size, storing.block, storing.cos, storing.family)
+            options = self._options
+            self._draft = Draft(options.tree, self._size, options.block, options.cos, options.family)
         try:
             for piece in pieces:
                 self._hasher.update(piece)
                 self._draft.write(piece)
         finally:
-            if self._aborted:  # while this call was stuck
+            if self._aborted:  # because this call was stuck
                 self._draft.discard()
 
     def _commit(self, mtime_ns: int | None, expected: Digests) -> FileStatus:
         try:
-            self._write_out(self._held)
-            assert self._draft is not None, "_write_out makes it"
+            self._write_out(self._buffered)
+            assert self._draft is not None, "_write_out has created it"
             return self._draft.commit(self._file_id, mtime_ns, self._hasher.verified(expected), self._conditions)
         finally:
             if self._draft is not None:
@@ -143,9 +145,9 @@ class IncomingFile:
 
 def read_part(file: OpenFile, offset: int, length: int) -> memoryview:
     """
-    Read bytes that an open file has.  Blocks.
+    Read bytes of an open file, in this thread.
 
-    @raise errors.BackendUnavailable: They could not be read.
+    @raise errors.BackendUnavailable: They cannot be read.
     """
     buffer = memoryview(bytearray(length))
     with translating("Can't read hpss file", absent=errors.BackendUnavailable):
@@ -153,12 +155,13 @@ def read_part(file: OpenFile, offset: int, length: int) -> memoryview:
     return buffer
 
 
-class _Described:
+class _OpenVersion:
     """
     One version of a file, for reading.
 
     @param tree: The archive.
     @param pool: The threads for data.
+    @param status: The status of the version.
     """
 
     def __init__(self, tree: HpssTree, pool: HpssPool, status: FileStatus) -> None:
@@ -169,7 +172,7 @@ class _Described:
     async def remember(self, digests: Digests) -> None:
         try:
             await self._pool.run(self._store_digests, digests)
-        except errors.ArchiveError as error:  # no reason to fail a read
+        except errors.ArchiveError as error:  # the read has succeeded all the same
             _log.warn("file {file_id}: {reason}", file_id=self.status.file_id, reason=error.reason)
 
     def _store_digests(self, digests: Digests) -> None:
@@ -181,11 +184,11 @@ class _Described:
 
 
 @implementer(IStoredFile)
-class HeldFile(_Described):
+class SmallFile(_OpenVersion):
     """
-    A small file: it was read when it was opened, in the same thread hop, and is closed already.
+    A small file, which was read when it was opened, in the same call of a thread, and is closed already.
 
-    @param data: All of it.
+    @param data: Its bytes.
     """
 
     def __init__(self, tree: HpssTree, pool: HpssPool, status: FileStatus, data: bytes) -> None:
@@ -196,16 +199,15 @@ class HeldFile(_Described):
         return self._data[offset : offset + length]
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: the file is closed."""
 
 
 @implementer(IStoredFile)
-class StreamedFile(_Described):
+class StreamedFile(_OpenVersion):
     """
-    A large file, open.
+    A large file, which is open.
 
-    Who reads on from where the last read ended gets blocks as large as HPSS likes them, one of them read ahead;
-    anything else is read as it is asked for.
+    Consecutive reads are served from large blocks, of which one is read ahead; any other read is a call of its own.
 
     @param file: The open file.
     @param block: How much is read by one call, in bytes.
@@ -233,12 +235,12 @@ class StreamedFile(_Described):
     def close(self) -> None:
         ahead, self._ahead = self._ahead, None
         if ahead is not None:
-            ahead[1].addErrback(lambda failure: None)  # nobody wants the block any more
+            ahead[1].addErrback(lambda failure: None)  # the block is not needed
         self._data = _NOTHING
         self._pool.run_unattended(self._file.close)
 
     async def _read_on(self, offset: int, most: int) -> bytes:
-        """Some bytes, from the block at hand or the next."""
+        """Return some bytes at an offset, from the current block or the next; at most as many as are left in it."""
         if not self._start <= offset < self._start + len(self._data):
             self._start, self._data = offset, await self._take_block(offset)
             after = offset + len(self._data)
@@ -254,7 +256,7 @@ class StreamedFile(_Described):
         return await self._pool.run(self._read_block, offset)
 
     async def _forget(self) -> None:
-        """Wait for what was read ahead and is not needed: one thread at a time uses the file."""
+        """Wait for the block that is read ahead, and drop it: only one thread at a time may use the file."""
         ahead, self._ahead = self._ahead, None
         if ahead is not None:
             with suppress(errors.ArchiveError):

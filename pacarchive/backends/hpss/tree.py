@@ -1,6 +1,6 @@
-"""The archive's part of the HPSS name space: which file has which id, and what is known of it.
+"""The archive's files in the HPSS name space: their names, status and digests, and the temporaries.
 
-Everything here blocks and is called in pool threads.  L{pacarchive.backends.hpss.publish} adds, moves and removes.
+Everything here blocks and is called in pool threads.  L{pacarchive.backends.hpss.publish} adds and removes files.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pacarchive.backends.hpss.locks import IdLocks
 from pacarchive.backends.hpss.residency import locality_of
 from pacarchive.backends.hpss.session import Session
 from pacarchive.backends.hpss.temporaries import Writer, is_left_over, starting_time, this_writer
-from pacarchive.backends.hpss.words import translating
+from pacarchive.backends.hpss.translation import translating
 from pacarchive.digests import PRIMARY, Digests
 from pacarchive.ids import id_to_path, path_to_id
 from pacarchive.model import FileStatus, WriteConditions
@@ -31,23 +31,23 @@ from pacarchive.texts import printable
 from pacarchive.times import SECOND
 
 HIDDEN = ".pacarchive"
-"""The archive's own directory below the prefix; no id maps into it."""
+"""The name of the archive's own directory below the prefix; no id maps into it."""
 
 _PRIVATE_MODE = 0o700
-_TRIAL = "writable"
-_KNOWN_DIGESTS = 16384
+_PROBE_NAME = "writable"
+_MOST_CACHED_DIGESTS = 16384
 
 _NO_DIGESTS = frozenset(
     {errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EACCES, errno.EINVAL, errno.ERANGE, errno.EMSGSIZE}
 )
-"""The site has no attributes, or has them and we cannot make anything of these; anything else is passing trouble."""
+"""Errors that mean that a file has no digests that can be read; any other error is temporary."""
 
 _log = Logger()
 
 
 @attrs.frozen
 class _LeftOver:
-    """A name that could not be removed when it should have been; the fields are L{HpssTree.drop}'s parameters."""
+    """A name whose removal failed and is to be retried; the fields are parameters of L{HpssTree.drop}."""
 
     identity: int | None
     linked: bool
@@ -57,13 +57,12 @@ class HpssTree:
     """
     The files of one archive.
 
-    @param session: The login that everything is done with.
+    @param session: The login.
     @param prefix: The archive's root, an absolute path in HPSS.
     @param move_roots: Directories in HPSS that files may be moved from.
-    @ivar session: The same.
-    @ivar locks: Guard what must be seen and done as one step.
-    @ivar temporaries: The directory of the files that are not complete.
-    @ivar move_roots: The same, symbolic links resolved, once L{prepare} has been called.
+    @ivar locks: The locks of ids, for steps that must be atomic.
+    @ivar temporaries: The path of the directory for temporaries.
+    @ivar move_roots: The move roots, whose symbolic links are resolved at the start.
     """
 
     def __init__(self, session: Session, prefix: str, move_roots: Sequence[str]) -> None:
@@ -72,16 +71,16 @@ class HpssTree:
         self.locks = IdLocks(self.prefix)
         self.temporaries = f"{self.prefix}/{HIDDEN}"
         self.move_roots = tuple(move_roots)
-        # Digests by what identifies a version; each look-up is a transaction in the core server's database.
-        self._known: dict[tuple[str, int, int, int], Digests] = {}
+        # Digests by version, as each look-up is a transaction in the core server's database.
+        self._cached_digests: dict[tuple[str, int, int, int], Digests] = {}
         self._left_over: dict[str, _LeftOver] = {}
         self._left_over_lock = threading.Lock()
 
     def prepare(self) -> None:
         """
-        See that the archive is there, make its hidden directory, and sweep that.
+        Check that the archive exists, create its hidden directory, and sweep that.
 
-        @raise errors.BackendUnavailable: It is not, with words for the operator.
+        @raise errors.BackendUnavailable: It cannot be used; the message is for the operator.
         """
         self._writer = this_writer()  # not before: twistd forks on the way here
         self.locks.check()
@@ -98,11 +97,11 @@ class HpssTree:
             raise errors.BackendUnavailable(f"HPSS: the prefix {self.prefix or '/'} cannot be used: {error}") from error
 
     def path_of(self, file_id: int) -> str:
-        """The place of an id."""
+        """Return the path of an id."""
         return self.prefix + id_to_path(file_id)
 
     def id_of(self, path: str) -> int | None:
-        """The id that has a place, if one has."""
+        """Return the id that a path belongs to; C{None} where there is none."""
         if not path.startswith(f"{self.prefix}/"):
             return None
         try:
@@ -110,21 +109,21 @@ class HpssTree:
         except ValueError:
             return None
 
-    # describing
+    # status
 
     def status(self, file_id: int) -> FileStatus:
         """
-        The published version.
+        Return the status of the published version.
 
         @raise errors.NotFound: There is none.
         """
-        return self.described(file_id)[0]
+        return self.describe(file_id)[0]
 
     def published(self, file_id: int) -> FileStatus | None:
         """
-        The published version, if there is one.
+        Return the status of the published version; C{None} where there is none.
 
-        @raise errors.NotAFile: There can be none.
+        @raise errors.NotAFile: Something that is not a file is in its place.
         """
         try:
             return self.status(file_id)
@@ -133,29 +132,29 @@ class HpssTree:
         except errors.NotFound:
             return None
 
-    def described(self, file_id: int) -> tuple[FileStatus, Attributes]:
+    def describe(self, file_id: int) -> tuple[FileStatus, Attributes]:
         """
-        The published version in our words and in those of HPSS, both of one moment.
+        Return the status of the published version, and HPSS's attributes that it was made from.
 
         @raise errors.NotFound: There is none.
         """
         path = self.path_of(file_id)
         found = self.attributes(path)
-        while (digests := self._known.get((path, *version_of(found)))) is None:
+        while (digests := self._cached_digests.get((path, *version_of(found)))) is None:
             before = found
             self.refuse_links(path)
             with translating("Can't open hpss file"):
                 digests = self.stored_digests(path, found.size)
-            # Digests are read by name: were they those of the version that was there before?
+            # Digests are read by name, and so might be those of another version.
             found = self.attributes(path)
             if version_of(found) == version_of(before):
-                self.know(path, found, digests)
+                self.cache_digests(path, found, digests)
                 break
         return self.status_of(file_id, found, digests), found
 
     def attributes(self, path: str) -> Attributes:
         """
-        What HPSS knows of a regular file.
+        Return HPSS's attributes of a regular file.
 
         @raise errors.NotFound: There is none; L{errors.NotAFile} where something else has the name.
         """
@@ -166,13 +165,13 @@ class HpssTree:
         return found
 
     def _no_file(self, kind: Kind) -> errors.NotFound:
-        """What it means that something else is in the place of a file.  A symbolic link is nothing."""
+        """Return the error for something else in the place of a file.  A symbolic link counts as nothing."""
         if kind is Kind.SYMLINK:
             return errors.NotFound("No file has this id.")
         return errors.NotAFile("What is in the place of this id is not a file.")
 
     def status_of(self, file_id: int, found: Attributes, digests: Digests) -> FileStatus:
-        """Describe a version."""
+        """Return the status of a version, from its attributes and digests."""
         levels = [level for level in found.levels if level.medium]
         return FileStatus(
             file_id=file_id,
@@ -188,14 +187,14 @@ class HpssTree:
         )
 
     def check(self, file_id: int, conditions: WriteConditions) -> None:
-        """Refuse early what publishing would refuse."""
+        """Refuse early what publishing would refuse: check the conditions against the published version."""
         if not conditions.unconditional:
             conditions.require(self.published(file_id))
 
     def refuse_links(self, path: str) -> None:
         """
-        See that a place is a regular file's, and the way there too: HPSS follows symbolic links, and they lead
-        anywhere.  Versions whose digests are known have been looked at.
+        Check that a path is that of a regular file, without a symbolic link in it: HPSS follows those, and they may
+        lead anywhere.  Versions whose digests are cached have been checked.
 
         @raise errors.NotFound: It is not; L{errors.NotAFile} where something else has the name.
         """
@@ -207,7 +206,7 @@ class HpssTree:
                 raise self._no_file(kind)
 
     def directories_of(self, path: str) -> list[str]:
-        """The directories between the prefix and a place, from the top."""
+        """Return the paths of the directories between the prefix and a file, from the top."""
         names = path[len(self.prefix) + 1 :].split("/")
         return [posixpath.join(self.prefix or "/", *names[:depth]) for depth in range(1, len(names))]
 
@@ -215,10 +214,10 @@ class HpssTree:
 
     def stored_digests(self, path: str, size: int) -> Digests:
         """
-        The digests in the attributes of a file of a given size, whoever wrote them; none where there are none.
+        Return the digests in the attributes of a file, which other programs may have written.
 
-        @raise HpssError: Whether there are any is not known at present: without them, the file would have another
-            entity tag.
+        @param size: The file's size in bytes.
+        @raise HpssError: They cannot be read at present.  To return none would change the file's entity tag.
         """
         try:
             return from_attributes(self._stored_attributes(path), size)
@@ -230,16 +229,19 @@ class HpssTree:
 
     def store_digests(self, path: str, digests: Digests, size: int) -> None:
         """
-        Put digests into the attributes of a new file.
+        Store digests in the attributes of a new file.
 
+        @param size: The file's size in bytes.
         @raise HpssError: They are not stored.
         """
         self.session.call(client.set_user_attributes, path, to_attributes(digests, size, int(time.time())))
 
     def add_digests(self, path: str, digests: Digests, size: int) -> None:
         """
-        Put further digests into the attributes of a file.
+        Store further digests in the attributes of a file.
 
+        @param digests: Those to add, with the primary one.
+        @param size: The file's size in bytes.
         @raise HpssError: They are not stored.
         """
         values = added(self._stored_attributes(path), digests, size, int(time.time()))
@@ -250,49 +252,50 @@ class HpssTree:
             try:
                 return self.session.call(client.get_user_attributes, path, keys)
             except HpssError as error:
-                # One is missing; or the file is, which the caller looks at again.
+                # A key is missing; or the file is, which the caller checks.
                 if error.errno != errno.ENOENT:
                     raise
         return {}
 
-    def know(self, path: str, found: Attributes, digests: Digests) -> None:
-        """Keep the digests of a version at hand; one without the primary one may get it at any time."""
+    def cache_digests(self, path: str, found: Attributes, digests: Digests) -> None:
+        """Cache the digests of a version, unless the primary one is missing, as that may be added at any time."""
         if PRIMARY in digests:
-            if len(self._known) >= _KNOWN_DIGESTS:
+            if len(self._cached_digests) >= _MOST_CACHED_DIGESTS:
                 with suppress(KeyError, RuntimeError, StopIteration):
-                    del self._known[next(iter(self._known))]
-            self._known[path, *version_of(found)] = digests
+                    del self._cached_digests[next(iter(self._cached_digests))]
+            self._cached_digests[path, *version_of(found)] = digests
 
     def require_writable(self) -> None:
         """
-        See that the archive is in its place, and that names can be made and removed in it: no rights were lost, no
-        fileset is read-only.  It is done with a directory, because a file would wait for a mover, and where a trash can
-        is kept it would gather one each time.
+        Check that the archive exists, and that names can be created and removed in it.
+
+        A directory is created, as a file would have to wait for a mover, and would be left in the site's trash can if
+        it has one.
 
         @raise errors.BackendUnavailable: They cannot.
         """
         with translating("Can't write hpss file", absent=errors.BackendUnavailable):
-            with unless_there():  # another process tries as well
-                self.session.call(client.mkdir, f"{self.temporaries}/{_TRIAL}", _PRIVATE_MODE)
+            with unless_there():  # another process may do the same
+                self.session.call(client.mkdir, f"{self.temporaries}/{_PROBE_NAME}", _PRIVATE_MODE)
             try:
-                self.session.call(client.rmdir, f"{self.temporaries}/{_TRIAL}")
+                self.session.call(client.rmdir, f"{self.temporaries}/{_PROBE_NAME}")
             except HpssError as error:
                 if error.errno != errno.ENOENT:
                     raise
-                self.session.call(client.stat, self.temporaries)  # the other has removed it; or all is gone
+                self.session.call(client.stat, self.temporaries)  # another process has removed it, or all is gone
 
     # temporaries
 
     def new_temporary(self) -> str:
-        """A name for a file that is not complete."""
+        """Return the path of a new temporary."""
         return f"{self.temporaries}/{self._writer.new_name()}"
 
     def drop(self, path: str, identity: int | None = None, *, linked: bool = False) -> None:
         """
-        Remove a name; raises nothing.  What cannot be removed now is tried again by L{drop_left_over}.
+        Remove a name; raises nothing.  If that fails, L{drop_left_over} retries it.
 
-        @param identity: What HPSS calls the file (C{FileId}), where others can put another under the same name.
-        @param linked: Whether the file has another name, and is to keep it.
+        @param identity: HPSS's number of the file (C{FileId}), where the name may get another file meanwhile.
+        @param linked: Whether the file has another name, which it keeps.
         """
         self._drop(path, _LeftOver(identity, linked))
 
@@ -300,21 +303,21 @@ class HpssTree:
         try:
             self.session.call(client.unlink, path)
         except HpssError as error:
-            self._keep_in_mind(path, what, error)
+            self._remember_left_over(path, what, error)
 
     @property
     def has_left_over(self) -> bool:
-        """Whether there is something for L{drop_left_over}."""
+        """Whether there are names for L{drop_left_over}."""
         return bool(self._left_over)
 
     def drop_left_over(self) -> None:
-        """Remove what could not be removed when it should have been."""
+        """Retry to remove the names whose removal has failed."""
         for path in list(self._left_over):
             file_id = self.id_of(path)
             try:
                 with nullcontext() if file_id is None else self.locks.held(file_id):
                     self._drop_left_over(path)
-            except errors.BackendUnavailable as error:  # another change of the id takes long: next time
+            except errors.BackendUnavailable as error:  # another change of the id takes long: retry next time
                 _log.warn("HPSS: {path} cannot be removed yet: {error}", path=printable(path), error=error)
 
     def _drop_left_over(self, path: str) -> None:
@@ -326,35 +329,35 @@ class HpssTree:
             if what.identity is None or self._is_still(path, what):
                 self._drop(path, what)
         except HpssError as error:
-            self._keep_in_mind(path, what, error)
+            self._remember_left_over(path, what, error)
 
     def _is_still(self, path: str, what: _LeftOver) -> bool:
         """
-        Whether a name is what was to be removed.  Where the file has no other one any more, another process has given
-        it this one anew, of which L{is_wanted_again} hears nothing here.
+        Return whether a name is still the one to remove.  If the file has no other name, it is not: another process has
+        published the file under it again, which L{forget_left_over} of this process does not notice.
         """
         found = self.session.call(client.attributes, path)
         return found.file_id == what.identity and (found.links > 1 or not what.linked)
 
-    def is_wanted_again(self, path: str) -> None:
+    def forget_left_over(self, path: str) -> None:
         """
-        Do not remove a name any more that could not be removed when it should have been: it is given anew, perhaps to
-        the same file.
+        Do not retry to remove a name, because it is going to be published again, perhaps with the same file.
         """
         with self._left_over_lock:
             self._left_over.pop(path, None)
 
-    def _keep_in_mind(self, path: str, what: _LeftOver, error: HpssError) -> None:
+    def _remember_left_over(self, path: str, what: _LeftOver, error: HpssError) -> None:
         if error.errno != errno.ENOENT:
             with self._left_over_lock:
                 self._left_over[path] = what
             _log.warn("HPSS: {path} cannot be removed yet: {error}", path=printable(path), error=error)
 
-    def abandoned(self, me: Writer) -> Iterator[tuple[str, Stat]]:
+    def left_over_temporaries(self, me: Writer) -> Iterator[tuple[str, Stat]]:
         """
-        The temporaries of writers that are no more: their paths, and what HPSS knows of them.
+        Find the temporaries of writers that are gone.
 
-        @param me: The process that asks.
+        @param me: This process.
+        @return: The path and status of each.
         """
         for name in self.session.call(client.listdir, self.temporaries):
             path = posixpath.join(self.temporaries, name)
@@ -363,20 +366,20 @@ class HpssTree:
             except HpssError as error:
                 if error.errno != errno.ENOENT:
                     raise
-                continue  # another process sweeps as well
+                continue  # another process has swept it
             if is_left_over(name, time.time() - found.ctime, me, starting_time):
                 yield path, found
 
     def _sweep(self) -> None:
-        """Remove what writers left that are no more."""
-        for path, _ in self.abandoned(self._writer):
+        """Remove the temporaries of writers that are gone."""
+        for path, _ in self.left_over_temporaries(self._writer):
             _log.info("HPSS: removing {path}, whose writer is gone", path=printable(path))
             self.drop(path)
 
 
 @contextmanager
 def unless_there() -> Iterator[None]:
-    """Nothing has to be made where there is something."""
+    """Ignore that a name exists already (C{EEXIST})."""
     try:
         yield
     except HpssError as error:
@@ -385,5 +388,5 @@ def unless_there() -> Iterator[None]:
 
 
 def version_of(found: Attributes) -> tuple[int, int, int]:
-    """What tells a version of a file from all others."""
+    """Return what identifies a version of a file."""
     return found.file_id, found.ctime, found.size

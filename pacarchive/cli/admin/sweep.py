@@ -148,7 +148,7 @@ def _found_in_hpss(settings: Settings, *, dry_run: bool) -> Iterator[Abandoned]:
                 if error.errno == errno.ENOENT:
                     return  # nothing was ever stored
                 raise
-            for path, found in tree.abandoned(this_writer()):
+            for path, found in tree.left_over_temporaries(this_writer()):
                 removed = not dry_run and _remove(session, path)
                 yield Abandoned(path, found.size, time.time() - found.ctime, removed)
         except HpssError as error:

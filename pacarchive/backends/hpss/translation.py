@@ -1,4 +1,4 @@
-"""From what HPSS says to what the archive says."""
+"""Translate errors of HPSS into the archive's own."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ from pacarchive.backends.hpss.client import HpssError
 @contextmanager
 def translating(doing: str, absent: type[errors.ArchiveError] = errors.NotFound) -> Iterator[None]:
     """
-    Put failed calls into the archive's words.  HPSS's name and number of the error are kept as the reason.
+    Raise L{HpssError}s of the block as the archive's errors.  HPSS's name and number are in their reason.
 
-    @param doing: The predecessor's beginning of the sentence, such as C{"Can't open hpss file"}.
-    @param absent: What it means that a name is not there; it is the client's affair only where he gave the name.
+    @param doing: How the predecessor's message begins, such as C{"Can't open hpss file"}.
+    @param absent: The error for a missing name; L{errors.NotFound} only where it is that of a client's file.
     """
     try:
         yield
     except HpssError as error:
-        raise in_words(error, doing, absent) from error
+        raise archive_error(error, doing, absent) from error
 
 
-def in_words(error: HpssError, doing: str, absent: type[errors.ArchiveError] = errors.NotFound) -> errors.ArchiveError:
-    """The archive's error for one of HPSS; parameters as L{translating}."""
+def archive_error(
+    error: HpssError, doing: str, absent: type[errors.ArchiveError] = errors.NotFound
+) -> errors.ArchiveError:
+    """Return the archive's error for one of HPSS; parameters as those of L{translating}."""
     reason = f"{doing} with error: {error.name} ({error.code})"
     match error.errno:
         case errno.ENOENT | errno.ENOTDIR | errno.ELOOP | errno.ENAMETOOLONG:
-            words = "No file has this id." if absent is errors.NotFound else "A part of the archive is not there."
-            return absent(words, reason=reason)
+            message = "No file has this id." if absent is errors.NotFound else "A part of the archive is not there."
+            return absent(message, reason=reason)
         case errno.ENOSPC | errno.EDQUOT:
             return errors.NoSpace("The archive has no space left for this file.", reason=reason)
         case errno.EFBIG:
