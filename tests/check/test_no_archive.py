@@ -62,7 +62,7 @@ def test_another_web_server_is_no_archive(elsewhere: str, more: list[str]) -> No
     done = check(elsewhere, *more)
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr == (
-        f"pacarchive: no archive answers at {elsewhere}: GET / came back with 200 (text/html), from Elsewhere/1.0;"
+        f"pacarchive: no archive answers at {elsewhere}: GET / was answered with 200 (text/html), from Elsewhere/1.0;"
         " check the address and the path in it\n"
     )
 
@@ -83,7 +83,7 @@ def test_another_service_is_no_archive(elsewhere: str, document: bytes, monkeypa
     monkeypatch.setattr(Elsewhere, "page", ("application/json", document))
     done = check(elsewhere)
     assert (done.returncode, done.stdout) == (3, "")
-    assert done.stderr.startswith(f"pacarchive: no archive answers at {elsewhere}: GET / came back with 200")
+    assert done.stderr.startswith(f"pacarchive: no archive answers at {elsewhere}: GET / was answered with 200")
 
 
 def test_a_server_that_speaks_no_tls_is_told(elsewhere: str) -> None:

@@ -1,4 +1,4 @@
-"""Whether somebody listens who is an archive: greeting, health, what is not there, and HTTP itself."""
+"""Checks of the basics: that an archive answers, its health, errors, and HTTP itself."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pacarchive.cli.check.checks import Group
 from pacarchive.cli.check.contents import Content
-from pacarchive.cli.check.raw import ANEW, Malformed
+from pacarchive.cli.check.raw import IF_ABSENT, Malformed
 from pacarchive.cli.check.words import fail, require
 from pacarchive.client.words import UP
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 GROUP = Group()
 
 _KEYS = ["status", "message", "traceback", "version"]
-_JSON = "clients of the family read the JSON, and look at nothing else"
+_JSON = "the predecessor's clients read the JSON and nothing else"
 _CLOSING = 3.0
-"""For how many seconds to wait for the end of a connection that should end at once."""
+"""Seconds to wait for the end of a connection that should end at once."""
 
-_DESYNC = "a proxy that reads it otherwise lets one client's request end up in another's"
+_DESYNC = "behind a proxy that reads it in another way, one client's request can become part of another's"
 
 
-@GROUP.check("greeting", "GET / says that the archive is up, in the words that its clients know")
+@GROUP.check("greeting", "GET / says that the archive is up, by the message that clients expect")
 async def greeting(session: Session) -> str:
     answer = await session.wire.ask("GET", "/")
-    require(answer.status == 200, "200", answer, "monitoring goes by it")
+    require(answer.status == 200, "200", answer, "monitoring relies on it")
     document = answer.document
     require(
         document == {"message": f"Pacifica {UP}"}, "the message of an archive",
@@ -39,29 +39,29 @@ async def greeting(session: Session) -> str:
 async def health(session: Session) -> str:
     answer = await session.wire.ask("GET", "/health")
     document = answer.document
-    told = isinstance(document, dict) and document.get("ready") is True
-    require(answer.status == 200 and told, "200 and ready", answer, "the storage may be full, slow or gone")
-    words = str(document.get("message"))
-    return f"degraded: {words}" if document.get("degraded") else words
+    ready = isinstance(document, dict) and document.get("ready") is True
+    require(answer.status == 200 and ready, "200 and ready", answer, "the storage may be full, slow or gone")
+    message = str(document.get("message"))
+    return f"degraded: {message}" if document.get("degraded") else message
 
 
-@GROUP.check("absent", "an id without a file is told apart from a file, by every method")
+@GROUP.check("absent", "an id without a file is an error, for every method")
 async def absent(session: Session) -> str:
-    file_id = await session.take()
+    file_id = await session.new_id()
     for method in ("GET", "HEAD", "POST"):
         answer = await session.wire.ask(method, file_id, body=b"" if method == "POST" else None)
         require(
             answer.status == session.status(404), f"{session.status(404)} for {method}", answer,
-            "clients would take an error for the file, or a file for lost",
+            "clients would take an error for a file, or a file for lost",
         )  # fmt: skip
     if session.strict:
         return "404: errors have the statuses of HTTP"
     return "500: errors have the predecessor's statuses"
 
 
-@GROUP.check("error-words", "errors are JSON with words for people, and tell nothing of the server's inside")
+@GROUP.check("error-words", "errors are JSON with a message for people, and reveal nothing of the server's inside")
 async def error_words(session: Session) -> None:
-    answer = await session.wire.ask("GET", await session.take())
+    answer = await session.wire.ask("GET", await session.new_id())
     document = answer.document
     require(
         isinstance(document, dict) and list(document) == _KEYS, f"the keys {', '.join(_KEYS)}", answer.body[:80], _JSON
@@ -69,35 +69,35 @@ async def error_words(session: Session) -> None:
     text = str(document["traceback"])
     require(
         "Traceback" not in text and "File &quot;" not in text, "one line as the reason", "a traceback of the server",
-        "it tells strangers about paths and versions, and people nothing",
+        "it reveals paths and versions, and helps no user",
     )  # fmt: skip
 
 
-@GROUP.check("methods", "OPTIONS tells what there is, and other methods are refused")
+@GROUP.check("methods", "OPTIONS is answered, and unknown methods are refused")
 async def methods(session: Session) -> None:
-    path = await session.take()
+    path = await session.new_id()
     answer = await session.wire.ask("BREW", path)
     require(answer.status == 405, "405 for an unknown method", answer, "a wrong request must not be taken for another")
     allowed = {each.strip() for each in (answer.field("Allow") or "").split(",")}
     require(
         {"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"} <= allowed, "an Allow field with all methods",
-        answer.field("Allow"), "clients find out by it what they may do",
+        answer.field("Allow"), "clients learn from it what they may do",
     )  # fmt: skip
     answer = await session.wire.ask("OPTIONS", path)
-    require(answer.status // 100 == 2, "a success for OPTIONS", answer, "clients of WebDAV begin with it")
+    require(answer.status // 100 == 2, "a success for OPTIONS", answer, "WebDAV clients begin with it")
 
 
-@GROUP.check("keep-alive", "a connection is of use again after an answer, or is said to be closed")
+@GROUP.check("keep-alive", "a connection can be reused after an answer, or the answer says that it closes")
 async def keep_alive(session: Session) -> str:
     try:
-        async with session.wire.talk() as talk:
+        async with session.wire.connect() as connection:
             for number in range(3):
-                talk.send("GET", "/")
-                answer = await talk.answer()
+                connection.send("GET", "/")
+                answer = await connection.answer()
                 if answer is None:
                     fail(
-                        "another answer", f"a closed connection after {number} without a word",
-                        "a client that uses the connection again loses its request",
+                        "another answer", f"a connection that was closed after {number} without notice",
+                        "a client that reuses the connection loses its request",
                     )  # fmt: skip
                 if answer.closes:
                     return "the server closes after each answer, and says so"
@@ -108,9 +108,9 @@ async def keep_alive(session: Session) -> str:
 
 @GROUP.check("malformed", "requests that can be read in two ways are refused, and their connections closed")
 async def malformed(session: Session) -> None:
-    file_id = await session.take()
+    file_id = await session.new_id()
     path = f"/{file_id}"
-    # Where it is stored all the same, it is known whose it is.
+    # If it is stored all the same, it can be recognised as a test file.
     data = Content(file_id, 0).head
     length = len(data)
     cases: list[tuple[str, str, str, list[tuple[str, str]], bytes, bool]] = [
@@ -124,29 +124,29 @@ async def malformed(session: Session) -> None:
         ),
     ]  # fmt: skip
     for what, method, target, fields, body, host in cases:
-        session.ledger.attempt(file_id, empty=True)
-        async with session.wire.talk() as talk:
-            talk.send(method, target, ANEW, *fields, body=body, host=host)
-            answer = await talk.answer(method)
+        session.test_files.attempt(file_id, empty=True)
+        async with session.wire.connect() as connection:
+            connection.send(method, target, IF_ABSENT, *fields, body=body, host=host)
+            answer = await connection.answer(method)
             status = None if answer is None else answer.status
-            session.ledger.settle(file_id, status)
+            session.test_files.settle(file_id, status)
             require(status in (400, 501, None), f"400 for {what}", status, _DESYNC)
             require(
-                answer is None or answer.closes or await talk.closed(_CLOSING),
+                answer is None or answer.closes or await connection.closed(_CLOSING),
                 f"a closed connection after {what}",
                 "open",
                 _DESYNC,
             )
-    await session.see_absent(file_id, "a request that was refused has stored something")
+    await session.require_absent(file_id, "a request that was refused has stored something")
 
 
-@GROUP.check("compression", "files come as they are, whatever encodings the client offers")
+@GROUP.check("compression", "files are sent as they are, whatever encodings the client accepts")
 async def compression(session: Session) -> None:
     content = await session.file("text")
     try:
-        async with session.wire.talk() as talk:
-            talk.send("GET", f"/{content.file_id}", ("Accept-Encoding", "gzip, deflate, br, zstd"))
-            answer = await talk.answer()
+        async with session.wire.connect() as connection:
+            connection.send("GET", f"/{content.file_id}", ("Accept-Encoding", "gzip, deflate, br, zstd"))
+            answer = await connection.answer()
     except Malformed as error:
         fail("an answer of HTTP", error, "clients cannot read it")
     encoding = answer and answer.headers.getRawHeaders("Content-Encoding")

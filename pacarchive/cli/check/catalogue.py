@@ -26,7 +26,7 @@ def _order() -> tuple[Check, ...]:
     found += together.GROUP.checks
     found += many[-1:]
     found += files.MOVE.checks
-    # The large one is there for as short a time as can be.
+    # The large file is stored for as short a time as possible.
     found += large[:-1]
     found += [check for check in parts.GROUP.checks if check.name == "range-large"]
     found += large[-1:]
@@ -39,11 +39,11 @@ CHECKS = _order()
 
 def chosen(patterns: Sequence[str]) -> list[Check]:
     """
-    The checks that are wanted, in their order.
+    Choose checks by name, in their order.
 
-    @param patterns: Names, in which C{*} stands for anything; what is not a name stands for all that begin with it and
-        a hyphen.  None for all checks.
-    @raise ValueError: A pattern fits none.
+    @param patterns: Names, in which C{*} stands for any text.  One that matches no name stands for all checks whose
+        names begin with it and a hyphen.  Empty for all checks.
+    @raise ValueError: A pattern matches no check.
     """
     if not patterns:
         return list(CHECKS)

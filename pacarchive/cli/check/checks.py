@@ -1,4 +1,4 @@
-"""A check, what came of it, and what came of all."""
+"""The data types of checks and their results."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from pacarchive.cli.check.session import Session
     from pacarchive.cli.check.words import Speed
 
-See: TypeAlias = "Callable[[Session], Awaitable[str | None]]"
-"""Sees whether something holds.  What it returns is worth telling."""
+CheckFunction: TypeAlias = "Callable[[Session], Awaitable[str | None]]"
+"""Checks something.  Returns details for the report; raises L{Failed} if the check fails."""
 
 
 class Outcome(enum.Enum):
-    """What came of a check."""
+    """The outcome of a check."""
 
     PASSED = "passed"
     FAILED = "failed"
     EXPECTED = "expected failure"
-    """It failed, as this kind of archive is known to."""
+    """It failed, as this kind of archive is known to do."""
 
     UNEXPECTED = "unexpected pass"
     """It passed, although this kind of archive is known to fail."""
@@ -33,16 +33,16 @@ class Outcome(enum.Enum):
 @attrs.frozen
 class Check:
     """
-    One thing to see.
+    One check.
 
-    @ivar name: What it is called by.
+    @ivar name: Its name.
     @ivar purpose: What holds if it passes, in one line.
-    @ivar run: Sees it.
+    @ivar run: The function that checks it.
     """
 
     name: str
     purpose: str
-    run: See
+    run: CheckFunction
 
 
 class Group:
@@ -51,10 +51,10 @@ class Group:
     def __init__(self) -> None:
         self.checks: list[Check] = []
 
-    def check(self, name: str, purpose: str) -> Callable[[See], See]:
-        """Decorate the function that sees it."""
+    def check(self, name: str, purpose: str) -> Callable[[CheckFunction], CheckFunction]:
+        """Decorate the function of a check."""
 
-        def add(function: See) -> See:
+        def add(function: CheckFunction) -> CheckFunction:
             self.checks.append(Check(name, purpose, function))
             return function
 
@@ -64,10 +64,14 @@ class Group:
 @attrs.frozen(kw_only=True)
 class Result:
     """
-    What came of one check.
+    The result of one check.
 
-    @ivar detail: What is worth telling of one that passed, or why it means nothing here.
-    @ivar reason: Why the failure is expected.
+    @ivar seconds: How long it took.
+    @ivar detail: Details of one that passed, or why it is not applicable.
+    @ivar expected: What was expected, where it failed.
+    @ivar came: What came instead.
+    @ivar why: Why that matters.
+    @ivar reason: Why the failure is expected of this kind of archive.
     """
 
     check: Check
@@ -83,10 +87,13 @@ class Result:
 @attrs.frozen(kw_only=True)
 class Summary:
     """
-    How it all ended.
+    The results of a run.
 
-    @ivar left: Test files that could not be removed, with the reason.
-    @ivar kept: Those that were to stay.
+    @ivar results: The result of each check.
+    @ivar speeds: The speeds that were measured.
+    @ivar left: The ids of test files that could not be removed, with the reasons.
+    @ivar kept: The ids of test files that were kept on request.
+    @ivar interrupted: Whether the run was interrupted.
     """
 
     results: Sequence[Result]
@@ -96,5 +103,5 @@ class Summary:
     interrupted: bool
 
     def count(self, outcome: Outcome) -> int:
-        """How many ended so."""
+        """Return how many checks had this outcome."""
         return sum(each.outcome is outcome for each in self.results)

@@ -15,7 +15,7 @@ from pacarchive.cli.check.predecessor import EXPECTED
 from pacarchive.cli.check.report import Lines, Plain, Tables
 from pacarchive.cli.check.run import Run, clean_up
 from pacarchive.cli.check.session import SPARE
-from pacarchive.cli.check.wire import Trouble
+from pacarchive.cli.check.wire import NoAnswer
 from pacarchive.cli.check.words import Options, Refused
 from pacarchive.cli.printing import complain, is_screen, print_json, write_line
 from pacarchive.cli.progress import Display
@@ -37,9 +37,9 @@ _UNFINISHED = "pacarchive: interrupted; test files may be left: remove them with
 
 def run(arguments: argparse.Namespace) -> int:
     """
-    Run it.
+    Run the command.
 
-    @return: One of L{exits}.
+    @return: The exit code, one of L{exits}.
     """
     try:
         checks = chosen(arguments.only)
@@ -72,7 +72,7 @@ def _in_reactor(run: Run, arguments: argparse.Namespace) -> int:
         return exits.INTERRUPTED
     except Refused as error:
         return complain(error, exits.USAGE)
-    except Trouble as error:
+    except NoAnswer as error:
         return complain(error, exits.UNAVAILABLE)
 
 
@@ -87,9 +87,9 @@ def _list(checks: Sequence[Check], *, as_json: bool) -> None:
 
 def options_of(arguments: argparse.Namespace, environ: Mapping[str, str]) -> Options:
     """
-    What is wanted, by the command line or else the environment.
+    Read the options from the command line, or else from the environment.
 
-    @raise Misunderstood: Something has no meaning.
+    @raise Misunderstood: A value is invalid.
     """
 
     def value(option: str, variable: str, convert: Callable[[str], Any], default: Any, least: int = 0) -> Any:
@@ -128,7 +128,7 @@ async def _check(run: Run) -> int:
 
 
 def code_of(summary: Summary) -> int:
-    """The exit code."""
+    """Return the exit code of a run."""
     if summary.interrupted:
         return exits.INTERRUPTED
     return exits.FAILED if summary.count(Outcome.FAILED) or summary.left else exits.OK
@@ -152,5 +152,5 @@ async def _clean_up(run: Run, *, as_json: bool) -> int:
         for file_id, why in cleaned.left:
             write_line(f"{file_id} could not be removed: {why}")
         for file_id in cleaned.foreign:
-            write_line(f"{file_id} was left: nothing tells that it is a test file")
+            write_line(f"{file_id} was left: it is not known to be a test file")
     return exits.FAILED if cleaned.left else exits.OK

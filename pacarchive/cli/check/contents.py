@@ -1,7 +1,7 @@
-"""What the files of a check hold: bytes that follow from the id, so that no copy of them has to be kept.
+"""The contents of test files: bytes that are computed from the id, so that no copy of them has to be kept.
 
-Every file begins with a line that says whose it is.  So what an earlier check has left is told from what others have
-stored, on every archive: see L{recognise}.
+Every test file begins with a line that says that it is one.  So files that an earlier check has left can be
+distinguished from all others, on every archive: see L{recognise}.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import attrs
 from pacarchive.texts import counted
 
 BLOCK = 1 << 20
-"""How many bytes are made at once."""
+"""The size in bytes of the blocks that contents are computed in."""
 
 _HEAD = re.compile(
     rb"A test file of 'pacarchive check', which may be removed: id (?P<id>\d+), (?P<kind>text|binary) version"
@@ -25,10 +25,10 @@ _HEAD = re.compile(
 )
 
 BEGINNING = b"A test file of 'pacarchive check', which may be removed: id "
-"""How all of them begin."""
+"""How every test file begins."""
 
 HEAD_LIMIT = 160
-"""The first line is shorter than that."""
+"""Bytes; the first line of a test file is shorter."""
 
 
 @attrs.frozen(slots=False)
@@ -36,8 +36,9 @@ class Content:
     """
     The bytes of one version of one file.
 
+    @ivar size: Its size in bytes.
     @ivar kind: C{text} or C{binary}.
-    @ivar version: Another number, other bytes.
+    @ivar version: A number; each has other bytes.
     """
 
     file_id: int
@@ -47,7 +48,7 @@ class Content:
 
     @property
     def head(self) -> bytes:
-        """The line that says whose file this is."""
+        """The first line, which identifies the file as a test file."""
         return (
             f"A test file of 'pacarchive check', which may be removed: id {self.file_id}, {self.kind} version"
             f" {self.version}, {self.size} bytes.\n"
@@ -64,16 +65,16 @@ class Content:
         return hashlib.shake_256(self.head).digest(size)
 
     def _block(self, number: int) -> bytes:
-        """The bytes from C{number * BLOCK} on, BLOCK of them or as many as there are in a file of one block."""
+        """Return block C{number}: L{BLOCK} bytes, or the whole contents of a smaller file."""
         base = self._base
         if number:
-            # No two blocks are equal, so that one in the place of another is seen.
+            # No two blocks are equal, so that one in the place of another is noticed.
             turn = number * 7919 % len(base)
             return (number.to_bytes(8, "big") + base[turn + 8 :] + base[:turn])[: len(base)]
         return (self.head[: self.size] + base[len(self.head) :])[: self.size]
 
     def read(self, start: int, end: int) -> bytes:
-        """The bytes from C{start} to before C{end}, as far as there are any."""
+        """Return the bytes from C{start} to before C{end}, as far as the file has them."""
         end = min(end, self.size)
         pieces = []
         while start < end:
@@ -84,18 +85,18 @@ class Content:
         return b"".join(pieces)
 
     def blocks(self) -> Iterator[bytes]:
-        """All of it, in pieces."""
+        """Return all bytes, block by block."""
         for start in range(0, self.size, BLOCK):
             yield self.read(start, start + BLOCK)
 
     @cached_property
     def whole(self) -> bytes:
-        """All of it at once: for small ones."""
+        """All bytes at once, for small files."""
         return self.read(0, self.size)
 
     @cached_property
     def sha256(self) -> bytes:
-        """Its digest."""
+        """The SHA-256 digest."""
         digest = hashlib.sha256()
         for block in self.blocks():
             digest.update(block)
@@ -104,10 +105,13 @@ class Content:
 
 class Comparison:
     """
-    Bytes that come, compared with those that should.
+    Compares the bytes that are received with those of a test file.
 
-    @ivar position: How many have come.
-    @ivar wrong_at: Where the first wrong byte was.
+    @param content: What the file should contain.
+    @param start: The offset of the first byte that is expected.
+    @param end: The offset behind the last; C{None} for the end of the file.
+    @ivar position: The offset behind the last byte that was received.
+    @ivar wrong_at: The offset of the first wrong byte.
     """
 
     def __init__(self, content: Content, start: int = 0, end: int | None = None) -> None:
@@ -120,7 +124,7 @@ class Comparison:
         self.wrong_at: int | None = None
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes."""
+        """Compare the next bytes."""
         taken = 0
         while taken < len(data) and self.wrong_at is None:
             number, offset = divmod(self.position + taken, BLOCK)
@@ -139,7 +143,7 @@ class Comparison:
 
     @property
     def trouble(self) -> str | None:
-        """What is wrong, in words, now that all has come."""
+        """What is wrong, as text, once all has been received; C{None} if nothing is."""
         if self.wrong_at is not None and self.wrong_at < self._end:
             return f"byte {self.wrong_at} is wrong"
         if self.position != self._end:
@@ -149,10 +153,10 @@ class Comparison:
 
 def recognise(file_id: int, head: bytes) -> Content | None:
     """
-    Tell whose file this is.
+    Recognise a test file by its first line.
 
-    @param head: Its first L{HEAD_LIMIT} bytes, or all where there are fewer.
-    @return: What it would hold if it were whole; C{None} for a file that is not a check's.
+    @param head: The file's first L{HEAD_LIMIT} bytes, or all if there are fewer.
+    @return: The contents that it should have; C{None} if it is not a test file of this id.
     """
     found = _HEAD.match(head)
     if found is None or int(found["id"]) != file_id:
@@ -161,5 +165,5 @@ def recognise(file_id: int, head: bytes) -> Content | None:
 
 
 def http_date(seconds: float) -> str:
-    """A time as HTTP writes it."""
+    """Return a time, in seconds since the epoch, as HTTP writes it (RFC 9110, section 5.6.7)."""
     return formatdate(seconds, usegmt=True)

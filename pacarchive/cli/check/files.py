@@ -1,4 +1,4 @@
-"""The way of each kind of file: put, status, stage, get, delete."""
+"""Checks of what is done with each kind of file: put, status, stage, get, delete."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ MANY = Group()
 MOVE = Group()
 
 _SMALL = 2003
-_ADDED = "ingest compares it with what it has sent, and tries again or gives up"
-_KNOWN_BY = "clients of the family read it by this name, and crash without it"
+_ADDED = "ingest compares it with what it has sent, and retries or fails"
+_KNOWN_BY = "the predecessor's clients read it by this name, and crash without it"
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?", re.ASCII)
 _LEVELS = re.compile(r"\((?P<numbers>[0-9]+(, ?[0-9]+)*,?)\)", re.ASCII)
 
 
-def see_stored(answer: Answer, content: Content) -> None:
+def require_stored(answer: Answer, content: Content) -> None:
     """
-    See that a PUT was answered as it should be.
+    Require that a PUT was answered as it should be.
 
     @raise Failed: It was not.
     """
@@ -48,9 +48,9 @@ def see_stored(answer: Answer, content: Content) -> None:
         require(digest in digests, f"Repr-Digest: {digest}", digests, "other bytes were stored than were sent")
 
 
-async def see_status(session: Session, content: Content) -> Answer:
+async def require_status(session: Session, content: Content) -> Answer:
     """
-    See that HEAD tells what it should of a file.
+    Require that HEAD answers with all that it should for a file.
 
     @raise Failed: It does not.
     """
@@ -65,7 +65,7 @@ async def see_status(session: Session, content: Content) -> Answer:
     require(field("X-Pacifica-Messsage") == "File was found", "File was found", field("X-Pacifica-Messsage"), _KNOWN_BY)
     require(
         field("X-Content-Length") == str(content.size), f"X-Content-Length {content.size}", field("X-Content-Length"),
-        "cart makes room by it",
+        "cart reserves space by it",
     )  # fmt: skip
     field("X-Pacifica-File")
     for name in ("Last-Modified", "X-Pacifica-Ctime"):
@@ -77,40 +77,40 @@ async def see_status(session: Session, content: Content) -> Answer:
     numbers = [int(each) for each in levels["numbers"].split(",") if each.strip()] if levels else []
     require(
         not content.size or max(numbers) == content.size, f"all {content.size} bytes on some level", numbers,
-        "the file is told to be incomplete",
+        "the file looks incomplete",
     )  # fmt: skip
     return answer
 
 
-async def see_staged(session: Session, content: Content) -> None:
+async def require_staged(session: Session, content: Content) -> None:
     """
-    Have a file staged, and see that this ends.
+    Stage a file, and require that it is on disk in time.
 
-    @raise Failed: It does not.
+    @raise Failed: It is not.
     """
     answer = await session.wire.ask("POST", content.file_id, body=b"")
     if answer.status == 202 and session.strict:
-        require(answer.field("Location") is not None, "the job's Location", "none", "nobody can wait for it")
+        require(answer.field("Location") is not None, "the job's Location", "none", "clients cannot wait for it")
         await session.wait_for_disk(content.file_id)
         return
-    require(answer.status == 200, "200", answer, "cart asks for each file in this way")
+    require(answer.status == 200, "200", answer, "cart requests each file in this way")
     document = answer.document
     require(
         document == {"message": "File was staged", "file": str(content.file_id)}, "File was staged", answer.body[:80],
-        "clients look for these words",
+        "clients look for this message",
     )  # fmt: skip
     await session.wait_for_disk(content.file_id)
 
 
-async def see_removed(session: Session, content: Content) -> None:
+async def require_removed(session: Session, content: Content) -> None:
     """
-    Delete a file, and see that it has gone.
+    Delete a file, and require that it is gone.
 
-    @raise Failed: It has not.
+    @raise Failed: It is not.
     """
     answer = await session.remove(content)
     require(answer.status == 200, "200 for DELETE", answer, "files cannot be removed")
-    await session.see_absent(content.file_id, "a file that was deleted is still there")
+    await session.require_absent(content.file_id, "a file that was deleted is still there")
 
 
 def _add(name: str, what: str) -> None:
@@ -120,27 +120,27 @@ def _add(name: str, what: str) -> None:
     async def put(session: Session) -> str:
         size = session.options.large if large else SIZES[name]
         began = session.reactor.seconds()
-        content, answer = await session.new(
+        content, answer = await session.put_new(
             size, kind="text" if name == "text" else "binary",
             moved=lambda done: session.progress("sending", done, size),
         )  # fmt: skip
         seconds = session.reactor.seconds() - began
         if answer.status == 201:
             session.shared[name] = content
-        see_stored(answer, content)
+        require_stored(answer, content)
         if large:
             session.speeds.append(Speed("put, one large file", size, "bytes", seconds))
             return str(session.speeds[-1])
         return counted(size, "byte")
 
-    @GROUP.check(f"{name}-status", f"HEAD tells {what}'s size, times and place")
+    @GROUP.check(f"{name}-status", f"HEAD answers with {what}'s size, times and medium")
     async def status(session: Session) -> str:
-        answer = await see_status(session, await session.file(name))
+        answer = await require_status(session, await session.file(name))
         return f"on {answer.field('X-Pacifica-File-Storage-Media')}"
 
-    @GROUP.check(f"{name}-stage", f"POST has {what} on disk")
+    @GROUP.check(f"{name}-stage", f"POST stages {what}")
     async def stage(session: Session) -> None:
-        await see_staged(session, await session.file(name))
+        await require_staged(session, await session.file(name))
 
     @GROUP.check(f"{name}-get", f"{what} comes back, each byte as it was sent")
     async def get(session: Session) -> str:
@@ -149,7 +149,7 @@ def _add(name: str, what: str) -> None:
         answer = await session.get(content, moved=lambda done: session.progress("reading", done, content.size))
         require(
             answer.field("Content-Type") == "application/octet-stream", "application/octet-stream",
-            answer.field("Content-Type"), "something on the way may change what it takes for text",
+            answer.field("Content-Type"), "a proxy may change what it takes for text",
         )  # fmt: skip
         if large:
             session.speeds.append(
@@ -160,7 +160,7 @@ def _add(name: str, what: str) -> None:
 
     @GROUP.check(f"{name}-delete", f"DELETE removes {what}, and its id is free again")
     async def delete(session: Session) -> None:
-        await see_removed(session, await session.file(name))
+        await require_removed(session, await session.file(name))
 
 
 for _name, _what in {
@@ -170,12 +170,12 @@ for _name, _what in {
 
 
 async def _put_many(session: Session) -> None:
-    contents = [Content(await session.take(), _SMALL) for _ in range(session.options.many)]
+    contents = [Content(await session.new_id(), _SMALL) for _ in range(session.options.many)]
     for content in contents:
-        content.sha256  # noqa: B018  (made now, as it is not what is measured)
+        content.sha256  # noqa: B018  (computed now, so that it is not measured)
 
     async def put(content: Content) -> None:
-        see_stored(await session.put(content, {"If-None-Match": "*"}), content)
+        require_stored(await session.put(content, {"If-None-Match": "*"}), content)
 
     began = session.reactor.seconds()
     await session.all_of(contents, put, "sending", len(contents))
@@ -199,18 +199,18 @@ async def many_put(session: Session) -> str:
     return f"{len(session.many)} files, {session.speeds[-1]}"
 
 
-@MANY.check("many-status", "HEAD tells each of the many files right")
+@MANY.check("many-status", "HEAD answers correctly for each of the many files")
 async def many_status(session: Session) -> None:
     async def status(content: Content) -> None:
-        await see_status(session, content)
+        await require_status(session, content)
 
     await session.all_of(await _many(session), status, "asking", len(session.many))
 
 
-@MANY.check("many-stage", "POST has each of the many files on disk")
+@MANY.check("many-stage", "POST stages each of the many files")
 async def many_stage(session: Session) -> None:
     async def stage(content: Content) -> None:
-        await see_staged(session, content)
+        await require_staged(session, content)
 
     await session.all_of(await _many(session), stage, "staging", len(session.many))
 
@@ -241,7 +241,7 @@ async def many_delete(session: Session) -> str:
     session.many = []
 
     async def absent(content: Content) -> None:
-        await session.see_absent(content.file_id, "a file that was deleted is still there")
+        await session.require_absent(content.file_id, "a file that was deleted is still there")
 
     await session.all_of(contents, absent, "looking", len(contents))
     session.speeds.append(Speed("delete, many small files", len(contents), "files", seconds))
@@ -249,13 +249,13 @@ async def many_delete(session: Session) -> str:
 
 
 async def _patch(session: Session, file_id: int, source: str) -> Answer:
-    session.ledger.attempt(file_id)
+    session.test_files.attempt(file_id)
     answer = await session.wire.ask(
         "PATCH", file_id, {"Content-Type": "application/json", "If-None-Match": "*"}, json_of({"path": source})
     )
-    session.ledger.settle(file_id, answer.status)
+    session.test_files.settle(file_id, answer.status)
     if answer.status == 200:
-        session.ledger.moved(file_id)
+        session.test_files.moved(file_id)
     return answer
 
 
@@ -264,12 +264,12 @@ async def move(session: Session) -> str:
     source = session.options.move_from
     if source is None:
         raise NotApplicable("No file was named with --move-from.")
-    file_id = await session.take()
+    file_id = await session.new_id()
     answer = await _patch(session, file_id, source)
     require(answer.status == 200, "200", answer, "the file was not moved; see [server] move_roots")
     require(
         answer.document == {"message": "File Moved Successfully"}, "File Moved Successfully", answer.body[:80],
-        "ingest looks for these words",
+        "ingest looks for this message",
     )  # fmt: skip
     found = await session.wire.ask("HEAD", file_id)
     require(found.status in (200, 204), "204 for HEAD", found, "a file that was moved must be known")
@@ -283,12 +283,12 @@ async def move(session: Session) -> str:
     require(got.status == 200, "200 for GET", got, "a file that was moved must come back")
     size = found.field("X-Content-Length")
     require(size == str(received), f"{size} bytes", received, "a file that was moved must come back whole")
-    again = await _patch(session, await session.take(), source)
-    require(again.status == session.status(404), f"{session.status(404)} for the same again", again,
+    again = await _patch(session, await session.new_id(), source)
+    require(again.status == session.status(404), f"{session.status(404)} for the same move again", again,
             "it was copied, not moved")  # fmt: skip
     return counted(received, "byte")
 
 
 def json_of(document: object) -> bytes:
-    """A document as it is sent."""
+    """Encode a document as JSON, for a request."""
     return json.dumps(document).encode("ascii")

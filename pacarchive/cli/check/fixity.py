@@ -1,4 +1,4 @@
-"""Digests: what the archive says of a file is right, and what does not fit its digest is not stored."""
+"""Checks of digests: those that the archive answers with are right, and a body with a wrong one is not stored."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pacarchive.cli.check.checks import Group
 from pacarchive.cli.check.contents import Content
-from pacarchive.cli.check.raw import ANEW, Malformed
+from pacarchive.cli.check.raw import IF_ABSENT, Malformed
 from pacarchive.cli.check.words import fail, require
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ GROUP = Group()
 _SIZE = 5003
 
 _UNSEEN = "a byte that changes on the way, or on disk, is not noticed"
-_FIRST = "Repr-Digest with the answer to a PUT is how a sender knows that all went well"
+_FIRST = "by Repr-Digest in the answer to a PUT a sender knows that the file arrived unchanged"
 
 
 def _base64(digest: bytes) -> str:
@@ -32,7 +32,7 @@ def _repr_digest(content: Content) -> str:
 
 
 def _given(content: Content) -> dict[str, str]:
-    """All digests that a client may give, each by the field it is given in."""
+    """Return all digests that a client may send with a file, by their fields."""
     data = content.whole
     return {
         "Repr-Digest": _repr_digest(content),
@@ -44,7 +44,7 @@ def _given(content: Content) -> dict[str, str]:
 
 @GROUP.check("digest-put", "the answer to a PUT has the digest of what was stored")
 async def digest_put(session: Session) -> None:
-    content, answer = await session.new()
+    content, answer = await session.put_new()
     require(answer.status == 201, "201", answer, "the file was not stored")
     require(
         _repr_digest(content) in (answer.field("Repr-Digest") or ""), _repr_digest(content),
@@ -54,7 +54,7 @@ async def digest_put(session: Session) -> None:
 
 @GROUP.check("digest-right", "a file that comes with its digests, of all kinds, is stored")
 async def digest_right(session: Session) -> None:
-    content = Content(await session.take(), _SIZE)
+    content = Content(await session.new_id(), _SIZE)
     answer = await session.put(content, {"If-None-Match": "*", **_given(content)})
     require(answer.status == 201, "201", answer, "files cannot be sent with their digests")
     await session.get(content)
@@ -66,39 +66,40 @@ async def digest_right(session: Session) -> None:
 async def digest_wrong(session: Session) -> None:
     other = await session.stored()
     for name, value in _given(other).items():
-        content, answer = await session.new(fields={name: value})
+        content, answer = await session.put_new(fields={name: value})
         require(answer.status == session.status(400), f"{session.status(400)} for a wrong {name}", answer, _UNSEEN)
-        await session.see_absent(content.file_id, "what was refused was stored all the same")
+        await session.require_absent(content.file_id, "what was refused was stored all the same")
 
 
-@GROUP.check("digest-wrong-behind", "the same for a digest that comes behind the body, as a trailer")
+@GROUP.check("digest-wrong-behind", "the same for a digest that is sent after the body, as a trailer")
 async def digest_wrong_behind(session: Session) -> None:
     other = await session.stored()
-    content = Content(await session.take(), _SIZE)
+    content = Content(await session.new_id(), _SIZE)
     for wrong in (True, False):
         digest = _repr_digest(other if wrong else content)
-        session.ledger.attempt(content.file_id, empty=True)
+        session.test_files.attempt(content.file_id, empty=True)
         try:
-            async with session.wire.talk() as talk:
+            async with session.wire.connect() as connection:
                 data = content.whole
-                talk.send(
-                    "PUT", f"/{content.file_id}", ANEW, ("Transfer-Encoding", "chunked"), ("Trailer", "Repr-Digest"),
+                connection.send(
+                    "PUT", f"/{content.file_id}", IF_ABSENT,
+                    ("Transfer-Encoding", "chunked"), ("Trailer", "Repr-Digest"),
                     body=b"%x\r\n%s\r\n0\r\nRepr-Digest: %s\r\n\r\n" % (len(data), data, digest.encode("ascii")),
                 )  # fmt: skip
-                answer = await talk.answer("PUT")
+                answer = await connection.answer("PUT")
         except Malformed as error:
             fail("an answer of HTTP", error, "clients cannot read it")
-        session.ledger.settle(content.file_id, None if answer is None else answer.status)
+        session.test_files.settle(content.file_id, None if answer is None else answer.status)
         came = "no answer" if answer is None else answer.status
         if wrong:
             require(came == session.status(400), f"{session.status(400)} for a wrong digest", came, _UNSEEN)
-            await session.see_absent(content.file_id, "what was refused was stored all the same")
+            await session.require_absent(content.file_id, "what was refused was stored all the same")
         else:
-            require(came == 201, "201 for the right one", came, "senders that read a file once cannot have it checked")
+            require(came == 201, "201 for the right one", came, "a stream cannot be sent with a digest")
             await session.get(content)
 
 
-@GROUP.check("digest-get", "GET and HEAD tell a file's digest to who wants it, in both forms")
+@GROUP.check("digest-get", "GET and HEAD answer with a file's digest where it is requested, in both forms")
 async def digest_get(session: Session) -> None:
     content = await session.file("sample")
     wanted = {
@@ -112,14 +113,14 @@ async def digest_get(session: Session) -> None:
         require(expected in (answer.field(name) or ""), f"{name}: {expected} with HEAD", answer.field(name), _UNSEEN)
 
 
-@GROUP.check("etag", "PUT, GET and HEAD tell the same entity tag, and a strong one")
+@GROUP.check("etag", "PUT, GET and HEAD answer with the same entity tag, and a strong one")
 async def etag(session: Session) -> None:
-    content, answer = await session.new()
+    content, answer = await session.put_new()
     first = answer.field("ETag") or ""
     require(
         len(first) > 2 and first.startswith('"') and first.endswith('"'), "a strong ETag with PUT", first or "none",
-        "downloads cannot be resumed, and changes not be seen",
+        "downloads cannot be resumed, and changes are not noticed",
     )  # fmt: skip
     for method in ("GET", "HEAD"):
-        told = (await session.wire.ask(method, content.file_id)).field("ETag")
-        require(told == first, f"{first} with {method}", told, "a file that has not changed looks as if it had")
+        found = (await session.wire.ask(method, content.file_id)).field("ETag")
+        require(found == first, f"{first} with {method}", found, "a file that has not changed looks as if it had")

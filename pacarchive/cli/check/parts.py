@@ -1,4 +1,4 @@
-"""Parts of files, and reads that depend on what the reader has already."""
+"""Checks of reading parts of files, and of conditional reads."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 GROUP = Group()
 
-_RESUME = "downloads that were cut go on with it; a wrong part makes a file of two halves that do not fit"
+_RESUME = "downloads that were cut are resumed with it; a wrong part corrupts the file"
 
 
-async def _see_part(session: Session, content: Content, asked: str, start: int, end: int) -> None:
+async def _require_part(session: Session, content: Content, asked: str, start: int, end: int) -> None:
     answer = await session.get(content, {"Range": f"bytes={asked}"}, part=(start, end), status=206)
     expected = f"bytes {start}-{end - 1}/{content.size}"
     require(
@@ -28,7 +28,7 @@ async def _see_part(session: Session, content: Content, asked: str, start: int, 
     )
 
 
-@GROUP.check("range", "the first bytes, some in the middle and the last come as they are asked for, with 206")
+@GROUP.check("range", "the first bytes, some in the middle and the last are sent as requested, with 206")
 async def ranges(session: Session) -> None:
     content = await session.file("sample")
     for asked, start, end in (
@@ -40,17 +40,17 @@ async def ranges(session: Session) -> None:
         ("-777", SMALL - 777, SMALL),
         (f"-{SMALL + 1}", 0, SMALL),
     ):
-        await _see_part(session, content, asked, start, end)
+        await _require_part(session, content, asked, start, end)
 
 
-@GROUP.check("range-large", "a part from far inside of the large file comes right")
+@GROUP.check("range-large", "a part far inside of the large file is sent as requested")
 async def range_large(session: Session) -> str:
     content = await session.file("large")
     start = content.size * 7 // 8
     end = min(start + 300_000, content.size)
     if start >= end:
         raise NotApplicable("The large file is empty.")
-    await _see_part(session, content, f"{start}-{end - 1}", start, end)
+    await _require_part(session, content, f"{start}-{end - 1}", start, end)
     return f"from byte {start} on"
 
 
@@ -58,12 +58,12 @@ async def range_large(session: Session) -> str:
 async def range_beyond(session: Session) -> None:
     content = await session.file("sample")
     answer = await session.wire.ask("GET", content.file_id, {"Range": f"bytes={SMALL}-"})
-    require(answer.status == 416, "416", answer, "a download that is complete cannot be told from one that is not")
-    told = answer.field("Content-Range")
-    require(told == f"bytes */{SMALL}", f"Content-Range: bytes */{SMALL}", told, _RESUME)
+    require(answer.status == 416, "416", answer, "a complete download looks like one that is not")
+    found = answer.field("Content-Range")
+    require(found == f"bytes */{SMALL}", f"Content-Range: bytes */{SMALL}", found, _RESUME)
 
 
-@GROUP.check("range-odd", "a range that means nothing, and several at once, never give more than twice the file")
+@GROUP.check("range-odd", "an invalid range, and several ranges at once, never return more than twice the file")
 async def range_odd(session: Session) -> None:
     content = await session.file("sample")
     for asked in ("bytes=9-3", "bytes=a-b", "lines=0-9", "bytes"):
@@ -97,7 +97,7 @@ async def byte_range(session: Session) -> None:
         answer = await session.wire.ask("GET", f"/{content.file_id}?byte_range={asked}")
         require(
             (answer.status, answer.body) == (200, b""), f"200 and no bytes for {asked}",
-            f"{answer.status} with {counted(len(answer.body), 'byte')}", "clients of the family ask so",
+            f"{answer.status} with {counted(len(answer.body), 'byte')}", "the predecessor's clients send such requests",
         )  # fmt: skip
     answer = await session.wire.ask("GET", f"/{content.file_id}?byte_range=5-")
     expected = 400 if session.strict else 500
@@ -109,21 +109,21 @@ async def get_if_changed(session: Session) -> None:
     content = await session.file("sample")
     first = await session.get(content)
     etag, date = first.field("ETag"), first.field("Last-Modified")
-    require(etag is not None and date is not None, "ETag and Last-Modified with GET", first, "caches cannot ask again")
+    require(etag is not None and date is not None, "ETag and Last-Modified with GET", first, "caches cannot revalidate")
     answer = await session.wire.ask("GET", content.file_id, {"If-None-Match": etag or ""})
     require(answer.status == 304, "304 for If-None-Match", answer, "all of the file is sent again")
     for name, value in (("If-None-Match", '"another"'), ("If-Modified-Since", http_date(0))):
         await session.get(content, {name: value})
 
 
-@GROUP.check("get-if-match", "who wants one version gets that or 412, never another")
+@GROUP.check("get-if-match", "a request for one version gets that or 412, never another")
 async def get_if_match(session: Session) -> None:
     content = await session.file("sample")
     etag = (await session.get(content)).field("ETag") or '"none"'
     await session.get(content, {"If-Match": etag})
 
     def see(answer: Answer, name: str) -> None:
-        require(answer.status == 412, f"412 for {name}", answer, "the reader gets what it has not asked for")
+        require(answer.status == 412, f"412 for {name}", answer, "the reader gets another version than it requested")
 
     see(await session.wire.ask("GET", content.file_id, {"If-Match": '"another"'}), "If-Match")
     long_ago = {"If-Unmodified-Since": http_date(0)}

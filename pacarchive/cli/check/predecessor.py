@@ -1,6 +1,6 @@
-"""What pacifica-archiveinterface 0.4.2 is known to fail, with its own HTTP server (CherryPy), and why.
+"""The checks that pacifica-archiveinterface 0.4.2 is known to fail, with its own HTTP server (CherryPy), and why.
 
-C{docs/check.md} has the same list for readers; a test compares both, and another the list with the predecessor itself.
+C{docs/check.md} has the same list; one test compares both, and another compares the list with the predecessor itself.
 """
 
 from __future__ import annotations
@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 _NO_RANGES = "it ignores Range, and sends all of the file"
-_NO_TAGS = "it gives no entity tags, and ignores conditions"
-_NO_DIGESTS = "it knows nothing of digests"
+_NO_TAGS = "it has no entity tags, and ignores conditions"
+_NO_DIGESTS = "it has no digests"
 _NO_TIMES = "it ignores Last-Modified: the time of a file is that of its PUT"
 _ANY_NAME = "it takes any name for an id, and looks whether there is such a file"
 
 EXPECTED: Mapping[str, str] = {
-    "health": "it tells nothing of its storage",
+    "health": "it does not report on its storage",
     "error-words": "it answers with a traceback",
     "methods": "it has no OPTIONS",
-    "malformed": "of two lengths it believes the first",
+    "malformed": "of two lengths it uses the first",
     "mtime": _NO_TIMES,
     "mtime-fraction": _NO_TIMES,
     "mtime-old": _NO_TIMES,
@@ -42,9 +42,9 @@ EXPECTED: Mapping[str, str] = {
     "id-alias": _ANY_NAME,
     "id-traversal": "an encoded slash leads out of the archive, to any file that it can read",
     "slashes": "it takes //ID for the greeting",
-    "propfind": "it knows nothing of WebDAV",
+    "propfind": "it has no WebDAV",
     "stage-job": "it has no jobs",
-    "client": "the library sends in chunks what can be read once only",
+    "client": "the library sends in chunks what it can read only once",
     "archiveinfo": "it has no WLCG Tape REST API",
 }
-"""By the name of the check."""
+"""The reason why it fails, by the name of the check."""

@@ -1,4 +1,4 @@
-"""A bare connection, for what no library would send: malformed requests, bodies that end early, two at once."""
+"""A bare connection, for requests that no library would send: malformed ones, and bodies that end early."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
-ANEW = ("If-None-Match", "*")
-"""The field with which a PUT replaces nothing."""
+IF_ABSENT = ("If-None-Match", "*")
+"""The field that makes a PUT fail instead of replacing a file."""
 
 
 class Malformed(Exception):
-    """The server says what is no HTTP."""
+    """What the server has sent is not HTTP."""
 
 
 @implementer(IHalfCloseableProtocol)
-class Talk(Protocol):
+class RawProtocol(Protocol):
     """
-    Keeps what comes.
+    Collects what is received on a connection.
 
-    @ivar received: What has come and was not taken yet.
-    @ivar ended: Whether nothing more will come.
+    @ivar received: What was received and has not been parsed yet.
+    @ivar ended: Whether nothing more will be received.
     """
 
     def __init__(self) -> None:
@@ -56,12 +56,12 @@ class Talk(Protocol):
             waiting.callback(None)
 
     def more(self) -> Deferred[None]:
-        """Wait until something comes, or the end."""
+        """Wait until more is received, or the connection ends."""
         self._waiting = Deferred(lambda _: setattr(self, "_waiting", None))
         return self._waiting
 
     def cut(self) -> None:
-        """Close at once, with a reset where there is something left to be sent."""
+        """Close the connection at once, with a reset where there is something left to be sent."""
         transport: Any = self.transport
         if transport is not None:
             transport.abortConnection()
@@ -70,9 +70,9 @@ class Talk(Protocol):
 @attrs.frozen
 class RawAnswer:
     """
-    An answer, as it came.
+    An answer, as it was received.
 
-    @ivar closes: Whether the server says that it is the last on this connection.
+    @ivar closes: Whether it says that it is the last on this connection.
     """
 
     status: int
@@ -81,52 +81,58 @@ class RawAnswer:
     closes: bool
 
 
-class Conversation:
+class RawConnection:
     """
     Requests and answers on one connection.
 
-    @param wait: Waits for a Deferred, with a limit.
-    @param head: Makes the head of a request.
+    @param clock: The source of time.
+    @param protocol: What the connection receives.
+    @param wait: Waits for a Deferred, with a timeout.
+    @param head: Builds the head of a request.
     """
 
     def __init__(
-        self, clock: Any, talk: Talk, wait: Callable[[Deferred[None]], Awaitable[Any]], head: Callable[..., bytes]
+        self,
+        clock: Any,
+        protocol: RawProtocol,
+        wait: Callable[[Deferred[None]], Awaitable[Any]],
+        head: Callable[..., bytes],
     ) -> None:
         self._clock = clock
-        self._talk = talk
+        self._protocol = protocol
         self._wait = wait
         self._head = head
 
     def send(self, method: str, path: str, *fields: tuple[str, str], body: bytes = b"", host: bool = True) -> None:
-        """Send a request, whose fields and body need not fit."""
+        """Send a request, whose fields and body need not match."""
         self._write(self._head(method, path, list(fields), host=host) + body)
 
     def _write(self, data: bytes) -> None:
-        transport: Any = self._talk.transport
+        transport: Any = self._protocol.transport
         transport.write(data)
 
     def end(self) -> None:
-        """Say that nothing more will be sent, and go on listening; with TLS, that is hanging up."""
-        transport: Any = self._talk.transport
+        """Close the sending side only; with TLS, the whole connection."""
+        transport: Any = self._protocol.transport
         if hasattr(transport, "loseWriteConnection"):
             transport.loseWriteConnection()
         else:
             transport.loseConnection()
 
     def hang_up(self) -> None:
-        """Close when what was said so far has gone out."""
-        transport: Any = self._talk.transport
+        """Close the connection when all data has been sent."""
+        transport: Any = self._protocol.transport
         transport.loseConnection()
 
     async def closed(self, limit: float | None = None) -> bool:
         """
-        Wait for the end of the connection; more answers do not matter.
+        Wait for the end of the connection; further answers are ignored.
 
-        @param limit: For how many seconds.
-        @return: Whether it has come.
+        @param limit: The timeout in seconds; C{None} for none.
+        @return: Whether it has ended in time.
         """
-        while not self._talk.ended:
-            more = self._talk.more()
+        while not self._protocol.ended:
+            more = self._protocol.more()
             if limit is not None:
                 more.addTimeout(limit, self._clock)
             try:
@@ -137,10 +143,10 @@ class Conversation:
 
     async def answer(self, method: str = "GET") -> RawAnswer | None:
         """
-        Wait for the next answer; interim ones are passed over.
+        Wait for the next answer; interim responses are skipped.
 
-        @return: C{None} where the connection ends before one begins.
-        @raise Malformed: It is none, or breaks off.
+        @return: C{None} where the connection ends before an answer begins.
+        @raise Malformed: It is not HTTP, or is cut.
         """
         while True:
             head = await self._until(b"\r\n\r\n")
@@ -160,25 +166,25 @@ class Conversation:
             body = await self._exactly(int(lengths[0]))
         else:
             await self.closed()
-            body, self._talk.received, closes = self._talk.received, b"", True
+            body, self._protocol.received, closes = self._protocol.received, b"", True
         return RawAnswer(status, headers, body, closes)
 
     async def _until(self, mark: bytes) -> bytes | None:
-        while mark not in self._talk.received:
-            if self._talk.ended:
-                if self._talk.received:
+        while mark not in self._protocol.received:
+            if self._protocol.ended:
+                if self._protocol.received:
                     raise Malformed("it breaks off")
                 return None
-            await self._wait(self._talk.more())
-        found, _, self._talk.received = self._talk.received.partition(mark)
+            await self._wait(self._protocol.more())
+        found, _, self._protocol.received = self._protocol.received.partition(mark)
         return found
 
     async def _exactly(self, size: int) -> bytes:
-        while len(self._talk.received) < size:
-            if self._talk.ended:
+        while len(self._protocol.received) < size:
+            if self._protocol.ended:
                 raise Malformed("its body breaks off")
-            await self._wait(self._talk.more())
-        found, self._talk.received = self._talk.received[:size], self._talk.received[size:]
+            await self._wait(self._protocol.more())
+        found, self._protocol.received = self._protocol.received[:size], self._protocol.received[size:]
         return found
 
     async def _chunks(self) -> bytes:

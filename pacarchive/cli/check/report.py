@@ -21,7 +21,7 @@ _STYLES = {
 }
 
 _NAMED = 12
-"""How many ids are named one by one."""
+"""How many ids of test files that were left are listed."""
 
 
 def _begun(session: Session, checks: Sequence[Check]) -> str:
@@ -30,13 +30,13 @@ def _begun(session: Session, checks: Sequence[Check]) -> str:
     return f"{url}: {session.server}{mode}\n{len(checks)} checks, with ids from {session.ids[0]} on"
 
 
-def _spoken(result: Result) -> str:
-    """What there is to say of one, in one line."""
+def _description(result: Result) -> str:
+    """Return the details of a result, in one line."""
     if result.outcome in (Outcome.FAILED, Outcome.EXPECTED):
         said = f"expected {result.expected}, got {result.came}: {result.why}"
         return f"{said} ({result.reason})" if result.reason else said
     if result.outcome is Outcome.UNEXPECTED:
-        return f"it was known to fail: {result.reason}"
+        return f"it was expected to fail: {result.reason}"
     return result.detail
 
 
@@ -46,7 +46,7 @@ def _counted(summary: Summary) -> str:
 
 
 def left_over(summary: Summary) -> Iterator[str]:
-    """Lines about test files that are still there."""
+    """Return the lines about test files that are still stored."""
     if summary.kept:
         yield f"{counted(len(summary.kept), 'test file')} kept; to remove: --clean-up"
     if not summary.left:
@@ -56,14 +56,14 @@ def left_over(summary: Summary) -> Iterator[str]:
         yield f"  {file_id}: {why}"
     if len(summary.left) > _NAMED:
         yield f"  and {len(summary.left) - _NAMED} more"
-    yield "Try --clean-up later, or remove them where the archive is:"
+    yield "Run --clean-up later, or remove them on the archive's own host:"
     for file_id, _ in summary.left[:_NAMED]:
         yield f"  pacarchive admin delete {file_id}    (or: pacifica-archiveinterface-cmd delete {file_id})"
 
 
 class Plain:
     """
-    A line for each check, as it ends.
+    Reports with a line for each check, as it ends.
 
     @param say: Writes a line.
     """
@@ -79,7 +79,7 @@ class Plain:
         pass
 
     def end(self, result: Result) -> None:
-        said = _spoken(result)
+        said = _description(result)
         self._say(f"{result.outcome.value:16} {result.check.name:20} {said}".rstrip())
 
     def finish(self, session: Session, summary: Summary) -> None:
@@ -95,11 +95,11 @@ class Plain:
 
 
 class Tables(Plain):
-    """For a terminal: what has failed, as it does, above the bars, and at the end a table of all."""
+    """Reports on a terminal: failures as they happen, above the progress bars, and a table of all checks at the end."""
 
     def end(self, result: Result) -> None:
         if result.outcome is Outcome.FAILED:
-            self._say(f"{result.check.name}: {_spoken(result)}")
+            self._say(f"{result.check.name}: {_description(result)}")
 
     def finish(self, session: Session, summary: Summary) -> None:
         from rich.console import Console
@@ -113,14 +113,14 @@ class Tables(Plain):
         for result in summary.results:
             table.add_row(
                 result.check.name, Text(result.outcome.value, style=_STYLES[result.outcome]),
-                f"{result.seconds:.1f}", Text(_spoken(result), overflow="fold"),
+                f"{result.seconds:.1f}", Text(_description(result), overflow="fold"),
             )  # fmt: skip
         Console().print(table)
         super().finish(session, summary)
 
 
 class Lines:
-    """JSON, one document a line: what happens is its C{event}."""
+    """Reports in JSON, one document a line; its C{event} says what has happened."""
 
     def _say(self, event: str, **document: object) -> None:
         print_json({"event": event, **document})

@@ -1,4 +1,4 @@
-"""What becomes of a file when something is put to its id again: the old one or the new one, and whole."""
+"""Checks of a PUT to an id that is taken: the file is the old one or the new one, and whole."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def _next(content: Content) -> Content:
     return attrs.evolve(content, version=content.version + 1, size=content.size + 1013)
 
 
-@GROUP.check("rewrite-same", "the same bytes again are taken or refused, and the file stays what it is")
+@GROUP.check("rewrite-same", "the same bytes again are accepted or refused, and the file stays the same")
 async def rewrite_same(session: Session) -> str:
     content = await session.stored()
     answer = await session.put(content)
     allowed = answer.status == 201
     require(
         allowed or answer.status == session.status(409), f"201 or {session.status(409)}", answer,
-        "a client that repeats a PUT must know what became of it",
+        "a client that retries a PUT must know its outcome",
     )  # fmt: skip
     await session.get(content)
     return "allowed" if allowed else "refused"
@@ -51,16 +51,16 @@ async def rewrite_other(session: Session) -> str:
         return "allowed: the new file is there"
     require(
         answer.status == session.status(409), f"201 or {session.status(409)}", answer,
-        "a client must know what became of its PUT",
+        "a client must know the outcome of its PUT",
     )  # fmt: skip
     await session.get(content)
     session.overwrite = f"a PUT to an id that is taken is refused{', unless it has the same bytes' if same else ''}"
     return f"refused: the old file is there{', and may be sent again' if same else ''}"
 
 
-@GROUP.check("rewrite-whole", "who reads while a file is replaced gets the old one or the new one, never a mix")
+@GROUP.check("rewrite-whole", "a reader of a file that is being replaced gets the old one or the new one, never a mix")
 async def rewrite_whole(session: Session) -> str:
-    session.see_that_many_may_come()
+    session.require_concurrency()
     content = await session.stored(_SIZE)
     versions = [content]
     ended = False
@@ -104,39 +104,39 @@ def _is(content: Content, data: bytes) -> bool:
 async def put_if_none_match(session: Session) -> None:
     content = await session.stored()
     answer = await session.put(_next(content), {"If-None-Match": "*"})
-    require(answer.status == 412, "412", answer, "who wants to be sure to replace nothing cannot be")
+    require(answer.status == 412, "412", answer, "a client cannot make sure that it replaces nothing")
     await session.get(content)
 
 
-@GROUP.check("put-if-match", "If-Match replaces just the version that it names")
+@GROUP.check("put-if-match", "PUT with If-Match replaces only the version that it names")
 async def put_if_match(session: Session) -> str:
-    content, first = await session.new()
+    content, first = await session.put_new()
     etag = first.field("ETag")
-    require(etag, "an ETag with the answer to a PUT", first, "versions cannot be told apart")
+    require(etag, "an ETag with the answer to a PUT", first, "versions cannot be distinguished")
     other = _next(content)
     answer = await session.put(other, {"If-Match": '"another"'})
-    require(answer.status == 412, "412 for another version", answer, "a change of somebody else's gets lost")
+    require(answer.status == 412, "412 for another version", answer, "another client's change is lost")
     await session.get(content)
     answer = await session.put(other, {"If-Match": etag or ""})
     if answer.status == session.status(409):
         await session.get(content)
-        return "refused, as every rewriting"
-    require(answer.status == 201, "201 for the version that is there", answer, "nothing can be replaced safely")
-    require(answer.field("ETag") != etag, "another ETag", etag, "the versions cannot be told apart")
+        return "refused, as all rewriting is"
+    require(answer.status == 201, "201 for the version that is stored", answer, "nothing can be replaced safely")
+    require(answer.field("ETag") != etag, "another ETag", etag, "the versions cannot be distinguished")
     await session.get(other)
     return "replaced"
 
 
-@GROUP.check("delete-if-match", "DELETE with If-Match removes just the version that it names")
+@GROUP.check("delete-if-match", "DELETE with If-Match removes only the version that it names")
 async def delete_if_match(session: Session) -> None:
-    content, first = await session.new()
+    content, first = await session.put_new()
     etag = first.field("ETag")
     if not etag:
-        raise NotApplicable("The archive gives no entity tags.")
+        raise NotApplicable("The archive has no entity tags.")
     answer = await session.wire.ask("DELETE", content.file_id, {"If-Match": '"another"'})
-    require(answer.status == 412, "412 for another version", answer, "a file that somebody has renewed gets lost")
+    require(answer.status == 412, "412 for another version", answer, "a file that another client has replaced is lost")
     await session.get(content)
     answer = await session.wire.ask("DELETE", content.file_id, {"If-Match": etag})
-    require(answer.status == 200, "200 for the version that is there", answer, "nothing can be removed safely")
-    await session.see_absent(content.file_id, "a file that was deleted is still there")
-    session.ledger.gone(content.file_id)
+    require(answer.status == 200, "200 for the version that is stored", answer, "nothing can be removed safely")
+    await session.require_absent(content.file_id, "a file that was deleted is still there")
+    session.test_files.gone(content.file_id)

@@ -1,4 +1,4 @@
-"""Runs the checks, one after the other, and puts the archive back as it was: however that ends."""
+"""Run the checks, one after the other, and remove the test files however that ends."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import attrs
 from twisted.internet.defer import CancelledError, Deferred
 
 from pacarchive.cli.check.checks import Check, Outcome, Result, Summary
-from pacarchive.cli.check.ledger import all_of, delete, whose
 from pacarchive.cli.check.predecessor import EXPECTED
-from pacarchive.cli.check.session import Session, greeted
-from pacarchive.cli.check.wire import Trouble, Unreachable, Wire
+from pacarchive.cli.check.session import Session, require_archive
+from pacarchive.cli.check.testfiles import all_of, delete, is_test_file
+from pacarchive.cli.check.wire import NoAnswer, Unreachable, Wire
 from pacarchive.cli.check.words import Failed, NotApplicable, Options
 from pacarchive.cli.progress import Display
 
@@ -23,36 +23,38 @@ if TYPE_CHECKING:
 CONNECTIONS = 8
 
 _CURRENT = 0
-"""The key of what is going on, among what the display shows."""
+"""The key of the running check in the display."""
 
 _NO_ANSWER = "an archive that does not answer is of no use"
 _GONE = "The archive cannot be reached any more."
 
 
 class Report(Protocol):
-    """Where the outcomes go."""
+    """Reports a run and its results."""
 
     def begin(self, session: Session, checks: Sequence[Check]) -> None:
-        """The ids are free, and the first check is about to begin."""
+        """Report that the ids are free, and the first check is about to begin."""
 
     def start(self, check: Check) -> None:
-        """A check begins."""
+        """Report that a check begins."""
 
     def end(self, result: Result) -> None:
-        """A check has ended."""
+        """Report the result of a check."""
 
     def finish(self, session: Session, summary: Summary) -> None:
-        """All has ended."""
+        """Report that the run has ended."""
 
 
 @attrs.define
 class Run:
     """
-    One run.
+    One run of the checks.
 
-    @ivar display: Shows how far it is.
-    @ivar draws: Whether that is wanted.
-    @ivar interrupted: Whether it was broken off.
+    @ivar checks: The checks to run.
+    @ivar report: Reports the results.
+    @ivar draws: Whether to show the progress.
+    @ivar display: Shows the progress.
+    @ivar interrupted: Whether it was interrupted.
     """
 
     reactor: Any
@@ -71,19 +73,19 @@ class Run:
         )
 
     def interrupt(self) -> None:
-        """Begin nothing more, and clean up."""
+        """Cancel the running check, begin no other, and clean up."""
         self.interrupted = True
         if self._current is not None:
             self._current.cancel()
 
-    def _broken_off(self) -> bool:
+    def _was_interrupted(self) -> bool:
         return self.interrupted
 
     def wire(self) -> Wire:
         """
-        Connections to the archive.
+        Return connections to the archive.
 
-        @raise ValueError: The URL is none.
+        @raise ValueError: The URL is invalid.
         @raise OSError: The certificates cannot be read.
         """
         return Wire(self.reactor, self.server, CONNECTIONS)
@@ -92,16 +94,16 @@ class Run:
         """
         Run the checks.
 
-        @return: C{None} where it was interrupted before the first.
-        @raise Refused: They must not begin.
-        @raise Trouble: The archive does not answer.
+        @return: The results; C{None} where the run was interrupted before the first check.
+        @raise Refused: The checks must not begin.
+        @raise NoAnswer: The archive does not answer.
         """
         wire = self.wire()
         session = Session(self.reactor, wire, self.options, self.progress)
         results: list[Result] = []
         try:
             with self.display.shown(quiet=not self.draws):
-                if not await self._interruptible(session.look):
+                if not await self._interruptible(session.prepare):
                     return None
                 self.display.under_way.clear()
                 self.report.begin(session, self.checks)
@@ -116,7 +118,7 @@ class Run:
         return summary
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """Show how far what is going on has come."""
+        """Show the progress of the running check."""
         if _CURRENT not in self.display.under_way:
             self.display.begin(_CURRENT, what)
         current = self.display.under_way[_CURRENT]
@@ -124,14 +126,14 @@ class Run:
         current.words = "" if current.name == what else what
 
     async def _interruptible(self, what: Callable[[], Any]) -> bool:
-        """@return: Whether it came to its end."""
+        """Run something that L{interrupt} can cancel.  @return: Whether it was not interrupted."""
         if self.interrupted:
             return False
         self._current = Deferred.fromCoroutine(what())
         with suppress(CancelledError):  # only L{interrupt} cancels it
             await self._current
         self._current = None
-        return not self._broken_off()
+        return not self._was_interrupted()
 
     async def _all(self, session: Session, results: list[Result]) -> None:
         gone = False
@@ -143,7 +145,7 @@ class Run:
                 self.display.begin(_CURRENT, check.name)
                 result = self._expected(await self._one(session, check))
                 if self.interrupted:
-                    return  # a request that is given up may look like one that has failed
+                    return  # a request that was cancelled may look like one that has failed
                 gone = result.outcome is Outcome.FAILED and not await _answers(session.wire)
             results.append(result)
             self.display.end(_CURRENT, failed=result.outcome is Outcome.FAILED)
@@ -163,12 +165,12 @@ class Run:
             return result(Outcome.NOT_APPLICABLE, detail=str(error))
         except Failed as error:
             return result(Outcome.FAILED, expected=error.expected, came=error.came, why=error.why)
-        except Trouble as error:
+        except NoAnswer as error:
             return result(Outcome.FAILED, expected="an answer", came=str(error), why=_NO_ANSWER)
-        except Exception as error:  # noqa: BLE001  (an answer of any form fails this check, and no other)
+        except Exception as error:  # noqa: BLE001  (an unforeseen answer fails this check only)
             return result(
                 Outcome.FAILED, expected="an answer that can be understood", came=f"{type(error).__name__}: {error}",
-                why="what came is far from what an archive answers",
+                why="it is not the answer of an archive",
             )  # fmt: skip
         return result(Outcome.PASSED, detail=detail or "")
 
@@ -184,8 +186,8 @@ class Run:
 
     async def _clean(self, session: Session) -> tuple[list[tuple[int, str]], Sequence[int]]:
         if self.options.keep and not self.interrupted:
-            return [], session.ledger.ids
-        left = await session.ledger.clean(lambda done, total: self.progress("cleaning up", done, total))
+            return [], session.test_files.ids
+        left = await session.test_files.clean(lambda done, total: self.progress("cleaning up", done, total))
         return left, []
 
 
@@ -194,7 +196,7 @@ async def _answers(wire: Wire) -> bool:
         await wire.ask("GET", "/")
     except Unreachable:
         return False
-    except Trouble:
+    except NoAnswer:
         return True
     return True
 
@@ -202,11 +204,11 @@ async def _answers(wire: Wire) -> bool:
 @attrs.frozen
 class Cleaned:
     """
-    What a clean-up has done.
+    The result of a clean-up.
 
-    @ivar removed: Ids of test files that are gone.
-    @ivar left: Of test files that are not, and why.
-    @ivar foreign: Ids that are taken by files that are not known to be test files.
+    @ivar removed: The ids of test files that were removed.
+    @ivar left: The ids of test files that could not be removed, and why.
+    @ivar foreign: The ids of other files.
     """
 
     removed: Sequence[int]
@@ -216,10 +218,11 @@ class Cleaned:
 
 async def clean_up(wire: Wire, ids: Sequence[int], progress: Callable[[], object]) -> Cleaned:
     """
-    Remove what earlier checks have left.
+    Remove the test files that earlier checks have left.
 
-    @param progress: Called when an id has been looked at.
-    @raise Trouble: The archive does not answer.
+    @param ids: The ids to look at.
+    @param progress: Called after each id.
+    @raise NoAnswer: The archive does not answer.
     """
     removed: list[int] = []
     left: list[tuple[int, str]] = []
@@ -228,7 +231,7 @@ async def clean_up(wire: Wire, ids: Sequence[int], progress: Callable[[], object
     async def clean(file_id: int) -> None:
         found = await wire.ask("HEAD", file_id)
         if found.status // 100 == 2:
-            if not await whose(wire, file_id, found):
+            if not await is_test_file(wire, file_id, found):
                 foreign.append(file_id)
             else:
                 answer = await delete(wire, file_id, found.field("ETag"))
@@ -239,7 +242,7 @@ async def clean_up(wire: Wire, ids: Sequence[int], progress: Callable[[], object
         progress()
 
     try:
-        await greeted(wire)
+        await require_archive(wire)
         await all_of(wire.connections, ids, clean)
     finally:
         await wire.close()

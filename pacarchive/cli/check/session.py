@@ -1,4 +1,4 @@
-"""What the checks have in common: the archive that is checked, what is known of it, and the test files."""
+"""What the checks share: the archive that is checked, what has been found out about it, and the test files."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from twisted.internet.task import deferLater
 
 from pacarchive.cli.check.contents import Comparison, Content, http_date
 from pacarchive.cli.check.ids import block, following
-from pacarchive.cli.check.ledger import Ledger, all_of, delete, empty_mtime, whose
 from pacarchive.cli.check.raw import Malformed
-from pacarchive.cli.check.wire import PATIENCE, Answer, Trouble, nothing
+from pacarchive.cli.check.testfiles import TestFiles, all_of, delete, empty_mtime, is_test_file
+from pacarchive.cli.check.wire import TIMEOUT, Answer, NoAnswer, nothing
 from pacarchive.cli.check.words import NotApplicable, Refused, Speed, require
 from pacarchive.client.words import UNNAMED, UP
 
@@ -24,52 +24,58 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 SPARE = 100
-"""Ids beside those of the many files; more than the checks use."""
+"""The number of ids besides those of the many files; more than the checks use."""
 
 SMALL = 200_003
-"""Bytes of the file that most checks are about; its parts are not of round numbers."""
+"""The size in bytes of the file that most checks use; not a round number."""
 
 SIZES = {"text": 20_011, "binary": 3_000_017, "empty": 0, "sample": SMALL}
-"""Bytes of the test files that several checks share, by what they are called."""
+"""The sizes in bytes of the test files that several checks share, by name."""
 
 _POLL = 1.0
 
 OnProgress = Callable[[str, int, int], None]
-"""Called with what is going on, how much of it is done, and of how much."""
+"""Called with what is being done, how much of it is done, and of how much."""
 
 _AS_500 = (400, 403, 404, 409, 413, 507)
-"""What C{compatibility = pacifica} answers with 500."""
+"""The statuses that C{compatibility = pacifica} replaces by 500."""
 
 
-async def greeted(wire: Wire) -> Answer:
+async def require_archive(wire: Wire) -> Answer:
     """
-    See that an archive answers, of whatever make, and in whatever state.
+    Require that an archive answers, of any version and in any state.
 
     @return: Its answer to C{GET /}.
-    @raise Trouble: Nothing answers, or something else.
+    @raise NoAnswer: Nothing answers, or something else.
     """
     answer = await wire.ask("GET", "/")
-    # Whether it says that word by word is for the check of the greeting.
+    # Whether the message is exactly right is for the check of the greeting.
     said = answer.document.get("message") if isinstance(answer.document, dict) else None
     if answer.status in (401, 403) or (isinstance(said, str) and (answer.status != 200 or UP in said)):
         return answer
     kind = answer.field("Content-Type") or "no type"
     server = answer.field("Server") or UNNAMED
-    raise Trouble(
-        f"no archive answers at {wire.place.whole_url}: GET / came back with {answer} ({kind}), from {server}; check"
+    raise NoAnswer(
+        f"no archive answers at {wire.place.whole_url}: GET / was answered with {answer} ({kind}), from {server}; check"
         " the address and the path in it"
     )
 
 
 class Session:
     """
-    One run of the checks.
+    What the checks of one run share.
 
-    @param progress: Called with how far a check has come.
+    @param reactor: The reactor.
+    @param wire: Makes the requests.
+    @param options: The options of the command.
+    @param progress: Called with the progress of a check.
     @ivar ids: All ids of this run.
-    @ivar strict: Whether errors have the statuses of HTTP; else many are 500, as the predecessor's were.
-    @ivar server: What it says that it is.
-    @ivar overwrite: What a PUT to an id that is taken does, in words, once that was found out.
+    @ivar strict: Whether errors have the statuses of HTTP; else many are 500, as the predecessor's are.
+    @ivar server: The server's name and version, as it reports them.
+    @ivar overwrite: What a PUT to an id that is taken does, as text; empty until that was found out.
+    @ivar speeds: The speeds that were measured.
+    @ivar many: The many small files, once they have been put.
+    @ivar shared: The test files that several checks share, by name.
     """
 
     def __init__(self, reactor: Any, wire: Wire, options: Options, progress: OnProgress) -> None:
@@ -81,7 +87,7 @@ class Session:
         self.strict = True
         self.server = ""
         self.overwrite = ""
-        self.ledger = Ledger(reactor, wire)
+        self.test_files = TestFiles(reactor, wire)
         self.speeds: list[Speed] = []
         self.many: list[Content] = []
         self.shared: dict[str, Content] = {}
@@ -89,83 +95,91 @@ class Session:
 
     # before the first check
 
-    async def look(self) -> None:
+    async def prepare(self) -> None:
         """
-        Find out what server this is, and that none of the ids is taken.
+        Find out what server this is, and require that all ids are free.
 
-        @raise Refused: One is, or that cannot be seen.
-        @raise Trouble: The archive does not answer.
+        @raise Refused: One is taken, or that cannot be found out.
+        @raise NoAnswer: The archive does not answer.
         """
-        answer = await greeted(self.wire)
+        answer = await require_archive(self.wire)
         self.server = answer.field("Server") or UNNAMED
         if answer.status in (401, 403):
-            raise Refused(f"The archive wants to know who asks ({answer}): give a token with --token-file.")
+            raise Refused(f"The archive requires authentication ({answer}): give a token with --token-file.")
         if self.server.startswith("CherryPy") or self.options.predecessor:
-            # The predecessor mixes up requests that come at the same time, whosever they are.
+            # The predecessor mixes up concurrent requests, even those of different clients.
             self.wire.connections = 1
-        if await self._keeps():
+        if await self._keeps_connections():
             self.wire.keep()
         self.strict = (await self.wire.ask("HEAD", self.ids[0])).status != 500
         done = 0
 
         async def free(file_id: int) -> None:
             nonlocal done
-            await self.see_free(file_id)
+            await self.require_free(file_id)
             done += 1
-            self.progress("looking whether the ids are free", done, len(self.ids))
+            self.progress("checking that the ids are free", done, len(self.ids))
 
         await all_of(self.wire.connections, self.ids, free)
 
-    async def _keeps(self) -> bool:
-        """Whether the server keeps connections that it does not say it will close."""
+    async def _keeps_connections(self) -> bool:
+        """Return whether the server keeps connections open unless it says that it closes them."""
         try:
-            async with self.wire.talk() as talk:
+            async with self.wire.connect() as connection:
                 for _ in range(2):
-                    talk.send("GET", "/")
-                    answer = await talk.answer()
+                    connection.send("GET", "/")
+                    answer = await connection.answer()
                     if answer is None or answer.closes:
                         return False
-        except (Trouble, Malformed):
+        except (NoAnswer, Malformed):
             return False
         return True
 
-    async def see_free(self, file_id: int) -> None:
+    async def require_free(self, file_id: int) -> None:
         """
-        @raise Refused: An id is taken, or that cannot be seen.
+        Require that an id is free.
+
+        @raise Refused: It is taken, or that cannot be found out.
         """
         found = await self.wire.ask("HEAD", file_id)
         if found.status == (404 if self.strict else 500):
             return
         if found.status // 100 != 2:
-            raise Refused(f"Whether id {file_id} is free cannot be told: HEAD is answered with {found}.")
-        if await whose(self.wire, file_id, found):
+            raise Refused(f"Whether id {file_id} is free is not known: HEAD was answered with {found}.")
+        if await is_test_file(self.wire, file_id, found):
             raise Refused(
-                f"Id {file_id} is taken, by a file that an earlier check has left. Add --clean-up to have such files"
-                " removed. Nothing was touched."
+                f"Id {file_id} is taken, by a file that an earlier check has left. Add --clean-up to remove such files."
+                " Nothing was changed."
             )
         raise Refused(
-            f"Id {file_id} is taken, by a file that is not a check's. Nothing was touched. Have other ids used, such as"
+            f"Id {file_id} is taken, by a file that is not a test file. Nothing was changed. Use other ids, such as"
             f" --first-id {following(self.options.first_id)}."
         )
 
     # files
 
-    def see_that_many_may_come(self) -> None:
+    def require_concurrency(self) -> None:
         """
-        @raise NotApplicable: Requests must come one after the other.
+        Require that the archive can be sent several requests at a time.
+
+        @raise NotApplicable: Requests must be sent one after the other.
         """
         if self.wire.connections == 1:
-            raise NotApplicable("This server writes one file into another where requests come at the same time.")
+            raise NotApplicable("This server mixes up files of requests that come at the same time.")
 
     def status(self, strict: int) -> int:
-        """The status with which the archive's mode answers what is C{strict} in HTTP's words."""
+        """Return the status that the archive uses for a status of HTTP, by its C{compatibility}."""
         return 500 if not self.strict and strict in _AS_500 else strict
 
-    async def take(self) -> int:
-        """An id that is free."""
+    async def new_id(self) -> int:
+        """
+        Return a new id, after checking again that it is free.
+
+        @raise NotApplicable: It is not.
+        """
         file_id = self.ids[next(self._unused)]
         try:
-            await self.see_free(file_id)
+            await self.require_free(file_id)
         except Refused as error:
             raise NotApplicable(str(error)) from error
         return file_id
@@ -179,38 +193,43 @@ class Session:
         **more: Any,
     ) -> Answer:
         """
-        Put a test file to an id that this run has taken.
+        Put a test file to an id of this run.
 
-        @param body: What is sent in its place.
+        @param fields: Header fields to add.
+        @param body: What to send instead of its bytes.
         """
-        first = self.ledger.attempt(content.file_id, empty=not content.size)
+        first = self.test_files.attempt(content.file_id, empty=not content.size)
         if body is None:
             body = content.whole if content.size <= SMALL else content
         answer = await self.wire.ask("PUT", content.file_id, fields, body, **more)
-        self.ledger.note(content.file_id, answer)
+        self.test_files.note(content.file_id, answer)
         if first and answer.status == 412:
-            self.ledger.gone(content.file_id)  # it is somebody else's, who came first
+            self.test_files.gone(content.file_id)  # another client has stored a file meanwhile
         return answer
 
-    async def new(
+    async def put_new(
         self, size: int = 5003, fields: Mapping[str, str] | None = None, *, kind: str = "binary", **more: Any
     ) -> tuple[Content, Answer]:
-        """Put a test file where there is none."""
-        content = Content(await self.take(), size, kind)
+        """Put a new test file, under an id that is free."""
+        content = Content(await self.new_id(), size, kind)
         fields = dict(fields or {})
         if not size:
             fields.setdefault("Last-Modified", http_date(empty_mtime(content.file_id)))
         return content, await self.put(content, {"If-None-Match": "*", **fields}, **more)
 
     async def stored(self, size: int = 5003, fields: Mapping[str, str] | None = None, **more: Any) -> Content:
-        """A new test file, for a check that is about something else."""
-        content, answer = await self.new(size, fields, **more)
+        """
+        Return a new test file, for a check of something else.
+
+        @raise NotApplicable: It cannot be put.
+        """
+        content, answer = await self.put_new(size, fields, **more)
         if answer.status != 201:
             raise NotApplicable(f"No test file could be put: {answer}")
         return content
 
     async def file(self, name: str) -> Content:
-        """The test file of a name, which is put if it is not there yet."""
+        """Return the shared test file of a name, which is put if that has not been done yet."""
         if name not in self.shared:
             size = self.options.large if name == "large" else SIZES[name]
             self.shared[name] = await self.stored(size, kind="text" if name == "text" else "binary")
@@ -218,9 +237,9 @@ class Session:
 
     async def remove(self, content: Content) -> Answer:
         """Delete a test file, in the version that this run has put."""
-        answer = await delete(self.wire, content.file_id, self.ledger.etag(content.file_id))
+        answer = await delete(self.wire, content.file_id, self.test_files.etag(content.file_id))
         if answer.status // 100 == 2:
-            self.ledger.gone(content.file_id)
+            self.test_files.gone(content.file_id)
             self.shared = {name: each for name, each in self.shared.items() if each.file_id != content.file_id}
         return answer
 
@@ -237,17 +256,22 @@ class Session:
         """
         Read a test file, or a part of it, and compare every byte.
 
-        @raise Failed: It is not right.
+        @param fields: Header fields to add.
+        @param query: The query string, with its question mark.
+        @param part: The offsets of the part, the end exclusive.
+        @param status: The status that is expected.
+        @param moved: Called with the count of bytes so far.
+        @raise Failed: The answer is not right.
         """
         start, end = part or (0, content.size)
-        # Where errors are the predecessor's, a file on tape is waited for.
-        patience = PATIENCE if self.strict else max(PATIENCE, self.options.stage_timeout)
+        # The predecessor does not answer before a file on tape is on disk.
+        silence_limit = TIMEOUT if self.strict else max(TIMEOUT, self.options.stage_timeout)
 
         async def ask() -> tuple[Answer, Comparison]:
             comparison = Comparison(content, start, end)
             path = f"/{content.file_id}{query}"
             return await self.wire.ask(
-                "GET", path, fields, sink=comparison.feed, moved=moved, patience=patience
+                "GET", path, fields, sink=comparison.feed, moved=moved, silence_limit=silence_limit
             ), comparison
 
         answer, comparison = await ask()
@@ -264,15 +288,16 @@ class Session:
         length = answer.field("Content-Length")
         require(
             length in (None, str(min(end, content.size) - start)), f"Content-Length: {end - start}", length,
-            "clients go by it to know that they have all",
+            "clients know by it that they have all bytes",
         )  # fmt: skip
         return answer
 
-    async def see_absent(self, file_id: int, why: str) -> None:
+    async def require_absent(self, file_id: int, why: str) -> None:
         """
-        See that there is no file.
+        Require that an id has no file.
 
-        @raise Failed: There is.
+        @param why: Why it matters.
+        @raise Failed: There is one.
         """
         for method in ("HEAD", "GET"):
             answer = await self.wire.ask(method, file_id)
@@ -280,9 +305,9 @@ class Session:
 
     async def wait_for_disk(self, file_id: int) -> None:
         """
-        Have a file staged, and wait for it.
+        Stage a file, and wait until it is on disk.
 
-        @raise Failed: It does not come in time.
+        @raise Failed: It is not in time.
         """
         asked = await self.wire.ask("POST", file_id, body=b"")
         require(asked.status in (200, 202), "200 or 202 for POST", asked, "a file on tape must be recalled on demand")
@@ -301,15 +326,15 @@ class Session:
             self.progress("waiting for tape", int(waited), int(limit))
             await deferLater(self.reactor, _POLL)
 
-    async def all_of(self, what: Iterable[T], call: Callable[[T], Awaitable[R]], words: str, total: int) -> list[R]:
-        """Call it for all, over all connections, and report the progress."""
+    async def all_of(self, what: Iterable[T], call: Callable[[T], Awaitable[R]], activity: str, total: int) -> list[R]:
+        """Call a function for each item, over all connections, and report the progress as that of C{activity}."""
         done = 0
 
         async def one(each: T) -> R:
             nonlocal done
             result = await call(each)
             done += 1
-            self.progress(words, done, total)
+            self.progress(activity, done, total)
             return result
 
         return await all_of(self.wire.connections, what, one)

@@ -1,4 +1,4 @@
-"""What holds for the archive as a whole: HEAD moves nothing, many readers, jobs, and the client library."""
+"""Checks of the archive as a whole: HEAD recalls nothing, many readers, jobs, the client library, the tape API."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PLACE = ("X-Pacifica-File-Storage-Media", "X-Pacifica-Bytes-Per-Level", "X-Paca
           "Last-Modified", "X-Pacifica-Ctime", "ETag")  # fmt: skip
 
 
-@GROUP.check("head-quiet", "HEAD moves and changes nothing, however often it is asked")
+@GROUP.check("head-quiet", "HEAD recalls and changes nothing, however often it is sent")
 async def head_quiet(session: Session) -> str:
     content = await session.file("sample")
 
@@ -38,16 +38,16 @@ async def head_quiet(session: Session) -> str:
     first = await look()
     for later in await session.all_of(range(20), look, "asking", 20):
         for name, value in first.items():
-            # A file may go to tape meanwhile; it must not come back.
+            # A file may be purged from disk meanwhile; it must not be recalled.
             moved = name in _PLACE[:3] and first[_PLACE[0]] == "disk"
             require(
                 moved or later[name] == value, f"{name}: {value} again", later[name],
-                "looking at a catalogue would mount tapes",
+                "listing files would mount tapes",
             )  # fmt: skip
     return f"on {first[_PLACE[0]]}"
 
 
-@GROUP.check("propfind", "PROPFIND tells clients of WebDAV the size")
+@GROUP.check("propfind", "PROPFIND answers WebDAV clients with the size")
 async def propfind(session: Session) -> None:
     content = await session.file("sample")
     answer = await session.wire.ask("PROPFIND", content.file_id, {"Depth": "0"}, b"")
@@ -58,9 +58,9 @@ async def propfind(session: Session) -> None:
     )  # fmt: skip
 
 
-@GROUP.check("read-together", "many who read one file at once all get it right")
+@GROUP.check("read-together", "many readers of one file at a time all get it right")
 async def read_together(session: Session) -> str:
-    session.see_that_many_may_come()
+    session.require_concurrency()
     content = await session.file("binary")
 
     async def read(number: int) -> None:
@@ -76,7 +76,7 @@ async def read_together(session: Session) -> str:
     return f"{_READERS} readers"
 
 
-@GROUP.check("stage-job", "a job for all test files comes to its end, with every file on disk")
+@GROUP.check("stage-job", "a job for all test files ends, with every file on disk")
 async def stage_job(session: Session) -> str:
     ids = [(await session.file(name)).file_id for name in ("text", "sample")]
     ids += [content.file_id for content in session.many]
@@ -87,32 +87,32 @@ async def stage_job(session: Session) -> str:
         except ClientError as error:
             fail("a job", error, "files cannot be recalled in the order of their tapes")
 
-        def tell(now: Job, _: object) -> None:
+        def report(now: Job, _: object) -> None:
             session.progress("waiting for the job", now.files - now.left, now.files)
 
-        waiting = Deferred.fromCoroutine(archive.wait_for(job, tell))
+        waiting = Deferred.fromCoroutine(archive.wait_for(job, report))
         stop = session.reactor.callLater(limit, waiting.cancel)
         try:
             result = await waiting
         except CancelledError:
             if stop.active():
                 raise
-            fail(f"the end of the job within {limit:g} s (--stage-timeout)", "none", "recalls do not come to an end")
+            fail(f"the end of the job within {limit:g} s (--stage-timeout)", "none", "recalls do not end")
         except ClientError as error:
-            fail("the end of the job", error, "nobody can tell when the files are there")
+            fail("the end of the job", error, "clients cannot know when the files are on disk")
         finally:
             if stop.active():
                 stop.cancel()
     wrong = [each for each in result.files.values() if each.state is not FileState.COMPLETED]
-    require(not wrong, f"{len(ids)} files completed", _spoken(wrong), "files that should be on disk are not")
-    require(set(result.files) == set(ids), f"all {len(ids)} files in the job", len(result.files), "some were forgotten")
-    # Of no use to anybody any more, but in the list of the archive's jobs.
+    require(not wrong, f"{len(ids)} files completed", _description(wrong), "files that should be on disk are not")
+    require(set(result.files) == set(ids), f"all {len(ids)} files in the job", len(result.files), "files are missing")
+    # The job has ended, and would otherwise stay in the list of the archive's jobs.
     for each in job.id.split(","):
         await session.wire.ask("DELETE", f"/jobs/{each}")
     return f"{len(ids)} files"
 
 
-def _spoken(wrong: list[JobFile]) -> str:
+def _description(wrong: list[JobFile]) -> str:
     if not wrong:
         return "none"
     first = wrong[0]
@@ -126,7 +126,7 @@ def _client(session: Session) -> ArchiveClient:
 
 @GROUP.check("client", "the client library puts, verifies, reads and removes a file")
 async def client(session: Session) -> str:
-    content = Content(await session.take(), 2_500_003)
+    content = Content(await session.new_id(), 2_500_003)
     comparison = Comparison(content)
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -134,7 +134,7 @@ async def client(session: Session) -> str:
             yield block
             await deferLater(session.reactor, 0)
 
-    session.ledger.attempt(content.file_id)
+    session.test_files.attempt(content.file_id)
     async with _client(session) as archive:
         try:
             stored = await archive.put(content.file_id, pieces(), if_absent=True)
@@ -146,17 +146,17 @@ async def client(session: Session) -> str:
             require(status.size == content.size, f"{content.size} bytes", status.size, "the archive has something else")
             fetched = await archive.get(content.file_id, comparison.feed, wait=session.options.stage_timeout)
             require(comparison.trouble is None, "the file", comparison.trouble, "what comes back is not the file")
-            require(fetched.verified, "a file whose digest was compared", "none", "nobody knows whether it is right")
+            require(fetched.verified, "a file whose digest was compared", "none", "it is not known whether it is right")
             await archive.delete(content.file_id, if_match=stored.etag)
         except ClientError as error:
             fail(
                 "no error", f"{type(error).__name__}: {error}", "programs that use the library cannot use this archive"
             )
-    session.ledger.gone(content.file_id)
+    session.test_files.gone(content.file_id)
     return f"{counted(content.size, 'byte')}, verified"
 
 
-@GROUP.check("archiveinfo", "the WLCG Tape REST API tells where a file is")
+@GROUP.check("archiveinfo", "the WLCG Tape REST API reports where a file is")
 async def archiveinfo(session: Session) -> str:
     content = await session.file("sample")
     found = await session.wire.ask("GET", "/.well-known/wlcg-tape-rest-api")
@@ -173,8 +173,8 @@ async def archiveinfo(session: Session) -> str:
         "POST", f"/{path}/archiveinfo", {"Content-Type": "application/json"},
         json.dumps({"paths": [f"/{content.file_id}"]}).encode("ascii"),
     )  # fmt: skip
-    told = answer.document
-    locality = told[0].get("locality") if isinstance(told, list) and told and isinstance(told[0], dict) else None
+    files = answer.document
+    locality = files[0].get("locality") if isinstance(files, list) and files and isinstance(files[0], dict) else None
     if locality is None and answer.status == 501:
         raise NotApplicable("The archive does not offer it.")
     require(

@@ -1,7 +1,7 @@
-"""Requests as a check needs them: what goes out is what is said, and all of the answer is there to be looked at.
+"""Requests as checks need them: they are sent exactly as given, and all of the answer can be examined.
 
-They go over the client's connections.  Nothing is repeated and no redirect is followed: what hides such things,
-L{ArchiveClient}, is used by the checks that are about it.
+They use the client library's connections.  Nothing is retried and no redirect is followed; L{ArchiveClient}, which
+does that, is used only by the checks of it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from twisted.internet.protocol import Factory
 from twisted.web.http_headers import Headers
 
 from pacarchive import __version__
-from pacarchive.cli.check.raw import Conversation, Malformed, Talk
+from pacarchive.cli.check.raw import Malformed, RawConnection, RawProtocol
 from pacarchive.cli.printing import decapitalised
 from pacarchive.client import wire
 from pacarchive.client.addresses import Place
@@ -34,27 +34,27 @@ if TYPE_CHECKING:
     from pacarchive.cli.server import Server
 
 CONNECT_TIMEOUT = 20.0
-PATIENCE = 60.0
-"""For how many seconds nothing may move."""
+TIMEOUT = 60.0
+"""Seconds after which a transfer without progress fails."""
 
 _AGENT = {"User-Agent": f"pacarchive-check/{__version__}"}
 
 
-class Trouble(Exception):
-    """No whole answer came.  C{str()} says why."""
+class NoAnswer(Exception):
+    """There was no complete answer.  C{str()} says why."""
 
 
-class Unreachable(Trouble):
-    """No connection could be made.  C{str()} has the archive's URL."""
+class Unreachable(NoAnswer):
+    """The archive cannot be connected to.  C{str()} has its URL."""
 
 
 @attrs.frozen
 class Answer:
     """
-    What came back.
+    An answer.
 
-    @ivar body: All of it; nothing where it was given to a sink.
-    @ivar sent: The SHA-256 of the test file that was sent, where all of it went out.
+    @ivar body: The whole body; empty where a sink has got it.
+    @ivar sent: The SHA-256 of the test file that was sent; C{None} where not all of it was.
     """
 
     status: int
@@ -63,13 +63,13 @@ class Answer:
     sent: bytes | None = None
 
     def field(self, name: str) -> str | None:
-        """A header field, as one line."""
+        """Return the value of a header field, as one line; C{None} where there is none."""
         found = self.headers.getRawHeaders(name)
         return ", ".join(found) if found else None
 
     @property
     def document(self) -> Any:
-        """The body as JSON; C{None} for what is none."""
+        """The body, parsed as JSON; C{None} where it is not JSON."""
         try:
             return json.loads(self.body)
         except (ValueError, RecursionError):
@@ -77,35 +77,37 @@ class Answer:
 
     def __str__(self) -> str:
         document = self.document
-        words = document.get("message") if isinstance(document, dict) else None
-        return f"{self.status}: {words}" if words else str(self.status)
+        message = document.get("message") if isinstance(document, dict) else None
+        return f"{self.status}: {message}" if message else str(self.status)
 
 
 def nothing(_: int) -> None:
-    """What is done with progress that nobody asks for."""
+    """Ignore progress."""
 
 
 class Wire:
     """
     Makes requests.
 
-    @param connections: How many there may be at the same time.
-    @ivar server: Where they go.
-    @ivar kept: Whether connections are used again; not where the server closes them without saying so.
+    @param reactor: The reactor.
+    @param server: The server, and how to authenticate.
+    @param connections: The most connections at a time.
+    @param timeout: Seconds after which a transfer without progress fails.
+    @ivar kept: Whether connections are reused; not where the server closes them without saying so.
     """
 
-    def __init__(self, reactor: Any, server: Server, connections: int, patience: float = PATIENCE) -> None:
+    def __init__(self, reactor: Any, server: Server, connections: int, timeout: float = TIMEOUT) -> None:
         self.server = server
         self.place = Place.of(server.url)
         self.connections = connections
         self.kept = False
         self._reactor = reactor
-        self._patience = patience
+        self._timeout = timeout
         self._made: list[Connections] = []
         self._connect(connections)
 
     def keep(self) -> None:
-        """Use connections again from now on."""
+        """Reuse connections from now on."""
         self.kept = True
         self._connect(self.connections)
 
@@ -119,12 +121,12 @@ class Wire:
             self.place,
             token=self.server.token,
             connections=connections,
-            progress_timeout=self._patience,
+            progress_timeout=self._timeout,
             streams=True,
         )
 
     async def close(self) -> None:
-        """Close what is open."""
+        """Close all connections."""
         for each in self._made:
             await each.close()
 
@@ -137,16 +139,18 @@ class Wire:
         *,
         sink: Callable[[bytes], None] | None = None,
         moved: Callable[[int], object] = nothing,
-        patience: float = PATIENCE,
+        silence_limit: float = TIMEOUT,
     ) -> Answer:
         """
         Make one request.
 
         @param path: A path, or just an id.
-        @param sink: Takes the bytes of a 2xx answer as they come.
-        @param moved: Called with the number of bytes of the body that have been moved.
-        @param patience: For how many seconds the archive may say nothing.
-        @raise Trouble: No whole answer came.
+        @param fields: Header fields to add.
+        @param body: The body, or the test file to send.
+        @param sink: Called with the bytes of a 2xx answer as they are received.
+        @param moved: Called with the count of bytes of the body that have been sent or received.
+        @param silence_limit: Seconds that the archive may take to begin its answer.
+        @raise NoAnswer: There was no complete answer.
         """
         target = f"/{path}" if isinstance(path, int) else path
         digest = hashlib.sha256()
@@ -155,7 +159,7 @@ class Wire:
             data = Body(_blocks(body, digest), body.size, hasher=None, trailing=False, sending=moved)
         with self._understood():
             async with self._wire.exchange(
-                method, target, {**_AGENT, **(fields or {})}, data, patience=max(0.0, patience - PATIENCE)
+                method, target, {**_AGENT, **(fields or {})}, data, patience=max(0.0, silence_limit - TIMEOUT)
             ) as answer:
                 pieces: list[bytes] = []
                 use = pieces.append if sink is None or answer.status // 100 != 2 else sink
@@ -169,17 +173,17 @@ class Wire:
                 return Answer(answer.status, answer.headers, b"".join(pieces), sent)
 
     @asynccontextmanager
-    async def talk(self) -> AsyncIterator[Conversation]:
-        """A connection on which every byte can be said; cut at the end."""
-        protocol, watch = Talk(), Watch(self._reactor, self._patience)
+    async def connect(self) -> AsyncIterator[RawConnection]:
+        """Provide a bare connection, which is cut at the end."""
+        protocol, watch = RawProtocol(), Watch(self._reactor, self._timeout)
         factory = Factory.forProtocol(lambda: protocol)
         factory.noisy = False
         with self._understood():
             try:
                 await watch.over(self._made[-1].endpoint().connect(factory))
-                yield Conversation(self._reactor, protocol, watch.over, self._head)
+                yield RawConnection(self._reactor, protocol, watch.over, self._head)
             except Malformed as error:
-                raise Trouble(f"what came is not an HTTP answer: {error}") from error
+                raise NoAnswer(f"what came is not an HTTP answer: {error}") from error
             finally:
                 protocol.cut()
 
@@ -193,7 +197,7 @@ class Wire:
 
     @contextmanager
     def _understood(self) -> Iterator[None]:
-        """Have the failures of a connection told as L{Trouble}."""
+        """Raise failures of a connection as L{NoAnswer}."""
         try:
             yield
         except ClientError as error:
@@ -203,12 +207,12 @@ class Wire:
         else:
             return
         reached = not isinstance(found, ConnectionFailed) or found.uncertain
-        kind = Trouble if reached else Unreachable
+        kind = NoAnswer if reached else Unreachable
         raise kind(decapitalised(str(found).rstrip("."))) from found
 
 
 async def _blocks(content: Content, digest: Any) -> AsyncIterator[bytes]:
-    """A test file that goes out, and is hashed on its way."""
+    """Return the blocks of a test file, updating a digest with each."""
     for block in content.blocks():
         digest.update(block)
         yield block

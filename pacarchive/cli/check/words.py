@@ -1,4 +1,4 @@
-"""What checks are asked to do, and how one says that something is not as it should be."""
+"""The options of checks, and how a check fails."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import NoReturn
 import attrs
 
 _LONGEST = 300
-"""How many characters of what came are reported."""
+"""The most characters of what came that are reported."""
 
 
 class Failed(Exception):
     """
-    Something is not as it should be.
+    A check has failed.
 
-    @ivar expected: What should be.
-    @ivar came: What is.
+    @ivar expected: What was expected.
+    @ivar came: What came instead, in one line.
     @ivar why: Why that matters.
     """
 
@@ -28,7 +28,7 @@ class Failed(Exception):
 
 
 class NotApplicable(Exception):
-    """The check means nothing here.  C{str()} says why."""
+    """The check is not applicable to this archive.  C{str()} says why."""
 
 
 class Refused(Exception):
@@ -37,9 +37,13 @@ class Refused(Exception):
 
 def require(holds: object, expected: str, came: object, why: str) -> None:
     """
-    See that something holds.
+    Fail the check unless something holds.
 
-    @raise Failed: It does not.
+    @param holds: Whether it does.
+    @param expected: What is expected.
+    @param came: What came.
+    @param why: Why that matters.
+    @raise Failed: It does not hold.
     """
     if not holds:
         fail(expected, came, why)
@@ -47,6 +51,8 @@ def require(holds: object, expected: str, came: object, why: str) -> None:
 
 def fail(expected: str, came: object, why: str) -> NoReturn:
     """
+    Fail the check; parameters as those of L{require}.
+
     @raise Failed: Always.
     """
     raise Failed(expected, came, why)
@@ -55,10 +61,12 @@ def fail(expected: str, came: object, why: str) -> NoReturn:
 @attrs.frozen
 class Speed:
     """
-    How fast something went.
+    A speed that was measured.
 
-    @ivar amount: How much it was.
-    @ivar unit: Of what: C{bytes} or C{files}.
+    @ivar what: What was done.
+    @ivar amount: How many bytes or files.
+    @ivar unit: C{bytes} or C{files}.
+    @ivar seconds: How long it took.
     """
 
     what: str
@@ -68,7 +76,7 @@ class Speed:
 
     @property
     def rate(self) -> float:
-        """How much a second."""
+        """The amount per second."""
         return self.amount / max(self.seconds, 1e-9)
 
     def __str__(self) -> str:
@@ -80,15 +88,15 @@ class Speed:
 @attrs.frozen(kw_only=True)
 class Options:
     """
-    What the command line, or the environment, says about the checks.
+    The options of the command.
 
-    @ivar large: Bytes of the large file.
-    @ivar many: How many small files.
-    @ivar first_id: Where the block of ids begins.
-    @ivar stage_timeout: For how many seconds to wait for files on tape.
-    @ivar move_from: A file in the archive's storage that may be used up, as the server sees it.
+    @ivar large: The size of the large file, in bytes.
+    @ivar many: The number of small files.
+    @ivar first_id: The first of the ids.
+    @ivar stage_timeout: Seconds to wait for files on tape.
+    @ivar move_from: The path of a file in the archive's storage that may be moved, as the server sees it.
     @ivar keep: Whether to leave the test files.
-    @ivar predecessor: Whether what is known of pacifica-archiveinterface is expected.
+    @ivar predecessor: Whether the known failures of pacifica-archiveinterface are expected.
     """
 
     large: int

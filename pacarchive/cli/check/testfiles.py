@@ -1,4 +1,4 @@
-"""What a check has put into the archive, and how it gets it out again: that, and nothing else."""
+"""The test files that a check has put into the archive, so that it removes all of them and no other file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from twisted.internet.defer import DeferredSemaphore
 from twisted.internet.task import deferLater
 
 from pacarchive.cli.check.contents import BEGINNING, HEAD_LIMIT, recognise
-from pacarchive.cli.check.wire import Answer, Trouble
+from pacarchive.cli.check.wire import Answer, NoAnswer
 from pacarchive.client.download import together
 
 if TYPE_CHECKING:
@@ -25,18 +25,18 @@ ABSENT = (404, 410, 500)
 """What HEAD answers for an id that is free: 500 is the predecessor's way."""
 
 _LOOKS, _LOOK_AGAIN = 4, 0.5
-"""How often, and how many seconds apart, to look for a file whose PUT was broken off: it may just be stored."""
+"""How often, and how many seconds apart, to look for a file whose PUT was cut: it may be about to be stored."""
 
 
 @attrs.define
 class Entry:
     """
-    A file that this run has put, or tried to.
+    A file that this run has put, or has attempted to.
 
-    @ivar etag: The entity tag of what is there now; C{None} where that is not known.
-    @ivar certain: Whether an answer said what became of it.
-    @ivar empty: Whether an empty file may be what was put.
-    @ivar foreign: The bytes are not a test file's: it was moved in.
+    @ivar etag: The entity tag of the stored version; C{None} where it is not known.
+    @ivar certain: Whether an answer has said if it was stored.
+    @ivar empty: Whether it may be empty.
+    @ivar foreign: Whether it was moved in, and so does not have the bytes of a test file.
     """
 
     file_id: int
@@ -48,10 +48,11 @@ class Entry:
 
 async def all_of(count: int, what: Iterable[T], call: Callable[[T], Awaitable[R]]) -> list[R]:
     """
-    Call it for all, so many at a time.
+    Call a function for each item, some at a time.
 
+    @param count: How many calls may be under way.
     @return: The results, in order.
-    @raise Exception: What the first that failed failed with; those that were not begun are not.
+    @raise Exception: The error of the first call that failed; no more calls are begun then.
     """
     semaphore = DeferredSemaphore(count)
     results: dict[int, R] = {}
@@ -64,11 +65,12 @@ async def all_of(count: int, what: Iterable[T], call: Callable[[T], Awaitable[R]
     return [result for _, result in sorted(results.items())]
 
 
-class Ledger:
+class TestFiles:
     """
-    The entries.
+    The test files of one run.
 
-    @param wire: Where requests are made.
+    @param reactor: The reactor.
+    @param wire: Makes the requests.
     """
 
     def __init__(self, reactor: object, wire: Wire) -> None:
@@ -81,15 +83,15 @@ class Ledger:
 
     @property
     def ids(self) -> Sequence[int]:
-        """What may be there."""
+        """The ids of files that may be stored."""
         return list(self._entries)
 
     def attempt(self, file_id: int, *, empty: bool = False) -> bool:
         """
-        Something is about to be put there.
+        Record that a file is about to be put.
 
         @param empty: Whether it may be empty.
-        @return: Whether it is the first time.
+        @return: Whether it is the first one under this id.
         """
         first = file_id not in self._entries
         entry = self._entries.setdefault(file_id, Entry(file_id))
@@ -97,38 +99,39 @@ class Ledger:
         return first
 
     def note(self, file_id: int, answer: Answer) -> None:
-        """It was answered."""
+        """Record the answer to the PUT of a file."""
         entry = self._entries[file_id]
         entry.certain = True
         entry.etag = (answer.field("ETag") or None) if answer.status // 100 == 2 else None
 
     def settle(self, file_id: int, status: int | None) -> None:
         """
-        The server is done with a request that replaces nothing.
+        Record that the server is done with a PUT that replaces nothing.
 
-        @param status: Of its answer, where there is one.
+        @param status: The status of its answer; C{None} where there was none.
         """
         self._entries[file_id].certain = True
         if status == 412:
-            self.gone(file_id)  # it is somebody else's, who came first
+            self.gone(file_id)  # another client has stored a file meanwhile
 
     def moved(self, file_id: int) -> None:
-        """A file that is not a test file was moved there."""
+        """Record that a file which is no test file was moved to this id."""
         self._entries[file_id].foreign = True
 
     def etag(self, file_id: int) -> str | None:
-        """The entity tag of what was put there last."""
+        """Return the entity tag of the version that was put last."""
         return self._entries[file_id].etag
 
     def gone(self, file_id: int) -> None:
-        """It was removed."""
+        """Record that a file was removed."""
         self._entries.pop(file_id, None)
 
     async def clean(self, progress: Callable[[int, int], None]) -> list[tuple[int, str]]:
         """
-        Remove all of it.
+        Remove all test files.
 
-        @return: What is still there, and why.
+        @param progress: Called with how many are done, and of how many.
+        @return: The ids of those that could not be removed, and why.
         """
         entries = list(self._entries.values())
         left: list[tuple[int, str]] = []
@@ -138,7 +141,7 @@ class Ledger:
             nonlocal done
             try:
                 trouble = await self._remove(entry)
-            except Trouble as error:
+            except NoAnswer as error:
                 trouble = str(error)
             if trouble is None:
                 self.gone(entry.file_id)
@@ -147,12 +150,12 @@ class Ledger:
             done += 1
             progress(done, len(entries))
 
-        # Those that nobody knows about come last: by then they are there or not.
+        # Those without an answer come last: by then it is decided whether they are stored.
         await all_of(self._wire.connections, sorted(entries, key=lambda each: not each.certain), remove)
         return sorted(left)
 
     async def _remove(self, entry: Entry) -> str | None:
-        """@return: Why it could not be removed."""
+        """Remove a file.  @return: Why that failed; C{None} if it did not."""
         etag = entry.etag
         if etag is None:
             found = await self._look(entry)
@@ -168,11 +171,11 @@ class Ledger:
         if (await self._wire.ask("HEAD", entry.file_id)).status in ABSENT:
             return None
         if answer.status == 412:
-            return "somebody has replaced it meanwhile"
+            return "another client has replaced it meanwhile"
         return f"DELETE was answered with {answer}"
 
     async def _look(self, entry: Entry) -> Answer | None:
-        """@return: What HEAD says of the file; C{None} where there is none."""
+        """Look for a file.  @return: The answer to HEAD; C{None} where there is no file."""
         for number in range(1 if entry.certain else _LOOKS):
             if number:
                 await deferLater(self._reactor, _LOOK_AGAIN)  # type: ignore[arg-type]
@@ -180,54 +183,54 @@ class Ledger:
             if found.status // 100 == 2:
                 return found
             if found.status not in ABSENT:
-                raise Trouble(f"HEAD was answered with {found}")
+                raise NoAnswer(f"HEAD was answered with {found}")
         return None
 
     async def _is_ours(self, entry: Entry, found: Answer) -> str | None:
-        """@return: C{None} if it is."""
+        """Check that a file is a test file.  @return: C{None} if it is, else why it is not removed."""
         file_id = entry.file_id
         if found.field("X-Content-Length") == "0":
-            # The predecessor leaves an empty file where a PUT fails.
+            # The predecessor leaves an empty file when a PUT fails.
             return None if entry.empty or not found.field("ETag") else _OTHER
         head = await read_head(self._wire, file_id)
-        # Of one that was cut there may be less than the first line.
+        # One that was cut may be shorter than the first line.
         if recognise(file_id, head) is not None or BEGINNING.startswith(head[: len(BEGINNING)]):
             return None
         return _OTHER
 
 
 async def delete(wire: Wire, file_id: int, etag: str | None) -> Answer:
-    """Remove a file; that version only, where there is an entity tag."""
+    """Delete a file; only the version with this entity tag, if one is given."""
     return await wire.ask("DELETE", file_id, {"If-Match": etag} if etag is not None else {})
 
 
 async def read_head(wire: Wire, file_id: int) -> bytes:
     """
-    The first bytes of a file, in the way that every archive of the family knows.
+    Return the first bytes of a file, by C{byte_range}, which the predecessor knows too.
 
-    @raise Trouble: They cannot be had.
+    @raise NoAnswer: They cannot be read.
     """
     answer = await wire.ask("GET", f"/{file_id}?byte_range=0-{HEAD_LIMIT}")
     if answer.status != 200:
-        raise Trouble(f"GET was answered with {answer}")
+        raise NoAnswer(f"GET was answered with {answer}")
     return answer.body[:HEAD_LIMIT]
 
 
-async def whose(wire: Wire, file_id: int, found: Answer) -> bool:
+async def is_test_file(wire: Wire, file_id: int, found: Answer) -> bool:
     """
-    Whether an earlier check has left this file.
+    Return whether a file is a test file that an earlier check has left.
 
-    @param found: What HEAD says of it.
+    @param found: The answer to HEAD.
     """
     if found.field("X-Content-Length") == "0":
-        # An empty file says nothing; its time does, where the archive keeps it.
+        # An empty file is recognised by its time, where the archive keeps that.
         return found.field("Last-Modified") == f"{empty_mtime(file_id)}.0"
     try:
         return recognise(file_id, await read_head(wire, file_id)) is not None
-    except Trouble:
+    except NoAnswer:
         return False
 
 
 def empty_mtime(file_id: int) -> int:
-    """The time that an empty test file gets, in seconds since the epoch."""
+    """Return the time that an empty test file gets, in seconds since the epoch."""
     return 784111777 + file_id % 86399
