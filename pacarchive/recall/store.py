@@ -303,7 +303,7 @@ class Store:
         return partial(
             MariaDBPool,
             self._reactor,
-            patience=self._settings.timeout,
+            timeout=self._settings.timeout,
             unix_socket=parse_qs(url.query).get("socket", [""])[0],
             host=url.hostname or "localhost",
             port=url.port or 3306,

@@ -1,6 +1,6 @@
-"""Connections to databases: L{twisted.enterprise.adbapi} with what it leaves out.
+"""Connections to databases, by L{twisted.enterprise.adbapi} in threads of a L{BlockingPool}.
 
-Its threads are daemons, whose stop is bounded, so that a stuck connection cannot keep the process from ending.
+Those are daemons, and their stop has a timeout, so that a stuck connection cannot keep the process from ending.
 """
 
 from __future__ import annotations
@@ -18,44 +18,45 @@ T = TypeVar("T")
 
 
 def timed_out(error: BaseException) -> bool:
-    """Whether this is because a time limit of the connection has run out."""
+    """Return whether an error of the driver means that a timeout of the connection has expired."""
     return isinstance(error.__context__, TimeoutError)
 
 
 class DaemonConnectionPool(adbapi.ConnectionPool):
     """
-    A pool with threads of its own.
+    A pool of connections, each in a thread of its own.
 
     @param reactor: The reactor.
     @param threads: The threads; one connection each.
-    @param patience: Seconds for which a busy thread is waited for at the end.
-    @param driver: The module with the driver (PEP 249).
-    @param arguments: The driver's, and adbapi's.
-    @ivar losses: How many connections were lost.
+    @param stop_timeout: Seconds that L{finalClose} waits for busy threads.
+    @param driver: The name of the driver's module (PEP 249).
+    @param arguments: Arguments of the driver and of adbapi.
+    @ivar losses: The count of connections that were lost.
     """
 
-    def __init__(self, reactor: Any, threads: BlockingPool, patience: float, driver: str, **arguments: Any) -> None:
+    def __init__(self, reactor: Any, threads: BlockingPool, stop_timeout: float, driver: str, **arguments: Any) -> None:
         self._threads = threads
-        self._patience = patience
+        self._stop_timeout = stop_timeout
         self.losses = 0
         super().__init__(driver, cp_reactor=reactor, cp_min=1, cp_max=threads.size, **arguments)
 
     @property
     def threadpool(self) -> ThreadPool:
-        """Ours, from the start on: adbapi's constructor makes one whose threads would keep the process from ending."""
+        """The pool's threads, in place of adbapi's own, which would keep the process from ending."""
         return self._threads.threadpool
 
     @threadpool.setter
     def threadpool(self, ignored: ThreadPool) -> None:
-        """It is never started, and holds nothing."""
+        """Ignore the pool that adbapi's constructor makes; it is never started."""
 
     def interact(self, take: Callable[[], None], interaction: Callable[[Any], T]) -> Deferred[T]:
         """
-        Make an interaction that may not be worth a connection any more when its turn comes.
+        Run an interaction in a thread, unless it has become pointless by the time that a thread is free.
 
-        @param take: Is called in the thread before a connection is looked for; what it raises, the interaction fails
-            with.
-        @param interaction: Is called then, as by C{runInteraction}.
+        @param take: Called in the thread, before a connection is opened.  If it raises an error, the interaction fails
+            with that.
+        @param interaction: Called next, as by C{runInteraction}.
+        @return: Fires with the result of C{interaction}.
         """
 
         def run() -> T:
@@ -66,11 +67,11 @@ class DaemonConnectionPool(adbapi.ConnectionPool):
         return self._threads.call(run)
 
     def finalClose(self) -> None:
-        """End the threads; one whose connection hangs is left behind after its time limit."""
+        """Close the connections and end the threads; a thread whose connection hangs is abandoned after the timeout."""
         self.shutdownID = None
-        ended = self._threads.stop(self._patience)
+        ended = self._threads.stop(self._stop_timeout)
         self.running = False
-        if ended:  # else a thread is left behind with its own, and would fail in it, or worse
+        if ended:  # else an abandoned thread still uses its connection, which must not be closed under it
             for connection in self.connections.values():
                 self._close(connection)
         self.connections.clear()

@@ -1,4 +1,4 @@
-"""Directories that outlive a power cut: what is stored in one is only as durable as its own entry in its parent."""
+"""Create directories durably: a file is only as durable as the entry of its directory in the parent."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import os
 
 def make_durable(path: str | os.PathLike[str]) -> None:
     """
-    Make a directory, and those above it that are missing, and put the entry of each on stable storage.
+    Create a directory and its missing parents, and put the entry of each on stable storage.
 
-    That of a directory that is there already is synced as well: whoever made it may have been killed before he did.
+    If the directory exists already its entry is synced too: the process that created it may have been killed before it
+    did that.
 
-    @raise OSError: It cannot be made, or its entry cannot be synced.
+    @param path: The directory.
+    @raise OSError: It cannot be created, or its entry cannot be synced.
     """
     parent = os.path.dirname(os.path.abspath(path))
     try:

@@ -1,4 +1,4 @@
-"""What kind of file system a directory is on (C{statfs(2)}: C{f_type})."""
+"""Find out on what type of file system a directory is (C{statfs(2)}: C{f_type})."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ LOCAL_DISKS: Final = frozenset({
     0x01021994,  # tmpfs
     0x2FC12FC1,  # ZFS
 })  # fmt: skip
-"""Those that are one machine's own, with nothing behind them but its disks."""
+"""The types of file systems on the disks of one machine."""
 
 _UNKNOWN: Final = 0
 
 
 def type_of(directory: int) -> int:
     """
-    The number that the kernel has for it.
+    Return the kernel's number of a file system's type.
 
-    @param directory: A descriptor.
-    @return: Zero where the kernel does not say.
+    @param directory: A descriptor of a directory on it.
+    @return: The number; 0 where it cannot be found out.
     """
     buffer = ctypes.create_string_buffer(512)
     library = ctypes.CDLL(None, use_errno=True)
@@ -36,8 +36,8 @@ def type_of(directory: int) -> int:
 
 def is_one_machines(path: str | os.PathLike[str]) -> bool:
     """
-    Whether a directory is on a file system that other machines do not have as well: a container's counts as its
-    machine's.  What is not known is taken for a network's.
+    Return whether a directory is on a file system of this machine alone; a container's counts as its machine's.  A type
+    that is not known counts as a network's.
     """
     try:
         descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -1,7 +1,7 @@
-"""What Twisted would import and this process has no use for: a fifth of its start, and some 10 MiB of its memory.
+"""Keep Twisted from importing what this process does not use: a fifth of its start, and some 10 MiB of its memory.
 
-Twisted runs without the packages that these are made of, too; so it is told that they are missing, before it looks.
-Where it has looked already, that changes nothing.
+Twisted also runs without these packages, so they are marked as missing before it imports them.  Where it has imported
+them already, that has no effect.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import sys
 
 
 def do_without_http2() -> None:
-    """Have Twisted's web server know of HTTP/1.1 only, as it does where C{h2} is not installed."""
+    """Make Twisted's web server speak HTTP/1.1 only, as it does where C{h2} is not installed."""
     _miss("twisted.web._http2")
 
 
 def do_without_tls() -> None:
-    """Have Twisted know nothing of TLS, as where pyOpenSSL is not installed: what asks for it is refused."""
+    """Make Twisted work without TLS, as it does where pyOpenSSL is not installed: endpoints with TLS are refused."""
     _miss("OpenSSL", "twisted.internet.ssl", "twisted.protocols.tls")
 
 

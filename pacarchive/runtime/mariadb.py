@@ -1,6 +1,6 @@
-"""Connections to MariaDB, or MySQL, over PyMySQL; whoever has none of the two need not import that.
+"""Connections to MariaDB or MySQL, by PyMySQL; imported only where one of them is used.
 
-A connection is known to live when it is used: one that lay idle is asked first, and replaced if it is dead.
+A connection that has been idle is tested before it is used, and replaced if it has been lost.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pacarchive.runtime.databases import DaemonConnectionPool
 from pacarchive.runtime.threads import BlockingPool
 
 _FRESH = 1.0
-"""A connection that was used within so many seconds is not asked whether it lives."""
+"""Seconds since its last use within which a connection is not tested."""
 
 
 class LivingConnection(adbapi.Connection):
-    """A thread's connection, which is replaced when it turns out to be dead."""
+    """A thread's connection, which is tested if need be, and replaced if it has been lost."""
 
     def __init__(self, pool: MariaDBPool) -> None:
         super().__init__(pool)
@@ -36,7 +36,7 @@ class LivingConnection(adbapi.Connection):
         pool.last_used[thread] = now, pool.losses
 
     def rollback(self) -> None:
-        """After a failure: a connection that did not survive it is dropped."""
+        """Roll back after a failure; if that has closed the connection, drop it instead."""
         if self._connection is None:
             return
         if not self._connection.open:
@@ -51,44 +51,43 @@ class MariaDBPool(DaemonConnectionPool):
 
     @param reactor: The reactor.
     @param threads: The threads; one connection each.
-    @param patience: What connecting, and any answer, may take, in seconds.
+    @param timeout: The timeout of connecting, and of each answer, in seconds.
     @param unix_socket: The server's socket on this machine, instead of host and port; or empty.
-    @param arguments: Further ones for PyMySQL.
-    @ivar losses: How many connections were lost; no other is trusted untried then.
-    @ivar last_used: When each thread last used its connection, and how many had been lost by then.
+    @param arguments: Further arguments for PyMySQL.
+    @ivar losses: The count of connections that were lost; after each loss, all others are tested.
+    @ivar last_used: When each thread last used its connection, and the count of losses at that time.
     """
 
     connectionFactory = LivingConnection
 
-    def __init__(
-        self, reactor: Any, threads: BlockingPool, patience: float, unix_socket: str, **arguments: Any
-    ) -> None:
+    def __init__(self, reactor: Any, threads: BlockingPool, timeout: float, unix_socket: str, **arguments: Any) -> None:
         self.seconds: Callable[[], float] = reactor.seconds
         self.last_used: dict[int, tuple[float, int]] = {}
+        self._timeout = timeout
         self._socket = unix_socket
         super().__init__(
             reactor,
             threads,
-            patience,
+            timeout,
             "pymysql",
             cp_openfun=self._open,
             defer_connect=True,
             ssl_disabled=bool(unix_socket),  # else TLS where the server offers it
-            connect_timeout=patience,
-            read_timeout=patience,
-            write_timeout=patience,
+            connect_timeout=timeout,
+            read_timeout=timeout,
+            write_timeout=timeout,
             program_name="pacarchive",
             **arguments,
         )
 
     def _open(self, connection: pymysql.Connection[Any]) -> None:
-        """Connect; PyMySQL does not close a Unix socket that it could not connect."""
+        """Connect.  A Unix socket is connected here, as PyMySQL does not close one that it cannot connect."""
         if not self._socket:
             connection.connect()
             return
         found = socket.socket(socket.AF_UNIX)
         try:
-            found.settimeout(self._patience)
+            found.settimeout(self._timeout)
             found.connect(self._socket)
         except OSError as error:
             found.close()

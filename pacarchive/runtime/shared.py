@@ -1,4 +1,4 @@
-"""One piece of work that several wait for, and several that one waits for."""
+"""Wait with several callers for one piece of work, or with one caller for several."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _log = Logger()
 
 class Shared(Generic[T]):
     """
-    Work that goes on whoever waits for it, and whose result all who do get.
+    Work whose result any number of callers can wait for, and which goes on even if none does.
 
-    @param work: Is begun at once.
+    @param work: The work, which is begun at once.
     """
 
     def __init__(self, work: Coroutine[Any, Any, T]) -> None:
@@ -30,16 +30,20 @@ class Shared(Generic[T]):
 
     @property
     def ended(self) -> bool:
-        """Whether there is a result."""
+        """Whether the work has ended."""
         return self._result is not None
 
     @property
     def failed(self) -> bool:
-        """Whether it has ended without success."""
+        """Whether the work has ended with an error."""
         return self._result is not None and isinstance(self._result[0], Failure)
 
     async def result(self) -> T:
-        """Wait for the result; whoever is cancelled meanwhile does not disturb the others."""
+        """
+        Wait for the result; a caller that is cancelled does not affect the others.
+
+        @raise Exception: The work has failed with it.
+        """
         done: Deferred[T] = Deferred()
         if self._result is None:
             self._waiting.append(done)
@@ -57,24 +61,24 @@ class Shared(Generic[T]):
 
 class OwnedWork:
     """
-    Work that nobody waits for, until the end.
+    Work in the background, which no caller waits for before the end.
 
-    @param words: What the log says of a failure, which nobody foresaw.
+    @param message: The log message of a failure; none is foreseen.
     """
 
-    def __init__(self, words: str) -> None:
-        self._words = words
+    def __init__(self, message: str) -> None:
+        self._message = message
         self._under_way: set[Deferred[None]] = set()
 
     def keep(self, work: Coroutine[Any, Any, None]) -> None:
-        """Begin some work, and own it."""
+        """Begin some work, and keep a reference to it until it ends."""
         deferred = Deferred.fromCoroutine(work)
         self._under_way.add(deferred)
 
         def ended(result: Failure | None) -> None:
             self._under_way.discard(deferred)
             if result is not None:
-                _log.failure(self._words, result)
+                _log.failure(self._message, result)
 
         deferred.addBoth(ended)
 
@@ -86,10 +90,10 @@ class OwnedWork:
 
 async def all_of(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """
-    Do several things at the same time, and wait for the end of each, also when one fails.
+    Do several pieces of work at the same time, and wait until all of them have ended, even if one fails.
 
     @return: Their results, in order.
-    @raise Exception: What the first of them failed with.
+    @raise Exception: The error of the first of them that failed, in that order.
     """
     ended = await DeferredList([Deferred.fromCoroutine(each) for each in work], consumeErrors=True)
     for succeeded, result in ended:

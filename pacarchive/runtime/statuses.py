@@ -1,4 +1,4 @@
-"""The statuses of many files at once, from any backend."""
+"""Look up the statuses of many files, in any backend."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from pacarchive.model import FileStatus
 from pacarchive.runtime.shared import all_of
 
 _SIDE_BY_SIDE = 32
-"""Files that a backend which takes no batches is asked about at the same time."""
+"""How many files are looked up at the same time in a backend without batches."""
 
 
 async def statuses_of(backend: IArchiveBackend, file_ids: Sequence[int]) -> dict[int, FileStatus | Exception]:
     """
-    Look files up, a bounded number at a time: in the backend's own batches, or side by side.
+    Look files up, a limited number at a time: in the backend's own batches, or side by side.
 
-    @return: For each file its status, or what L{IArchiveBackend.status} raises for it: a failure of one is none of the
-        others'.
+    @return: For each file its status, or the error that L{IArchiveBackend.status} raises for it.
     """
     found: dict[int, FileStatus | Exception] = {}
     batches = IBatchStatus(backend) if IBatchStatus.providedBy(backend) else None
@@ -34,7 +33,7 @@ async def statuses_of(backend: IArchiveBackend, file_ids: Sequence[int]) -> dict
             found |= await batches.statuses(some)
         except CancelledError:
             raise
-        except Exception as error:  # noqa: BLE001  (the caller's to judge, as with one file)
+        except Exception as error:  # noqa: BLE001  (the caller handles it, as with one file)
             found |= dict.fromkeys(some, error)
     return found
 
@@ -42,7 +41,7 @@ async def statuses_of(backend: IArchiveBackend, file_ids: Sequence[int]) -> dict
 async def _status(backend: IArchiveBackend, file_id: int) -> FileStatus | Exception:
     try:
         return await backend.status(file_id)
-    except CancelledError:  # nobody wants to know any more: no property of the file
+    except CancelledError:  # the caller was cancelled: that is no property of the file
         raise
-    except Exception as error:  # noqa: BLE001  (the caller's to judge)
+    except Exception as error:  # noqa: BLE001  (the caller handles it)
         return errors.light(error)

@@ -1,7 +1,7 @@
-"""Blocking calls, lifted into coroutines.
+"""Run blocking calls in threads, and wait for them in coroutines.
 
-Each kind of work has a named pool of its own, apart from the reactor's (which serves DNS), so that none can
-starve another.  Its threads are daemons and its stop is bounded: a stuck C call must not keep the process from
+Each kind of work has a named pool of its own, apart from the reactor's (which does DNS look-ups), so that none can hold
+up another.  The threads are daemons and the stop of a pool has a timeout: a stuck C call must not keep the process from
 ending.
 """
 
@@ -28,7 +28,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 DELIVERY = 0.003
-"""For how long the results of a pool are dealt with in one turn of the reactor, in seconds."""
+"""Seconds for which results of a pool are delivered in one iteration of the reactor."""
 
 _log = Logger()
 
@@ -47,7 +47,7 @@ class _DaemonThread(threading.Thread):
         self._end = end
 
     def run(self) -> None:
-        # A signal is for the main thread; here it would only break off a C call that does not expect it.
+        # Signals are for the main thread; here they would only interrupt a C call that does not expect that.
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         if self._begin is not None:
             self._begin()
@@ -59,7 +59,7 @@ class _DaemonThread(threading.Thread):
 
 
 class _DaemonThreadPool(ThreadPool):
-    """A thread pool whose threads do not outlive the process, and whose L{stop} does not wait for ever."""
+    """A thread pool whose threads do not outlive the process, and whose stop has a timeout."""
 
     def __init__(self, name: str, least: int, most: int, make_thread: Callable[..., threading.Thread]) -> None:
         super().__init__(least, most, name)
@@ -69,7 +69,7 @@ class _DaemonThreadPool(ThreadPool):
         """
         Refuse new work, and join the threads.
 
-        @param seconds: How long to wait for all of them together.
+        @param seconds: The timeout for all of them together.
         @return: The names of the threads that are still busy.
         """
         self.joined = True
@@ -83,10 +83,10 @@ class _DaemonThreadPool(ThreadPool):
 
 class _Delivery:
     """
-    Brings results to the reactor thread, in one turn no more of them than there is time for: threads may end hundreds
-    of calls while the reactor does something else, and each goes on with a route.
+    Delivers results in the reactor's thread, for at most L{DELIVERY} seconds in one iteration of it.  Threads may end
+    hundreds of calls while the reactor does something else, and each of them resumes a coroutine.
 
-    @param reactor: Whose thread it is; also the clock.
+    @param reactor: The reactor, also the source of time.
     """
 
     def __init__(self, reactor: Any) -> None:
@@ -95,7 +95,7 @@ class _Delivery:
         self._goes_on = False
 
     def callFromThread(self, call: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
-        """As that of the reactor, and in the same order."""
+        """Call a function in the reactor's thread, in the order of these calls, as C{IReactorFromThreads} does."""
         self._results.append(partial(call, *args, **kwargs))
         self._reactor.callFromThread(self._arrived)
 
@@ -114,19 +114,19 @@ class _Delivery:
         finally:
             if self._results:
                 self._goes_on = True
-                self._reactor.callFromThread(self._deliver)  # C{callLater} would have it called in the same turn
+                self._reactor.callFromThread(self._deliver)  # callLater would call it in the same iteration
 
 
 class BlockingPool:
     """
     A bounded pool of threads for one kind of blocking work.
 
-    @param reactor: Where results are delivered; also the clock.
-    @param name: For thread names, logs and metrics.
+    @param reactor: The reactor, in whose thread results are delivered; also the source of time.
+    @param name: The name of the pool, for thread names, logs and metrics.
     @param size: The most threads.
-    @param lasting: Make all threads at the start and keep them, for libraries that keep a state in each.
+    @param lasting: Whether to start all threads at once and keep them, for libraries with a state in each thread.
     @param begin: Called in each thread before its first work; must not fail.
-    @param end: Called in it after its last.
+    @param end: Called in each thread after its last work.
     """
 
     def __init__(
@@ -147,11 +147,11 @@ class BlockingPool:
         self._pool = _DaemonThreadPool(name, size if lasting else 0, size, make_thread)
 
     def start(self) -> None:
-        """Accept work.  Threads are made as they are needed, or now if they are to last."""
+        """Accept work.  Threads are started when they are needed, or now if C{lasting}."""
         self._pool.start()
 
     def resize(self, size: int) -> None:
-        """Change the number of threads; one that is busy is missed when it is free again."""
+        """Change the number of threads; where there are too many, busy ones end when they are free."""
         self.size = size
         self._pool.adjustPoolsize(size if self._lasting else 0, size)
 
@@ -159,8 +159,8 @@ class BlockingPool:
         """
         End the threads; call it when no work is under way.
 
-        @param seconds: How long to wait for calls that are stuck; they are named in the log and left behind.
-        @return: Whether all have ended.
+        @param seconds: The timeout for calls that are stuck; their threads are logged and abandoned.
+        @return: Whether all threads have ended.
         """
         if stuck := self._pool.stop_within(seconds):
             _log.warn("{pool}: still busy at the end, left behind: {threads}", pool=self.name, threads=stuck)
@@ -168,67 +168,71 @@ class BlockingPool:
 
     @property
     def threadpool(self) -> ThreadPool:
-        """The pool itself, for what works with one of Twisted's."""
+        """The pool as one of Twisted's."""
         return self._pool
 
     @property
     def backlog(self) -> int:
-        """Calls that wait for a thread."""
+        """The number of calls that wait for a thread."""
         return self._pool.q.qsize()
 
     def call(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
-        """Call in a thread.  The caller must not cancel the Deferred; L{run} is for those who may be cancelled."""
+        """
+        Run a call in a thread.
+
+        @return: Fires with its result.  Must not be cancelled; use L{run} where the caller may be.
+        """
         work: Deferred[T] = deferToThreadPool(self._delivery, self._pool, call, *args, **kwargs)  # type: ignore[arg-type]
         return work
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """
-        Call in a thread and wait for the end of the call, whatever happens meanwhile.
+        Run a call in a thread and wait for its end, even when the caller is cancelled.
 
-        Cancelling a bare C{deferToThread} returns at once while the thread goes on using its descriptors; this does
-        not.  A result that nobody takes any more is closed where it can be (C{close()}).
+        A cancelled C{deferToThread} returns at once, while the thread still uses what it was called with; this does
+        not.  If the caller was cancelled, the result is closed where it has C{close()}.
 
-        @raise CancelledError: The caller was cancelled; the call has ended.
+        @raise CancelledError: The caller was cancelled, and the call has ended.
         """
         return await finished(self.call(call, *args, **kwargs))
 
 
-async def finished(work: Deferred[T], give_up: Callable[[], bool] = lambda: False) -> T:
+async def finished(work: Deferred[T], cancel: Callable[[], bool] = lambda: False) -> T:
     """
-    Wait for the end of some work, also when the waiting is cancelled.
+    Wait for the end of some work, even when the caller is cancelled.
 
-    @param work: Is not cancelled itself.
-    @param give_up: Called when the waiting is cancelled; tells whether the work had not begun, and never will.
-    @return: Its result.  Where nobody takes that any more, it is closed if it can be (C{close()}).
-    @raise CancelledError: The caller was cancelled; the work has ended.
+    @param work: The work, which is not cancelled itself.
+    @param cancel: Called when the caller is cancelled; returns whether the work had not begun, and never will.
+    @return: Its result.  If the caller was cancelled, the result is closed where it has C{close()}.
+    @raise CancelledError: The caller was cancelled, and the work has ended.
     """
     try:
         return await _shield(work)
     except CancelledError:
         work.addCallback(_close_orphan).addErrback(_failed_alone)
-        if give_up():
+        if cancel():
             raise
-        while not work.called:  # a caller may be cancelled more than once
+        while not work.called:  # the caller may be cancelled more than once
             with suppress(CancelledError):
                 await _shield(work)
         raise
 
 
 def _failed_alone(failure: Failure) -> None:
-    if failure.check(ArchiveError):  # foreseen: the words are enough
-        _log.debug("nobody is left to be told: {error}", error=failure.value)
+    if failure.check(ArchiveError):  # foreseen: the message is enough
+        _log.debug("a call failed after its caller was cancelled: {error}", error=failure.value)
     else:
-        _log.debug("a call failed after its caller had left", log_failure=failure)
+        _log.debug("a call failed after its caller was cancelled", log_failure=failure)
 
 
 def _close_orphan(result: Any) -> None:
-    """Release a result that nobody takes any more."""
+    """Close a result whose caller was cancelled."""
     if callable(close := getattr(result, "close", None)):
         close()
 
 
 def _shield(work: Deferred[T]) -> Deferred[T]:
-    """A Deferred that follows C{work} but can be cancelled without it."""
+    """Return a Deferred that fires with C{work}, but can be cancelled without it."""
     shield: Deferred[T] = Deferred()
 
     def forward(result: Any) -> Any:
