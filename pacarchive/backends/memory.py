@@ -1,7 +1,7 @@
-"""The C{memory} backend: files in a dictionary, gone with the process.
+"""The C{memory} backend: files in a dictionary, which are lost when the process ends.
 
-For tests and demonstrations, and the reference to read before writing a backend of one's own: it keeps the whole
-contract of L{pacarchive.interfaces} with nothing else in the way.
+For tests and demonstrations, and the reference to read before writing another backend: it implements all that
+L{pacarchive.interfaces} requires, and nothing else.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pacarchive.times import SECOND
 
 @attrs.frozen
 class MemorySettings:
-    """The C{memory} backend has nothing to set: C{[memory]}."""
+    """The C{memory} backend has no settings: C{[memory]}."""
 
 
 def make(reactor: IReactorTime, settings: BackendSettings) -> IArchiveBackend:
@@ -33,7 +33,7 @@ def make(reactor: IReactorTime, settings: BackendSettings) -> IArchiveBackend:
 
 @attrs.frozen
 class _Version:
-    """A published version: immutable, so that readers keep theirs while writers replace it."""
+    """A published version; it is immutable, so that readers keep theirs while it is replaced."""
 
     data: bytes
     status: FileStatus
@@ -41,7 +41,11 @@ class _Version:
 
 @implementer(IArchiveBackend)
 class MemoryArchive(Service):
-    """An L{IArchiveBackend} whose only resource is memory."""
+    """
+    An L{IArchiveBackend} in memory.
+
+    @param clock: The source of time.
+    """
 
     name = "backend"
 
@@ -75,7 +79,7 @@ class MemoryArchive(Service):
     def publish(
         self, file_id: int, data: bytes, mtime_ns: int | None, digests: Digests, conditions: WriteConditions
     ) -> FileStatus:
-        """Put a complete file in place; everything is checked again, since time has passed since C{receive}."""
+        """Publish a complete file.  The conditions are checked again, as time has passed since C{receive}."""
         current = self._published(file_id)
         conditions.require(current)
         if current is not None and conditions.overwrite is Overwrite.IDENTICAL:
@@ -112,7 +116,7 @@ class MemoryArchive(Service):
 
 @implementer(IIncomingFile)
 class _Incoming:
-    """Bytes that nobody sees before C{commit}."""
+    """A file that is not visible before C{commit}."""
 
     def __init__(
         self, archive: MemoryArchive, file_id: int, conditions: WriteConditions, algorithms: Collection[str]
@@ -141,7 +145,7 @@ class _Incoming:
 
 @implementer(IStoredFile)
 class _Stored:
-    """A reader's hold on one version."""
+    """One version, open for reading."""
 
     def __init__(self, version: _Version) -> None:
         self._version = version
@@ -151,7 +155,7 @@ class _Stored:
         return self._version.data[offset : offset + length]
 
     async def remember(self, digests: Digests) -> None:
-        """Every version has its digests from the start."""
+        """Do nothing: every version has its digests already."""
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is nothing to release."""

@@ -1,7 +1,7 @@
-"""From the text of a settings file to values: the converters of the settings classes, for backends of others too.
+"""Convert the text of a settings file to values: the converters of the settings classes, for third-party backends too.
 
-Each takes its own results as well, since defaults and the command line give values, and raises C{ValueError} with
-words that an operator understands.
+Each also accepts values of its own type, as defaults and the command line may have them, and raises C{ValueError} with
+a message for the operator.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?)\s*([a-z]*)", re.
 
 
 def size(value: str | int) -> int:
-    """Bytes, from C{"64 KiB"} or a plain number."""
+    """Convert a size to bytes: C{"64 KiB"}, or a plain number."""
     if isinstance(value, str):
         match = _QUANTITY.fullmatch(value.strip())
         if match is None or not match[1].isdigit() or match[2].lower() not in _SIZE_UNITS:
@@ -45,12 +45,12 @@ def size(value: str | int) -> int:
 
 
 def optional_size(value: str | int) -> int:
-    """As L{size}; zero stands for none."""
+    """Convert a size as L{size} does; 0 stands for none."""
     return 0 if value in (0, "0") else size(value)
 
 
 def percent(value: str | int) -> int:
-    """A share of a hundred, with or without its sign."""
+    """Convert a percentage of 1 to 100, with or without a percent sign."""
     if isinstance(value, str):
         value = value.removesuffix("%").strip()
     if not 1 <= (result := number(value)) <= 100:
@@ -59,7 +59,7 @@ def percent(value: str | int) -> int:
 
 
 def store_address(value: str) -> str:
-    """A file, or the URL of a database of MariaDB's; a password has no place in it."""
+    """Check the address of the job store: a path, or the URL of a MariaDB database, without a password."""
     text = line(value)
     if not text.startswith("mariadb:"):
         return str(place(text))
@@ -73,14 +73,14 @@ def store_address(value: str) -> str:
 
 
 def block_size(value: str | int) -> int:
-    """What a mover of HPSS moves well in one piece."""
+    """Convert the size of the blocks in which data is exchanged with HPSS movers."""
     if not 4 * 2**20 <= (result := size(value)) <= 32 * 2**20:
         raise ValueError("a block has 4 MiB to 32 MiB")
     return result
 
 
 def format_size(value: int) -> str:
-    """The shortest text that L{size} turns into the same number."""
+    """Return the shortest text that L{size} converts to this number."""
     for unit in ("PiB", "TiB", "GiB", "MiB", "KiB"):
         whole, rest = divmod(value, _SIZE_UNITS[unit.lower()])
         if whole and not rest:
@@ -89,7 +89,7 @@ def format_size(value: int) -> str:
 
 
 def seconds(value: str | float) -> float:
-    """Seconds, zero included, from C{"60"}, C{"0.5 s"}, C{"2 min"}, C{"1 h"} or a number."""
+    """Convert a duration to seconds, from C{"60"}, C{"0.5 s"}, C{"2 min"}, C{"1 h"} or a number; 0 is allowed."""
     if isinstance(value, str):
         match = _QUANTITY.fullmatch(value.strip())
         if match is None or match[2].lower() not in _TIME_UNITS:
@@ -101,19 +101,19 @@ def seconds(value: str | float) -> float:
 
 
 def format_seconds(value: float) -> str:
-    """Text that L{seconds} turns into the same number."""
+    """Return text that L{seconds} converts to this number."""
     return f"{int(value) if value.is_integer() else value!r} s"
 
 
 def timeout(value: str | float) -> float:
-    """As L{seconds}, but more than zero: a limit of nothing would refuse everyone."""
+    """Convert a duration as L{seconds} does; 0 is not allowed, as every request would time out."""
     if (result := seconds(value)) == 0:
         raise ValueError("a time-out is more than zero")
     return result
 
 
 def number(value: str | int) -> int:
-    """A whole number, zero included."""
+    """Convert a whole number that is not negative."""
     if isinstance(value, str):
         if not re.fullmatch(r"[0-9]{1,18}", value, re.ASCII):
             raise ValueError(f"{value!r} is not a whole number")
@@ -124,28 +124,28 @@ def number(value: str | int) -> int:
 
 
 def count(value: str | int) -> int:
-    """A whole number of at least one."""
+    """Convert a whole number of at least 1."""
     if (result := number(value)) < 1:
         raise ValueError(f"{result} is less than 1")
     return result
 
 
 def worker_count(value: str | int) -> int:
-    """A number of processes; zero stands for one per core that this process may use."""
+    """Convert a number of processes; 0 stands for one per core that this process may use."""
     if value in (0, "0"):
         return len(os.sched_getaffinity(0))
     return count(value)
 
 
 def port_number(value: str | int) -> int:
-    """A TCP port that can be connected to."""
+    """Convert the number of a TCP port that can be connected to."""
     if (number := count(value)) > 65535:
         raise ValueError("a port is at most 65535")
     return number
 
 
 def flag(value: str | bool) -> bool:
-    """Yes or no, in any of L{configparser}'s words."""
+    """Convert a truth value, written in any of the ways that L{configparser} knows."""
     if isinstance(value, bool):
         return value
     try:
@@ -155,14 +155,14 @@ def flag(value: str | bool) -> bool:
 
 
 def line(value: str) -> str:
-    """Text that fits in one line and is not empty."""
+    """Check a text of one line that is not empty."""
     if not value or len(value.splitlines()) > 1:
         raise ValueError("one line of text is needed")
     return value
 
 
 def mount_path(value: str) -> str:
-    """A path below the mount point of a file system: C{/a/b}, and C{/} for the mount point itself."""
+    """Convert a path below the mount point of a file system: C{/a/b}, or C{/} for the mount point itself."""
     parts = [part for part in line(value).split("/") if part]
     if {".", ".."}.intersection(parts):
         raise ValueError(f"{value!r} has a part that is . or ..")
@@ -170,7 +170,7 @@ def mount_path(value: str) -> str:
 
 
 def command(value: str) -> str:
-    """A command with its arguments, with quotes as for a shell; empty for none."""
+    """Check a command with its arguments, with quotes as for a shell; empty for none."""
     try:
         words = shlex.split(optional_line(value))
     except ValueError as error:
@@ -181,12 +181,12 @@ def command(value: str) -> str:
 
 
 def optional_line(value: str) -> str:
-    """Text that fits in one line, or none."""
+    """Check a text of one line, which may be empty."""
     return line(value) if value else ""
 
 
 def optional_url(value: str) -> str:
-    """The beginning of URLs, without a slash at its end; or none."""
+    """Convert a base URL, removing slashes at its end; empty for none."""
     text = optional_line(value).rstrip("/")
     if text and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", text, re.ASCII):
         raise ValueError(f"{value!r} is not a valid URL; write for example https://archive.example.org")
@@ -194,7 +194,7 @@ def optional_url(value: str) -> str:
 
 
 def host_names(value: str | Iterable[str]) -> tuple[str, ...]:
-    """Names and addresses of hosts, with blanks, commas or line ends between them; in one spelling."""
+    """Convert names and addresses of hosts, separated by blanks, commas or line ends, to their canonical forms."""
     return tuple(_host_name(each) for each in (_items(value, r"[\s,;]") if isinstance(value, str) else value))
 
 
@@ -210,22 +210,22 @@ def _host_name(given: str) -> str:
 
 
 def directory(value: str | Path) -> Path:
-    """An absolute path without symbolic links; whether it exists is looked at in L{load}."""
+    """Convert a path to an absolute one without symbolic links; L{load} checks whether it exists."""
     return Path(os.path.realpath(line(str(value))))
 
 
 def place(value: str | Path) -> Path:
-    """A path as it is written: L{pacarchive.settings.reading.load} knows whether it is one of this machine."""
+    """Convert a path, leaving it as written: L{pacarchive.settings.reading.load} knows if it is one of this machine."""
     return Path(line(str(value)))
 
 
 def places(value: str | Iterable[str | Path]) -> tuple[Path, ...]:
-    """Paths, one per line."""
+    """Convert paths, one per line."""
     return tuple(place(each) for each in (_items(value, "\n") if isinstance(value, str) else value))
 
 
 def endpoint_strings(value: str | Iterable[str]) -> tuple[str, ...]:
-    """Twisted endpoint strings, one per line or with semicolons between them."""
+    """Convert Twisted endpoint strings, one per line or separated by semicolons."""
     endpoints = tuple(_items(value, "[\n;]") if isinstance(value, str) else value)
     for endpoint in endpoints:
         if not re.match(r"\w+:.", endpoint):
@@ -238,7 +238,7 @@ def endpoint_strings(value: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def digest_names(value: str | Iterable[str]) -> tuple[str, ...]:
-    """Names of algorithms, apart from the one that is always computed."""
+    """Convert names of digest algorithms; the one that is always computed is left out."""
     names = dict.fromkeys(_items(value.lower(), r"[\s,;]") if isinstance(value, str) else value)
     for name in names:
         if name not in ALGORITHMS:
@@ -247,7 +247,7 @@ def digest_names(value: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def networks(value: str | Iterable[str]) -> tuple[str, ...]:
-    """IP addresses and networks, with commas or blanks between them; or none."""
+    """Convert IP addresses and networks, separated by commas or blanks; may be empty."""
     found = []
     for each in _items(value, r"[\s,;]") if isinstance(value, str) else value:
         try:
@@ -258,7 +258,7 @@ def networks(value: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def time_zone(value: str | ZoneInfo) -> ZoneInfo:
-    """A zone of the IANA database."""
+    """Convert the name of a time zone of the IANA database."""
     if isinstance(value, ZoneInfo):
         return value
     try:
@@ -273,11 +273,12 @@ def _items(text: str, separator: str) -> Iterator[str]:
 
 def converted(field: attrs.Attribute[Any], value: object) -> Any:
     """
-    The typed value of a key.
+    Convert the value of a key.
 
-    @param field: The field of its section.
-    @param value: As it was given: text or typed.
-    @raise ValueError: It is none; C{str()} says why.
+    @param field: The key's field in the class of its section.
+    @param value: The value, as text or typed.
+    @return: The typed value.
+    @raise ValueError: It is invalid; C{str()} says why.
     """
     converter: Any = field.converter
     if isinstance(converter, type) and issubclass(converter, enum.Enum):

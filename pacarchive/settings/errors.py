@@ -1,4 +1,4 @@
-"""What is wrong with the settings; apart from what finds it, which a command without settings need not import."""
+"""The error of invalid settings, in a module of its own for commands that read no settings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ class ConfigError(Exception):
     """
     The settings cannot be used.  C{str()} is one line for the operator.
 
-    @param origin: The file, the environment variable or the command line.
+    @param origin: Where the value is from: the file, the environment variable or the command line.
+    @param words: What is wrong.
+    @param section: The section, if it is about one.
+    @param key: The key in it, if it is about one.
     """
 
     def __init__(self, origin: str, words: str, section: str | None = None, key: str | None = None) -> None:

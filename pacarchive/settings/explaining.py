@@ -1,4 +1,4 @@
-"""The settings as people read them: what is in force, and what the defaults are."""
+"""Write the settings for people: those in force, and the defaults."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MASK = "****"
-"""What stands for a secret."""
+"""Shown instead of a secret."""
 
 
 def default_words(field: attrs.Attribute[Any]) -> str:
-    """The field's default as text, for people."""
+    """Return a field's default as text, for people."""
     if "default" in field.metadata:
         return str(field.metadata["default"])
     return "" if field.default is attrs.NOTHING else ", ".join(_lines(field, converted(field, field.default)))
@@ -38,9 +38,9 @@ def default_words(field: attrs.Attribute[Any]) -> str:
 
 def describe(settings: Settings) -> str:
     """
-    The settings in force, as an INI file that L{pacarchive.settings.reading.load} takes.
+    Return the settings in force as an INI file that L{pacarchive.settings.reading.load} accepts.
 
-    A secret is masked, and in a comment: a copy of the mask must not become the password.
+    A secret is masked, and in a comment, so that the mask is not read as the password from a copy.
     """
     own = (find_provider(settings.server.type).section, settings.backend.own)
     out = []
@@ -62,7 +62,7 @@ def _assignment(field: attrs.Attribute[Any], value: object) -> str:
 
 
 def _lines(field: attrs.Attribute[Any], value: object) -> Iterator[str]:
-    """A value as text that its converter takes; one item per line."""
+    """Return a value as text that its converter accepts; one line for each item."""
     converter: Any = field.converter
     for item in value if isinstance(value, tuple) else (value,):
         if converter in (size, block_size, optional_size):

@@ -1,4 +1,4 @@
-"""What a twistd plugin module needs to make a backend known without importing it."""
+"""The plugin by which a backend is found without being imported."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 @attrs.frozen(kw_only=True)
 class BackendProvider:
     """
-    An L{IBackendProvider} that imports nothing until it is used: plugin modules run for every C{twistd --help}, and a
-    backend whose library is missing must not stop the others.
+    An L{IBackendProvider} that imports nothing until it is used: plugin modules are imported for every
+    C{twistd --help}, and a backend whose library is missing must not affect the others.
 
-    @ivar settings_name: Where the settings class is, as C{"package.module:ClassName"}.
-    @ivar make_name: Where the function is that C{make} calls, in the same form.
-    @ivar local_prefix: As L{IBackendProvider} says.
+    @ivar name: The backend's name.
+    @ivar section: The section of its settings.
+    @ivar settings_name: The settings class, as C{"package.module:ClassName"}.
+    @ivar make_name: The function that L{make} calls, in the same form.
+    @ivar local_prefix: Whether the prefix is a directory of this machine.
     """
 
     name: str

@@ -1,7 +1,7 @@
-"""Where the settings come from, and one clear line when they are wrong.
+"""Read and check the settings, and report an error in one line.
 
-L{load} merges, weakest first: the defaults of the sections (L{pacarchive.settings.sections}), the INI file, the
-environment, the command line.  L{pacarchive.settings.explaining.describe} is its inverse.
+L{load} merges the defaults of the sections (L{pacarchive.settings.sections}), the INI file, the environment and the
+command line; each overrides those before it.  L{pacarchive.settings.explaining.describe} is its inverse.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CONFIG_VARIABLE = "ARCHIVEINTERFACE_CONFIG"
 """The environment variable that names the settings file where the command line does not."""
 
 MACHINE_FILE = "/etc/pacarchive/pacarchive.ini"
-"""The settings file of the machine's service, where nothing else names one."""
+"""The settings file of the machine's service, which is read if no other is named."""
 
 VARIABLES: Mapping[str, tuple[str, str]] = {
     "PAI_BACKEND_TYPE": ("server", "type"),
@@ -42,7 +42,11 @@ VARIABLES: Mapping[str, tuple[str, str]] = {
 
 @attrs.frozen
 class _Given:
-    """A value that somebody gave, and who, for the words of an error."""
+    """
+    A value that is not a default.
+
+    @ivar origin: Where it is from, for error messages.
+    """
 
     value: object
     origin: str
@@ -62,12 +66,12 @@ def load(
     """
     Read and check all settings.
 
-    @param path: The INI file, or C{None} for the one that L{settings_file} finds, if any.
-    @param environ: As C{os.environ}; an empty variable counts as one that is not set.
+    @param path: The INI file; C{None} for the one that L{settings_file} finds, if any.
+    @param environ: The environment variables; an empty one counts as not set.
     @param overrides: Values by section and key, from the command line; text or typed.
-    @param create_default: Make the default prefix when it is missing.  A prefix that somebody named is never made: it
+    @param create_default: Whether to create the default prefix if it is missing.  Any other prefix is never created: it
         is more likely a file system that is not mounted.
-    @raise ConfigError: Something is wrong, anywhere.
+    @raise ConfigError: A setting is invalid, or the file cannot be read.
     """
     backends = _providers()
     given: _GivenValues = {}
@@ -113,9 +117,11 @@ def load(
 
 def settings_file(path: str | None, environ: Mapping[str, str]) -> str | None:
     """
-    Which file to read: the one that is named, else by C{environ}, else the machine's, if it has one.
+    Return the path of the file to read: the one of the command line, else of the environment, else the machine's.
 
-    @param path: What the command line names.
+    @param path: The path that the command line names, if any.
+    @param environ: The environment variables.
+    @return: C{None} where there is no file.
     """
     if named := path or environ.get(CONFIG_VARIABLE):
         return named
@@ -124,15 +130,15 @@ def settings_file(path: str | None, environ: Mapping[str, str]) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError:
-        pass  # it may well be there: whoever reads it says why that cannot be
+        pass  # it may exist all the same; the error is reported when it is read
     return MACHINE_FILE
 
 
 def find_provider(name: str) -> IBackendProvider:
     """
-    The backend's plugin.
+    Return the plugin of a backend.
 
-    @raise ConfigError: None is installed under this name, or several are.
+    @raise ConfigError: No backend of this name is installed, or several are.
     """
     return _choose(_providers(), name, {})
 
@@ -140,7 +146,7 @@ def find_provider(name: str) -> IBackendProvider:
 def _providers() -> dict[str, IBackendProvider]:
     found: dict[str, IBackendProvider] = {}
     for each in getPlugins(IBackendProvider):
-        # Which of the two would serve is chance, and an archive is no place for it.
+        # Else chance would decide which of the two is used.
         if found.setdefault(each.name, each) is not each:
             raise ConfigError("plugins", f"two installed backends are called {each.name!r}")
     return found
@@ -165,7 +171,7 @@ def _section_class(section: str, backends: Mapping[str, IBackendProvider]) -> ty
 
 
 def _read(path: str, sections: Iterable[str]) -> _GivenValues:
-    # No header can be empty, so there is no section whose keys leak into the others.
+    # A header cannot be empty, so there is no section whose keys are defaults of the others.
     parser = configparser.ConfigParser(interpolation=None, default_section="")
     try:
         parser.read_string(read_text(path), path)
@@ -181,7 +187,7 @@ def _read(path: str, sections: Iterable[str]) -> _GivenValues:
             path, f"given twice, again in line {error.lineno}", error.section, getattr(error, "option", None)
         ) from error
     except configparser.ParsingError as error:
-        # The line itself is not shown: it may be a password's.
+        # The line itself is not shown, as it may contain a password.
         number = getattr(error, "lineno", None) or error.errors[0][0]
         raise ConfigError(path, f"line {number} is neither a [section] nor key = value inside one") from error
     known = set(sections)
@@ -194,7 +200,7 @@ def _read(path: str, sections: Iterable[str]) -> _GivenValues:
 
 
 def _convert(section: str, cls: type[Any], given: _GivenValues) -> dict[str, Any]:
-    """The typed values of all keys that are given for a section, by attribute."""
+    """Return the typed values of the keys that are given for a section, by the names of their fields."""
     fields = keys_of(cls)
     values = {}
     for (where, key), each in given.items():
@@ -247,7 +253,7 @@ def _check_directories(server: ServerSettings, given: _GivenValues, create_defau
 
 
 def _check_remote_names(server: ServerSettings, given: _GivenValues) -> None:
-    """Whether they exist is found out when the backend starts: nobody can be asked here."""
+    """Check paths in another system's name space; whether they exist is found out when the backend starts."""
     for key, names in (("prefix", (server.prefix,)), ("move_roots", server.move_roots)):
         for name in names:
             if not name.is_absolute() or ".." in name.parts:
@@ -258,6 +264,6 @@ def _check_remote_names(server: ServerSettings, given: _GivenValues) -> None:
 def _check_directory(given: _GivenValues, key: str, path: Path, mode: int) -> None:
     if not path.is_dir():
         raise _error(given, "server", key, f"{path} is not an existing directory")
-    # With the effective ids: the rights that the server will have.
+    # By the effective ids, with which the server will run.
     if not os.access(path, mode, effective_ids=True):
         raise _error(given, "server", key, f"{path} does not give this user the rights that the archive needs")

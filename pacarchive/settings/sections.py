@@ -1,4 +1,4 @@
-"""The sections of the settings file, and all that is in force.
+"""The sections of the settings file, and the settings in force.
 
 Each section is a frozen attrs class, and each key a field of it (L{pacarchive.settings.fields}).
 """
@@ -20,25 +20,25 @@ SECTIONS: Mapping[str, str] = {
     "pools": "pacarchive.settings.server:PoolSettings",
     "recall": "pacarchive.recall.settings:RecallSettings",
 }
-"""The sections that are there whatever the backend is, and where the class of each is: with what it sets up."""
+"""The class of each section that exists for every backend, as C{"package.module:ClassName"}."""
 
 T = TypeVar("T")
 
 
 def section_class(section: str) -> type[Any]:
-    """The class of one of L{SECTIONS}."""
+    """Return the class of one of L{SECTIONS}."""
     return resolve_name(SECTIONS[section])  # type: ignore[no-any-return]
 
 
 @attrs.frozen
 class Surroundings:
     """
-    What a section completes itself from, when all have been read.
+    What defaults of a section can depend on, once all sections have been read.
 
-    @ivar server: What is served.
+    @ivar server: The section C{[server]}.
     @ivar local_prefix: Whether its prefix is a directory of this machine.
-    @ivar given: The keys of the section that somebody has given.
-    @ivar environ: As C{os.environ}.
+    @ivar given: The keys of the section that have been set.
+    @ivar environ: The environment variables.
     """
 
     server: ServerSettings
@@ -49,20 +49,20 @@ class Surroundings:
 
 @runtime_checkable
 class Completing(Protocol):
-    """A section some of whose defaults depend on others."""
+    """A section with defaults that depend on other sections."""
 
     def completed(self, surroundings: Surroundings) -> Self:
-        """The same with all defaults filled in."""
+        """Return the section with all defaults filled in."""
 
 
 @attrs.frozen(kw_only=True)
 class Settings:
     """
-    Everything that is in force.  Can be pickled: worker processes get it through a pipe.
+    The settings in force.  Can be pickled: worker processes receive them through a pipe.
 
-    @ivar sections: The L{SECTIONS}, by name.
-    @ivar backend: What the backend is made from.
-    @ivar source: The path of the file that was read, if any.
+    @ivar sections: The sections of L{SECTIONS}, by name.
+    @ivar backend: The settings for the backend.
+    @ivar source: The path of the file that was read; C{None} where there was none.
     """
 
     sections: Mapping[str, Any]
@@ -71,12 +71,12 @@ class Settings:
 
     @property
     def server(self) -> ServerSettings:
-        """What is served, where and how."""
+        """The section C{[server]}."""
         return self.of(ServerSettings)
 
     def of(self, section: type[T]) -> T:
         """
-        One section.
+        Return a section.
 
         @param section: Its class.
         """

@@ -1,4 +1,4 @@
-"""What is served, where and how, and with how many threads: the sections C{[server]} and C{[pools]}."""
+"""The sections C{[server]} (what is served, where and how) and C{[pools]} (threads)."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from pacarchive.settings.converters import (
 from pacarchive.settings.fields import setting
 
 DEFAULT_ENDPOINT = "tcp:8080:interface=127.0.0.1"
-"""Loopback only: a server that nobody configured is not for strangers."""
+"""Loopback only, so that a server without settings is not reachable from other machines."""
 
 
 class Compatibility(enum.Enum):
-    """How close to the predecessor the answers are."""
+    """How closely the answers follow the predecessor's."""
 
     NONE = "none"
     PACIFICA = "pacifica"
 
 
 class VerifyReads(enum.Enum):
-    """Which whole reads are compared with the stored digest while they stream."""
+    """Which reads of whole files are verified against the stored digest while they are sent."""
 
     AUTO = "auto"
     ALWAYS = "always"

@@ -10,7 +10,7 @@ from pacarchive.settings.fields import setting
 
 @attrs.frozen(kw_only=True)
 class HpssSettings:
-    """The section C{[hpss]}."""
+    """Settings of the C{hpss} backend alone: C{[hpss]}."""
 
     auth: str = setting("/var/hpss/etc/hpss.unix.keytab", line, "The key table file that HPSS is logged in to with.")
     sitename: str = setting("example.com", line, "The HPSS site's name.")

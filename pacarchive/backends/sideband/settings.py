@@ -19,7 +19,7 @@ from pacarchive.settings.fields import setting
 
 @attrs.frozen(kw_only=True)
 class SidebandSettings:
-    """The section C{[hsm_sideband]}."""
+    """Settings of the C{hsmsideband} backend alone: C{[hsm_sideband]}."""
 
     sam_qfs_prefix: str = setting(
         "/data/pacifica/test",
