@@ -1,4 +1,4 @@
-"""Digests: which algorithms there are, and computing several of them in one pass."""
+"""Digests: the algorithms, and how to compute several of them in one pass."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 
 
 class Hash(Protocol):
-    """The part of C{hashlib}'s objects that is used here."""
+    """The methods of C{hashlib}'s objects that are used here."""
 
     def update(self, data: Buffer, /) -> None: ...
 
@@ -24,7 +24,7 @@ class Hash(Protocol):
 
 
 class Adler32:
-    """C{zlib.adler32} with the face of C{hashlib}; the grid's checksum (RFC 1950, section 8.2)."""
+    """C{zlib.adler32} with the interface of C{hashlib}; the grid's usual checksum (RFC 1950, section 8.2)."""
 
     def __init__(self) -> None:
         self._value = 1
@@ -51,9 +51,9 @@ PRIMARY = "sha256"
 
 class Hasher:
     """
-    Several digests of one stream of bytes.
+    Computes several digests of one stream of bytes.  Only one thread at a time may use it.
 
-    Not thread-safe: one thread at a time may call L{update}.
+    @param algorithms: Names of L{ALGORITHMS}.
     """
 
     def __init__(self, algorithms: Iterable[str]) -> None:
@@ -61,20 +61,20 @@ class Hasher:
         self._updates = [each.update for each in self._hashes.values()]
 
     def update(self, data: Buffer) -> None:
-        """Add bytes; hashing releases the interpreter lock for anything larger than 2 KiB."""
+        """Add bytes.  For more than 2 KiB the interpreter lock is released meanwhile."""
         for update in self._updates:
             update(data)
 
     def digests(self) -> dict[str, bytes]:
-        """The digests of all bytes so far."""
+        """Return the digests of all bytes so far."""
         return {name: each.digest() for name, each in self._hashes.items()}
 
     def verified(self, expected: Digests) -> dict[str, bytes]:
         """
-        The digests of all bytes so far, compared with those that came with the bytes.
+        Return the digests of all bytes so far, after comparing them with those that came with the bytes.
 
-        @param expected: Each of an algorithm that is being computed.
-        @raise errors.DigestMismatch: One is another.
+        @param expected: The digests that came with the bytes, of algorithms that are being computed.
+        @raise errors.DigestMismatch: One of them differs.
         """
         digests = self.digests()
         for name, digest in expected.items():

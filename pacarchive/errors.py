@@ -1,7 +1,7 @@
-"""What can go wrong, in the archive's own words.
+"""The errors of the archive.
 
-Backends and engines raise these; only L{pacarchive.web.http.errors} knows which HTTP status each becomes.
-C{str(error)} is for a person and goes to clients, so it names no server path and holds no secret.
+Backends and engines raise these; only L{pacarchive.web.http.errors} knows the HTTP status of each.  C{str(error)} is a
+message for people and is sent to clients, so it contains no server path and no secret.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 
 class ArchiveError(Exception):
     """
-    The root of the tree.
+    The base of all errors of the archive.
 
-    @ivar reason: The one line that the predecessor gave as the reason (C{Can't open posix file with error:
-        ...}); tools of its family look for it.  The message itself where the predecessor had none.
+    @param message: The message for people.
+    @ivar reason: The line that the predecessor sends as the reason (C{Can't open posix file with error: ...}), which
+        its clients look for.  The message itself where the predecessor has none.
     """
 
     def __init__(self, message: str, *, reason: str | None = None) -> None:
@@ -21,59 +22,59 @@ class ArchiveError(Exception):
 
 
 class NotFound(ArchiveError):
-    """No file has this id, or the source of a move is not there."""
+    """No file has this id, or the source of a move does not exist."""
 
 
 class NotAFile(NotFound):
     """
-    No file has this id, nor can one get it: a directory, a socket, a pipe or the like is in its place, or something
-    that is no directory is on the way there.  An operator has to remove it.
+    No file has this id, and none can be stored under it: a directory, a socket, a pipe or the like has its path, or a
+    part of the path is not a directory.  An operator has to remove it.
     """
 
 
 class AlreadyExists(ArchiveError):
-    """The id is taken and the overwrite policy keeps it."""
+    """The id is taken, and the overwrite policy does not allow to replace its file."""
 
     def __init__(self, message: str) -> None:
-        # What the predecessor's open() of a protected file ran into.
+        # The error of the predecessor, which fails to open a file that it has made read-only.
         super().__init__(message, reason="Can't open posix file with error: [Errno 13] Permission denied")
 
 
 class PreconditionFailed(ArchiveError):
-    """The file is not in the state that the caller made a condition (RFC 9110, section 13)."""
+    """A condition of the request does not hold for the file (RFC 9110, section 13)."""
 
 
 class InvalidRequest(ArchiveError):
-    """The request cannot mean anything: bad JSON, a bad date, a malformed range."""
+    """The request is invalid: bad JSON, a bad date, a malformed range."""
 
 
 class DigestMismatch(ArchiveError):
-    """The bytes do not have the digest that was given with them, or stored for them."""
+    """The bytes do not have the digest that was sent with them, or that is stored for them."""
 
 
 class IncompleteBody(ArchiveError):
-    """The sender stopped before the body was complete."""
+    """The connection ended before the body was complete."""
 
 
 class TooSlow(ArchiveError):
-    """Too little of the body comes in too long a time."""
+    """The body is sent too slowly."""
 
 
 class TooLarge(ArchiveError):
-    """The body is larger than this server or its file system takes."""
+    """The body is larger than this server or its file system allows."""
 
 
 class NoSpace(ArchiveError):
-    """The storage is full, or a quota is reached."""
+    """The storage is full, or a quota is exceeded."""
 
 
 class NotPermitted(ArchiveError):
-    """Outside what this server may touch: a source that is in no configured root."""
+    """The source of a move is in none of the configured roots."""
 
 
 class Unavailable(ArchiveError):
     """
-    Passing trouble: the same request can succeed later.
+    A temporary failure: the same request may succeed later.
 
     @ivar retry_after: Seconds after which a retry makes sense.
     """
@@ -92,14 +93,14 @@ class Overloaded(Unavailable):
 
 
 class QuotaReached(Unavailable):
-    """The caller has as much as one may have, until some of that has ended."""
+    """The owner has as many jobs or files in them as are allowed at a time."""
 
 
 class Offline(Unavailable):
     """
-    The bytes are on a slower level; a recall is under way.
+    The bytes are on a slower level, and have to be recalled.
 
-    @ivar job: The recall's job id, or C{None} where the backend recalls by itself.
+    @ivar job: The id of the job that recalls them; C{None} where there is none.
     """
 
     def __init__(self, message: str, *, job: str | None, retry_after: int) -> None:
@@ -109,8 +110,8 @@ class Offline(Unavailable):
 
 def light(error: Exception) -> Exception:
     """
-    An error to keep as one of many: one that was foreseen does without the frames that it and its cause went through,
-    which hold much, and each other.
+    Return an error that can be kept in large numbers: the tracebacks of an L{ArchiveError} and of its cause are
+    dropped, as their frames keep much memory alive.
     """
     if isinstance(error, ArchiveError):
         for each in (error, error.__cause__, error.__context__):

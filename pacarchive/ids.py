@@ -1,10 +1,10 @@
-"""File ids and the paths that are made from them.
+"""File ids, and the paths that are made from them.
 
-A file id is the integer in the URL.  Every way from text to an id goes through L{parse_file_id}, so that
-two spellings never name one file (the predecessor served C{007}, C{7} and Arabic digits as aliases).
+A file id is the integer in the URL.  Text is always converted to an id by L{parse_file_id}, so that a file never has
+two names (for the predecessor C{007}, C{7} and Arabic digits are the same).
 
-L{id_to_path} and L{path_to_id} are the predecessor's C{id2filename} and C{filename2id}: a bijection
-between ids and relative paths which keeps directories small.
+L{id_to_path} and L{path_to_id} are the predecessor's C{id2filename} and C{filename2id}: a bijection between ids and
+paths, by which directories stay small.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def id_to_path(file_id: int) -> str:
 
 def path_to_id(path: str) -> int:
     """
-    The inverse of L{id_to_path}.
+    Return the id of a path; the inverse of L{id_to_path}.
 
     @param path: A path as L{id_to_path} makes it.
     @return: The id.

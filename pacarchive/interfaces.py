@@ -1,12 +1,12 @@
-"""The seams between floors.
+"""The interfaces of storage backends.
 
-A backend is two objects: an L{IBackendProvider}, found as a twisted plugin and cheap to import, and the
-L{IArchiveBackend} that it makes.  C{docs/backends.md} walks through writing one; the in-memory backend
+A backend is two objects: an L{IBackendProvider}, found as a Twisted plugin and cheap to import, and the
+L{IArchiveBackend} that it makes.  C{docs/backends.md} explains how to write one; the C{memory} backend
 (L{pacarchive.backends.memory}) is the reference to read.
 
-All methods below are called in the reactor thread and must not block it.  Those documented as coroutines
-may be C{async def} or return a Deferred; callers only ever C{await} them.  A caller may be cancelled while it
-awaits (its client hung up): an implementation then finishes or undoes what it began before it raises.
+All methods below are called in the reactor's thread and must not block it.  Those documented as coroutines may be
+C{async def} or return a Deferred; callers only C{await} them.  A caller may be cancelled meanwhile, because its client
+has disconnected: the backend then finishes or undoes what it has begun before it raises C{CancelledError}.
 """
 
 from __future__ import annotations
@@ -27,9 +27,14 @@ from pacarchive.model import Durability, FileStatus, Health, RecallProgress, Tap
 @attrs.frozen(kw_only=True)
 class BackendSettings:
     """
-    What a backend is made from.
+    The settings that a backend gets.
 
-    @ivar own: An instance of its provider's C{settings_class}.
+    @ivar prefix: The directory of the archive, or its path in the storage system.
+    @ivar move_roots: Where files may be moved from.
+    @ivar digests: The algorithms of digests to store with each file, besides the primary one.
+    @ivar durability: What an acknowledged write must survive.
+    @ivar io_threads: The number of threads for the local file system.
+    @ivar own: The backend's own settings, an instance of its provider's C{settings_class}.
     """
 
     prefix: Path
@@ -53,18 +58,18 @@ class IBackendProvider(Interface):
     section: str = Attribute("The section of the settings file that holds this backend's own settings.")
 
     settings_class: type[Any] = Attribute(
-        "A frozen attrs class: each field is a key of L{section}, its converter takes the text and raises "
-        "C{ValueError} with words.  Fields without default are mandatory.  C{metadata={'secret': True}} hides a value."
+        "A frozen attrs class: each field is a key of L{section}, its converter takes the text, and raises "
+        "C{ValueError} with a message.  Fields without default are mandatory; C{metadata={'secret': True}} hides one."
     )
 
     local_prefix: bool = Attribute(
         "Whether prefix and move roots are directories of this machine, which must exist when the settings are read.  "
-        "Otherwise they are names in the storage system's own name space, taken as they are written."
+        "Otherwise they are paths in the storage system's own name space, used as they are written."
     )
 
     def make(reactor: Any, settings: BackendSettings) -> IArchiveBackend:
         """
-        Build the backend.  Nothing is opened or started here; that is C{startService}'s.
+        Build the backend.  Nothing is opened or started here, but in C{startService}.
 
         @param reactor: The reactor, also the source of time.
         @param settings: The prefix, the common settings and an instance of L{settings_class} as C{settings.own}.
@@ -76,35 +81,33 @@ class IArchiveBackend(IService):
     """
     Files addressed by id, in one storage system.
 
-    C{startService} opens what requests need (it may raise
-    or return a Deferred that fails, which ends the start-up with its words), C{stopService} comes after the
-    last request and releases it.
+    C{startService} opens what requests need; if it raises an error, or returns a Deferred that fails, the start-up ends
+    with that message.  C{stopService} is called after the last request and releases everything.
 
-    The state of a request lives in the objects that C{receive} and C{open} return, never here: two requests
-    share nothing but pools.
+    The state of a request is in the objects that C{receive} and C{open} return: two requests share nothing but pools.
 
-    Where something that is no file is in the place of an id, a directory for example, all calls for that id raise
-    L{pacarchive.errors.NotAFile}, C{receive} at the latest with C{commit}.  Nothing is done to it.
+    Where something that is not a file has the path of an id, such as a directory, all calls for that id raise
+    L{pacarchive.errors.NotAFile}; C{receive} may do so in C{commit} only.  It is never changed or removed.
     """
 
     async def receive(
         file_id: int, size: int | None, conditions: WriteConditions, algorithms: Collection[str]
     ) -> IIncomingFile:
         """
-        Begin to store a file.  Nothing becomes visible under the id, and no directory is made, before C{commit}.
+        Begin to store a file.  Nothing becomes visible under the id, and no directory is created, before C{commit}.
 
-        @param size: The expected number of bytes where known: a hint for allocation and for refusing early.
-        @param conditions: Checked now, where that is cheap or the body is worth refusing, and always at C{commit}.
-        @param algorithms: Digests wanted beside the backend's own (L{pacarchive.digests.ALGORITHMS}).
-        @raise pacarchive.errors.AlreadyExists: By C{conditions.overwrite}.
-        @raise pacarchive.errors.PreconditionFailed: By C{conditions.if_absent} or C{conditions.if_match}.
-        @raise pacarchive.errors.NoSpace: C{size} bytes do not fit now; C{TooLarge}: they never would.
+        @param size: The expected size in bytes, where known: a hint for allocation and for refusing early.
+        @param conditions: Always checked by C{commit}; also here where that is cheap, or saves a large body.
+        @param algorithms: Digests to compute besides the backend's own (L{pacarchive.digests.ALGORITHMS}).
+        @raise pacarchive.errors.AlreadyExists: C{conditions.overwrite} does not allow it.
+        @raise pacarchive.errors.PreconditionFailed: C{conditions.if_absent} or C{conditions.if_match} does not hold.
+        @raise pacarchive.errors.NoSpace: There is no space for C{size} bytes; C{TooLarge} where there never will be.
         @raise pacarchive.errors.BackendUnavailable: The storage does not answer.
         """
 
     async def open(file_id: int) -> IStoredFile:
         """
-        Open a file for reading: the version that is published at this moment, until it is closed.
+        Open the version of a file that is published at this moment, for reading until it is closed.
 
         @raise pacarchive.errors.NotFound: The id has no file.
         @raise pacarchive.errors.Offline: The bytes must be recalled first.
@@ -112,50 +115,50 @@ class IArchiveBackend(IService):
 
     async def status(file_id: int) -> FileStatus:
         """
-        Everything that can be told without data.  Never recalls, never reads data.
+        Return the status of a file.  Never recalls it, and never reads its data.
 
         @raise pacarchive.errors.NotFound: The id has no file.
         """
 
     async def move(file_id: int, source: str, conditions: WriteConditions) -> FileStatus:
         """
-        Move a file that is already in the storage into place, as durably as a PUT.
+        Give a file that is already in the storage an id, as durably as a PUT.
 
-        @param source: An absolute path as the client gave it: untrusted.  It must resolve, symbolic links followed,
+        @param source: An absolute path as the client sent it: untrusted.  With symbolic links resolved it must be
             inside a configured root.
-        @raise pacarchive.errors.NotPermitted: It does not.
-        @raise pacarchive.errors.NotFound: The source is not there.
+        @raise pacarchive.errors.NotPermitted: It is not.
+        @raise pacarchive.errors.NotFound: The source does not exist.
         @raise pacarchive.errors.InvalidRequest: The source is not a regular file.
-        @raise pacarchive.errors.AlreadyExists: By C{conditions}, as C{receive}; likewise C{PreconditionFailed}.
+        @raise pacarchive.errors.AlreadyExists: As C{receive}, by C{conditions}; likewise C{PreconditionFailed}.
         """
 
     async def remove(file_id: int, conditions: WriteConditions) -> None:
         """
         Remove a file, durably.
 
-        @param conditions: Only C{if_match} has a meaning here.
+        @param conditions: Only C{if_match} applies.
         @raise pacarchive.errors.NotFound: The id has no file.
-        @raise pacarchive.errors.PreconditionFailed: By C{conditions.if_match}.
+        @raise pacarchive.errors.PreconditionFailed: C{conditions.if_match} does not hold.
         """
 
     async def health() -> Health:
-        """Whether requests can be expected to succeed; answers within seconds and never recalls."""
+        """Return whether requests can be expected to succeed, within seconds and without recalling a file."""
 
 
 class IBatchStatus(Interface):
     """
-    An L{IArchiveBackend} that can look many files up for much less than each of them costs by itself: a plan of a job
-    asks about thousands.  Others are asked file by file (L{pacarchive.runtime.statuses.statuses_of}).
+    An L{IArchiveBackend} that looks many files up for much less than as many calls of C{status} cost; the plan of a job
+    has thousands.  Other backends are asked file by file (L{pacarchive.runtime.statuses.statuses_of}).
     """
 
-    batch_most: int = Attribute("The most files of one call: so many that it keeps a thread from nobody for long.")
+    batch_most: int = Attribute("The most files of one call; few enough that it does not occupy a thread for long.")
 
     async def statuses(file_ids: Sequence[int]) -> Mapping[int, FileStatus | Exception]:
         """
-        L{IArchiveBackend.status} of several files.
+        Return what L{IArchiveBackend.status} does, for several files.
 
-        @param file_ids: C{batch_most} of them at the most.
-        @return: For each file its status, or what C{status} raises for it.
+        @param file_ids: At most C{batch_most} ids.
+        @return: For each file its status, or the error that C{status} raises for it.
         @raise pacarchive.errors.BackendUnavailable: The storage does not answer.
         """
 
@@ -168,29 +171,29 @@ class IIncomingFile(Interface):
 
     def write(pieces: Sequence[bytes]) -> Awaitable[None]:
         """
-        Append bytes.  Call again only when the result has fired: that is the backpressure.  When it has failed, a
-        commit fails too.
+        Append bytes.  To be called again only after the result has fired, so that a slow storage slows the sender.  If
+        it fails, a commit fails too.
 
         @raise pacarchive.errors.NoSpace: The storage is full.
         """
 
     def commit(mtime_ns: int | None, expected: Digests) -> Awaitable[FileStatus]:
         """
-        Make the file durable and visible under its id, whole or not at all.  When the result fires with a status, the
-        bytes are on stable storage, with their digests, and every reader sees them.
+        Make the file durable, and visible under its id, completely or not at all.  When the result fires with a status,
+        the bytes and their digests are on stable storage, and all readers see the file.
 
-        @param mtime_ns: Modification time, nanoseconds since the epoch; C{None} for now.  Storage that keeps less
-            cuts it down to what it keeps, of the same second; it never keeps another time.
-        @param expected: Digests that the client gave; each must be one of those asked for in C{receive}.
-        @raise pacarchive.errors.InvalidRequest: The storage cannot keep this time.  Nothing became visible.
-        @raise pacarchive.errors.DigestMismatch: The bytes are not those.  Nothing became visible.
+        @param mtime_ns: The modification time in nanoseconds since the epoch; C{None} for now.  Storage with a coarser
+            resolution stores the time rounded down, but never another second.
+        @param expected: Digests that the client has sent, of algorithms that were given to C{receive}.
+        @raise pacarchive.errors.InvalidRequest: The storage cannot store this time.  Nothing became visible.
+        @raise pacarchive.errors.DigestMismatch: The bytes have another digest.  Nothing became visible.
         @raise pacarchive.errors.AlreadyExists: By the conditions; likewise C{PreconditionFailed}.
         @raise pacarchive.errors.NoSpace: The storage is full.
-        @raise pacarchive.errors.BackendUnavailable: The storage failed; what was there before is still there.
+        @raise pacarchive.errors.BackendUnavailable: The storage failed; the previous version is still stored.
         """
 
     def abort() -> Awaitable[None]:
-        """Forget the bytes and release everything.  Raises nothing; leaves nothing behind."""
+        """Discard the file and release everything.  Raises nothing, and leaves nothing behind."""
 
 
 class IStoredFile(Interface):
@@ -198,73 +201,74 @@ class IStoredFile(Interface):
     One version of a file, open for reading.
     """
 
-    status: FileStatus = Attribute("The status of the very version that C{read} reads.")
+    status: FileStatus = Attribute("The status of the version that C{read} reads.")
 
     def read(offset: int, length: int) -> Awaitable[bytes]:
         """
-        Read exactly C{length} bytes (the caller stays below C{status.size}).
+        Read exactly C{length} bytes at an offset; the file has as many, by C{status.size}.
 
         @raise pacarchive.errors.BackendUnavailable: The storage failed, or the file became shorter meanwhile.
         """
 
     def remember(digests: Digests) -> Awaitable[None]:
         """
-        Store digests which the caller computed from a whole read of this version (a file that the archive's
-        predecessor wrote has none).  Ignored when the file has changed since it was opened, and a failure
-        is only logged: nobody's read fails for it.
+        Store digests that the caller has computed while reading all of this version (files that the predecessor wrote
+        have none).  Does nothing if the file has been replaced since it was opened.  Failures are logged, not raised.
         """
 
     def close() -> None:
-        """Release the file; further calls do nothing.  Never while a C{read} is under way."""
+        """Release the file; further calls do nothing.  Must not be called while a C{read} is under way."""
 
 
 class IRecaller(Interface):
     """
     An L{IArchiveBackend} whose storage has levels that bytes must be recalled from before they can be read.
 
-    It passes requests on and reports how they stand; it keeps no list of them.  Who wants what, in which order, for how
-    long and how often it is tried is decided above.  All methods are coroutines, and answer for every file that they
-    are given; none waits for a recall.
+    It passes requests on to the storage system and reports their progress, without a list of them.  The recall engine
+    decides which files are recalled, in which order, for how long, and when it is retried.  All methods are coroutines,
+    and return a result for every file that they are given; none waits for a recall.
 
-    A I{request} is the caller's name for a recall.  The same one with the same files is the same request: it can be
-    repeated, and asked about by another process, after a restart too.
+    A C{request} is the caller's id of a recall.  The same id with the same files is the same request: it can be
+    repeated, and polled by another process, also after a restart.
     """
 
-    batch_limit: int = Attribute("The most files of one C{recall} that the storage puts in order itself; 1: none.")
+    batch_limit: int = Attribute(
+        "The most files of one C{recall} that the storage system itself orders by tape; 1 if it does not."
+    )
 
     async def locate(file_ids: Sequence[int]) -> Mapping[int, TapeLocation | None]:
         """
-        Where the files would be recalled from.  C{None}: nothing is to be recalled, or there is no such file.
+        Return where files would be recalled from; C{None} for one that is on disk or does not exist.
         """
 
     async def recall(request: UUID, file_ids: Sequence[int]) -> Mapping[int, RecallProgress]:
         """
-        Ask the storage to recall files, except those which are on disk and those whose recall it knows of.
+        Request the storage system to recall files, except for those on disk and those whose recall it already knows of.
 
-        @raise pacarchive.errors.BackendUnavailable: The storage does not answer; some may have been asked for.
+        @raise pacarchive.errors.BackendUnavailable: It does not answer; some files may have been requested.
         """
 
     async def poll(request: UUID, file_ids: Sequence[int]) -> Mapping[int, RecallProgress]:
         """
-        How recalls stand.  Never starts one, and believes where the bytes are before it believes what is said of the
-        recall.
+        Return the progress of recalls, without starting one.  Where the bytes are counts for more than what the storage
+        system reports of the recall.
 
         @raise pacarchive.errors.BackendUnavailable: The storage does not answer.
         """
 
     async def cancel(request: UUID, file_ids: Sequence[int]) -> frozenset[int]:
         """
-        Ask the storage to give recalls up.
+        Request the storage system to cancel recalls.
 
-        @return: The files whose recall it agreed to give up; the others may still come.
+        @return: The files whose recall was cancelled; the others may still be recalled.
         """
 
     async def release(file_id: int) -> None:
-        """Tell the storage that a recalled file need not stay on disk; what it makes of that is its own policy."""
+        """Allow the storage system to purge a recalled file from disk; whether it does is its own policy."""
 
 
 class ISendable(Interface):
     """An L{IStoredFile} that is a local file, so that the kernel can send it without copies (C{sendfile(2)})."""
 
     def fileno() -> int:
-        """A descriptor open for reading; it stays the stored file's own, and is valid until C{close}."""
+        """Return a descriptor that is open for reading; it belongs to the stored file, and is valid until C{close}."""

@@ -1,4 +1,4 @@
-"""The nouns that all floors share: a file's status, where its bytes lie, and what a writer may demand."""
+"""The data types that all rooms share: a file's status, its locality, recalls, and the conditions of a write."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ class FileStatus:
     What is known of a stored file without reading its data.
 
     @ivar file_id: The id.
-    @ivar path: The file's full path in the storage system; for the C{X-Pacifica-File} header and logs.
-    @ivar size: Bytes.
-    @ivar mtime_ns: Modification time, integer nanoseconds since the epoch: the sender's word.
-    @ivar ctime_ns: Status change time, integer nanoseconds since the epoch: by the storage's own clock, and not before
+    @ivar path: The file's full path in the storage system, for the C{X-Pacifica-File} header and logs.
+    @ivar size: The size in bytes.
+    @ivar mtime_ns: The modification time in nanoseconds since the epoch, as the sender has set it.
+    @ivar ctime_ns: The status change time in nanoseconds since the epoch, by the storage system's clock; not before
         the version was stored.
-    @ivar bytes_per_level: Bytes on each storage level, fastest first.
+    @ivar bytes_per_level: The bytes on each storage level, the fastest first.
     @ivar media: The medium of each level (C{"disk"}, C{"tape"}), as many as C{bytes_per_level}.
     @ivar locality: Where the bytes are.
-    @ivar digests: Stored digests; empty where none was ever computed.
-    @ivar generation: Opaque; differs whenever the content may differ.  Used for the entity tag of files
-        that have no stored digest.
+    @ivar digests: The stored digests; empty where none has been computed.
+    @ivar generation: An opaque text that differs whenever the contents may.  It is the entity tag of files without a
+        stored digest.
     """
 
     file_id: int
@@ -55,12 +55,12 @@ class FileStatus:
 
     @property
     def mtime(self) -> float:
-        """C{mtime_ns} in seconds, as near as a float comes: for what has always been told so."""
+        """C{mtime_ns} in seconds, as the nearest float: for header fields that have that form."""
         return seconds_of(self.mtime_ns)
 
     @property
     def ctime(self) -> float:
-        """C{ctime_ns} in seconds, as near as a float comes."""
+        """C{ctime_ns} in seconds, as the nearest float."""
         return seconds_of(self.ctime_ns)
 
     @property
@@ -72,9 +72,9 @@ class FileStatus:
     @property
     def storage_media(self) -> str:
         """
-        The predecessor's word: where the file is read from, or C{"error"}.
+        Where the file is read from, as the predecessor says it: C{"disk"}, C{"tape"} or C{"error"}.
 
-        It took the first level with as many bytes as the file has, which a file with holes never has.
+        The predecessor takes the first level with as many bytes as the file's size, which a file with holes never has.
         """
         match self.locality:
             case Locality.DISK | Locality.DISK_AND_TAPE | Locality.NONE:
@@ -88,11 +88,11 @@ class FileStatus:
 @attrs.frozen(kw_only=True)
 class TapeLocation:
     """
-    Where the copy of a file lies that a recall would read, so that recalls can be put in order.
+    The location of the copy of a file that a recall would read, by which recalls are ordered.
 
     @ivar medium: The volume serial name (VSN) of the cartridge.
-    @ivar position: Grows along the tape; of no other meaning.
-    @ivar size: Bytes to recall.
+    @ivar position: A number that increases along the tape.
+    @ivar size: The bytes to recall.
     """
 
     medium: str
@@ -101,26 +101,26 @@ class TapeLocation:
 
 
 class RecallState(enum.Enum):
-    """What a storage system says of a file that it was asked to recall."""
+    """The state of a file whose recall was requested, as the storage system reports it."""
 
     QUEUED = "queued"
-    """It knows of the recall, and has not begun."""
+    """The recall is queued, and has not begun."""
     ACTIVE = "active"
-    """It is at it, or does not tell whether it has begun."""
+    """The recall is under way, or it is not known whether it has begun."""
     RESIDENT = "resident"
     """The bytes are on disk."""
     UNKNOWN = "unknown"
-    """The bytes are not on disk, and it knows of no recall: it failed, or was lost.  Ask again, or give up."""
+    """The bytes are not on disk, and there is no recall: it failed, or was lost.  It can be retried."""
     FAILED = "failed"
-    """It cannot be recalled, and asking again is of no use."""
+    """The file cannot be recalled, and a retry would not help."""
 
 
 @attrs.frozen
 class RecallProgress:
     """
-    How a recall stands.
+    The progress of a recall.
 
-    @ivar words: For a person; empty where there is nothing to add.
+    @ivar words: A message for people; empty where there is nothing to add.
     """
 
     state: RecallState
@@ -133,7 +133,7 @@ class Overwrite(enum.Enum):
     ALLOW = "allow"
     """Replace atomically."""
     IDENTICAL = "identical"
-    """Succeed only with the very bytes that are stored already, so that a retry is safe."""
+    """Succeed only with the same bytes as the stored ones, so that a retry is safe."""
     DENY = "deny"
     """Refuse: the archive is write-once."""
 
@@ -141,11 +141,11 @@ class Overwrite(enum.Enum):
 @attrs.frozen(kw_only=True)
 class WriteConditions:
     """
-    What must be true of an id when it is written, checked early and again at the moment of publishing.
+    What must hold for an id when it is written, checked early and again at the moment of publishing.
 
-    @ivar overwrite: The policy for a taken id.
-    @ivar if_absent: The request's C{If-None-Match: *}.
-    @ivar if_match: The entity tags of C{If-Match}; C{"*"} stands for any existing file.  C{None}: no condition.
+    @ivar overwrite: The policy for an id that is taken.
+    @ivar if_absent: Whether the request has C{If-None-Match: *}.
+    @ivar if_match: The entity tags of C{If-Match}, where C{"*"} stands for any existing file; C{None} for no condition.
     """
 
     overwrite: Overwrite = Overwrite.ALLOW
@@ -154,17 +154,17 @@ class WriteConditions:
 
     @property
     def unconditional(self) -> bool:
-        """Whether the state of the id makes no difference."""
+        """Whether there is no condition, so that the state of the id does not matter."""
         return self.overwrite is Overwrite.ALLOW and not self.if_absent and self.if_match is None
 
     def require(self, current: FileStatus | None) -> None:
         """
-        Hold the state of an id against these conditions.  Whether the bytes are those of the stored version
-        (L{Overwrite.IDENTICAL}) is for the backend to find out.
+        Check the conditions for an id.  Whether the bytes are those of the stored version (L{Overwrite.IDENTICAL}) is
+        for the backend to find out.
 
-        @param current: The published version, if there is one.
-        @raise errors.PreconditionFailed: By C{if_absent} or C{if_match}.
-        @raise errors.AlreadyExists: By the overwrite policy.
+        @param current: The published version; C{None} where there is none.
+        @raise errors.PreconditionFailed: C{if_absent} or C{if_match} does not hold.
+        @raise errors.AlreadyExists: The overwrite policy does not allow it.
         """
         if self.if_match is not None and (current is None or not ({current.etag, "*"} & self.if_match)):
             raise errors.PreconditionFailed("The file is not the one that If-Match names.")
@@ -177,12 +177,12 @@ class WriteConditions:
 
 
 class Durability(enum.Enum):
-    """What an acknowledged write has survived."""
+    """What an acknowledged write survives."""
 
     FULL = "full"
-    """File, directory and every new parent are on stable storage."""
+    """A power cut: the file, its directory and every new parent are on stable storage."""
     RELAXED = "relaxed"
-    """Nothing was synced: for scratch use only."""
+    """The end of the process only, as nothing is synced: for scratch use."""
 
 
 @attrs.frozen
@@ -190,9 +190,9 @@ class Health:
     """
     Whether the storage can serve.
 
-    @ivar ready: Requests can be expected to succeed.
-    @ivar words: For people: what is wrong, or a summary.  Names no path, account or host.
-    @ivar degraded: They succeed, but not everything works, or is known.
+    @ivar ready: Whether requests can be expected to succeed.
+    @ivar words: A message for people: what is wrong, or a summary.  Names no path, account or host.
+    @ivar degraded: Whether something does not work, or is not known, although requests succeed.
     """
 
     ready: bool
@@ -203,10 +203,10 @@ class Health:
 @attrs.frozen(kw_only=True)
 class Estimate:
     """
-    When something will be done, and why that is believed.
+    An estimate of when something will be done.
 
-    @ivar seconds: From now.
-    @ivar basis: For a person: what it was worked out from.
+    @ivar seconds: Seconds from now.
+    @ivar basis: What it is based on, for people.
     """
 
     seconds: float
@@ -216,13 +216,13 @@ class Estimate:
 @attrs.frozen(kw_only=True)
 class Trouble:
     """
-    Why files of a job do not come.
+    Why files of a job are not recalled.
 
-    @ivar files: How many.
-    @ivar reason: For a person: what holds everything up; or else why the last try of one of them failed, of the one
-        that was tried most often.
-    @ivar attempts: How often the storage system was asked for that one; 0 where everything is held up.
-    @ivar next_try: When it is asked again; C{None} where it waits for its turn, or is being tried now.
+    @ivar files: How many files.
+    @ivar reason: For people: why no recall is possible at present; or else why the last attempt failed, for the file
+        with the most attempts.
+    @ivar attempts: The attempts for that file; 0 where no recall is possible at present.
+    @ivar next_try: When it is retried; C{None} where it waits in the queue, or an attempt is under way.
     """
 
     files: int

@@ -1,4 +1,4 @@
-"""Text that people write with an editor, any editor's: settings, lists of ids, tokens; and text that they see."""
+"""Read text that people have written with any editor (settings, lists of ids, tokens), and write text for people."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FOREIGN_MARKS = (
 
 
 class NotText(ValueError):
-    """What was read is no text that can be used; C{str()} says why, in words that follow the name of the file."""
+    """Data is not valid text.  C{str()} says why, as a message to be preceded by the name of the file."""
 
 
 def read_text(path: str | os.PathLike[str], errors: str = "strict") -> str:
@@ -34,11 +34,11 @@ def read_text(path: str | os.PathLike[str], errors: str = "strict") -> str:
 
 def decoded(data: bytes, errors: str = "strict") -> str:
     """
-    Make text of bytes: UTF-8, with or without the byte order mark that some editors write.
+    Decode UTF-8, with or without the byte order mark that some editors write.
 
     @param errors: As for C{bytes.decode}.
-    @return: The text without the mark, its lines ended by C{\\n}, whatever ended them.
-    @raise NotText: It is something else.
+    @return: The text without the mark, and with C{\\n} for every line end.
+    @raise NotText: It is not UTF-8 text.
     """
     for mark, encoding in _FOREIGN_MARKS:
         if data.startswith(mark):
@@ -54,8 +54,8 @@ def decoded(data: bytes, errors: str = "strict") -> str:
 
 def printable(text: str) -> str:
     """
-    Text as a person can see it: what is not printable would do things to his terminal, make two lines of one in a log,
-    or could not be written at all, as the odd bytes of a file's name.
+    Return text with characters that are not printable escaped: they could control a terminal, break a line of a log in
+    two, or not be encodable at all, as undecodable bytes of a file's name.
     """
     if text.isprintable():
         return text
@@ -67,5 +67,5 @@ def _line(data: bytes, place: int) -> int:
 
 
 def counted(number: int, noun: str) -> str:
-    """So many of something that has its plural in s."""
+    """Return a number and a noun, in the plural with C{s} where that is needed: C{"1 file"}, C{"2,000 files"}."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

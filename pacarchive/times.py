@@ -1,6 +1,6 @@
-"""Moments as integer nanoseconds since the epoch, and the text that says them without loss.
+"""Times as integer nanoseconds since the epoch, and their text form without loss.
 
-Nothing here goes through a float, which has room for a quarter of a microsecond at present.
+No float is involved: at present its resolution is a quarter of a microsecond.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ import re
 from datetime import UTC, datetime, timedelta, tzinfo
 
 SECOND = 10**9
-"""In nanoseconds."""
+"""A second in nanoseconds."""
 
 EARLIEST = -62135596800
 LATEST = 253402300799
-"""The first and last second of the years 1 to 9999, all that the fixed-width forms can say."""
+"""The first and last second of the years 1 to 9999, which is the range of the fixed-width forms."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ONE_SECOND = timedelta(seconds=1)
@@ -27,17 +27,20 @@ _ISO_8601 = re.compile(
 
 
 def seconds_of(nanoseconds: int) -> float:
-    """The nearest that a float has; the same as C{os.stat_result.st_mtime} says for the time."""
+    """Convert nanoseconds to seconds, with the same result as C{os.stat_result.st_mtime} has for the time."""
     seconds, rest = divmod(nanoseconds, SECOND)
     return seconds + rest * 1e-9
 
 
 def whole_seconds(match: re.Match[str], year: int, month: int, zone: tzinfo) -> int | None:
     """
-    Seconds since the epoch of a date and a time of day.
+    Convert a date and a time of day to seconds since the epoch.
 
-    @param match: Has the groups C{day}, C{hour}, C{minute} and C{second}.
-    @return: C{None}: the calendar has no such day, or the day no such time.
+    @param match: A match with the groups C{day}, C{hour}, C{minute} and C{second}.
+    @param year: The year.
+    @param month: The month, from 1.
+    @param zone: The time zone.
+    @return: The seconds; C{None} where there is no such date or time.
     """
     second = int(match["second"])
     leap = second == 60  # allowed by the grammar; the clock that the epoch counts has no such second
@@ -52,10 +55,11 @@ def whole_seconds(match: re.Match[str], year: int, month: int, zone: tzinfo) -> 
 
 def parse_iso(text: str) -> int | None:
     """
-    Read ISO 8601: a date and a time of day, with a fraction of up to nine digits or none, and an offset or none (UTC).
+    Parse ISO 8601: a date and a time of day, an optional fraction of up to nine digits, and an optional offset (without
+    one, UTC).
 
-    @return: Nanoseconds since the epoch; C{None} where it is no such text.  A tenth digit is none of it: cut off, it
-        would give another time than the one that was written.
+    @return: Nanoseconds since the epoch; C{None} where the text has another form.  A fraction of ten digits is refused,
+        as cutting it off would change the time.
     """
     match = _ISO_8601.fullmatch(text)
     if match is None:
@@ -71,9 +75,9 @@ def parse_iso(text: str) -> int | None:
 
 def format_iso(nanoseconds: int) -> str:
     """
-    Write a moment as RFC 3339 in UTC, with all nine digits of its fraction.
+    Format a time as RFC 3339 in UTC, with all nine digits of the fraction.
 
-    @raise ValueError: It is outside the years 1 to 9999, which is all that the form can say.
+    @raise ValueError: It is outside of the years 1 to 9999, which is the range of the form.
     """
     seconds, rest = divmod(nanoseconds, SECOND)
     if not EARLIEST <= seconds <= LATEST:

@@ -18,7 +18,7 @@ def make(reactor: IReactorFromThreads, settings: BackendSettings) -> IArchiveBac
 
 
 def tree_of(settings: BackendSettings) -> FileTree:
-    """The files themselves, for those who work on them without a server."""
+    """Return the tree of files, for administration without a server."""
     own: PosixSettings = settings.own
     return FileTree(
         settings.prefix,
