@@ -25,7 +25,7 @@ MARKERS: Final = {
 
 PLACES: Final = {
     "campaigns": SERVER,
-    "check": SERVER,
+    "cli/check": SERVER,
     "deployment": SERVER,
     "hpss": SIMULATOR,
     "sideband": DATABASE,
