@@ -28,12 +28,12 @@ PLACES: Final = {
     "cli/check": SERVER,
     "deployment": SERVER,
     "hpss": SIMULATOR,
+    "launch/test_worker_processes.py": SERVER,
     "sideband": DATABASE,
     "simulator": SIMULATOR,
     "system": SERVER,
     "test_bench.py": SERVER,
     "test_manpages.py": PROGRAM,
-    "test_workers.py": SERVER,
 }
 """Directories and modules all of whose tests need something."""
 
