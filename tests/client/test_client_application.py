@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support import DATA, Archive, Server, serving
+from doubles import Archive
+from support import DATA, Server, serving
 from treq.testing import StubTreq
 from twisted.internet.task import Clock
 from zope.interface import alsoProvides

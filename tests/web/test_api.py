@@ -18,7 +18,8 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from support import DATA, NOW, Server, chunked, compose, disk_server, serving
+from doubles import NOW
+from support import DATA, Server, chunked, compose, disk_server, serving
 
 from pacarchive import __version__, errors
 from pacarchive.model import Locality, Overwrite

@@ -8,9 +8,10 @@ import json
 from collections.abc import Iterator
 
 import pytest
+from doubles import JOB, job_status
 from hypothesis import given
 from hypothesis import strategies as st
-from support import DATA, JOB, Server, chunked, compose, job_status, serving
+from support import DATA, Server, chunked, compose, serving
 
 from pacarchive.settings.server import Compatibility
 

@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Iterator
 
 import pytest
-from support import DATA, JOB, Server, compose, job_status, read_answer, serving
+from doubles import JOB, job_status
+from support import DATA, Server, compose, read_answer, serving
 
 from pacarchive import errors
 from pacarchive.settings.server import Compatibility

@@ -29,8 +29,9 @@ import pytest_twisted  # type: ignore[import-untyped]
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from doubles import FakeRecalls
 from OpenSSL.SSL import TLS_METHOD
-from support import DATA, HOST, Client, FakeRecalls, Server, compose, disk_server, read_answer, serving
+from support import DATA, HOST, Client, Server, compose, disk_server, read_answer, serving
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import SSL4ServerEndpoint, TCP4ServerEndpoint
 from twisted.internet.ssl import DefaultOpenSSLContextFactory

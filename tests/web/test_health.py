@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from support import DATA, Archive, Server, compose, serving
+from doubles import Archive
+from support import DATA, Server, compose, serving
 
 from pacarchive import errors
 from pacarchive.model import Health, Locality

@@ -8,7 +8,8 @@ from typing import Any
 
 import attrs
 import pytest
-from support import DATA, JOB, NOW, Answer, Client, Server, chunked, compose, job_file, job_status, read_answer, serving
+from doubles import JOB, NOW, job_file, job_status
+from support import DATA, Answer, Client, Server, chunked, compose, read_answer, serving
 from twisted.internet.error import ConnectionDone
 
 from pacarchive import errors

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
-from support import JOB, Client, Server, compose, job_file, job_status, serving
+from doubles import JOB, job_file, job_status
+from support import Client, Server, compose, serving
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 

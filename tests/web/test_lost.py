@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from support import DATA, JOB, Client, Server, chunked, compose, job_file, job_status, serving
+from doubles import JOB, job_file, job_status
+from support import DATA, Client, Server, chunked, compose, serving
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 

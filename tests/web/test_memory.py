@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from support import DATA, JOB, Client, Server, chunked, compose, job_file, job_status, serving
+from doubles import JOB, job_file, job_status
+from support import DATA, Client, Server, chunked, compose, serving
 
 from pacarchive.web.download import SMALL
 from pacarchive.web.http.admission import IDLE

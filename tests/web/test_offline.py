@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from uuid import UUID
 
 import pytest
-from support import COME_BACK, DATA, JOB, NOW, Answer, Archive, Client, FakeRecalls, Server, compose, serving
+from doubles import COME_BACK, JOB, NOW, Archive, FakeRecalls
+from support import DATA, Answer, Client, Server, compose, serving
 from twisted.internet.address import UNIXAddress
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from zope.interface import implementer

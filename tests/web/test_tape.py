@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 import pytest
+from doubles import NOW
 from hypothesis import given
 from hypothesis import strategies as st
-from support import DATA, NOW, Answer, Client, Server, chunked, compose, serving
+from support import DATA, Answer, Client, Server, chunked, compose, serving
 from twisted.internet.defer import Deferred
 
 from pacarchive import errors
