@@ -1,37 +1,31 @@
-"""The settings: sources, converters, complaints, and the way back to a file."""
+"""The settings: sources, complaints, directories, and what depends on what."""
 
 from __future__ import annotations
 
 import contextlib
-import enum
 import os
-import pickle
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import attrs
 import pytest
-from hypothesis import given, strategies
-from twisted.plugin import getPlugins
 
 from pacarchive.backends.hpss.settings import HpssSettings
 from pacarchive.backends.local.settings import PosixSettings
 from pacarchive.backends.memory import MemorySettings
-from pacarchive.backends.sideband.settings import SidebandSettings
 from pacarchive.interfaces import BackendSettings
 from pacarchive.model import Durability, Overwrite
 from pacarchive.recall.places import DefaultStore
 from pacarchive.recall.settings import RecallSettings
 from pacarchive.runtime.filesystems import is_one_machines
-from pacarchive.settings import converters
-from pacarchive.settings.explaining import default_words, describe
-from pacarchive.settings.fields import key_of, keys_of
-from pacarchive.settings.reading import ConfigError, load
+from pacarchive.settings.explaining import describe
+from pacarchive.settings.reading import load
 from pacarchive.settings.sections import Settings
 from pacarchive.settings.server import Compatibility, PoolSettings, ServerSettings, VerifyReads
 from pacarchive.web.http.settings import LimitSettings
+from settings.surroundings import complaint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,140 +50,6 @@ user = user
 password = pass
 port = 3306
 """
-
-MANUAL = Path(__file__).parents[2] / "docs" / "configuration.md"
-
-SECTIONS: dict[str, type[Any]] = {
-    "server": ServerSettings,
-    "limits": LimitSettings,
-    "pools": PoolSettings,
-    "recall": RecallSettings,
-    "posix": PosixSettings,
-    "memory": MemorySettings,
-    "hpss": HpssSettings,
-    "hsm_sideband": SidebandSettings,
-}
-
-
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Relative paths, the default prefix among them, start in a directory of the test."""
-    monkeypatch.setattr("pacarchive.settings.reading.MACHINE_FILE", "/nonexistent/pacarchive.ini")
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Callable[[str], str]:
-    def write(text: str) -> str:
-        path = tmp_path / "site.ini"
-        path.write_text(text)
-        return str(path)
-
-    return write
-
-
-def complaint(path: str | None, environ: dict[str, str] | None = None, **server: object) -> str:
-    """The words of the error that loading ends in; always one line."""
-    with pytest.raises(ConfigError) as caught:
-        load(path, environ or {}, {("server", key): value for key, value in server.items()})
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-# converters
-
-
-@given(strategies.integers(1, 2**60))
-def test_a_size_survives_being_written(value: int) -> None:
-    """What format_size writes, size reads."""
-    assert converters.size(converters.format_size(value)) == value
-
-
-@given(strategies.integers(1, 2**20), strategies.sampled_from(["KiB", "MiB", "GiB", "TiB", "PiB"]))
-def test_a_size_has_binary_units(number: int, unit: str) -> None:
-    """The units are powers of 1024, written with or without a space, in any case."""
-    factor = 1024 ** (1 + ["KiB", "MiB", "GiB", "TiB", "PiB"].index(unit))
-    assert converters.size(f"{number} {unit}") == converters.size(f"{number}{unit.lower()}") == number * factor
-
-
-@given(strategies.floats(0, allow_infinity=False, allow_nan=False))
-def test_a_duration_survives_being_written(value: float) -> None:
-    """What format_seconds writes, seconds reads, to the last bit."""
-    assert converters.seconds(converters.format_seconds(value)) == value
-
-
-@pytest.mark.parametrize(
-    ("text", "value"), [("60", 60), ("60 s", 60), ("2 min", 120), ("1 h", 3600), ("1d", 86400), ("0.5 s", 0.5)]
-)
-def test_a_duration_has_units(text: str, value: float) -> None:
-    """Seconds are what a bare number means."""
-    assert converters.seconds(text) == value
-
-
-BAD_VALUES: list[tuple[Callable[..., object], object]] = [
-    *((converters.size, each) for each in ["", "0", "-1", "64 KB", "1.5 GiB", "KiB", "\u0661", 0, -5]),
-    *((converters.block_size, each) for each in ["", "4", "4095 KiB", "32769 KiB", 2**22 - 1, 2**25 + 1]),
-    *((converters.number, each) for each in ["", "-1", "1.5", "\u0661", -1]),
-    *((converters.seconds, each) for each in ["", "-1", "1 week", "nan", "inf", "1e999", "\u0661", float("nan")]),
-    (converters.timeout, "0"),
-    *((converters.count, each) for each in ["", "0", "-1", "1.5", "\u0661", 0]),
-    (converters.worker_count, "-1"),
-    (converters.port_number, "65536"),
-    (converters.flag, "maybe"),
-    *((converters.line, each) for each in ["", "two\nlines"]),
-    (converters.directory, ""),
-    *((converters.mount_path, each) for each in ["", "/a/../b", "..", "/a/.", "two\nlines"]),
-    *((converters.command, each) for each in ["two\nlines", "stage 'a", 'stage "a', "stage \\"]),
-    *(
-        (converters.endpoint_strings, each)
-        for each in ["", " ; ", "8080", "tcp:", ("tcp:1", "2"), "ssl:1:sslmethod=TLSv1_METHOD"]
-    ),
-    (converters.digest_names, "md5 crc32"),
-    *((converters.time_zone, each) for each in ["", "Mars", "America", "../../etc/passwd", "\0"]),
-]
-
-
-@pytest.mark.parametrize(("converter", "value"), BAD_VALUES)
-def test_what_cannot_be_converted_is_refused(converter: Callable[..., object], value: object) -> None:
-    """Every converter refuses with ValueError and with words."""
-    with pytest.raises(ValueError, match=r"\w"):
-        converter(value)
-
-
-@pytest.mark.parametrize(
-    ("text", "value"), [("/", "/"), ("//", "/"), ("a/b", "/a/b"), ("/a//b/", "/a/b"), ("/%_'a b/...", "/%_'a b/...")]
-)
-def test_a_path_below_a_mount_point_has_one_spelling(text: str, value: str) -> None:
-    """With or without slashes around it; what a database may take for a wildcard or a quote stays."""
-    assert converters.mount_path(text) == converters.mount_path(value) == value
-
-
-@pytest.mark.parametrize("text", ["", "stage -- {path}", "ssh 'sam host' stage -- \"/sam1{sam_path}\"", "a ; # b"])
-def test_a_command_is_kept_as_it_is_written(text: str) -> None:
-    """Quotes have to survive until it is run."""
-    assert converters.command(text) == text
-
-
-CONVERTERS: list[Any] = list(
-    dict.fromkeys(each.converter for cls in SECTIONS.values() for each in attrs.fields(cls) if each.converter)
-)
-
-
-@given(
-    strategies.sampled_from(CONVERTERS),
-    strategies.text() | strategies.from_regex(r"[0-9]{1,30}(\.[0-9]+)?(e[0-9]{1,5})? ?[a-z]{0,3}"),
-)
-def test_no_text_breaks_a_converter(converter: Callable[[str], object], text: str) -> None:
-    """Whatever stands in a file, a converter returns a value or raises ValueError."""
-    with contextlib.suppress(ValueError):
-        converter(text)
-
-
-@pytest.mark.parametrize("cls", SECTIONS.values())
-def test_converters_take_their_own_results(cls: type[Any]) -> None:
-    """Settings can be rebuilt from their own values, as attrs.evolve does."""
-    settings = cls()
-    assert attrs.evolve(settings) == settings
 
 
 # values
@@ -511,157 +371,6 @@ def test_the_settings_of_hpss(write: Callable[[str], str]) -> None:
         assert load(path, {}, {}) == attrs.evolve(each, source=path)
 
 
-@given(strategies.integers(4 * 2**20, 32 * 2**20))
-def test_a_block_size_survives_being_written(value: int) -> None:
-    """From the smallest to the largest."""
-    assert converters.block_size(value) == value
-    assert converters.block_size(converters.format_size(value)) == value
-
-
-# plugins of others
-
-
-class Colour(enum.Enum):
-    RED = "red"
-
-
-@attrs.frozen
-class _OtherSettings:
-    server: str = attrs.field()
-    colour: Colour = attrs.field(default=Colour.RED, converter=Colour)
-    token: int = attrs.field(default=0, converter=int, metadata={"secret": True})
-    even: int = attrs.field(default=0, converter=int)
-
-    @even.validator
-    def _check_even(self, attribute: object, value: int) -> None:
-        if value % 2:
-            raise ValueError("even must be even")
-
-
-@attrs.frozen
-class _OtherProvider:
-    name: str = "other"
-    section: str = "other"
-    missing: bool = False
-    local_prefix: bool = True
-
-    @property
-    def settings_class(self) -> type[Any]:
-        if self.missing:
-            raise ImportError("No module named 'vendor'")
-        return _OtherSettings
-
-
-@pytest.fixture
-def plugins(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What is installed beside our own; starts with one backend of another maker."""
-    found = [_OtherProvider()]
-    monkeypatch.setattr("pacarchive.settings.reading.getPlugins", lambda interface: [*getPlugins(interface), *found])
-    return found
-
-
-@pytest.mark.usefixtures("plugins")
-def test_an_installed_backend_brings_its_section(write: Callable[[str], str]) -> None:
-    """Its keys are checked whether or not it is chosen; its mandatory ones only when it is."""
-    path = write("[other]\ncolour = red\n")
-    assert load(path, {}, {}).backend.own == PosixSettings()
-    assert complaint(path, type="other") == "settings: [other] server: must be set"
-    path = write("[other]\nserver = tape1\n")
-    assert load(path, {}, {("server", "type"): "other"}).backend.own == _OtherSettings(server="tape1")
-    assert complaint(write("[other]\ncolour = blue\n")).endswith("[other] colour: 'blue' is not among red")
-    assert complaint(write("[other]\nserver = a\neven = 3\n"), type="other").endswith("[other]: even must be even")
-
-
-@pytest.mark.usefixtures("plugins")
-def test_a_bad_secret_is_not_repeated(write: Callable[[str], str]) -> None:
-    """Words of an error go to logs."""
-    assert complaint(write("[other]\ntoken = s3cret\n")).endswith("[other] token: not a valid value")
-
-
-def test_a_backend_whose_library_is_missing_matters_only_when_it_is_used(plugins: list[Any]) -> None:
-    """The others start without it."""
-    plugins[:] = [_OtherProvider(missing=True)]
-    assert load(None, {}, {}).server.type == "posix"
-    assert complaint(None, type="other") == "backend other: cannot be loaded: No module named 'vendor'"
-
-
-def test_two_backends_of_one_name_are_refused(plugins: list[Any]) -> None:
-    """Chance must not decide which of them gets the files."""
-    plugins[:] = [_OtherProvider(name="posix")]
-    assert complaint(None) == "plugins: two installed backends are called 'posix'"
-
-
-# the way back
-
-
-def _everything_set(tmp_path: Path) -> Settings:
-    overrides: dict[tuple[str, str], object] = {
-        ("server", "prefix"): str(tmp_path),
-        ("server", "endpoint"): ("tcp:1:interface=\\:\\:1", "unix:/run/a.sock"),
-        ("server", "compatibility"): "pacifica",
-        ("server", "move_roots"): "/tmp\n/",
-        ("server", "asctime_zone"): "America/Los_Angeles",
-        ("server", "digests"): "md5 adler32",
-        ("server", "hosts"): "archive.example.org, [2001:DB8::1]",
-        ("server", "drain_timeout"): "0.25",
-        ("limits", "body"): "1023",
-        ("posix", "use_id2filename"): "on",
-    }
-    return load(None, {}, overrides)
-
-
-def _sideband_set() -> Settings:
-    """All keys of a backend's section but the secret, which does not come back."""
-    values: dict[str, object] = {
-        "sam_qfs_prefix": "/%_'a b",
-        "schema": "sam%s",
-        "host": "::1",
-        "user": "pacarchive",
-        "port": "3307",
-        "unix_socket": "/run/mysqld/mysqld.sock",
-        "database_timeout": "0.25",
-        "connections": "2",
-        "remember": "0",
-        "stage_command": "ssh 'sam host' stage -- \"/sam1{sam_path}\" ; # %s",
-        "stage_threads": "8",
-        "recall_timeout": "2 d",
-        "read_timeout": "1 min",
-    }
-    overrides = {("hsm_sideband", key): value for key, value in values.items()}
-    settings = load(None, {}, {("server", "type"): "hsmsideband", **overrides})
-    found, unset = attrs.asdict(settings.backend.own), attrs.asdict(SidebandSettings())
-    assert {key for key in found if found[key] == unset[key]} == {"password"}
-    return settings
-
-
-def test_a_description_loads_back(write: Callable[[str], str], tmp_path: Path) -> None:
-    """The printed settings are a settings file with the same meaning."""
-    for settings in (load(None, {}, {}), _everything_set(tmp_path), _sideband_set()):
-        path = write(describe(settings))
-        (tmp_path / "archive").mkdir(exist_ok=True)
-        assert load(path, {}, {}) == attrs.evolve(settings, source=path)
-
-
-def test_a_description_explains_every_key(tmp_path: Path) -> None:
-    """Each key has its words above it."""
-    for own, settings in {"posix": _everything_set(tmp_path), "hsm_sideband": _sideband_set()}.items():
-        text = " ".join(describe(settings).replace("\n; ", " ").split())
-        for section in ("server", "limits", "pools", own):
-            assert f"[{section}]" in text
-            for field in keys_of(SECTIONS[section]).values():
-                assert f"{field.metadata['doc']} {key_of(field)} =" in text
-
-
-def test_secrets_are_masked_and_the_mask_does_not_become_the_secret(write: Callable[[str], str]) -> None:
-    """Neither the description nor a repr shows one."""
-    settings = load(write("[hsm_sideband]\npassword = s3cret\n"), {}, {("server", "type"): "hsmsideband"})
-    assert settings.backend.own.password == "s3cret"
-    text = describe(settings)
-    assert "s3cret" not in text + repr(settings)
-    assert "password = ****" in text
-    assert load(write(text), {}, {}).backend.own == SidebandSettings(password="")
-
-
 def test_hosts(write: Callable[[str], str]) -> None:
     """Names and addresses, however they are written and separated, in one spelling."""
     hosts = "archive.example.org Grid.example.,\n  [2001:DB8:0::1]\n  192.0.2.7; archiv_1 bücher.example"
@@ -671,12 +380,6 @@ def test_hosts(write: Callable[[str], str]) -> None:
     )  # fmt: skip
     for text in ("archive:8080", "http://archive", "[::1", "*.example.org", "a..b", "a/b", "192.0.2.7:80", "ü" * 300):
         assert f"{text!r} is not a valid host" in complaint(write(f"[server]\nhosts = {text}\n"))
-
-
-def test_settings_travel_through_a_pipe(tmp_path: Path) -> None:
-    """Worker processes get them pickled."""
-    settings = _everything_set(tmp_path)
-    assert pickle.loads(pickle.dumps(settings)) == settings
 
 
 def test_paths_and_commands_of_the_sideband(write: Callable[[str], str]) -> None:
@@ -770,22 +473,3 @@ def test_recall_values(write: Callable[[str], str], tmp_path: Path) -> None:
         ("drives", "0", "0 is less than 1"),
     ):
         assert f"[recall] {key}: {words}" in complaint(write(f"[recall]\n{key} = {value}\n"))
-
-
-# the manual
-
-
-@pytest.mark.parametrize("section", SECTIONS)
-def test_the_manual_explains_every_key(section: str) -> None:
-    """Each key stands in the manual under its section, with the default and the words of the code."""
-    text = MANUAL.read_text()
-    _, found, rest = text.partition(f"# `[{section}]`\n")
-    assert found
-    rows = {line for line in rest.partition("\n#")[0].splitlines() if line.startswith("| `")}
-    assert rows == {_row(field) for field in keys_of(SECTIONS[section]).values()}
-
-
-def _row(field: attrs.Attribute[Any]) -> str:
-    words = default_words(field)
-    default = words if "default" in field.metadata else f"`{words}`" if words else "(none)"
-    return f"| `{key_of(field)}` | {default} | {field.metadata['doc']} |"
