@@ -11,6 +11,7 @@ import pytest
 from sideband.conftest import mariadb, own_mariadb  # noqa: F401  (fixtures)
 from sideband.server import MariaDB
 
+from pacarchive.recall.engine import RecallEngine
 from recall.surroundings import Surroundings
 
 _numbers = itertools.count(1)
@@ -57,3 +58,10 @@ def locally(sqlite_store: dict[str, Any]) -> Iterator[Surroundings]:
     found = Surroundings(sqlite_store)
     yield found
     found.close()
+
+
+@pytest.fixture
+def engine(around: Surroundings) -> RecallEngine:
+    """The only engine, over files 1 to 9 on tape, with one drive."""
+    around.tapes.add(*range(1, 10))
+    return around.engine(drives=1)

@@ -1,9 +1,6 @@
-"""What those who ask can do, and see: whole engines, on both kinds of store, in virtual time."""
+"""Stage jobs from their submission to their end: whole engines, on both kinds of store, in virtual time."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import Any
 
 import pytest
 
@@ -11,221 +8,28 @@ from pacarchive import errors
 from pacarchive.model import RecallProgress
 from pacarchive.model import RecallState as Said
 from pacarchive.recall.engine import RecallEngine
-from pacarchive.recall.jobs import Submission, submit_all
 from pacarchive.recall.lease import SILENCE
 from pacarchive.recall.listing import circumstances
-from pacarchive.recall.settings import RecallSettings
 from pacarchive.recall.tables import RecallState
-from pacarchive.recall.words import FileState, JobFile, JobRequest, Priority
-from recall.surroundings import AFTER, BEFORE, Going, Surroundings, VirtualReactor, done, ids, logged
-
-HIGHEST = (1 << 64) - 1
-EXTREMES = [0, 1, (1 << 63) - 1, 1 << 63, HIGHEST]
-
-QUEUED, STARTED, CANCELLING, COMPLETED, FAILED, CANCELLED = FileState
-
-
-@pytest.fixture
-def engine(around: Surroundings) -> RecallEngine:
-    """The only engine, over files 1 to 9 on tape, with one drive."""
-    around.tapes.add(*range(1, 10))
-    return around.engine(drives=1)
-
-
-def submit(engine: RecallEngine, *file_ids: int, owner: str = "a", **more: Any) -> str:
-    return done(engine.submit(JobRequest(owner=owner, file_ids=file_ids, **more)))
-
-
-def files(engine: RecallEngine, job: str) -> dict[int, JobFile]:
-    return {each.file_id: each for each in done(engine.files(job)).files}
-
-
-def states(engine: RecallEngine, job: str) -> dict[int, FileState]:
-    return {file_id: each.state for file_id, each in files(engine, job).items()}
-
-
-def state(engine: RecallEngine, job: str) -> FileState:
-    """That of the only file."""
-    (found,) = states(engine, job).values()
-    return found
-
-
-def recalls(engine: RecallEngine) -> dict[int, RecallState]:
-    """What is to be recalled, as the store has it; by key."""
-    return {
-        file: RecallState(state)
-        for file, state in done(engine._store.read(lambda cursor: cursor.rows("SELECT file, state FROM recalls")))
-    }
-
-
-def priority_of(engine: RecallEngine, key: int) -> tuple[int, int]:
-    """The state of a recall, and its priority."""
-    ((state, priority),) = done(
-        engine._store.read(lambda cursor: cursor.rows("SELECT state, priority FROM recalls WHERE file = ?", key))
-    )
-    return state, priority
-
-
-def last_change(engine: RecallEngine) -> int:
-    """Its number."""
-    return done(engine._store.read(circumstances))[0]
-
-
-def pinned(engine: RecallEngine) -> list[int]:
-    return ids(done(engine.pins()))
-
-
-class TestSubmitting:
-    def test_all_ids_there_are(self, around: Surroundings, engine: RecallEngine) -> None:
-        around.tapes.add(*EXTREMES)
-        around.tapes.prompt = True
-        job = submit(engine, *EXTREMES)
-        around.spend(3)
-        assert states(engine, job) == dict.fromkeys(EXTREMES, COMPLETED)
-        assert sorted(pinned(engine)) == EXTREMES
-        assert [around.tapes.files[each].reads for each in EXTREMES] == [1] * 5
-
-    def test_nothing(self, around: Surroundings, engine: RecallEngine) -> None:
-        job = submit(engine)
-        status = done(engine.status(job))
-        assert (status.summary.files, status.summary.left) == (0, 0)
-        assert status.summary.ended == around.time.seconds()
-        assert done(engine.files(job)).files == []
-        followed = Going(_all_of(engine, job))
-        assert followed.result == []
-
-    def test_the_same_file_twice(self, around: Surroundings, engine: RecallEngine) -> None:
-        around.time.latency = 0.01
-        jobs = [Going(engine.submit(JobRequest(owner="a", file_ids=file_ids))) for file_ids in ([1], [2, 3, 2, 2], [4])]
-        around.spend(1)
-        around.time.latency = 0
-        assert [sorted(states(engine, job.result)) for job in jobs] == [[1], [2, 3], [4]]
-        assert done(engine.status(jobs[1].result)).summary.files == 2
-
-    def test_many_at_once(self, around: Surroundings, engine: RecallEngine) -> None:
-        before = last_change(engine)
-        around.time.latency = 0.01
-        jobs = [Going(engine.submit(JobRequest(owner="a", file_ids=[each]))) for each in range(100, 200)]
-        around.spend(0.05)
-        around.time.latency = 0
-        assert len({job.result for job in jobs}) == 100
-        assert [list(states(engine, job.result)) for job in jobs] == [[each] for each in range(100, 200)]
-        assert last_change(engine) - before < 10, "each transaction waits for the disk"
-
-    def test_more_than_one_transaction_takes(self, around: Surroundings, engine: RecallEngine) -> None:
-        around.time.latency = 0.01
-        jobs = [
-            Going(engine.submit(JobRequest(owner="a", file_ids=range(each * 1500, (each + 1) * 1500))))
-            for each in range(4)
-        ]
-        around.spend(1)
-        around.time.latency = 0
-        assert [done(engine.status(job.result)).summary.files for job in jobs] == [1500] * 4
-
-    def test_too_many(self, around: Surroundings) -> None:
-        engine = around.engine(job_files=3)
-        with pytest.raises(errors.TooLarge):
-            submit(engine, 1, 2, 3, 4)
-        assert done(engine.jobs()) == []
-
-    def test_for_others(self, engine: RecallEngine) -> None:
-        job = submit(engine, 1, others=["/a/é", "x" * 1000])
-        assert done(engine.status(job)).others == ("/a/é", "x" * 1000)
-
-    def test_owners_with_long_and_odd_names(self, engine: RecallEngine) -> None:
-        for owner in ("", "x" * 1000, "ü🎉'\"\\%s?{text}", "a;b"):
-            job = submit(engine, 1, owner=owner)
-            (found,) = done(engine.jobs(owner=owner))
-            assert found.job == job
-            done(engine.delete(job))
-
-    def test_files_on_disk_or_nowhere(self, around: Surroundings, engine: RecallEngine) -> None:
-        around.tapes.files[1].on_disk = True
-        around.tapes.files[2].lost = True
-        job = submit(engine, 1, 2, 99)
-        around.spend(1)
-        assert states(engine, job) == {1: COMPLETED, 2: FAILED, 99: FAILED}
-        assert [each.reason for _, each in sorted(files(engine, job).items())] == [
-            "",
-            "The bytes of the file are lost.",
-            "No file has this id.",
-        ]
-        assert pinned(engine) == [1]
-
-    def test_the_pin_is_no_longer_than_allowed(self, around: Surroundings) -> None:
-        engine = around.engine(longest_pin=50, pin=20)
-        around.tapes.add(1, 2, 3, on_disk=True)
-        submit(engine, 1, 2, 3, pins={1: 1000, 2: 10})
-        around.spend(1)
-        now = around.time.seconds()
-        assert [each.expires - now for each in done(engine.pins())] == pytest.approx([50, 10, 20], abs=1)
-
-    def test_without_a_pin(self, around: Surroundings, engine: RecallEngine) -> None:
-        around.tapes.files[1].on_disk = True
-        job = submit(engine, 1, pins={1: 0})
-        around.spend(1)
-        assert state(engine, job) is COMPLETED
-        assert pinned(engine) == []
-
-    def test_more_owners_than_a_statement_may_have_conditions(self, around: Surroundings, engine: RecallEngine) -> None:
-        # Who asks by GET is known by an address: all nodes of a cluster may want files of one cartridge.
-        many = range(1000, 2100)
-        around.tapes.add(*many)
-        around.tapes.add(20, medium="V0")
-        submit(engine, 20)  # the only drive is busy until all of them wait
-        around.spend(1)
-        submissions = [
-            Submission(request=JobRequest(owner=f"node{each}", file_ids=[each]), pin=0, deadline=1000) for each in many
-        ]
-        done(engine._store.write(lambda turn: submit_all(turn, submissions, RecallSettings())))
-        around.spend(5)
-        around.tapes.prompt = True
-        around.tapes.come()
-        with logged() as log:
-            around.spend(60)
-        assert log == []
-        assert recalls(engine) == {}
-        assert [around.tapes.files[each].reads for each in many] == [1] * 1100
-
-
-class TestPriority:
-    @pytest.mark.parametrize(("first", "then"), [(-1, 0), (-1, 1), (0, 1)])
-    def test_is_raised_by_who_asks_later(
-        self, around: Surroundings, engine: RecallEngine, first: int, then: int
-    ) -> None:
-        around.tapes.add(20, medium="V0")
-        submit(engine, 20)  # the only drive is busy with it
-        around.spend(1)
-        submit(engine, 1, priority=Priority(first))
-        around.spend(1)
-        assert recalls(engine)[1] is RecallState.QUEUED
-        around.tapes.down = "So that it is not looked up at once."
-        submit(engine, 1, owner="b", priority=Priority(then))
-        assert recalls(engine)[1] is RecallState.NEW
-        around.tapes.down = ""
-        around.spend(5)
-        assert priority_of(engine, 1) == (RecallState.QUEUED, then)
-
-    @pytest.mark.parametrize(("first", "then"), [(1, 0), (0, 0), (0, -1), (-1, -1)])
-    def test_is_not_lowered(self, around: Surroundings, engine: RecallEngine, first: int, then: int) -> None:
-        around.tapes.add(20, medium="V0")
-        submit(engine, 20)
-        around.spend(1)
-        submit(engine, 1, priority=Priority(first))
-        around.spend(1)
-        submit(engine, 1, owner="b", priority=Priority(then))
-        assert priority_of(engine, 1) == (RecallState.QUEUED, first)
-
-    def test_a_raised_file_comes_all_the_same(self, around: Surroundings, engine: RecallEngine) -> None:
-        # What it was counted as before must not keep its cartridge from being read.
-        around.tapes.add(20, medium="V0")
-        submit(engine, 20)
-        around.spend(1)
-        jobs = [submit(engine, 1, 2, 3, priority=Priority.LOW), submit(engine, 2, owner="b", priority=Priority.HIGH)]
-        around.tapes.prompt = True
-        around.tapes.come()
-        around.spend(30)
-        assert [set(states(engine, each).values()) for each in jobs] == [{COMPLETED}] * 2
+from pacarchive.recall.words import JobRequest
+from recall.jobs import (
+    CANCELLED,
+    CANCELLING,
+    COMPLETED,
+    FAILED,
+    HIGHEST,
+    QUEUED,
+    STARTED,
+    all_of,
+    awaited,
+    files,
+    pinned,
+    recalls,
+    state,
+    states,
+    submit,
+)
+from recall.surroundings import AFTER, BEFORE, Going, Surroundings, VirtualReactor, done, logged
 
 
 class TestWanting:
@@ -483,251 +287,6 @@ class TestDeleting:
         assert recalls(engine) == {}
 
 
-class TestPins:
-    @pytest.fixture
-    def jobs(self, around: Surroundings, engine: RecallEngine) -> Sequence[str]:
-        """Two jobs, of a and b; file 2 is that of both, and all have come."""
-        around.tapes.prompt = True
-        jobs = [submit(engine, 1, 2, owner="a"), submit(engine, 2, 3, owner="b")]
-        around.spend(5)
-        assert pinned(engine) == [1, 2, 2, 3]
-        return jobs
-
-    def test_are_ended_by_their_job(self, around: Surroundings, engine: RecallEngine, jobs: Sequence[str]) -> None:
-        done(engine.release(jobs[0], [2]))
-        assert pinned(engine) == [1, 2, 3]
-        assert around.tapes.released == [], "somebody else has it pinned"
-        done(engine.release(jobs[0]))
-        assert pinned(engine) == [2, 3]
-        assert around.tapes.released == [1]
-        done(engine.release(jobs[0]))
-        assert around.tapes.released == [1], "once is enough"
-        done(engine.release(jobs[1]))
-        assert around.tapes.released == [1, 2, 3]
-        assert set(states(engine, jobs[1]).values()) == {COMPLETED}
-
-    def test_that_are_no_files_of_the_job(self, engine: RecallEngine, jobs: Sequence[str]) -> None:
-        with pytest.raises(errors.InvalidRequest, match="3"):
-            done(engine.release(jobs[0], [1, 3]))
-        assert pinned(engine) == [1, 2, 2, 3]
-
-    def test_released_before_the_file_has_come(self, around: Surroundings, engine: RecallEngine) -> None:
-        around.tapes.add(20, on_disk=True)
-        job = submit(engine, 1, 2, 20)
-        around.spend(1)
-        done(engine.release(job, [1, 20]))
-        assert around.tapes.released == [20], "what has not come was never pinned"
-        around.tapes.come()
-        around.spend(3)
-        assert set(states(engine, job).values()) == {COMPLETED}
-        assert pinned(engine) == [2]
-
-    def test_expire(self, around: Surroundings, engine: RecallEngine) -> None:
-        around.tapes.add(20, 21, on_disk=True)
-        job = submit(engine, 20, 21, pins={20: 50, 21: 100})
-        submit(engine, 20, owner="b", pins={20: 70})
-        around.spend(1)
-        expires = files(engine, job)[20].pinned
-        assert expires == pytest.approx(around.time.seconds() + 50, abs=1)
-        around.spend(48)
-        assert pinned(engine) == [20, 20, 21]
-        around.spend(4)
-        assert pinned(engine) == [20, 21]
-        assert around.tapes.released == []
-        around.spend(20)
-        assert (pinned(engine), around.tapes.released) == ([21], [20])
-        around.spend(30)
-        assert (pinned(engine), around.tapes.released) == ([], [20, 21])
-        assert files(engine, job)[20].pinned is None
-
-    def test_end_all_at_once(self, around: Surroundings, engine: RecallEngine, jobs: Sequence[str]) -> None:
-        assert done(engine.unpin(2)) == 2
-        assert (pinned(engine), around.tapes.released) == ([1, 3], [2])
-        assert done(engine.unpin(2)) == 0
-        assert around.tapes.released == [2]
-
-    def test_that_last_until_the_file_is_read(self, around: Surroundings, engine: RecallEngine) -> None:
-        around.tapes.prompt = True
-        done(engine.want(1, "a"))
-        done(engine.want(2, "a"))
-        submit(engine, 2, owner="b")
-        around.spend(5)
-        assert [(each.file_id, each.until_read) for each in done(engine.pins())] == [(1, True), (2, True), (2, False)]
-        for _ in range(2):
-            engine.was_read(1)
-            engine.was_read(2)
-            engine.was_read(77)
-        around.spend(2)
-        assert [(each.file_id, each.until_read) for each in done(engine.pins())] == [(2, False)]
-        assert around.tapes.released == [1]
-
-    def test_that_last_until_the_file_is_read_while_the_store_is_away(
-        self, around: Surroundings, engine: RecallEngine
-    ) -> None:
-        around.tapes.prompt = True
-        done(engine.want(1, "a"))
-        around.spend(5)
-        around.time.trouble = [BEFORE] * 4
-        engine.was_read(1)
-        around.spend(30)
-        assert around.time.trouble == []
-        assert pinned(engine) == []
-
-    def test_of_a_file_that_is_removed(self, around: Surroundings, engine: RecallEngine, jobs: Sequence[str]) -> None:
-        del around.tapes.files[2]
-        engine.was_removed(2)
-        around.spend(2)
-        assert pinned(engine) == [1, 3]
-        assert around.tapes.released == [], "there is nothing to release"
-
-    def test_outlast_the_memory_of_their_job(self, around: Surroundings) -> None:
-        engine = around.engine(keep=100)
-        around.tapes.add(1, 2, on_disk=True)
-        job = submit(engine, 1, 2, pins={1: 500, 2: 50})
-        around.spend(150)
-        assert pinned(engine) == [1], "what was promised is kept"
-        assert states(engine, job) == {1: COMPLETED, 2: COMPLETED}
-        around.spend(400)
-        assert around.tapes.released == [2, 1]
-        assert done(engine.jobs()) == []
-
-    def test_come_in_pages(self, around: Surroundings, engine: RecallEngine) -> None:
-        around.tapes.add(*EXTREMES, on_disk=True)
-        jobs = [submit(engine, *EXTREMES, owner=owner) for owner in "abc"]
-        around.spend(2)
-        found: list[tuple[int, str]] = []
-        while page := done(engine.pins(after=found[-1] if found else None, limit=4)):
-            assert len(page) <= 4
-            found += [(each.file_id, each.job) for each in page]
-        assert len(found) == len(set(found)) == 15
-        assert {job for _, job in found} == set(jobs)
-        assert len(done(engine.pins(owner="b"))) == 5
-        assert done(engine.pins(owner="d")) == []
-        # A page may begin after what is not there any more.
-        done(engine.unpin(found[3][0]))
-        rest = done(engine.pins(after=found[3], limit=100))
-        assert [(each.file_id, each.job) for each in rest] == [each for each in found[4:] if each[0] != found[3][0]]
-
-
-class TestLooking:
-    def test_at_jobs_in_pages(self, around: Surroundings, engine: RecallEngine) -> None:
-        made = [submit(engine, each % 9 + 1, owner="ab"[each % 2]) for each in range(25)]
-        found: list[Any] = []
-        while page := done(engine.jobs(before=found[-1].number if found else None, limit=10)):
-            found += page
-            submit(engine, 1, owner="c")  # those that come meanwhile do not disturb
-        assert [each.job for each in found] == made[::-1]
-        assert [each.job for each in done(engine.jobs(owner="b"))] == made[1::2][::-1]
-        assert [each.owner for each in done(engine.jobs(owner="c"))] == ["c"] * 3
-
-    def test_at_nothing(self, engine: RecallEngine) -> None:
-        for ask in (engine.status, engine.files, engine.delete):
-            with pytest.raises(errors.NotFound):
-                done(ask("f" * 32))
-        assert done(engine.jobs()) == []
-        assert done(engine.pins()) == []
-
-    @pytest.mark.parametrize("since", ["x", "1", "1-", "-1", "1-x", "-1-all", "1-18446744073709551616", "²-all"])
-    def test_since_what_is_no_cursor(self, engine: RecallEngine, since: str) -> None:
-        with pytest.raises(errors.InvalidRequest, match="since"):
-            done(engine.files(submit(engine, 1), since))
-
-    @pytest.mark.parametrize("limit", [1, 2, 3, 100])
-    def test_each_change_is_told_once(self, around: Surroundings, engine: RecallEngine, limit: int) -> None:
-        many = [*EXTREMES, *range(2, 10)]
-        around.tapes.add(*EXTREMES, medium="V2")
-        around.tapes.down = "So that it does not begin at once."
-        job = submit(engine, *many)
-        told: list[tuple[int, FileState]] = []
-        since = ""
-
-        def look() -> None:
-            nonlocal since
-            while True:
-                page = done(engine.files(job, since, limit))
-                told.extend((each.file_id, each.state) for each in page.files)
-                since = page.cursor
-                if not page.more:
-                    break
-
-        look()
-        assert sorted(told) == [(each, QUEUED) for each in sorted(many)]
-        around.tapes.down = ""
-        for each in (
-            lambda: around.spend(2),
-            lambda: around.tapes.come(*around.tapes.under_way()[:2]),
-            lambda: around.spend(2),
-            lambda: done(engine.cancel(job, [HIGHEST, 9])),
-            lambda: submit(engine, *many, owner="b"),  # no change of this job
-            lambda: around.spend(0.1),
-            lambda: around.tapes.come(),
-            lambda: around.spend(20),
-            lambda: around.tapes.come(),
-            lambda: around.spend(20),
-        ):
-            each()
-            look()
-            look()
-        assert len(set(told)) == len(told), "told twice"
-        assert dict(told) == states(engine, job)
-        assert set(dict(told).values()) == {COMPLETED, CANCELLED}
-        for file_id in many:
-            way = [state for each, state in told if each == file_id]
-            assert way == sorted(way)
-
-    def test_changes_while_one_is_reading_pages(self, around: Surroundings, engine: RecallEngine) -> None:
-        job = submit(engine, *range(1, 10))
-        around.spend(2)
-        first = done(engine.files(job, "", 5))
-        assert first.more
-        seen, unseen = first.files[0].file_id, (set(range(1, 10)) - set(ids(first.files))).pop()
-        around.tapes.come(seen, unseen)
-        around.spend(3)
-        second = done(engine.files(job, first.cursor, 100))
-        assert not second.more
-        assert len(ids(second.files)) == len(set(ids(second.files))) == 5
-        assert {each.file_id for each in second.files if each.state is COMPLETED} == {seen, unseen}
-
-    def test_following(self, around: Surroundings, engine: RecallEngine) -> None:
-        around.tapes.down = "So that it does not begin at once."
-        job = submit(engine, 1, 2)
-        following = Going(_all_of(engine, job))
-        around.tapes.down = ""
-        around.spend(5)
-        around.tapes.come(1)
-        around.spend(100)
-        assert not following.ended
-        around.tapes.come(2)
-        around.spend(5)
-        pages = following.result
-        changes = [[(each.file_id, each.state) for each in page.files] for page in pages if page.files]
-        assert changes[0] == [(1, QUEUED), (2, QUEUED)]
-        assert changes[1:] == [[(1, STARTED), (2, STARTED)], [(1, COMPLETED)], [(2, COMPLETED)]]
-        assert 3 <= len([page for page in pages if not page.files]) <= 8, "signs of life"
-
-    def test_following_what_is_deleted(self, around: Surroundings, engine: RecallEngine) -> None:
-        job = submit(engine, 1)
-        following = Going(_all_of(engine, job))
-        around.spend(1)
-        done(engine.delete(job))
-        around.spend(1)
-        with pytest.raises(errors.NotFound):
-            assert following.result
-
-    def test_what_a_job_amounts_to(self, around: Surroundings, engine: RecallEngine) -> None:
-        around.tapes.add(20, medium="V0", size=5000)
-        job = submit(engine, 20, 1, 99)
-        around.spend(1)
-        status = done(engine.status(job))
-        assert {state: count for state, count in status.counts.items() if count} == {QUEUED: 1, STARTED: 1, FAILED: 1}
-        assert (status.size, status.done, status.summary.left) == (6000, 0, 2)
-        around.tapes.come()
-        around.spend(3)
-        status = done(engine.status(job))
-        assert (status.size, status.done, status.summary.left) == (6000, 5000, 1)
-        assert status.rate > 0
-
-
 class TestDeadlines:
     def test_of_what_waits_and_of_what_is_recalled(self, around: Surroundings, engine: RecallEngine) -> None:
         around.tapes.add(20, medium="V0")
@@ -982,9 +541,9 @@ class TestLife:
         reactor = VirtualReactor(around.time)
         reactor.latency = 0.1
         engine = RecallEngine(reactor, around.tapes, around.settings(), "memory:/archive", make_pool=reactor.make_pool)
-        starting = Going(_awaited(engine.startService()))
+        starting = Going(awaited(engine.startService()))
         around.spend(after)
-        stopping = Going(_awaited(engine.stopService()))
+        stopping = Going(awaited(engine.stopService()))
         around.spend(5)
         assert stopping.result is None
         assert starting.ended
@@ -1000,7 +559,7 @@ class TestLife:
         around.tapes.add(1)
         engine = around.engine()
         job = submit(engine, 1)
-        following, waiting = Going(_all_of(engine, job)), Going(engine.wait(1, 1000))
+        following, waiting = Going(all_of(engine, job)), Going(engine.wait(1, 1000))
         around.spend(3)
         engine.stop_waiting()
         assert waiting.result is False
@@ -1018,11 +577,3 @@ class TestLife:
         engine.was_read(1)
         around.stop(engine)
         assert pinned(around.engine()) == []
-
-
-async def _awaited(work: Any) -> Any:
-    return await work
-
-
-async def _all_of(engine: RecallEngine, job: str) -> list[Any]:
-    return [page async for page in engine.follow(job)]
