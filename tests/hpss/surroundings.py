@@ -5,13 +5,15 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import attrs
 from hpss_simulator import Archive
-from simulated import INCOMING, PREFIX, settings_for
+from simulated import INCOMING, PREFIX, serving, settings_for, simulated
 from threaded import until
 from twisted.internet import reactor
 
@@ -113,3 +115,18 @@ def neighbour() -> Iterator[Neighbour]:
         yield Neighbour()
     finally:
         client.thread_end()
+
+
+@asynccontextmanager
+async def running_archive(directory: Path, **own: Any) -> AsyncIterator[tuple[Archive, HpssArchive]]:
+    """A simulated HPSS and a backend on it."""
+    with simulated(directory) as archive:
+        async with serving(archive, **own) as backend:
+            yield archive, backend
+            await settled(archive)
+
+
+def made_between(archive: Archive, before: dict[str, int]) -> dict[str, int]:
+    """The calls since then, but for pings."""
+    made = Counter(archive.all_calls()) - Counter(before)
+    return {name: count for name, count in made.items() if name not in ("hpss_PingCore", "hpss_LookupRootCS")}

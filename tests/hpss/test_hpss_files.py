@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import posixpath
 import time
 import zlib
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
 from uuid import uuid4
 
-import attrs
 import pytest
-from hpss_simulator import Archive, Kind
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from simulated import INCOMING, PREFIX, serving, settings_for, simulated
-from surroundings import TEMPORARIES, checksum_attributes, neighbour, paths, serving_from, settled, temporaries
-from threaded import log, until
-from twisted.internet import reactor
-from twisted.internet.defer import maybeDeferred
-from twisted.internet.threads import blockingCallFromThread, deferToThread
+from hpss_simulator import Kind
+from simulated import INCOMING, PREFIX, serving, simulated
+from surroundings import (
+    checksum_attributes,
+    made_between,
+    neighbour,
+    paths,
+    running_archive,
+    serving_from,
+    settled,
+    temporaries,
+)
+from threaded import log
 
 from pacarchive import errors
-from pacarchive.backends import hpss
 from pacarchive.backends.contract.handling import (
     ABSENT,
     ALLOW,
@@ -38,12 +37,9 @@ from pacarchive.backends.contract.handling import (
     in_reactor,
     matching,
     pattern,
-    running,
     store,
 )
-from pacarchive.backends.hpss import client
 from pacarchive.backends.hpss.archive import HpssArchive
-from pacarchive.backends.hpss.temporaries import OTHER_HOST_MAX_AGE, this_writer
 from pacarchive.digests import PRIMARY
 from pacarchive.ids import id_to_path
 from pacarchive.model import Locality
@@ -58,15 +54,6 @@ DEEP = 0x012345
 PLACE = PREFIX + id_to_path(DEEP)
 WORDS = b"words"
 SHA256 = hashlib.sha256(WORDS).hexdigest()
-
-
-@asynccontextmanager
-async def running_archive(directory: Path, **own: Any) -> AsyncIterator[tuple[Archive, HpssArchive]]:
-    """A simulated HPSS and a backend on it."""
-    with simulated(directory) as archive:
-        async with serving(archive, **own) as backend:
-            yield archive, backend
-            await settled(archive)
 
 
 # Names and attributes
@@ -369,12 +356,6 @@ async def test_directories_that_lead_outside(tmp_path: Path, place: str) -> None
 # What is told without opening
 
 
-def made_between(archive: Archive, before: dict[str, int]) -> dict[str, int]:
-    """The calls since then, but for pings."""
-    made = Counter(archive.all_calls()) - Counter(before)
-    return {name: count for name, count in made.items() if name not in ("hpss_PingCore", "hpss_LookupRootCS")}
-
-
 @in_reactor
 async def test_a_status_costs_one_call(tmp_path: Path) -> None:
     """Once the digests of a version are known: to the one who wrote it at once, to another after a first look."""
@@ -499,266 +480,3 @@ async def test_a_class_without_a_disk(tmp_path: Path, size: int) -> None:
         assert await content(backend, 1) == pattern(size)
         await store(backend, 1, WORDS)
         assert await content(backend, 1) == WORDS
-
-
-# Reading
-
-LARGE = pattern(20_000_000)
-BLOCK = 4 * MIB
-
-
-@asynccontextmanager
-async def reading(directory: Path) -> AsyncIterator[tuple[Archive, HpssArchive]]:
-    """An archive with one large file, whose id is 1."""
-    async with running_archive(directory, block_size=BLOCK) as (archive, backend):
-        await store(backend, 1, LARGE, pieces=[[piece] for piece in cut(LARGE, MIB)])
-        yield archive, backend
-
-
-OFFSETS = st.one_of(
-    st.integers(0, len(LARGE)), st.sampled_from([0, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, len(LARGE) - 1])
-)
-LENGTHS = st.one_of(st.integers(0, 100_000), st.integers(0, 6 * MIB), st.sampled_from([1, BLOCK, BLOCK + 1]))
-
-
-@in_reactor
-async def test_any_reads(tmp_path: Path) -> None:
-    """In any order, and on from where the last ended: the bytes that are there."""
-
-    @given(st.lists(st.tuples(st.one_of(st.none(), OFFSETS), LENGTHS), min_size=1, max_size=6))
-    @settings(max_examples=150, deadline=None)
-    def any_reads(reads: list[tuple[int | None, int]]) -> None:
-        blockingCallFromThread(cast("Any", reactor), lambda: running(read(reads)))  # type: ignore[arg-type]
-
-    async def read(reads: list[tuple[int | None, int]]) -> None:
-        stored = await backend.open(1)
-        end = 0
-        try:
-            for start, wish in reads:
-                offset = end if start is None else start
-                length = min(wish, len(LARGE) - offset)
-                assert await stored.read(offset, length) == LARGE[offset : offset + length]
-                end = offset + length
-        finally:
-            stored.close()
-
-    async with reading(tmp_path) as (_, backend):
-        await deferToThread(any_reads)
-
-
-@pytest.mark.parametrize("start", [0, 12345])
-@in_reactor
-async def test_reading_on(tmp_path: Path, start: int) -> None:
-    """From a place to the end, in pieces of one size; HPSS is asked for whole blocks only."""
-    async with reading(tmp_path) as (archive, backend):
-        for size in (65536, MIB, BLOCK - 1, BLOCK, BLOCK + 1, len(LARGE)):
-            before = archive.calls("hpss_Read")
-            stored = await backend.open(1)
-            places = range(start, len(LARGE), size)
-            parts = [await stored.read(offset, min(size, len(LARGE) - offset)) for offset in places]
-            stored.close()
-            await settled(archive)
-            assert b"".join(parts) == LARGE[start:]
-            assert archive.calls("hpss_Read") - before <= 1 + math.ceil(len(LARGE) / BLOCK)
-
-
-@in_reactor
-async def test_one_block_is_read_ahead(tmp_path: Path) -> None:
-    """And no more, however slowly its reader reads; nothing after a single read, which says nothing of a next one."""
-    async with reading(tmp_path) as (archive, backend):
-        stored, piece = await backend.open(1), 65536
-        await stored.read(0, piece)
-        assert archive.calls("hpss_Read") == 1
-        for block in range(3):
-            for offset in range(piece + block * BLOCK, piece + (block + 1) * BLOCK, piece):
-                await stored.read(offset, piece)
-                await until(lambda: archive.calls("hpss_Read") >= 1 + block + 2)  # noqa: B023
-                assert archive.calls("hpss_Read") == 1 + block + 2
-        stored.close()
-        await settled(archive)
-        assert archive.calls("hpss_Read") == 1 + 4
-
-
-@pytest.mark.parametrize("begun", [False, True])
-@pytest.mark.parametrize("renewed", [False, True])
-@pytest.mark.parametrize("change", ["replaced", "moved over", "removed", "nothing"])
-@in_reactor
-async def test_a_file_that_changes_while_it_is_read(tmp_path: Path, change: str, renewed: bool, begun: bool) -> None:
-    """Its reader gets the version that he opened, or an error; also after a new login, with which HPSS forgets him."""
-    old, new = pattern(12 * MIB, 1), pattern(12 * MIB, 2)
-    async with running_archive(tmp_path, block_size=BLOCK) as (archive, backend):
-        await store(backend, 1, old)
-        stored = await backend.open(1)
-        parts = [await stored.read(0, MIB), await stored.read(MIB, MIB)] if begun else []
-        match change:
-            case "replaced":
-                await store(backend, 1, new)
-            case "moved over":
-                archive.write(f"{INCOMING}/file", new)
-                await backend.move(1, f"{INCOMING}/file", ALLOW)
-            case "removed":
-                await backend.remove(1, ALLOW)
-        if renewed:
-            await settled_but_for(archive, 1)
-            archive.expire_credentials()
-        failed = False
-        try:
-            parts += [await stored.read(offset, MIB) for offset in range(len(parts) * MIB, len(old), MIB)]
-        except errors.BackendUnavailable:
-            failed = True
-        stored.close()
-        assert failed or b"".join(parts) == old
-        if change == "nothing" or not renewed:
-            assert not failed
-        assert await content(backend, 1) == {"removed": None, "nothing": old}.get(change, new)
-
-
-async def settled_but_for(archive: Archive, descriptors: int) -> None:
-    """Wait until no call is under way, while some files stay open."""
-    await until(lambda: archive.calls_in_flight() == 0 and archive.descriptors() == descriptors)
-
-
-@in_reactor
-async def test_a_file_that_becomes_shorter(tmp_path: Path) -> None:
-    """Somebody cuts it in place, as we never do: that is an error, and no end of the file."""
-    async with running_archive(tmp_path) as (archive, backend):
-        await store(backend, 1, pattern(5 * MIB))
-        stored = await backend.open(1)
-        archive.write(f"{PREFIX}/file.1", WORDS)
-        with pytest.raises(errors.BackendUnavailable) as raised:
-            await stored.read(0, MIB)
-        stored.close()
-        assert raised.value.reason.startswith("Can't read hpss file with error: HPSS_EIO")
-
-
-# Temporaries, health, start
-
-
-@in_reactor
-async def test_temporaries_of_others(tmp_path: Path) -> None:
-    """What another machine began is swept when it is old; what is no temporary of ours never is."""
-    me = this_writer()
-    elsewhere = attrs.evolve(me, host="elsewhere")
-    before_boot = attrs.evolve(me, boot="before")
-    dead = attrs.evolve(me, started=me.started - 1)
-    long_ago = time.time() - OTHER_HOST_MAX_AGE - 3600
-    archive = Archive.create(tmp_path / "hpss", start=long_ago, scale=0)
-    archive.mkdir(INCOMING)
-    kept: set[str] = set()
-
-    def put(name: str, is_kept: bool) -> None:
-        archive.write(f"{TEMPORARIES}/{name}", WORDS)
-        if is_kept:
-            kept.add(f"{TEMPORARIES}/{name}")
-
-    for name in ("notes.txt", "a.b.c.d.e.f", ".hidden", "a.b.c.1.2"):
-        put(name, True)
-    put(elsewhere.new_name(), False)
-    put(me.new_name(), True)
-    archive.clock.advance(OTHER_HOST_MAX_AGE + 3600)
-    put(elsewhere.new_name(), True)
-    put(before_boot.new_name(), False)
-    put(dead.new_name(), False)
-    archive.mkdir(f"{TEMPORARIES}/directory")
-    kept.add(f"{TEMPORARIES}/directory")
-    archive.close()
-    async with running_archive(tmp_path) as (archive, _):
-        assert set(temporaries(archive)) == kept
-
-
-async def pinged(archive: Archive) -> None:
-    """Wait for the end of a ping that has not begun yet."""
-
-    def pings() -> int:  # after a failed one the core server is looked up again
-        return archive.calls("hpss_PingCore") + archive.calls("hpss_LookupRootCS")
-
-    before = pings()
-    await until(lambda: pings() >= before + 3)
-
-
-@in_reactor
-async def test_health(tmp_path: Path) -> None:
-    """It tells the operator what is wrong; meanwhile requests are refused at once, and not left waiting."""
-    async with running_archive(tmp_path, ping_interval=0.01) as (archive, backend):
-        await store(backend, 1, WORDS)
-        health = await backend.health()
-        assert health.ready
-        assert health.words.startswith("HPSS: the core server answers in ")
-        archive.set("server_state", "down")
-        await pinged(archive)
-        health = await backend.health()
-        assert health.words.startswith("HPSS: the core server does not answer: hpss_")
-        assert health.words.endswith(": HPSS_ECONN (-50)")
-        before = archive.all_calls()
-        for call in (
-            lambda: backend.status(1),
-            lambda: backend.open(1),
-            lambda: backend.remove(1, ALLOW),
-            lambda: backend.receive(1, 5, ALLOW, ()),
-            lambda: backend.move(1, f"{INCOMING}/file", ALLOW),
-            lambda: backend.locate([1]),
-            lambda: backend.recall(uuid4(), [1]),
-            lambda: backend.poll(uuid4(), [1]),
-        ):
-            with pytest.raises(errors.BackendUnavailable):
-                await call()
-        assert set(made_between(archive, before)) <= {"hpss_GetLastHPSSErrno", "hpss_ClearLastHPSSErrno"}
-        archive.set("server_state", "up")
-        await pinged(archive)
-        assert (await backend.health()).ready
-        assert await content(backend, 1) == WORDS
-
-
-@pytest.mark.parametrize("trouble", ["read-only", "moved", "without its own directory", "out of space for names"])
-@in_reactor
-async def test_an_archive_that_takes_nothing_is_not_ready(tmp_path: Path, trouble: str) -> None:
-    """Although the core server answers; and it is again when the trouble is over."""
-    async with running_archive(tmp_path) as (archive, backend):
-        with neighbour():
-            match trouble:
-                case "read-only":
-                    archive.fault("hpss_Mkdir", value=-30)
-                case "moved":
-                    client.rename(PREFIX, "/elsewhere")
-                case "without its own directory":
-                    client.rmdir(TEMPORARIES)
-                case "out of space for names":
-                    archive.fault("hpss_Mkdir", value=-28)
-            health = await backend.health()
-            assert not health.ready
-            assert "nothing can be stored: " in health.words
-            assert PREFIX not in health.words
-            if trouble == "moved":
-                client.rename("/elsewhere", PREFIX)
-            elif trouble == "without its own directory":
-                archive.mkdir(TEMPORARIES)
-        assert (await backend.health()).ready
-        assert temporaries(archive) == []
-
-
-@pytest.mark.parametrize(
-    ("changed", "words"),
-    [
-        ({"prefix": Path("/missing")}, "HPSS: the prefix /missing cannot be used: hpss_Stat: HPSS_ENOENT (-2)"),
-        ({"prefix": Path("/file")}, "HPSS: /file is not a directory"),
-        ({"user": "somebody"}, "HPSS: somebody cannot log in with KEYTAB: hpss_SetLoginCred: HPSS_SEC_EBAD_PRINCIPAL"),
-        ({"auth": "/missing"}, "HPSS: hpss cannot log in with /missing: hpss_SetLoginCred: HPSS_SEC_EKEYTAB"),
-        ({"sitename": "elsewhere"}, "HPSS: there is no site elsewhere: hpss_LookupRootCS: HPSS_ENOENT (-2)"),
-    ],
-)
-@in_reactor
-async def test_a_start_that_cannot_be(tmp_path: Path, changed: dict[str, Any], words: str) -> None:
-    """It says in words why, and another one is not hindered."""
-    with simulated(tmp_path) as archive:
-        archive.write("/file", b"")
-        before = paths(archive)
-        own = {key: value for key, value in changed.items() if key != "prefix"}
-        prefix = changed.get("prefix", Path(PREFIX))
-        backend = hpss.make(reactor, attrs.evolve(settings_for(archive, **own), prefix=prefix))
-        with pytest.raises(errors.BackendUnavailable) as raised:
-            await maybeDeferred(backend.startService)
-        assert str(raised.value).replace(str(archive.keytab), "KEYTAB").startswith(words)
-        await maybeDeferred(backend.stopService)
-        assert paths(archive) - {TEMPORARIES} == before
-        async with serving(archive) as other:
-            assert await content(other, 1) is None
