@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
@@ -56,6 +57,7 @@ def matching(*tags: str) -> WriteConditions:
     return WriteConditions(if_match=frozenset(tags))
 
 
+@lru_cache(maxsize=32)
 def pattern(size: int, seed: int = 0) -> bytes:
     """Bytes in which no two blocks are alike, so that a block in the wrong place shows."""
     return hashlib.shake_128(f"{size} {seed}".encode()).digest(size)
