@@ -362,7 +362,8 @@ class Desk:
         self._stray -= set(self._arrived(self._stray, now))
         for turn in list(self.turns.values()):
             self._collect(turn, now)
-            turn.ahead = sum(self.rates.cost(self.library.files[file_id].size) for file_id in turn.handed)
+            size = sum(self.library.files[file_id].size for file_id in turn.handed)
+            turn.ahead = self.rates.reading_time(len(turn.handed), size)
             few = 0 if turn.heard is None else self.few
             if (turn.over or turn.medium not in self._places) and len(turn.handed) <= few:
                 self._stray |= self.turns.pop(turn.medium).handed
