@@ -22,6 +22,7 @@ from hypothesis.stateful import (
     invariant,
     multiple,
     rule,
+    run_state_machine_as_test,
 )
 
 from pacarchive import errors
@@ -417,8 +418,10 @@ async def _awaited(work: Any) -> Any:
     return await work
 
 
-TestRecalls = Recalls.TestCase
-TestRecalls.settings = hypothesis_settings(max_examples=examples(80), stateful_step_count=50, derandomize=True)
+def test_whatever_happens() -> None:
+    """In any order, by several owners and nodes."""
+    settings = hypothesis_settings(max_examples=examples(80), stateful_step_count=50, derandomize=True)
+    run_state_machine_as_test(Recalls, settings=settings)
 
 
 def test_each_arrow_is_followed(locally: Surroundings) -> None:
