@@ -113,6 +113,25 @@ def test_old_jobs_make_way(around: Surroundings, engine: RecallEngine) -> None:
     assert_right(engine)
 
 
+def test_ended_jobs_can_be_seen_for_an_hour(around: Surroundings) -> None:
+    """As the manual has it; nobody looks at the store meanwhile."""
+    around.tapes.add(*FILES)
+    around.tapes.prompt = True
+    engine = around.engine(**LIMITS)
+    jobs = [submit(engine, each, pins={each: 0}) for each in (1, 2, 3)]
+    around.spend(10)
+    around.stop(engine)
+    around.spend(3600 - 60)
+    engine = around.engine(**LIMITS)
+    with pytest.raises(errors.QuotaReached):
+        submit(engine, 4)
+    assert set(kept(engine)) == set(jobs)
+    around.spend(60)
+    jobs.append(submit(engine, 4))
+    assert len(kept(engine)) == 3
+    assert_right(engine)
+
+
 def test_pinned_jobs_do_not_make_way(around: Surroundings, engine: RecallEngine) -> None:
     """A pin lasts as long as was promised: it counts until it is ended."""
     around.tapes.prompt = True
