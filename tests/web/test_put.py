@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from support import DATA, Server, chunked, serving
 
-from pacarchive.model import Overwrite
+from pacarchive.model import Durability, Overwrite
 from pacarchive.settings.server import Compatibility
 
 ETAG = f'"{hashlib.sha256(DATA).hexdigest()}"'
@@ -52,6 +52,13 @@ def test_put(mode: Compatibility) -> None:
         assert answer.field("ETag") == ETAG
         assert answer.field("Repr-Digest") == f"sha-256=:{SHA256}:"
         assert server.archive.data(102) == DATA
+
+
+@pytest.mark.parametrize(("durability", "words"), [(Durability.FULL, None), (Durability.RELAXED, "relaxed")])
+def test_put_says_what_it_promises(durability: Durability, words: str | None) -> None:
+    """Where a file is not on stable storage when it is acknowledged, the answer says so; nowhere else."""
+    with serving(Server(durability=durability)) as server:
+        assert server.ask("PUT", "/102", body=DATA).field("X-Pacarchive-Durability") == words
 
 
 @both_modes
