@@ -448,6 +448,8 @@ def test_many_files_are_one_job(archive: FakeArchive, client: ArchiveClient) -> 
     assert not result.complete
     assert [each.file_id for each in result.of(FileState.FAILED)] == [6]
     assert [each.file_id for each in result.of(FileState.COMPLETED)] == [1, 2, 3, 4, 5]
+    reasons = {file_id: each.reason for file_id, each in result.files.items()}
+    assert reasons == {**dict.fromkeys(range(1, 6), ""), 6: "No file has this id."}
     assert told[0][0] == 5
     assert told[-1][0] == 0
     assert result_of(client.job(job.id)).state is JobState.ENDED
