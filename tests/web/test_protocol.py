@@ -381,6 +381,7 @@ def test_backpressure(server: Server, length: int | None) -> None:
     client, waiting = held(server, length)
     transport = client.transport
     assert transport.producerState == "paused"
+    assert transport.bufferSize == 1 << 20
     taken = 8 * BLOCK - client.unsent
     assert taken <= HIGH_WATER + 2 * BLOCK + (1 << 20)
     assert len(server.archive.calls) == 2, "one block is with the backend"
