@@ -116,7 +116,9 @@ async def test_health(tmp_path: Path) -> None:
         assert await content(backend, 1) == WORDS
 
 
-@pytest.mark.parametrize("trouble", ["read-only", "moved", "without its own directory", "out of space for names"])
+@pytest.mark.parametrize(
+    "trouble", ["read-only", "moved", "without its own directory", "out of space for names", "nothing can be removed"]
+)
 @in_reactor
 async def test_an_archive_that_takes_nothing_is_not_ready(tmp_path: Path, trouble: str) -> None:
     """Although the core server answers; and it is again when the trouble is over."""
@@ -131,6 +133,8 @@ async def test_an_archive_that_takes_nothing_is_not_ready(tmp_path: Path, troubl
                     client.rmdir(TEMPORARIES)
                 case "out of space for names":
                     archive.fault("hpss_Mkdir", value=-28)
+                case "nothing can be removed":
+                    archive.fault("hpss_Rmdir", value=-13)
             health = await backend.health()
             assert not health.ready
             assert "nothing can be stored: " in health.words
