@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,8 +13,9 @@ from twisted.internet.defer import gatherResults
 from pacarchive.backends.contract.handling import in_reactor, running
 from pacarchive.backends.sideband import names, queries
 from pacarchive.backends.sideband.catalogue import CatalogueUnavailable, SidebandCatalogue
+from pacarchive.backends.sideband.database import SidebandPool
 from pacarchive.backends.sideband.names import Place
-from pacarchive.backends.sideband.queries import MOST_PLACES
+from pacarchive.backends.sideband.queries import MOST_PLACES, Query, Row
 from pacarchive.backends.sideband.settings import SidebandSettings
 from sideband.base import SIZES, write_base
 from sideband.server import LAX, STRICT, Sideband
@@ -186,6 +187,31 @@ async def test_many_at_once(database: Sideband, writer: SidebandWriter) -> None:
         found = await gatherResults([running(catalogue.find(place)) for place in places])
         sizes = [entries[0].size if entries else None for entries in found]
         assert sizes == [*range(count), None, 0, 1, 2, 3, 4]
+
+
+@in_reactor
+async def test_full_round_trips_go_side_by_side(
+    database: Sideband, writer: SidebandWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On as many connections as the setting has; the rest waits, and goes when one is back."""
+    writer.mkdir("/archive")
+    under_way: list[int] = []
+    ask = SidebandPool.ask
+
+    async def counting(pool: SidebandPool, query: Query) -> Sequence[Row]:
+        under_way.append(under_way[-1] + 1)
+        try:
+            return await ask(pool, query)
+        finally:
+            under_way.append(under_way[-1] - 1)
+
+    async with catalogue_of(database, connections=3) as catalogue:
+        monkeypatch.setattr(SidebandPool, "ask", counting)
+        under_way.append(0)
+        places = [Place(b"/archive", b"%x" % number) for number in range(5 * MOST_PLACES)]
+        found = await gatherResults([running(catalogue.find(place)) for place in places])
+        assert found == [[]] * len(places)
+    assert (max(under_way), under_way[-1]) == (3, 0)
 
 
 @in_reactor
