@@ -234,10 +234,16 @@ def test_a_pipe_that_stands_still_can_be_left(user: User, service: Service, word
 
 
 def test_mv_and_rm(user: User, service: Service) -> None:
-    """A file in the archive's own storage gets an id; others are refused; C{rm} wants to be sure."""
-    (service.prefix / "incoming").write_bytes(b"moved")
-    assert user.types("mv", str(service.prefix / "incoming"), "1600").stdout.startswith("1600  moved from ")
-    assert (service.prefix / "1600").read_bytes() == b"moved"
+    """A file in the archive's own storage gets an id, and nobody else's unasked; others are refused; C{rm} asks."""
+    incoming, stored = service.prefix / "incoming", service.prefix / "1600"
+    incoming.write_bytes(b"moved")
+    assert user.types("mv", str(incoming), "1600").stdout.startswith("1600  moved from ")
+    assert stored.read_bytes() == b"moved"
+    incoming.write_bytes(b"newer")
+    assert user.types("mv", str(incoming), "1600").returncode == 1
+    assert (stored.read_bytes(), incoming.read_bytes()) == (b"moved", b"newer")
+    assert user.types("mv", str(incoming), "1600", "--replace").returncode == 0
+    assert stored.read_bytes() == b"newer"
     user.write("mine", b"mine")
     done = user.types("mv", str(user.directory / "mine"), "1601")
     assert done.returncode == 1
