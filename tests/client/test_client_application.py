@@ -28,6 +28,7 @@ from pacarchive.client import (
 )
 from pacarchive.client.testing import URL, result_of
 from pacarchive.interfaces import IRecaller
+from pacarchive.recall.words import Priority
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -171,3 +172,14 @@ def test_a_file_on_tape_is_offline() -> None:
             result_of(client.get(1, print))
         assert caught.value.retry_after >= 1
         assert caught.value.job is not None
+
+
+@pytest.mark.parametrize(("pin", "pins"), [(None, {}), (3600, {1: 3600, 2: 3600}), (0, {1: 0, 2: 0})])
+@pytest.mark.parametrize("deadline", [None, 7200])
+def test_what_a_job_is_to_be_arrives(pin: float | None, pins: dict[int, float], deadline: float | None) -> None:
+    """As it was given, and nothing of what was not: that is the archive's to choose."""
+    with joined(tapes) as (server, client):
+        result_of(client.stage([1, 2], pin=pin, deadline=deadline, priority="high"))
+        ((request,),) = server.recalls.called("submit")
+        assert (sorted(request.file_ids), dict(request.pins), request.deadline) == ([1, 2], pins, deadline)
+        assert request.priority is Priority.HIGH
