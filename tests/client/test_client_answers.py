@@ -305,6 +305,34 @@ async def test_of_a_refusal_without_end_only_the_beginning_is_read() -> None:
         assert (await archive.status(1)).size == len(DATA)
 
 
+@asynchronous
+async def test_a_short_answer_that_nobody_wants_is_read_for_the_connection_to_go_on() -> None:
+    """Although it comes after its head."""
+    from twisted.internet import reactor
+
+    script = Script(answer(200, length=5), about())
+    async with served(script) as url, client(url) as archive:
+        deleting = Deferred.fromCoroutine(archive.delete(1))
+        while not script.heads:
+            await deferLater(reactor, 0.01)
+        (connection,) = script.open
+        connection.transport.write(b"words")  # type: ignore[union-attr]
+        await deleting
+        assert (await archive.status(1)).size == len(DATA)
+        assert script.open == {connection}
+
+
+@asynchronous
+async def test_a_long_answer_that_nobody_wants_is_not_waited_for() -> None:
+    """The connection is given up instead."""
+    from twisted.internet import reactor
+
+    script = Script(answer(200, length=1 << 40))
+    async with served(script) as url, client(url, progress_timeout=3600.0) as archive:
+        await Deferred.fromCoroutine(archive.delete(1)).addTimeout(30, reactor)
+        assert not await _still_open(script)
+
+
 # ends
 
 
