@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 import pytest_twisted  # type: ignore[import-untyped]
@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from twisted.internet import ssl
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
 from twisted.web.server import Site
 
 from pacarchive.client import (
@@ -210,6 +211,46 @@ async def test_who_hangs_up_speaks_no_tls() -> None:
     async with client(url) as archived:
         with pytest.raises(ConnectionFailed, match=f"{url} cannot be reached: connection refused"):
             await archived.health()
+
+
+class Alerts(Protocol):
+    """Answers the beginning of TLS with an alert, and stays; of what is no TLS it takes nothing."""
+
+    opened: ClassVar[list[Alerts]] = []
+
+    def dataReceived(self, data: bytes) -> None:
+        assert self.transport is not None
+        if data.startswith(b"\x16\x03"):
+            self.opened.append(self)
+            self.transport.write(b"\x15\x03\x01\x00\x02\x02\x28")
+        else:
+            self.transport.loseConnection()
+
+    def connectionLost(self, reason: object = None) -> None:
+        if self in self.opened:
+            self.opened.remove(self)
+
+
+@asynchronous
+async def test_the_question_whether_it_is_tls_leaves_no_connection() -> None:
+    """Also with a peer that does not end it."""
+    from twisted.internet import reactor
+
+    listener: Any = reactor
+    port = listener.listenTCP(0, Factory.forProtocol(Alerts), interface="127.0.0.1")
+    try:
+        async with client(f"http://127.0.0.1:{port.getHost().port}") as archived:
+            with pytest.raises(WrongScheme):
+                await archived.health()
+            for _ in range(1000):
+                if not Alerts.opened:
+                    break
+                await deferLater(listener, 0.01)
+            assert not Alerts.opened
+    finally:
+        await port.stopListening()
+        for each in list(Alerts.opened):
+            each.transport.abortConnection()  # type: ignore[union-attr]
 
 
 def test_a_file_without_certificates_is_no_authority(tmp_path: Path) -> None:
