@@ -114,6 +114,11 @@ def never_there(request: Request, forward: Forward) -> Reply:
     return forward(request).having(x_pacifica_file_storage_media="tape")
 
 
+def never_came(answer: Reply) -> Reply:
+    """A job has ended, and its files have failed."""
+    return attrs.evolve(answer, body=answer.body.replace(b'"state": "completed"', b'"state": "failed"'))
+
+
 BROKEN: dict[str, tuple[Lie, str, set[str]]] = {
     "not stored": (
         when("PUT", not_stored), "text",
@@ -182,6 +187,7 @@ BROKEN: dict[str, tuple[Lie, str, set[str]]] = {
     ),
     "HEAD changes something": (when("HEAD", always_another), "head-quiet", {"head-quiet"}),
     "no jobs": (when("POST", lambda *_: Reply(500), path="/jobs"), "stage-job", {"stage-job"}),
+    "files that did not come": (when("GET", answered(never_came), path="/jobs"), "stage-job", {"stage-job"}),
     "ill": (
         when("GET", lambda *_: Reply(503, {}, b'{"ready": false, "message": "full"}'), path="/health"), "health",
         {"health"},
