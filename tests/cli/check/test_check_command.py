@@ -18,7 +18,7 @@ from pacarchive.cli.check.checks import Check, Outcome, Result, Summary
 from pacarchive.cli.check.command import code_of, options_of
 from pacarchive.cli.check.ids import FIRST_ID
 from pacarchive.cli.check.predecessor import EXPECTED
-from pacarchive.cli.check.report import Lines, Plain, left_over
+from pacarchive.cli.check.report import Lines, Plain, Tables, left_over
 from pacarchive.cli.check.session import SPARE
 from pacarchive.cli.check.words import Failed, Speed
 from pacarchive.cli.words import Misunderstood
@@ -223,6 +223,15 @@ def test_a_plain_line_has_all_that_matters() -> None:
         "failed           a-check              expected this, got that: it matters",
         "expected failure a-check              expected this, got that: it matters (as ever)",
     ]
+
+
+def test_a_terminal_gets_failures_as_they_happen() -> None:
+    """And the others with the table at the end."""
+    lines: list[str] = []
+    tables = Tables(lines.append)
+    for outcome in Outcome:
+        tables.end(result(outcome, expected="this", came="that", why="it matters"))
+    assert lines == ["a-check: expected this, got that: it matters"]
 
 
 def test_a_line_of_json_has_all_that_matters(capsys: pytest.CaptureFixture[str]) -> None:
