@@ -94,6 +94,14 @@ class TestWanting:
             done(engine.want(1, "a"))
         done(engine.want(1, "a"))
 
+    def test_again_writes_nothing(self, around: Surroundings, engine: RecallEngine) -> None:
+        """Clients that poll cost the store a look each."""
+        first = done(engine.want(1, "a"))
+        around.time.trouble = [BEFORE]
+        assert done(engine.want(1, "a")).job == first.job
+        assert around.time.trouble == [BEFORE], "nobody wrote"
+        around.time.trouble = []
+
     def test_one_that_cannot_come(self, around: Surroundings, engine: RecallEngine) -> None:
         around.tapes.files[1].sentence = RecallProgress(Said.FAILED, "the tape is torn")
         assert done(engine.reason(1)) is None
