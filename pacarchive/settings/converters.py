@@ -219,6 +219,16 @@ def place(value: str | Path) -> Path:
     return Path(line(str(value)))
 
 
+def optional_path(value: str | Path | None) -> Path | None:
+    """An absolute path, or none."""
+    if value is None or value == "":
+        return None
+    path = Path(line(str(value)))
+    if not path.is_absolute():
+        raise ValueError(f"{str(value)!r} is not an absolute path")
+    return path
+
+
 def places(value: str | Iterable[str | Path]) -> tuple[Path, ...]:
     """Convert paths, one per line."""
     return tuple(place(each) for each in (_items(value, "\n") if isinstance(value, str) else value))

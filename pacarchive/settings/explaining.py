@@ -44,7 +44,7 @@ def describe(settings: Settings) -> str:
     """
     own = (find_provider(settings.server.type).section, settings.backend.own)
     out = []
-    for section, values in (*settings.sections.items(), own):
+    for section, values in (*settings.sections.items(), *settings.named.items(), own):
         out.append(f"[{section}]")
         for field in keys_of(type(values)).values():
             out += textwrap.wrap(str(field.metadata.get("doc", "")), 100, initial_indent="; ", subsequent_indent="; ")
@@ -64,12 +64,14 @@ def _assignment(field: attrs.Attribute[Any], value: object) -> str:
 def _lines(field: attrs.Attribute[Any], value: object) -> Iterator[str]:
     """Return a value as text that its converter accepts; one line for each item."""
     converter: Any = field.converter
+    if value is None:  # where nothing is said
+        return
     for item in value if isinstance(value, tuple) else (value,):
         if converter in (size, block_size, optional_size):
             yield format_size(item)
         elif converter in (seconds, timeout):
             yield format_seconds(item)
-        elif isinstance(item, enum.Enum):
+        elif isinstance(item, enum.Enum) and not isinstance(item, enum.Flag):
             yield str(item.value)
         else:
             yield str(item).lower() if isinstance(item, bool) else str(item)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import configparser
 import difflib
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -19,7 +20,7 @@ from pacarchive.runtime.directories import make_durable
 from pacarchive.settings.converters import converted, directory
 from pacarchive.settings.errors import ConfigError as ConfigError
 from pacarchive.settings.fields import keys_of
-from pacarchive.settings.sections import SECTIONS, Completing, Settings, Surroundings, section_class
+from pacarchive.settings.sections import NAMED, SECTIONS, Completing, Settings, Surroundings, section_class
 from pacarchive.settings.server import PoolSettings, ServerSettings
 from pacarchive.texts import NotText, read_text
 
@@ -38,6 +39,9 @@ VARIABLES: Mapping[str, tuple[str, str]] = {
     "PAI_PREFIX": ("server", "prefix"),
 }
 """Environment variables of the predecessor, and the section and key that each sets."""
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 
 
 @attrs.frozen
@@ -75,9 +79,11 @@ def load(
     """
     backends = _providers()
     given: _GivenValues = {}
+    named: list[str] = []
     source = settings_file(path, environ)
     if source is not None:
-        given |= _read(source, {*SECTIONS, *(each.section for each in backends.values())})
+        read, named = _read(source, {*SECTIONS, *(each.section for each in backends.values())})
+        given |= read
     for name, place in VARIABLES.items():
         if text := environ.get(name):
             given[place] = _Given(text, name)
@@ -85,7 +91,7 @@ def load(
 
     server = _build("server", ServerSettings, given)
     backend = _choose(backends, server.type, given)
-    for section in {section for section, _ in given} - {*SECTIONS, backend.section}:
+    for section in {section for section, _ in given} - {*SECTIONS, *named, backend.section}:
         _convert(section, _section_class(section, backends), given)
     own = _build(backend.section, _settings_class(backend), given)
     sections = {section: _build(section, section_class(section), given) for section in SECTIONS if section != "server"}
@@ -103,6 +109,7 @@ def load(
     pools: PoolSettings = sections["pools"]
     return Settings(
         sections={"server": server, **sections},
+        named={section: _build(section, section_class(section), given) for section in named},
         backend=BackendSettings(
             prefix=server.prefix,
             move_roots=server.move_roots,
@@ -170,7 +177,13 @@ def _section_class(section: str, backends: Mapping[str, IBackendProvider]) -> ty
     return _settings_class(next(backend for backend in backends.values() if backend.section == section))
 
 
-def _read(path: str, sections: Iterable[str]) -> _GivenValues:
+def _read(path: str, sections: Iterable[str]) -> tuple[_GivenValues, list[str]]:
+    """
+    Read a file.
+
+    @param sections: The sections that there can be once.
+    @return: All values, and the sections that have a name of their own.
+    """
     # A header cannot be empty, so there is no section whose keys are defaults of the others.
     parser = configparser.ConfigParser(interpolation=None, default_section="")
     try:
@@ -191,12 +204,20 @@ def _read(path: str, sections: Iterable[str]) -> _GivenValues:
         number = getattr(error, "lineno", None) or error.errors[0][0]
         raise ConfigError(path, f"line {number} is neither a [section] nor key = value inside one") from error
     known = set(sections)
+    named = []
     for section in parser.sections():
-        if section not in known:
-            raise ConfigError(path, f"unknown section{_nearest(section, known)}", section)
-    return {
+        kind, _, name = section.partition(" ")
+        if kind in NAMED:
+            if not _NAME.fullmatch(name):
+                words = f"a section of this kind has a name, of letters, digits and . _ -, as [{kind} example]"
+                raise ConfigError(path, words, section)
+            named.append(section)
+        elif section not in known:
+            raise ConfigError(path, f"unknown section{_nearest(section, {*known, *NAMED})}", section)
+    given = {
         (section, key): _Given(value, path) for section in parser.sections() for key, value in parser.items(section)
     }
+    return given, named
 
 
 def _convert(section: str, cls: type[Any], given: _GivenValues) -> dict[str, Any]:

@@ -19,15 +19,23 @@ SECTIONS: Mapping[str, str] = {
     "limits": "pacarchive.web.http.settings:LimitSettings",
     "pools": "pacarchive.settings.server:PoolSettings",
     "recall": "pacarchive.recall.settings:RecallSettings",
+    "auth": "pacarchive.access.settings:AuthSettings",
+    "audit": "pacarchive.telemetry.settings:AuditSettings",
 }
 """The class of each section that exists for every backend, as C{"package.module:ClassName"}."""
+
+NAMED: Mapping[str, str] = {
+    "allow": "pacarchive.access.settings:AllowSettings",
+    "issuer": "pacarchive.access.settings:IssuerSettings",
+}
+"""The kinds of section of which there can be several, each with a name, as C{[allow robots]}; likewise."""
 
 T = TypeVar("T")
 
 
 def section_class(section: str) -> type[Any]:
-    """Return the class of one of L{SECTIONS}."""
-    return resolve_name(SECTIONS[section])  # type: ignore[no-any-return]
+    """The class of one of L{SECTIONS}, or of L{NAMED} where the section has a name."""
+    return resolve_name(SECTIONS.get(section) or NAMED[section.partition(" ")[0]])  # type: ignore[no-any-return]
 
 
 @attrs.frozen
@@ -61,11 +69,13 @@ class Settings:
     The settings in force.  Can be pickled: worker processes receive them through a pipe.
 
     @ivar sections: The sections of L{SECTIONS}, by name.
+    @ivar named: The sections of L{NAMED} that there are, by kind and name, as C{allow robots}.
     @ivar backend: The settings for the backend.
     @ivar source: The path of the file that was read; C{None} where there was none.
     """
 
     sections: Mapping[str, Any]
+    named: Mapping[str, Any] = attrs.field(factory=dict)
     backend: BackendSettings
     source: str | None
 
@@ -81,3 +91,11 @@ class Settings:
         @param section: Its class.
         """
         return next(each for each in self.sections.values() if isinstance(each, section))
+
+    def all_of(self, section: type[T]) -> dict[str, T]:
+        """
+        All sections of a kind, by their names.
+
+        @param section: Its class.
+        """
+        return {name.partition(" ")[2]: each for name, each in self.named.items() if isinstance(each, section)}

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pacarchive.access.settings import AllowSettings, AuthSettings, IssuerSettings
 from pacarchive.backends.hpss.settings import HpssSettings
 from pacarchive.backends.local.settings import PosixSettings
 from pacarchive.backends.memory import MemorySettings
@@ -13,6 +14,7 @@ from pacarchive.backends.sideband.settings import SidebandSettings
 from pacarchive.recall.settings import RecallSettings
 from pacarchive.settings.reading import ConfigError, load
 from pacarchive.settings.server import PoolSettings, ServerSettings
+from pacarchive.telemetry.settings import AuditSettings
 from pacarchive.web.http.settings import LimitSettings
 
 SECTIONS: dict[str, type[Any]] = {
@@ -20,6 +22,10 @@ SECTIONS: dict[str, type[Any]] = {
     "limits": LimitSettings,
     "pools": PoolSettings,
     "recall": RecallSettings,
+    "auth": AuthSettings,
+    "audit": AuditSettings,
+    "allow NAME": AllowSettings,
+    "issuer NAME": IssuerSettings,
     "posix": PosixSettings,
     "memory": MemorySettings,
     "hpss": HpssSettings,

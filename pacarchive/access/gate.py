@@ -1,0 +1,251 @@
+"""The one door: who a caller is, and what that caller may.
+
+What is verified once is remembered by a keyed digest of the credential, never by the credential, until it ends or the
+files are read again.  What takes time has a thread (passwords) or a request to the issuer (unknown keys), so that
+L{Gate.known} answers at once for those who are remembered, and L{Gate.verify} for the others.
+"""
+
+from __future__ import annotations
+
+import secrets
+from base64 import b64decode
+from binascii import Error as NoBase64
+from collections import OrderedDict
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from pacarchive.access import tokens
+from pacarchive.access.identity import Access, BadCredentials, How, Identity
+from pacarchive.access.policy import Policy
+from pacarchive.access.throttle import Throttle
+
+if TYPE_CHECKING:
+    from pacarchive.access.tokens import Token
+
+REMEMBERED = 10_000
+"""Callers that are remembered, and as many refusals."""
+
+FOR = 60.0
+"""Seconds for which a password is, and a token of an issuer: for so long another one's key may be gone."""
+
+REFUSED_FOR = 10.0
+"""Seconds for which a refusal is."""
+
+LONGEST = 16 << 10
+"""Bytes that a credential may have."""
+
+_log = Logger()
+
+
+@attrs.frozen
+class Caller:
+    """
+    What a request presents.
+
+    @ivar authorization: The field of that name, if there is one.
+    @ivar host: Its address; C{None} for a UNIX socket.
+    @ivar client: Who that is, as far as limits for each client go.
+    @ivar crowd: Whether that is many.
+    @ivar connection: What the connection proves: a certificate, or the word of a proxy on this machine.
+    """
+
+    authorization: bytes | None
+    host: str | None
+    client: str
+    crowd: bool = False
+    connection: Identity | None = None
+
+
+class Issuing(Protocol):
+    """Verifies the tokens of issuers."""
+
+    async def identify(self, token: str) -> Identity:
+        """
+        Whose a token is.
+
+        @raise BadCredentials: It is not valid.
+        @raise Unavailable: The issuer's keys are not known, and cannot be had now.
+        """
+
+
+class Checking(Protocol):
+    """Verifies users and passwords."""
+
+    async def identify(self, user: str, password: str, client: str) -> Identity:
+        """
+        Who somebody is.
+
+        @raise BadCredentials: The password is not that user's.
+        @raise Overloaded: Too many wait for the same.
+        """
+
+
+class Gate:
+    """
+    Recognises callers.
+
+    @ivar realm: What clients show to people whom they ask for a password.
+    @ivar proxy_user: The header field in which a proxy on this machine names a user; empty for none.
+    @ivar failures: How often what was presented was not valid.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        policy: Policy,
+        issuers: Issuing | None = None,
+        passwords: Checking | None = None,
+        *,
+        realm: str = "pacarchive",
+        proxy_user: str = "",
+    ) -> None:
+        self.realm = realm
+        self.proxy_user = proxy_user
+        self._clock = clock
+        self._policy = policy
+        self._issuers = issuers
+        self._passwords = passwords
+        self._tokens: Mapping[str, Token] | None = None
+        self._key = secrets.token_bytes(32)
+        self._accesses: OrderedDict[tuple[bytes, str | None, str | None], tuple[Access, float | None]] = OrderedDict()
+        self._refusals: OrderedDict[bytes, tuple[BadCredentials, float]] = OrderedDict()
+        self._throttle = Throttle(clock)
+        self.failures = 0
+
+    @property
+    def schemes(self) -> tuple[str, ...]:
+        """What can be presented, as C{WWW-Authenticate} calls it."""
+        bearer = ("Bearer",) if self._tokens is not None or self._issuers is not None else ()
+        return (*bearer, "Basic") if self._passwords is not None else bearer
+
+    def use_tokens(self, known: Mapping[str, Token] | None) -> None:
+        """Take these static tokens from now on, and none of the others."""
+        self._tokens = known
+        self.forget()
+
+    def forget(self) -> None:
+        """Verify everything once more: files have changed."""
+        self._accesses.clear()
+        self._refusals.clear()
+
+    def known(self, caller: Caller) -> Access | None:
+        """
+        What a caller may, if that can be said at once.
+
+        @return: C{None} where it takes L{verify}.
+        @raise BadCredentials: What is presented is not valid.
+        @raise TooManyFailures: As much that came from there was not.
+        """
+        if caller.authorization is None:
+            return self._without(caller)
+        if len(caller.authorization) > LONGEST:
+            self._count(caller)
+            raise BadCredentials(f"credentials of more than {LONGEST} bytes", "The credentials are too long.")
+        now = self._clock.seconds()
+        digest, key = self._keys(caller)
+        if (found := self._accesses.get(key)) is not None:
+            access, until = found
+            if until is None or now < until:
+                self._accesses.move_to_end(key)
+                return access
+            del self._accesses[key]
+        if (refused := self._refusals.get(digest)) is not None:
+            error, end = refused
+            if now < end:
+                self._count(caller)
+                raise error
+            del self._refusals[digest]
+        self._throttle.require(caller.client)
+        scheme, given = _parts(caller.authorization)
+        if scheme == "bearer" and given.startswith(tokens.PREFIX) and self._tokens is not None:
+            try:
+                return self._admit(caller, tokens.identify(given, self._tokens, now), None)
+            except BadCredentials as error:
+                raise self._refuse(caller, error) from None
+        if (scheme == "bearer" and self._issuers is not None) or (scheme == "basic" and self._passwords is not None):
+            return None
+        raise self._refuse(caller, BadCredentials(f"no credentials of the kind {scheme[:20]!r} are taken here"))
+
+    async def verify(self, caller: Caller) -> Access:
+        """
+        What a caller may.
+
+        @raise BadCredentials: What is presented is not valid.
+        @raise Unavailable: That cannot be found out now.
+        """
+        assert caller.authorization is not None, "who presents nothing is known"
+        scheme, given = _parts(caller.authorization)
+        try:
+            if scheme == "bearer":
+                assert self._issuers is not None
+                identity = await self._issuers.identify(given)
+            else:
+                assert self._passwords is not None
+                identity = await self._passwords.identify(*_user_and_password(given), caller.client)
+        except BadCredentials as error:
+            raise self._refuse(caller, error) from None
+        return self._admit(caller, identity, self._clock.seconds() + FOR)
+
+    def _without(self, caller: Caller) -> Access:
+        identity = caller.connection
+        if identity is None or (identity.expires is not None and self._clock.seconds() >= identity.expires):
+            return self._policy.unrecognised(caller.host)
+        return self._policy.access(identity, caller.host)
+
+    def _admit(self, caller: Caller, identity: Identity, until: float | None) -> Access:
+        access = self._policy.access(identity, caller.host, caller.connection)
+        ends = [each for each in (until, access.expires) if each is not None]
+        _, key = self._keys(caller)
+        self._accesses[key] = access, min(ends, default=None)
+        if len(self._accesses) > REMEMBERED:
+            self._accesses.popitem(last=False)
+        return access
+
+    def _refuse(self, caller: Caller, error: BadCredentials) -> BadCredentials:
+        digest, _ = self._keys(caller)
+        error.__traceback__ = error.__context__ = None
+        self._refusals[digest] = error, self._clock.seconds() + REFUSED_FOR
+        if len(self._refusals) > REMEMBERED:
+            self._refusals.popitem(last=False)
+        self._count(caller)
+        return error
+
+    def _count(self, caller: Caller) -> None:
+        self.failures += 1
+        self._throttle.failed(caller.client, caller.crowd)
+
+    def _keys(self, caller: Caller) -> tuple[bytes, tuple[bytes, str | None, str | None]]:
+        assert caller.authorization is not None
+        digest = blake2b(caller.authorization, digest_size=32, key=self._key).digest()
+        return digest, (digest, caller.host, None if caller.connection is None else caller.connection.name)
+
+
+def proxy_identity(user: str) -> Identity:
+    """Who a trusted proxy says somebody is."""
+    return Identity(f"user:{user}", How.PROXY, frozenset({f"user:{user}"}))
+
+
+def _parts(authorization: bytes) -> tuple[str, str]:
+    """The scheme, in small letters, and what comes with it."""
+    scheme, _, given = authorization.decode("latin-1").strip(" \t").partition(" ")
+    return scheme.lower(), given.strip(" \t")
+
+
+def _user_and_password(given: str) -> tuple[str, str]:
+    """
+    RFC 7617, section 2.
+
+    @raise BadCredentials: It is not well formed.
+    """
+    try:
+        user, colon, password = b64decode(given, validate=True).decode().partition(":")
+    except (NoBase64, UnicodeDecodeError):
+        colon = ""
+    if not colon:
+        raise BadCredentials("user and password that are not well formed")
+    return user, password

@@ -1,0 +1,159 @@
+"""The audit file: one line of JSON for each change and each refusal.
+
+A line is written by this process itself, in one call and at the end of the file, so that the lines of several workers
+never mix.  That of a change is there before the change is acknowledged: it survives the end of every process.  Writing
+may wait for a disk, so that it has a thread; lines that come while one is written are written together.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+
+from pacarchive.errors import BackendUnavailable
+from pacarchive.runtime.shared import OwnedWork
+from pacarchive.runtime.threads import BlockingPool
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WAITING = 10_000
+"""Refusals that may wait to be written; of more it is only said how many there were."""
+
+_MODE = 0o640
+
+_log = Logger()
+
+
+class AuditLog:
+    """
+    Appends lines to the audit file.
+
+    @param reactor: The reactor.
+    @param path: The file.
+    @ivar dropped: How many refusals were not written, as too many waited.
+    """
+
+    def __init__(self, reactor: Any, path: Path) -> None:
+        self._reactor = reactor
+        self._path = path
+        self._pool = BlockingPool(reactor, "audit", 1)
+        self._work = OwnedWork("writing the audit file")
+        self._lines: list[bytes] = []
+        self._waiting: list[Deferred[None]] = []
+        self._descriptor: int | None = None
+        self._reopens = False
+        self._writes = False
+        self._fails = False
+        self.dropped = 0
+
+    async def start(self) -> None:
+        """
+        Open the file.
+
+        @raise OSError: It cannot be.
+        """
+        self._pool.start()
+        self._descriptor = await self._pool.run(self._open)
+
+    async def stop(self) -> None:
+        """Write what waits, and close the file."""
+        await self._work.ended()
+        if self._descriptor is not None:
+            await self._pool.run(os.close, self._descriptor)
+            self._descriptor = None
+        self._pool.stop()
+
+    def reopen(self) -> None:
+        """Open the file again before the next line: it was moved away."""
+        self._reopens = True
+
+    async def record(self, **what: Any) -> None:
+        """
+        Write a line, and wait until it is there.
+
+        @param what: What it says; members that are C{None} are left out.
+        @raise BackendUnavailable: It cannot be written.
+        """
+        written: Deferred[None] = Deferred()
+        self._waiting.append(written)
+        self._append(what)
+        try:
+            await written
+        except CancelledError:
+            raise  # the line is written all the same
+        except OSError as error:
+            raise BackendUnavailable(
+                "The change was made, and could not be written into the audit file; it is not acknowledged therefore."
+            ) from error
+
+    def note(self, **what: Any) -> None:
+        """Write a line, sooner or later; where too many wait it is counted."""
+        if len(self._lines) >= WAITING:
+            self.dropped += 1
+            return
+        self._append(what)
+
+    def _append(self, what: dict[str, Any]) -> None:
+        moment = datetime.fromtimestamp(self._reactor.seconds(), UTC).isoformat(timespec="milliseconds")
+        line = {
+            "time": moment.replace("+00:00", "Z"),
+            **{name: each for name, each in what.items() if each is not None},
+        }
+        self._lines.append(json.dumps(line).encode("ascii") + b"\n")
+        if not self._writes:
+            self._writes = True
+            self._work.keep(self._write_all())
+
+    async def _write_all(self) -> None:
+        try:
+            while self._lines:
+                lines, self._lines = self._lines, []
+                waiting, self._waiting = self._waiting, []
+                failure = await self._write(lines)
+                for each in waiting:
+                    if each.called:  # cancelled
+                        continue
+                    if failure is None:
+                        each.callback(None)
+                    else:
+                        each.errback(failure)
+        finally:
+            self._writes = False
+
+    async def _write(self, lines: list[bytes]) -> OSError | None:
+        dropped, self.dropped = self.dropped, 0
+        if dropped:
+            lines.append(json.dumps({"dropped": dropped}).encode("ascii") + b"\n")
+        reopens, self._reopens = self._reopens, False
+        try:
+            await self._pool.run(self._write_in_thread, lines, reopens)
+        except OSError as error:
+            if not self._fails:
+                _log.error("{path}: {error}; no change is acknowledged", path=self._path, error=error.strerror)
+            self._fails = True
+            self._reopens = True
+            self.dropped += dropped
+            return error
+        if self._fails:
+            _log.info("{path} is written again", path=self._path)
+        self._fails = False
+        return None
+
+    def _write_in_thread(self, lines: list[bytes], reopens: bool) -> None:
+        if reopens or self._descriptor is None:
+            fresh = self._open()
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+            self._descriptor = fresh
+        data = memoryview(b"".join(lines))
+        while data:
+            data = data[os.write(self._descriptor, data) :]
+
+    def _open(self) -> int:
+        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, _MODE)

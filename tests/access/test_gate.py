@@ -1,0 +1,275 @@
+"""The gate: what is remembered, for how long, and of how many; and the rules."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from pacarchive.access import gate as gates
+from pacarchive.access import throttle, tokens
+from pacarchive.access.gate import Caller, Gate
+from pacarchive.access.identity import Access, BadCredentials, How, Identity, TooManyFailures
+from pacarchive.access.policy import Policy
+from pacarchive.access.rights import NOTHING, Right, parse_rights
+from pacarchive.access.settings import AllowSettings, callers
+from pacarchive.access.throttle import Throttle
+from pacarchive.access.tokens import Token, digest_of, make_token
+
+HOST = "192.0.2.1"
+
+
+class Counting:
+    """Knows users and tokens that begin with C{good}, and counts how often it is asked."""
+
+    def __init__(self, expires: float | None = None) -> None:
+        self.asked = 0
+        self.expires = expires
+
+    async def identify(self, given: str, *more: str) -> Identity:
+        """Who it is."""
+        self.asked += 1
+        if not given.startswith("good"):
+            raise BadCredentials("wrong")
+        return Identity(f"sub:{given}", How.ISSUER, frozenset({f"sub:x:{given}"}), expires=self.expires)
+
+
+def policy(anonymous: Right = NOTHING, **rules: tuple[str, str]) -> Policy:
+    """Rules by name: for whom, and what."""
+    return Policy(
+        anonymous, {name: AllowSettings(who=callers(who), may=parse_rights(may)) for name, (who, may) in rules.items()}
+    )
+
+
+def caller(authorization: str | None = None, host: str | None = HOST, **more: Any) -> Caller:
+    """One who presents something."""
+    return Caller(None if authorization is None else authorization.encode(), host, host or "local", **more)
+
+
+def verified(gate: Gate, who: Caller) -> Access:
+    """What somebody may who has to be verified."""
+    if (access := gate.known(who)) is not None:
+        return access
+    found: list[Access] = []
+    failed: list[Failure] = []
+    Deferred.fromCoroutine(gate.verify(who)).addCallbacks(found.append, failed.append)
+    for each in failed:
+        each.raiseException()
+    return found[0]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The time."""
+    clock = Clock()
+    clock.advance(1e9)
+    return clock
+
+
+def test_rules_add_up(clock: Clock) -> None:
+    """What everyone has, what a network has, what one is known by."""
+    rules = policy(
+        Right.STAT,
+        a=("net:192.0.2.0/24 net:2001:db8::/32", "read"),
+        b=("sub:x:good", "create"),
+        c=("known", "stage"),
+        d=("sub:x:better", "all"),
+    )
+    gate = Gate(clock, rules, Counting())
+
+    def may(who: Caller) -> set[str]:
+        access = verified(gate, who)
+        return {str(right) for right in Right if access.may(right, 5)}
+
+    assert may(caller(host="198.51.100.1")) == may(caller(host=None)) == {"stat"}
+    for host in (HOST, "2001:db8::1", "::ffff:192.0.2.77", "2001:db8::1%eth0"):
+        assert may(caller(host=host)) == {"stat", "read"}
+    assert may(caller("Bearer good")) == {"stat", "read", "create", "stage", "poll"}
+    assert may(caller("Bearer goodly", "198.51.100.1")) == {"stat", "stage", "poll"}
+
+
+def test_remembered(clock: Clock) -> None:
+    """For a minute, by address; then it is asked again."""
+    counting = Counting()
+    gate = Gate(clock, policy(), counting)
+    for _ in range(3):
+        verified(gate, caller("Bearer good"))
+    assert counting.asked == 1
+    verified(gate, caller("Bearer good", "192.0.2.2"))
+    assert counting.asked == 2
+    clock.advance(gates.FOR)
+    verified(gate, caller("Bearer good"))
+    assert counting.asked == 3
+    gate.forget()
+    verified(gate, caller("Bearer good"))
+    assert counting.asked == 4
+
+
+def test_no_longer_than_it_is_valid(clock: Clock) -> None:
+    """What expires sooner is asked for sooner."""
+    counting = Counting(clock.seconds() + 5)
+    gate = Gate(clock, policy(), counting)
+    for passed, asked in ((0, 1), (4.9, 1), (0.1, 2)):
+        clock.advance(passed)
+        verified(gate, caller("Bearer good"))
+        assert counting.asked == asked
+
+
+def test_refusals_are_remembered(clock: Clock) -> None:
+    """For some seconds; they count each time."""
+    counting = Counting()
+    gate = Gate(clock, policy(), counting)
+    for asked, passed in ((1, 0), (1, gates.REFUSED_FOR), (2, 0)):
+        with pytest.raises(BadCredentials, match="not valid"):
+            verified(gate, caller("Bearer bad"))
+        assert counting.asked == asked
+        clock.advance(passed)
+    assert gate.failures == 3
+
+
+def test_a_token_that_was_revoked(clock: Clock) -> None:
+    """It ends with the next reading of the file, also for those who are remembered."""
+    token = make_token()
+    gate = Gate(clock, policy())
+    gate.use_tokens({digest_of(token): Token("robot", digest_of(token), Right.READ)})
+    assert verified(gate, caller(f"Bearer {token}")).may(Right.READ, 1)
+    gate.use_tokens({})
+    with pytest.raises(BadCredentials):
+        gate.known(caller(f"Bearer {token}"))
+
+
+def test_a_token_that_expires(clock: Clock) -> None:
+    """It ends in time, though it is remembered."""
+    token = make_token()
+    gate = Gate(clock, policy())
+    line = Token("robot", digest_of(token), Right.READ, expires=clock.seconds() + 3)
+    gate.use_tokens({line.digest: line})
+    assert verified(gate, caller(f"Bearer {token}")).expires == line.expires
+    clock.advance(3)
+    with pytest.raises(BadCredentials, match="expired"):
+        gate.known(caller(f"Bearer {token}"))
+
+
+def test_what_nobody_takes(clock: Clock) -> None:
+    """Without issuers, tokens or users, all that is presented is wrong, and costs the address."""
+    gate = Gate(clock, policy(Right.READ))
+    assert gate.schemes == ()
+    for given in ("Bearer x", f"Bearer {make_token()}", "Basic eDp5", "x" * (gates.LONGEST + 1)):
+        with pytest.raises(BadCredentials):
+            gate.known(caller(given))
+    assert gate.failures == 4
+    assert gate.known(caller()) is not None
+
+
+def test_memory_is_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who have not asked for the longest time are forgotten first; refusals do not push anybody out."""
+    monkeypatch.setattr(gates, "REMEMBERED", 3)
+    counting = Counting()
+    gate = Gate(clock, policy(), counting)
+    for number in (0, 1, 2, 0, 3):
+        verified(gate, caller(f"Bearer good{number}"))
+    assert counting.asked == 4
+    for number in range(10):
+        with pytest.raises(BadCredentials):
+            verified(gate, caller(f"Bearer bad{number}", f"198.51.100.{number}"))
+    asked = counting.asked
+    verified(gate, caller("Bearer good0"))
+    assert counting.asked == asked
+    verified(gate, caller("Bearer good1"))
+    assert counting.asked == asked + 1
+
+
+def test_basic(clock: Clock) -> None:
+    """RFC 7617: a password may have colons; what has none is none."""
+    gate = Gate(clock, policy(), passwords=Counting())
+    assert gate.schemes == ("Basic",)
+    given = b64encode("good:pässword:with:colons".encode()).decode()
+    assert verified(gate, caller(f"basic {given}")).name == "sub:good"
+    for wrong in (b"no colon", b"\xff:x"):
+        with pytest.raises(BadCredentials, match="not valid"):
+            verified(gate, caller("Basic " + b64encode(wrong).decode()))
+
+
+def test_a_connection_that_proves_something(clock: Clock) -> None:
+    """It counts alone, beside what is presented, and until it ends."""
+    robot = Identity("cert:dns:robot", How.CERTIFICATE, frozenset({"cert:dns:robot"}), expires=clock.seconds() + 9)
+    gate = Gate(clock, policy(a=("cert:dns:robot", "read"), b=("sub:x:good", "create")), Counting())
+    alone = verified(gate, caller(connection=robot))
+    assert (alone.name, alone.may(Right.READ, 1), alone.may(Right.CREATE, 1)) == ("cert:dns:robot", True, False)
+    both = verified(gate, caller("Bearer good", connection=robot))
+    assert (both.name, both.may(Right.READ, 1), both.may(Right.CREATE, 1)) == ("sub:good", True, True)
+    assert not verified(gate, caller("Bearer good")).may(Right.READ, 1)
+    clock.advance(9)
+    assert verified(gate, caller(connection=robot)).name == "anonymous"
+
+
+def test_throttle(clock: Clock) -> None:
+    """So many failures are free; then there is a pause for each, and what is owed does not grow without end."""
+    slow = Throttle(clock)
+    for _ in range(throttle.BURST - 1):
+        slow.failed(HOST, crowd=False)
+    slow.require(HOST)
+    slow.failed(HOST, crowd=False)
+    with pytest.raises(TooManyFailures) as caught:
+        slow.require(HOST)
+    clock.advance(caught.value.retry_after)
+    slow.require(HOST)
+    for _ in range(10_000):
+        slow.failed(HOST, crowd=False)
+    with pytest.raises(TooManyFailures) as caught:
+        slow.require(HOST)
+    assert caught.value.retry_after <= (throttle.BURST + 1) * throttle.PAUSE
+    clock.advance(2 * throttle.BURST * throttle.PAUSE)
+    for _ in range(throttle.BURST - 1):
+        slow.failed(HOST, crowd=False)
+        slow.require(HOST)
+
+
+def test_throttle_of_a_crowd(clock: Clock) -> None:
+    """Many clients behind one address have more, and not without end either."""
+    slow = Throttle(clock)
+    for _ in range(throttle.BURST * throttle.CROWD - 1):
+        slow.failed("local", crowd=True)
+    slow.require("local")
+    for _ in range(2):
+        slow.failed("local", crowd=True)
+    with pytest.raises(TooManyFailures):
+        slow.require("local")
+
+
+def test_throttle_is_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more addresses than are kept, those are forgotten that have not failed for the longest time."""
+    monkeypatch.setattr(throttle, "ADDRESSES", 2)
+    slow = Throttle(clock)
+    for host in ("a", "b", "a", "c"):
+        for _ in range(throttle.BURST):
+            slow.failed(host, crowd=False)
+    slow.require("b")
+    for host in ("a", "c"):
+        with pytest.raises(TooManyFailures):
+            slow.require(host)
+
+
+def test_a_clock_that_is_set_back(clock: Clock) -> None:
+    """It makes nobody wait for longer."""
+    slow = Throttle(clock)
+    for _ in range(throttle.BURST):
+        slow.failed(HOST, crowd=False)
+    clock.rightNow -= 1e6
+    with pytest.raises(TooManyFailures) as caught:
+        slow.require(HOST)
+    assert caught.value.retry_after <= 2 * throttle.PAUSE
+
+
+def test_tokens_have_their_own_beginning() -> None:
+    """What begins like one goes to no issuer."""
+    counting = Counting()
+    gate = Gate(Clock(), policy(), counting)
+    gate.use_tokens({})
+    with pytest.raises(BadCredentials):
+        gate.known(caller(f"Bearer {tokens.PREFIX}x"))
+    assert counting.asked == 0

@@ -1,0 +1,129 @@
+"""The audit file, with real threads and files."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from twisted.internet import reactor
+from twisted.internet.defer import CancelledError, Deferred
+
+from pacarchive.backends.contract.handling import in_reactor
+from pacarchive.errors import BackendUnavailable
+from pacarchive.runtime.shared import all_of
+from pacarchive.telemetry import audit as audits
+from pacarchive.telemetry.audit import AuditLog
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    """What the file says."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@in_reactor
+async def test_a_line_is_there_when_it_was_recorded(tmp_path: Path) -> None:
+    """With the time, and without what is not known."""
+    path = tmp_path / "audit"
+    audit = AuditLog(reactor, path)
+    await audit.start()
+    await audit.record(what="put", id="5", digest=None)
+    (line,) = lines(path)
+    assert line.pop("time").endswith("Z")
+    assert line == {"what": "put", "id": "5"}
+    await all_of([audit.record(number=number) for number in range(100)])
+    assert [line["number"] for line in lines(path)[1:]] == list(range(100))
+    await audit.stop()
+    assert os.stat(path).st_mode & 0o777 == 0o640
+
+
+@in_reactor
+async def test_what_nobody_waits_for_is_written_before_the_end(tmp_path: Path) -> None:
+    """A refusal, and a change whose client has gone."""
+    path = tmp_path / "audit"
+    audit = AuditLog(reactor, path)
+    await audit.start()
+    audit.note(what="GET")
+    gone = Deferred.fromCoroutine(audit.record(what="put"))
+    gone.cancel()
+    with pytest.raises(CancelledError):
+        await gone
+    await audit.stop()
+    assert [line["what"] for line in lines(path)] == ["GET", "put"]
+
+
+@in_reactor
+async def test_a_file_that_was_moved_away(tmp_path: Path) -> None:
+    """It is written on until it is opened again."""
+    path, moved = tmp_path / "audit", tmp_path / "audit.1"
+    audit = AuditLog(reactor, path)
+    await audit.start()
+    os.rename(path, moved)
+    await audit.record(number=1)
+    audit.reopen()
+    await audit.record(number=2)
+    await audit.stop()
+    assert [[line["number"] for line in lines(each)] for each in (moved, path)] == [[1], [2]]
+
+
+@in_reactor
+async def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
+    """Nothing is acknowledged while that is so, and all goes on when it is over."""
+    directory = tmp_path / "log"
+    directory.mkdir()
+    audit = AuditLog(reactor, directory / "audit")
+    await audit.start()
+    os.rename(directory, tmp_path / "elsewhere")
+    audit.reopen()
+    for _ in range(2):
+        with pytest.raises(BackendUnavailable, match="could not be written into the audit file"):
+            await audit.record(number=1)
+    directory.mkdir()
+    await audit.record(number=2)
+    await audit.stop()
+    assert [line["number"] for line in lines(directory / "audit")] == [2]
+
+
+@in_reactor
+async def test_a_link_in_its_place(tmp_path: Path) -> None:
+    """It is not followed."""
+    (tmp_path / "audit").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic link"):
+        await AuditLogOnly(tmp_path / "audit").start()
+    assert not (tmp_path / "elsewhere").exists()
+
+
+class AuditLogOnly(AuditLog):
+    """One that gives its thread back when it cannot start."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(reactor, path)
+
+    async def start(self) -> None:
+        """Start, or leave nothing."""
+        try:
+            await super().start()
+        except OSError:
+            await self.stop()
+            raise
+
+
+@in_reactor
+async def test_a_flood_of_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is too much is counted, and how much that was is written; changes are never left out."""
+    monkeypatch.setattr(audits, "WAITING", 10)
+    path = tmp_path / "audit"
+    audit = AuditLog(reactor, path)
+    await audit.start()
+    for number in range(50):
+        audit.note(number=number)
+    await audit.record(number="change")
+    await audit.stop()
+    found = lines(path)
+    dropped = sum(line.get("dropped", 0) for line in found)
+    assert [line["number"] for line in found if "number" in line] == [*range(50 - dropped), "change"]
+    assert 30 < dropped < 50
