@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
@@ -91,6 +92,27 @@ def worker_endpoints(reactor: Any, listeners: Iterable[Listener], index: int) ->
         elif index == 0:
             endpoints.append(_endpoint(_Listening(reactor), each.description))
     return endpoints
+
+
+def reached_by_others(reactor: Any, descriptions: Iterable[str]) -> list[str]:
+    """
+    The endpoint strings by which more than this machine can connect: all but UNIX sockets and loopback addresses.
+    """
+    return [each for each in descriptions if not _is_of_this_machine(reactor, each)]
+
+
+def _is_of_this_machine(reactor: Any, description: str) -> bool:
+    asked = _RecordedListening(reactor)
+    _endpoint(asked, description).listen(Factory()).addErrback(_discard)
+    if asked.tcp is not None:
+        host = asked.tcp[0] or "::"
+    elif asked.adopted is not None:
+        descriptor, family = asked.adopted
+        with socket.fromfd(descriptor, family, socket.SOCK_STREAM) as adopted:
+            host = str(getattr(_address(adopted), "host", "::1"))
+    else:
+        return asked.unix
+    return ip_address(host.partition("%")[0]).is_loopback
 
 
 def served_url(description: str, address: object) -> str:
@@ -225,10 +247,12 @@ class _RecordedListening(_Listening):
 
     @ivar tcp: The interface and port of C{listenTCP} or C{listenSSL}.
     @ivar adopted: The descriptor and address family of C{adoptStreamPort}.
+    @ivar unix: Whether it was called to listen at a UNIX socket.
     """
 
     tcp: tuple[str, int] | None = None
     adopted: tuple[int, int] | None = None
+    unix = False
 
     def listenTCP(
         self, port: int, factory: IProtocolFactory, backlog: int = _TWISTED_BACKLOG, interface: str = ""
@@ -251,6 +275,7 @@ class _RecordedListening(_Listening):
         raise _OnlyAsked
 
     def listenUNIX(self, *args: object, **kwargs: object) -> NoReturn:
+        self.unix = True
         raise _OnlyAsked
 
 

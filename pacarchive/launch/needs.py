@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from typing import TYPE_CHECKING, Any
 
+from pacarchive.access.settings import IssuerSettings
 from pacarchive.runtime.imports import do_without_http2, do_without_tls
 from pacarchive.settings.providers import BackendProvider
 from pacarchive.settings.reading import find_provider
@@ -33,6 +34,7 @@ def leave_out(settings: Settings, twistd: Mapping[str, Any]) -> None:
         and backend.make_name.startswith("pacarchive.")
         and not twistd.get("logger")
         and all(each.startswith(PLAIN) for each in settings.server.endpoints)
+        and all(each.keys is not None for each in settings.all_of(IssuerSettings).values())  # else they are fetched
     ):
         do_without_tls()
     # What is imported is no garbage: collecting among it again and again takes a tenth of the start.

@@ -14,14 +14,18 @@ from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.logger import Logger
+from zope.interface import implementer
 
 from pacarchive import __version__
+from pacarchive.access import service as access
+from pacarchive.access.service import AccessService
 from pacarchive.errors import BackendUnavailable
 from pacarchive.interfaces import IArchiveBackend
 from pacarchive.launch.forking import count_descriptors
-from pacarchive.launch.listening import served_url, server_endpoints
+from pacarchive.launch.listening import reached_by_others, served_url, server_endpoints
 from pacarchive.launch.logfile import LogFile
 from pacarchive.launch.notify import LaunchedService, StartError
+from pacarchive.launch.reloading import IReloadable
 from pacarchive.launch.worker import run
 from pacarchive.launch.workers import Supervisor
 from pacarchive.model import Durability
@@ -32,6 +36,8 @@ from pacarchive.runtime.threads import BlockingPool
 from pacarchive.settings.reading import ConfigError, find_provider
 from pacarchive.settings.sections import Settings
 from pacarchive.settings.server import PoolSettings
+from pacarchive.telemetry.audit import AuditLog
+from pacarchive.telemetry.settings import AuditSettings
 from pacarchive.web.http.settings import LimitSettings
 
 if TYPE_CHECKING:
@@ -48,6 +54,7 @@ busy; so does the reactor while a thread builds rows.  Less than this costs a te
 """
 
 
+@implementer(IReloadable)
 class ArchiveService(Service):
     """
     All that serves in one process: backend, recall engine, threads and listening ports.
@@ -66,6 +73,8 @@ class ArchiveService(Service):
 
     def __init__(
         self,
+        access: AccessService,
+        audit: AuditLog | None,
         backend: IArchiveBackend,
         recall: RecallEngine,
         sending: BlockingPool,
@@ -73,6 +82,8 @@ class ArchiveService(Service):
         endpoints: Sequence[IStreamServerEndpoint],
         drain_timeout: float,
     ) -> None:
+        self._access = access
+        self._audit = audit
         self._backend = backend
         self._recall = recall
         self._sending = sending
@@ -81,6 +92,14 @@ class ArchiveService(Service):
         self._drain_timeout = drain_timeout
         self._serves = False  # a start that fails, or is cancelled, is followed by a stop all the same
         self.ports: list[IListeningPort] = []
+
+    def reload(self) -> Sequence[str]:
+        """Open the audit file again, and read those of tokens and users, which is logged when it has been done."""
+        self._access.reload()
+        if self._audit is None:
+            return ()
+        self._audit.reopen()
+        return ("the audit file",)
 
     def startService(self) -> Deferred[None]:
         """
@@ -102,6 +121,12 @@ class ArchiveService(Service):
 
     async def _start(self) -> None:
         self._sending.start()
+        await self._access.start()
+        if self._audit is not None:
+            try:
+                await self._audit.start()
+            except OSError as error:
+                raise StartError(f"[audit] file: {error.filename}: {error.strerror}") from error
         await maybeDeferred(self._backend.startService)
         self._serves = True
         try:
@@ -125,6 +150,9 @@ class ArchiveService(Service):
         self._recall.stop_waiting()
         await self._site.drain(self._drain_timeout)
         self._sending.stop()
+        await self._access.stop()
+        if self._audit is not None:
+            await self._audit.stop()
         if self._serves:
             self._serves = False
             await self._recall.stopService()
@@ -147,15 +175,17 @@ def make_archive_service(
     """
     # Only now: a parent of several workers answers no requests, and these imports would be half of its start.
     from pacarchive.recall.engine import RecallEngine
-    from pacarchive.web.application import archive_resource
+    from pacarchive.web.application import archive_site
     from pacarchive.web.context import RouteContext
     from pacarchive.web.download import Sender
-    from pacarchive.web.http.site import ArchiveSite
 
     server, limits = settings.server, settings.of(LimitSettings)
     backend = _make_backend(reactor, settings)
     recall = RecallEngine(reactor, backend, settings.of(RecallSettings), archive_name(server))
     sending = BlockingPool(reactor, "send", settings.of(PoolSettings).io)
+    gatekeeper = AccessService(reactor, settings)
+    audit_file = settings.of(AuditSettings).file
+    audit = None if audit_file is None else AuditLog(reactor, audit_file)
     context = RouteContext(
         backend=backend,
         sender=Sender(reactor, sending, server.verify_reads, limits),
@@ -164,9 +194,11 @@ def make_archive_service(
         clock=reactor,
         recall=recall,
         recall_settings=settings.of(RecallSettings),
+        gate=gatekeeper.gate,
+        audit=audit,
     )
-    site = ArchiveSite(archive_resource(context), limits, reactor)
-    return ArchiveService(backend, recall, sending, site, endpoints, server.drain_timeout)
+    site = archive_site(context, limits, reactor)
+    return ArchiveService(gatekeeper, audit, backend, recall, sending, site, endpoints, server.drain_timeout)
 
 
 def _make_backend(reactor: Any, settings: Settings) -> IArchiveBackend:
@@ -190,6 +222,13 @@ def make_service(settings: Settings, log_file: LogFile | None = None) -> IServic
     # It may arrive as soon as twistd has written the process id; the real handler is installed when the service starts.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     server = settings.server
+    if not access.is_said(settings) and (reached := reached_by_others(reactor, server.endpoints)):
+        words = (
+            f"everyone who reaches {reached[0]} could write and delete, as nothing says who may do what: set it (all, "
+            "none, read...), here or by --anonymous, or make rules [allow NAME]"
+        )
+        raise ConfigError("settings", words, "auth", "anonymous")
+    access.check(settings)
     if server.durability is Durability.RELAXED:
         _log.warn("durability = relaxed: a power cut loses files that were acknowledged")
     store = settings.of(RecallSettings).store

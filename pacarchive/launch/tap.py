@@ -38,8 +38,9 @@ _EXAMPLES = f"""
 Examples:
   twistd -n pacarchive
       serves ./archive on {DEFAULT_ADDRESS}, port {DEFAULT_PORT}.
-  twistd -n pacarchive -t posix --prefix /srv/archive --endpoint 'tcp:8080:interface=\\:\\:'
-      serves /srv/archive on all addresses.
+  twistd -n pacarchive --prefix /srv/archive --endpoint 'tcp:8080:interface=\\:\\:' --anonymous 'read stat'
+      serves /srv/archive on all addresses, to read from; what may be written by
+      whom is said in the settings file ([auth], [allow NAME]).
 
 What is not given here comes from the environment ({", ".join(VARIABLES)}), then
 from the settings file. "pacarchive config" prints what is in force.
@@ -73,6 +74,12 @@ class Options(usage.Options):
         ["port", "p", None, f"The TCP port to listen at; 0 takes any free one. [default: {DEFAULT_PORT}]"],
         ["address", "a", None, f"The IP address to listen at. [default: {DEFAULT_ADDRESS}]"],
         ["workers", None, None, _server_doc("workers")],
+        [
+            "anonymous",
+            None,
+            None,
+            "What everyone may who can connect, as read stat; all; none. [default: that of [auth] anonymous]",
+        ],
     ]
 
     def __init__(self) -> None:
@@ -112,6 +119,8 @@ class Options(usage.Options):
         overrides: dict[tuple[str, str], object] = {
             ("server", key): self[key] for key in ("type", "prefix", "workers") if self[key] is not None
         }
+        if self["anonymous"] is not None:
+            overrides["auth", "anonymous"] = self["anonymous"]
         if endpoints := self._endpoints():
             overrides["server", "endpoint"] = endpoints
         try:

@@ -284,6 +284,10 @@ class RecallEngine(Service):
         now = self._reactor.seconds()
         return await self._look(lambda cursor: job_status(cursor, job, self._settings, now))
 
+    async def owner_of(self, job: str) -> str:
+        """Whose a job is.  @raise errors.NotFound: There is none of this name."""
+        return await self._look(lambda cursor: listing.owner_of(cursor, job))
+
     async def files(self, job: str, since: str = "", limit: int = 1000) -> FilesPage:
         """
         The files of a job, or those that have changed since, in the order of their changes.
@@ -367,15 +371,10 @@ class RecallEngine(Service):
         """
         return await self._look(lambda cursor: listing.pins(cursor, owner, after, limit))
 
-    async def unpin(self, file_id: int) -> int:
-        """
-        End all pins of a file, whoever has them.
-
-        @return: How many there were.
-        """
-        ended = await self._write(lambda turn: jobs.unpin(turn, file_id))
-        if ended:
-            self._released([file_id])
+    async def unpin(self, file_id: int, owner: str | None = None) -> int:
+        """End an owner's pins of a file, or (C{None}) everyone's.  @return: How many there were."""
+        ended, unpinned = await self._write(lambda turn: jobs.unpin(turn, file_id, owner))
+        self._released(unpinned)
         return ended
 
     def was_read(self, file_id: int) -> None:

@@ -198,9 +198,19 @@ def release(turn: Turn, job: str, file_ids: Collection[int] | None) -> tuple[Rel
     return released, unpinned(turn, pinned)
 
 
-def unpin(turn: Turn, file_id: int) -> int:
-    """End all pins of a file.  @return: How many there were."""
-    return turn.execute_among("DELETE FROM pins WHERE file IN (*)", [to_key(file_id)])
+def unpin(turn: Turn, file_id: int, owner: str | None) -> tuple[int, list[int]]:
+    """
+    End the pins of a file.
+
+    @param owner: Whose; C{None} for everyone's.
+    @return: How many there were, and the ids among it that nobody has pinned any more.
+    """
+    whose, arguments = "", [cut(owner)] if owner is not None else []
+    if arguments:
+        whose = " AND job IN (SELECT number FROM jobs WHERE owner = ?)"
+    key = to_key(file_id)
+    ended = turn.execute("DELETE FROM pins WHERE file = ?" + whose, key, *arguments)  # noqa: S608
+    return ended, unpinned(turn, [key]) if ended else []
 
 
 def unpinned(cursor: Cursor, keys: Collection[int]) -> list[int]:

@@ -41,6 +41,15 @@ def summary(cursor: Cursor, number: int) -> JobSummary:
     return _summary(row)
 
 
+def owner_of(cursor: Cursor, job: str) -> str:
+    """
+    Whose a job is.
+
+    @raise errors.NotFound: There is none of this name.
+    """
+    return summary(cursor, number_of(cursor, job)).owner
+
+
 def _summary(row: Row) -> JobSummary:
     number, job, owner, priority, created, deadline, started, ended, files, left = row
     return JobSummary(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pacarchive.web import files, jobs, root, tape
+from pacarchive.web.http.site import ArchiveSite
 from pacarchive.web.routing import Router
 
 if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
     from twisted.web.resource import IResource
 
     from pacarchive.web.context import RouteContext
+    from pacarchive.web.http.settings import LimitSettings
 
 
 def archive_resource(context: RouteContext) -> IResource:
@@ -21,6 +25,17 @@ def archive_resource(context: RouteContext) -> IResource:
     """
     resource: IResource = ROUTER.__get__(context, type(context)).resource()
     return resource
+
+
+def archive_site(context: RouteContext, limits: LimitSettings, reactor: IReactorTime) -> ArchiveSite:
+    """
+    The site that serves them.
+
+    @param context: What the routes work with.
+    @param limits: The limits in force.
+    @param reactor: The time.
+    """
+    return ArchiveSite(archive_resource(context), limits, reactor, partial(ROUTER.first_look, context))
 
 
 def _all_routes() -> Router:

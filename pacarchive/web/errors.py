@@ -5,6 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from pacarchive import errors
+from pacarchive.access.identity import TooManyFailures
 from pacarchive.settings.server import Compatibility
 from pacarchive.web.http.errors import PROBLEM_TYPE, UNEXPECTED, ErrorAnswer, HTTPRefusal, error_body, problem_body
 
@@ -29,11 +30,17 @@ STATUSES: dict[type[errors.ArchiveError], HTTPStatus] = {
     errors.Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.QuotaReached: HTTPStatus.TOO_MANY_REQUESTS,
     errors.Offline: HTTPStatus.SERVICE_UNAVAILABLE,
+    TooManyFailures: HTTPStatus.TOO_MANY_REQUESTS,
     Corrupted: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 """What each kind of failure is answered with."""
 
-_PREDECESSOR_ANSWERED_500 = frozenset(STATUSES) - {errors.Overloaded, errors.PreconditionFailed, errors.TooSlow}
+_PREDECESSOR_ANSWERED_500 = frozenset(STATUSES) - {
+    errors.Overloaded,
+    errors.PreconditionFailed,
+    errors.TooSlow,
+    TooManyFailures,
+}
 
 
 def error_answer(error: errors.ArchiveError, compatibility: Compatibility) -> ErrorAnswer:

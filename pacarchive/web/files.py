@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from pacarchive import errors
+from pacarchive.access.rights import Right
+from pacarchive.digests import PRIMARY
 from pacarchive.interfaces import IRecaller, IStoredFile
-from pacarchive.model import Durability, FileStatus, Locality, WriteConditions
+from pacarchive.model import Durability, FileStatus, Locality, Overwrite, WriteConditions
 from pacarchive.settings.server import Compatibility
 from pacarchive.texts import counted
+from pacarchive.web.access import may, owner_of, require
 from pacarchive.web.arrival import arrival
+from pacarchive.web.auditing import record
 from pacarchive.web.conditions import ReadOutcome, evaluate_read, range_applies, write_conditions
 from pacarchive.web.describing import describe, set_digests, set_mtime, set_validators
 from pacarchive.web.http import digest_fields
@@ -22,9 +27,12 @@ from pacarchive.web.http.preferences import RESPOND_ASYNC_APPLIED, read_preferen
 from pacarchive.web.http.ranges import Unsatisfiable, parse_byte_range, parse_range
 from pacarchive.web.job_documents import url_of
 from pacarchive.web.propfind import multistatus, write_multistatus
+from pacarchive.web.routing import Open
 from pacarchive.web.upload import receive_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pacarchive.recall.words import Asked
     from pacarchive.web.context import RouteContext
     from pacarchive.web.http.request import ArchiveRequest
@@ -39,17 +47,17 @@ FILE = "/<file_id:file_id>"
 def declare(router: Router) -> None:
     """Declare the routes."""
     # HEAD stands before GET: werkzeug lets a GET route answer HEAD as well, and the first match wins.
-    for method, route in (
-        ("HEAD", head),
-        ("GET", get),
-        ("PUT", put),
-        ("POST", post),
-        ("PATCH", patch),
-        ("DELETE", delete),
-        ("PROPFIND", propfind),
-        ("OPTIONS", options),
+    for method, route, needs in (
+        ("HEAD", head, Right.STAT),
+        ("GET", get, Right.READ),
+        ("PUT", put, Right.CREATE),
+        ("POST", post, Right.STAGE),
+        ("PATCH", patch, Right.IMPORT),
+        ("DELETE", delete, Right.MODIFY),
+        ("PROPFIND", propfind, Right.STAT),
     ):
-        router.answers(method, FILE)(route)
+        router.answers(method, FILE, needs=needs)(route)
+    router.answers("OPTIONS", FILE, needs=Open.TO_ALL)(options)
 
 
 async def head(app: RouteContext, request: ArchiveRequest, file_id: int) -> bytes:
@@ -96,10 +104,11 @@ async def _open(app: RouteContext, request: ArchiveRequest, file_id: int) -> ISt
         if not IRecaller.providedBy(app.backend):
             raise
         offline = error
+    require(app, request, Right.STAGE, file_id, "The file is on tape.")
     seconds = _patience(app, request)
     # Before it is asked for again.  One who waits hears of this try, and not of the last.
     failure = None if seconds else await app.recall.reason(file_id)
-    asked = await app.recall.want(file_id, app.owner_of(request))
+    asked = await app.recall.want(file_id, owner_of(app, request))
     if seconds:
         stored = await arrival(app, request, file_id, seconds, lambda: app.backend.open(file_id))
         if stored is not None:
@@ -154,22 +163,24 @@ async def put(app: RouteContext, request: ArchiveRequest, file_id: int) -> bytes
         raise errors.InvalidRequest("A file is stored whole; Content-Range has no place in a PUT.")
     if [coding for coding in request.field("content-encoding") if coding.strip().lower() != "identity"]:
         raise HTTPRefusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "A file is stored as it is sent, without a coding.")
-    conditions = _conditions(app, request)
+    conditions = _conditions(app, request, file_id)
     checks = read_checks(request.field, body.length)
     transfers = request.site.transfers
     if not body.complete:
         transfers.require(request.client)  # before it is asked for
-    status = await receive_file(
-        body,
-        lambda: transfers.enter(request.client),
-        app.clock,
-        app.backend,
-        file_id,
-        conditions=conditions,
-        checks=checks,
-        limit=app.body_limit,
-        mtime_ns=_mtime(app, request),
-    )
+    with _adding_only(app, request, file_id):
+        status = await receive_file(
+            body,
+            lambda: transfers.enter(request.client),
+            app.clock,
+            app.backend,
+            file_id,
+            conditions=conditions,
+            checks=checks,
+            limit=app.body_limit,
+            mtime_ns=_mtime(app, request),
+        )
+    await record(app, request, "put", file_id, bytes=status.size, digest=_digest(status))
     request.setResponseCode(HTTPStatus.CREATED)
     request.set(b"Location", f"/{file_id}")
     request.set(b"ETag", status.etag)
@@ -188,7 +199,8 @@ async def post(app: RouteContext, request: ArchiveRequest, file_id: int) -> byte
     if not (_is_offline(status) and IRecaller.providedBy(app.backend)):
         return short_document(request, staged)
     failure = await app.recall.reason(file_id)
-    asked = await app.recall.want(file_id, app.owner_of(request))
+    asked = await app.recall.want(file_id, owner_of(app, request))
+    await record(app, request, "stage", file_id, job=asked.job)
     if app.compatibility is Compatibility.PACIFICA:
         # The predecessor's clients take 200 for an answer only, and look at HEAD afterwards.
         return short_document(request, staged)
@@ -232,15 +244,18 @@ async def patch(app: RouteContext, request: ArchiveRequest, file_id: int) -> byt
     source = document.get("path") if isinstance(document, dict) else None
     if not isinstance(source, str) or not source:
         raise errors.InvalidRequest('The body is a JSON object with the source\'s "path", a string.')
-    await app.backend.move(file_id, source, _conditions(app, request))
+    with _adding_only(app, request, file_id):
+        status = await app.backend.move(file_id, source, _conditions(app, request, file_id))
+    await record(app, request, "move", file_id, source=source, bytes=status.size, digest=_digest(status))
     return short_document(request, {"message": "File Moved Successfully"})
 
 
 async def delete(app: RouteContext, request: ArchiveRequest, file_id: int) -> bytes:
     """Remove a file."""
     await no_body(request)
-    await app.backend.remove(file_id, _conditions(app, request))
+    await app.backend.remove(file_id, _conditions(app, request, file_id))
     app.recall.was_removed(file_id)
+    await record(app, request, "delete", file_id)
     request.set(b"Content-Type", b"application/json")
     request.set(b"Content-Length", b"0")
     return b""
@@ -257,8 +272,29 @@ async def options(app: RouteContext, request: ArchiveRequest, file_id: int) -> b
     return b""
 
 
-def _conditions(app: RouteContext, request: ArchiveRequest) -> WriteConditions:
-    return write_conditions(request.field, app.settings.overwrite)
+def _conditions(app: RouteContext, request: ArchiveRequest, file_id: int) -> WriteConditions:
+    """What must hold at the moment of the commit; who may add, and never change, replaces nothing."""
+    policy = app.settings.overwrite
+    if policy is Overwrite.ALLOW and not may(request, Right.MODIFY, file_id):
+        policy = Overwrite.DENY
+    return write_conditions(request.field, policy)
+
+
+@contextmanager
+def _adding_only(app: RouteContext, request: ArchiveRequest, file_id: int) -> Iterator[None]:
+    """Where a taken id is kept because of the caller, and not by the site's policy for all, a right is lacking."""
+    try:
+        yield
+    except errors.AlreadyExists:
+        if app.settings.overwrite is Overwrite.ALLOW:
+            require(app, request, Right.MODIFY, file_id, "It is there already.")
+        raise
+
+
+def _digest(status: FileStatus) -> str | None:
+    """The stored digest, for the audit file."""
+    stored = status.digests.get(PRIMARY)
+    return None if stored is None else f"{PRIMARY}:{stored.hex()}"
 
 
 def _mtime(app: RouteContext, request: ArchiveRequest) -> int | None:

@@ -10,7 +10,7 @@ C{POST /jobs/JOB/cancel}     give files up
 C{POST /jobs/JOB/release}    end their pins
 C{DELETE /jobs/JOB}          both, and forget the job
 C{GET /pins}                 pins, by file, in pages
-C{DELETE /pins/ID}           end all pins of a file
+C{DELETE /pins/ID}           end one's pins of a file
 ===========================  ==========================================================================
 
 File ids are strings in answers, as everywhere: a number of 64 bits does not survive every JSON reader.
@@ -28,8 +28,11 @@ from typing import TYPE_CHECKING, ParamSpec
 import attrs
 
 from pacarchive import errors
+from pacarchive.access.rights import Right
 from pacarchive.recall.words import FilesPage, JobRequest
 from pacarchive.settings.server import Compatibility
+from pacarchive.web.access import is_admin, owner_of, require, require_each, require_own
+from pacarchive.web.auditing import record
 from pacarchive.web.errors import error_answer
 from pacarchive.web.http.documents import (
     Stream,
@@ -62,6 +65,7 @@ from pacarchive.web.job_requests import (
     quoted,
     some_files,
 )
+from pacarchive.web.routing import Open
 
 if TYPE_CHECKING:
     from pacarchive.web.context import RouteContext
@@ -77,24 +81,24 @@ def declare(router: Router) -> None:
     """Declare the routes."""
     allowed: defaultdict[str, set[str]] = defaultdict(lambda: {"OPTIONS"})
     routes = (
-        ("POST", "/jobs", submit),
-        ("GET", "/jobs", list_jobs),
-        ("GET", "/jobs/<job>", show),
-        ("DELETE", "/jobs/<job>", delete),
-        ("GET", "/jobs/<job>/files", list_files),
-        ("GET", "/jobs/<job>/events", follow),
-        ("POST", "/jobs/<job>/cancel", cancel),
-        ("POST", "/jobs/<job>/release", release),
-        ("GET", "/pins", list_pins),
-        ("DELETE", "/pins/<file_id:file_id>", unpin),
+        ("POST", "/jobs", submit, Right.STAGE),
+        ("GET", "/jobs", list_jobs, Right.POLL),
+        ("GET", "/jobs/<job>", show, Right.POLL),
+        ("DELETE", "/jobs/<job>", delete, Right.STAGE),
+        ("GET", "/jobs/<job>/files", list_files, Right.POLL),
+        ("GET", "/jobs/<job>/events", follow, Right.POLL),
+        ("POST", "/jobs/<job>/cancel", cancel, Right.STAGE),
+        ("POST", "/jobs/<job>/release", release, Right.STAGE),
+        ("GET", "/pins", list_pins, Right.POLL),
+        ("DELETE", "/pins/<file_id:file_id>", unpin, Right.STAGE),
     )
-    for method, url, _ in routes:
+    for method, url, _, _ in routes:
         # A route for GET answers HEAD as well.
         allowed[url] |= {"GET", "HEAD"} if method == "GET" else {method}
-    for method, url, route in routes:
-        router.answers(method, url)(_of_jobs(route, ", ".join(sorted(allowed[url]))))
+    for method, url, route, needs in routes:
+        router.answers(method, url, needs=needs)(_of_jobs(route, ", ".join(sorted(allowed[url]))))
     for url, methods in allowed.items():
-        router.answers("OPTIONS", url)(_of_jobs(options, ", ".join(sorted(methods))))
+        router.answers("OPTIONS", url, needs=Open.TO_ALL)(_of_jobs(options, ", ".join(sorted(methods))))
 
 
 def _of_jobs(route: Route[P], allow: str) -> Route[P]:
@@ -131,11 +135,12 @@ async def submit(app: RouteContext, request: ArchiveRequest) -> bytes:
     if unknown := document.keys() - _MEMBERS:
         raise errors.InvalidRequest(f"A job has no {quoted(min(unknown))}.")
     file_ids = await expand(app, request, document["files"])
+    await require_each(app, request, Right.STAGE, file_ids)
     pin, deadline = duration(document, "pin"), duration(document, "deadline")
     if deadline == 0:
         raise errors.InvalidRequest('A "deadline" is more than zero.')
     wanted = JobRequest(
-        owner=app.owner_of(request),
+        owner=owner_of(app, request),
         file_ids=file_ids,
         pins={} if pin is None else dict.fromkeys(file_ids, pin),
         deadline=deadline,
@@ -150,6 +155,7 @@ async def submit(app: RouteContext, request: ArchiveRequest) -> bytes:
         return await write_document(request, plan_document(plan), {"missing": map(str, plan.missing)})
     with request.site.lookups.enter(request.client, len(file_ids)):
         job = await app.recall.submit(wanted)
+    await record(app, request, "stage", job=job, files=len(file_ids))
     status = await app.recall.status(job)
     request.setResponseCode(HTTPStatus.CREATED)
     request.set(b"Location", url_of(job))
@@ -158,20 +164,44 @@ async def submit(app: RouteContext, request: ArchiveRequest) -> bytes:
 
 async def list_jobs(app: RouteContext, request: ArchiveRequest) -> bytes:
     """A page of jobs."""
-    owner, limit = query(request, "owner"), page_limit(request)
+    owner, limit = _shown(app, request), page_limit(request)
     before = query(request, "before")
     found = await app.recall.jobs(
         owner=owner, before=None if before is None else number("before", before, 0, 2**63 - 1), limit=limit
     )
     document = {}
     if len(found) >= limit:
-        document["next"] = page_url("/jobs", owner=owner, before=found[-1].number, limit=limit)
+        document["next"] = page_url("/jobs", owner=query(request, "owner"), before=found[-1].number, limit=limit)
     return await write_document(request, document, {"jobs": map(job_summary, found)})
+
+
+async def _own(app: RouteContext, request: ArchiveRequest, job: str) -> None:
+    """
+    See that there is such a job, and that it is the caller's.
+
+    @raise errors.NotFound: There is none, or it is another's.
+    """
+    check_job(job)
+    await require_own(app, request, job)
+
+
+def _shown(app: RouteContext, request: ArchiveRequest) -> str | None:
+    """
+    Whose jobs and pins a list has: those of the owner that is named, C{None} for all.  Who is no operator sees only
+    what is one's own.
+    """
+    named = query(request, "owner")
+    if is_admin(request):
+        return named
+    own = owner_of(app, request)
+    if named is not None and named != own:
+        require(app, request, Right.ADMIN, None, "The list is another's.")
+    return own
 
 
 async def show(app: RouteContext, request: ArchiveRequest, job: str) -> bytes:
     """A job, and what has changed of it."""
-    check_job(job)
+    await _own(app, request, job)
     if not (request.args and b"since" in request.args):
         return await write_document(request, job_document(await app.recall.status(job)))
     # The files first: then the numbers are as young as they are, or younger.
@@ -182,7 +212,7 @@ async def show(app: RouteContext, request: ArchiveRequest, job: str) -> bytes:
 
 async def list_files(app: RouteContext, request: ArchiveRequest, job: str) -> bytes:
     """A page of a job's files."""
-    check_job(job)
+    await _own(app, request, job)
     page = await _page(app, request, job)
     attempts = app.recall_settings.attempts
     document = {"job": job, "most_attempts": attempts, "cursor": page.cursor, "more": page.more}
@@ -200,25 +230,28 @@ async def _page(app: RouteContext, request: ArchiveRequest, job: str) -> FilesPa
 
 async def cancel(app: RouteContext, request: ArchiveRequest, job: str) -> bytes:
     """Give files of a job up."""
-    check_job(job)
+    await _own(app, request, job)
     effect = await app.recall.cancel(job, await some_files(app, request))
+    await record(app, request, "cancel", job=job)
     document = {**job_document(await app.recall.status(job)), "effect": attrs.asdict(effect)}
     return await write_document(request, document)
 
 
 async def release(app: RouteContext, request: ArchiveRequest, job: str) -> bytes:
     """End pins of a job."""
-    check_job(job)
+    await _own(app, request, job)
     effect = await app.recall.release(job, await some_files(app, request))
+    await record(app, request, "release", job=job)
     document = {**job_document(await app.recall.status(job)), "effect": attrs.asdict(effect)}
     return await write_document(request, document)
 
 
 async def delete(app: RouteContext, request: ArchiveRequest, job: str) -> bytes:
     """Forget a job."""
-    check_job(job)
+    await _own(app, request, job)
     await no_body(request)
     await app.recall.delete(job)
+    await record(app, request, "forget", job=job)
     request.set(b"Content-Type", b"application/json")
     request.set(b"Content-Length", b"0")
     return b""
@@ -235,7 +268,7 @@ async def options(app: RouteContext, request: ArchiveRequest, job: str = "", fil
 
 async def follow(app: RouteContext, request: ArchiveRequest, job: str) -> bytes:
     """The changes of a job as they happen.  A client that lost the connection goes on with C{Last-Event-ID}."""
-    check_job(job)
+    await _own(app, request, job)
     given = request.field("last-event-id")
     since = given[-1] if given else query(request, "since") or ""
     await app.recall.files(job, since, 1)  # what there is to refuse is refused before the answer begins
@@ -290,15 +323,20 @@ def _event(kind: str, cursor: str, data: Sequence[bytes]) -> Sequence[bytes]:
 
 async def list_pins(app: RouteContext, request: ArchiveRequest) -> bytes:
     """A page of pins."""
-    owner, after, limit = query(request, "owner"), query(request, "after"), page_limit(request)
+    owner, after, limit = _shown(app, request), query(request, "after"), page_limit(request)
     found = await app.recall.pins(owner=owner, after=None if after is None else pin_key(after), limit=limit)
     document = {}
     if len(found) >= limit:
-        document["next"] = page_url("/pins", owner=owner, after=f"{found[-1].file_id}-{found[-1].job}", limit=limit)
+        document["next"] = page_url(
+            "/pins", owner=query(request, "owner"), after=f"{found[-1].file_id}-{found[-1].job}", limit=limit
+        )
     return await write_document(request, document, {"pins": map(pin_document, found)})
 
 
 async def unpin(app: RouteContext, request: ArchiveRequest, file_id: int) -> bytes:
-    """End all pins of a file."""
+    """End all of the caller's pins of a file; an operator ends everyone's."""
     await no_body(request)
-    return await write_document(request, {"released": await app.recall.unpin(file_id)})
+    owner = None if is_admin(request) else owner_of(app, request)
+    released = await app.recall.unpin(file_id, owner)
+    await record(app, request, "unpin", file_id)
+    return await write_document(request, {"released": released})

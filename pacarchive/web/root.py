@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from pacarchive.access.rights import Right
 from pacarchive.settings.server import Compatibility
 from pacarchive.web.http.documents import short_document
 from pacarchive.web.http.errors import HTTPRefusal
 from pacarchive.web.propfind import collection_multistatus, write_multistatus
+from pacarchive.web.routing import Open
 
 if TYPE_CHECKING:
     from pacarchive.web.context import RouteContext
@@ -20,11 +22,11 @@ if TYPE_CHECKING:
 
 def declare(router: Router) -> None:
     """Declare the routes."""
-    router.answers("HEAD", "/")(head_root)
-    router.answers("GET", "/")(get_root)
-    router.answers("GET", "/health")(health)
-    router.answers("PROPFIND", "/")(propfind_root)
-    router.answers("OPTIONS", "/")(options_root)
+    router.answers("HEAD", "/", needs=Open.TO_ALL)(head_root)
+    router.answers("GET", "/", needs=Open.TO_ALL)(get_root)
+    router.answers("GET", "/health", needs=Open.TO_ALL)(health)
+    router.answers("PROPFIND", "/", needs=Right.STAT)(propfind_root)
+    router.answers("OPTIONS", "/", needs=Open.TO_ALL)(options_root)
 
 
 async def head_root(app: RouteContext, request: ArchiveRequest) -> bytes:

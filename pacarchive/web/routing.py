@@ -1,17 +1,18 @@
 """Routes, and the one way to declare them.
 
 L{Router.answers} is the only door: whatever must be true of every request (its path, who may call, what a failure
-becomes) is seen to there, and cannot be forgotten by a route.  L{FileIdConverter} is the only place where a URL
-becomes a file id.
+becomes) is seen to there, and cannot be forgotten by a route: one that does not say what right it needs does not exist.
+L{FileIdConverter} is the only place where a URL becomes a file id.
 """
 
 from __future__ import annotations
 
+import enum
 import re
 from collections.abc import Callable, Coroutine, Mapping
 from functools import wraps
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, cast
 
 from klein import Klein
 from twisted.internet.defer import CancelledError
@@ -21,7 +22,10 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import BaseConverter, Map, MapAdapter
 
 from pacarchive import errors
+from pacarchive.access.rights import Right
 from pacarchive.ids import parse_file_id
+from pacarchive.web.access import first_look, is_want_of_rights, look_away, recognise, require
+from pacarchive.web.auditing import note_refusal
 from pacarchive.web.errors import Corrupted, error_answer, kind_of, problem_answer
 from pacarchive.web.http.answers import UNCACHED
 from pacarchive.web.http.errors import ErrorAnswer, HTTPRefusal, unexpected_answer, unexpected_problem
@@ -66,28 +70,46 @@ class _AnyHostMap(Map):
         return MapAdapter(self, server_name, "/", "", url_scheme, path_info or "/", default_method, query_args)
 
 
+class Open(enum.Enum):
+    """What a route needs that is no right."""
+
+    TO_ALL = enum.auto()
+    """Nothing, and nobody is asked who it is: for what tells no more than that the server is there."""
+
+
 class Router(Klein):
-    """A Klein application whose routes are declared by L{answers}."""
+    """
+    A Klein application whose routes are declared by L{answers}.
+
+    @ivar needs: What each route needs, by its method and URL pattern.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.needs: dict[tuple[str, str], Right | Open] = {}
+        self._open: set[tuple[bytes, bytes]] = set()
         self._url_map = _AnyHostMap(
             converters={"file_id": FileIdConverter}, strict_slashes=True, merge_slashes=False, redirect_defaults=False
         )
         self.handle_errors(HTTPException)(_unrouted)  # type: ignore[arg-type]
 
-    def answers(self, method: str, *urls: str) -> Callable[[Route[P]], Route[P]]:
+    def answers(self, method: str, *urls: str, needs: Right | Open) -> Callable[[Route[P]], Route[P]]:
         """
         Declare the route for a method and a URL pattern, or several that mean the same.
 
         The route returns the body of its answer, and raises L{errors.ArchiveError} for every refusal.
+
+        @param needs: The right that a caller must have: for the file id of the URL, where there is one, else for any
+            file, and the route sees to it that it is had for those that the request names.
         """
 
         def declare(route: Route[P]) -> Route[P]:
             @wraps(route)
             async def guarded(app: RouteContext, request: ArchiveRequest, *args: P.args, **kwargs: P.kwargs) -> bytes:
                 try:
-                    app.authorise(request)
+                    if isinstance(needs, Right):
+                        await recognise(app, request)
+                        require(app, request, needs, cast("int | None", kwargs.get("file_id")))
                     return await route(app, request, *args, **kwargs)
                 except CancelledError:
                     raise
@@ -101,11 +123,35 @@ class Router(Klein):
                     return _write(request, answer(incident))
 
             for url in urls:
+                self.needs[method, url] = needs
+                if needs is Open.TO_ALL and "<" not in url:
+                    self._open |= {(each, url.encode("ascii")) for each in _answered_by(method)}
                 # Named by what it answers: two of one name would be one to Klein.
                 self.route(url, methods=[method], endpoint=f"{method} {urls[0]}")(guarded)
             return guarded  # type: ignore[return-value]
 
         return declare
+
+    def first_look(self, app: RouteContext, request: ArchiveRequest) -> ErrorAnswer | None:
+        """
+        What becomes of a request before its route is looked for.
+
+        @return: The answer where it is refused; C{None} where the request goes on.
+        """
+        try:
+            # What a server can do at all is nobody's secret, and browsers ask for it without credentials.
+            if request.method == b"OPTIONS" or (request.method, request.path) in self._open:
+                look_away(app, request)
+            else:
+                first_look(app, request)
+        except errors.ArchiveError as error:
+            return _noted(app, request, error)
+        return None
+
+
+def _answered_by(method: str) -> tuple[bytes, ...]:
+    """A route for GET answers HEAD as well."""
+    return (b"GET", b"HEAD") if method == "GET" else (method.encode("ascii"),)
 
 
 def refuse(app: RouteContext, request: ArchiveRequest, error: errors.ArchiveError) -> bytes:
@@ -114,12 +160,20 @@ def refuse(app: RouteContext, request: ArchiveRequest, error: errors.ArchiveErro
 
     @return: The body of the answer.
     """
+    return _write(request, _noted(app, request, error))
+
+
+def _noted(app: RouteContext, request: ArchiveRequest, error: errors.ArchiveError) -> ErrorAnswer:
+    """Log and count a failure; the answer to it."""
     answer = problem_answer(error) if _tells_problems(request) else error_answer(error, app.compatibility)
     if isinstance(error, errors.BackendUnavailable | errors.NoSpace | Corrupted):
         request.site.failed(type(error).__name__, request, error)
     else:
-        request.site.refused(kind_of(error), request.client, f"{request.line}: {error}")
-    return _write(request, answer)
+        message = error.logged if isinstance(error, HTTPRefusal) else str(error)
+        if is_want_of_rights(error):
+            note_refusal(app, request, answer.status, message)
+        request.site.refused(kind_of(error), request.client, f"{request.line}: {message}")
+    return answer
 
 
 def _tells_problems(request: IRequest) -> bool:
@@ -141,10 +195,11 @@ def _write(request: ArchiveRequest, answer: ErrorAnswer) -> bytes:
     return answer.body
 
 
-def _unrouted(app: RouteContext, request: ArchiveRequest, failure: Failure) -> bytes:
-    """What no route answers to."""
+async def _unrouted(app: RouteContext, request: ArchiveRequest, failure: Failure) -> bytes:
+    """What no route answers to; only those who are recognised are told so."""
     try:
-        app.authorise(request)
+        if request.method != b"OPTIONS":
+            await recognise(app, request)
     except errors.ArchiveError as error:
         return refuse(app, request, error)
     if isinstance(failure.value, MethodNotAllowed):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from http import HTTPStatus
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,13 +17,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from klein.interfaces import IKleinRequest
 
 from pacarchive import __version__, errors
+from pacarchive.access.rights import Right
 from pacarchive.ids import parse_file_id
 from pacarchive.model import FileStatus, Locality
 from pacarchive.recall.words import FileState, JobFile, JobRequest
 from pacarchive.runtime.statuses import statuses_of
+from pacarchive.web.access import may, owner_of, require_each, require_own
+from pacarchive.web.auditing import record
 from pacarchive.web.http.documents import media_types, no_body, read_document, require_json, write_document
 from pacarchive.web.http.durations import parse_duration
 from pacarchive.web.http.hosts import authority
+from pacarchive.web.routing import Open
 
 if TYPE_CHECKING:
     from pacarchive.web.context import RouteContext
@@ -64,19 +68,20 @@ _JOB = re.compile("[0-9a-f]{32}", re.ASCII)
 
 _NO_FILE = "There is no such file."
 _ABSENT = errors.NotFound(_NO_FILE)
+_FORBIDDEN = errors.NotPermitted("The caller has not the right to poll for this file.")
 
 
 def declare(router: Router) -> None:
     """Register the routes.  gfal2 before 2.22.2 ends some URLs in a slash, the others do not: all take both."""
-    router.answers("GET", *_spelt(DISCOVERY))(discover)
-    router.answers("POST", *_spelt(f"{BASE}/stage"))(stage)
-    router.answers("GET", *_spelt(f"{BASE}/stage/<job>"))(stage_status)
-    router.answers("DELETE", *_spelt(f"{BASE}/stage/<job>"))(forget)
-    router.answers("POST", *_spelt(f"{BASE}/stage/<job>/cancel"))(cancel)
-    router.answers("POST", *_spelt(f"{BASE}/release/<job>"))(release)
-    router.answers("POST", *_spelt(f"{BASE}/archiveinfo"))(archiveinfo)
+    router.answers("GET", *_spelt(DISCOVERY), needs=Open.TO_ALL)(discover)
+    router.answers("POST", *_spelt(f"{BASE}/stage"), needs=Right.STAGE)(stage)
+    router.answers("GET", *_spelt(f"{BASE}/stage/<job>"), needs=Right.POLL)(stage_status)
+    router.answers("DELETE", *_spelt(f"{BASE}/stage/<job>"), needs=Right.STAGE)(forget)
+    router.answers("POST", *_spelt(f"{BASE}/stage/<job>/cancel"), needs=Right.STAGE)(cancel)
+    router.answers("POST", *_spelt(f"{BASE}/release/<job>"), needs=Right.STAGE)(release)
+    router.answers("POST", *_spelt(f"{BASE}/archiveinfo"), needs=Right.POLL)(archiveinfo)
     paths = ("stage", "stage/<job>", "stage/<job>/cancel", "release/<job>", "archiveinfo")
-    router.answers("OPTIONS", *_spelt(DISCOVERY, *(f"{BASE}/{path}" for path in paths)))(options)
+    router.answers("OPTIONS", *_spelt(DISCOVERY, *(f"{BASE}/{path}" for path in paths)), needs=Open.TO_ALL)(options)
 
 
 def _spelt(*urls: str) -> list[str]:
@@ -118,9 +123,11 @@ async def stage(app: RouteContext, request: ArchiveRequest) -> bytes:
             if lifetime is not None:
                 pins[name] = max(lifetime, pins.get(name, 0.0))
         _check_others(others)
-    wanted = JobRequest(owner=app.owner_of(request), file_ids=list(ids), pins=pins, others=list(others))
+    await require_each(app, request, Right.STAGE, ids)
+    wanted = JobRequest(owner=owner_of(app, request), file_ids=list(ids), pins=pins, others=list(others))
     with request.site.lookups.enter(request.client, len(ids)):
         job = await app.recall.submit(wanted)
+    await record(app, request, "stage", job=job, files=len(ids))
     request.setResponseCode(HTTPStatus.CREATED)
     request.set(b"Location", f"{uri}/stage/{job}")
     return await write_document(request, {"requestId": job})
@@ -128,7 +135,7 @@ async def stage(app: RouteContext, request: ArchiveRequest) -> bytes:
 
 async def stage_status(app: RouteContext, request: ArchiveRequest, job: str) -> bytes:
     """Tell how a job stands, and each of its files."""
-    job = _job(job)
+    job = await _own(app, request, job)
     status = await app.recall.status(job)
     summary = status.summary
     files: dict[int, JobFile] = {}  # one that changes meanwhile comes again
@@ -151,15 +158,18 @@ async def stage_status(app: RouteContext, request: ArchiveRequest, job: str) -> 
 
 async def cancel(app: RouteContext, request: ArchiveRequest, job: str) -> bytes:
     """Give up some files of a job; all of the paths must be the job's."""
-    job = _job(job)
+    job = await _own(app, request, job)
     await app.recall.cancel(job, await _files_of(app, request, job))
+    await record(app, request, "cancel", job=job)
     return _done(request)
 
 
 async def forget(app: RouteContext, request: ArchiveRequest, job: str) -> bytes:
     """Give up all files of a job, and forget it."""
+    job = await _own(app, request, job)
     await no_body(request)
-    await app.recall.delete(_job(job))
+    await app.recall.delete(job)
+    await record(app, request, "forget", job=job)
     return _done(request)
 
 
@@ -173,8 +183,9 @@ async def release(app: RouteContext, request: ArchiveRequest, job: str) -> bytes
     if job == PLACEHOLDER:
         await _read_paths(request)
         return _done(request)
-    job = _job(job)
+    job = await _own(app, request, job)
     await app.recall.release(job, await _files_of(app, request, job))
+    await record(app, request, "release", job=job)
     return _done(request)
 
 
@@ -186,7 +197,9 @@ async def archiveinfo(app: RouteContext, request: ArchiveRequest) -> bytes:
     names = (await _names(request, paths))[:LOCATED]
     troubles: list[errors.Unavailable] = []
     with request.looking_up(len(names)):
-        pieces = [json.dumps(await _locate(app, some, troubles))[1:-1] async for some in _slices(request, names)]
+        pieces = [
+            json.dumps(await _locate(app, request, some, troubles))[1:-1] async for some in _slices(request, names)
+        ]
     if troubles:  # reported for each file; logged and counted once
         request.site.failed(type(troubles[0]).__name__, request, troubles[0])
     body = f"[{', '.join(pieces)}]".encode("ascii")
@@ -221,10 +234,15 @@ def _uri(app: RouteContext, request: ArchiveRequest) -> str:
     return f"{'https' if secure else 'http'}://{host}{BASE}"
 
 
-def _job(text: str) -> str:
-    """A job's identifier out of a URL."""
+async def _own(app: RouteContext, request: ArchiveRequest, text: str) -> str:
+    """
+    The identifier of one of the caller's jobs, out of a URL.
+
+    @raise errors.NotFound: It is none, or another's.
+    """
     if not _JOB.fullmatch(text):
         raise errors.NotFound("There is no such stage request.")
+    await require_own(app, request, text)
     return text
 
 
@@ -339,15 +357,18 @@ def _entry(file: JobFile) -> dict[str, Any]:
 
 
 async def _locate(
-    app: RouteContext, names: Sequence[int | str], troubles: list[errors.Unavailable]
+    app: RouteContext, request: ArchiveRequest, names: Sequence[int | str], troubles: list[errors.Unavailable]
 ) -> list[dict[str, str]]:
     """
     Where files are.
 
     @param troubles: Takes the failures of the storage.
     """
-    found = await statuses_of(app.backend, [name for name in names if isinstance(name, int)])
-    return [_located(name, found[name] if isinstance(name, int) else _ABSENT, troubles) for name in names]
+    allowed = [name for name in names if isinstance(name, int) and may(request, Right.POLL, name)]
+    found: Mapping[int, FileStatus | Exception] = await statuses_of(app.backend, allowed)
+    return [
+        _located(name, found.get(name, _FORBIDDEN) if isinstance(name, int) else _ABSENT, troubles) for name in names
+    ]
 
 
 def _located(name: int | str, status: FileStatus | Exception, troubles: list[errors.Unavailable]) -> dict[str, str]:

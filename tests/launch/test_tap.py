@@ -295,8 +295,8 @@ TLS = {"OpenSSL", "cryptography", "service_identity", "twisted.internet.ssl"}
     [
         ([], ["--workers", "1"], False),
         ([], ["--workers", "2"], False),
-        ([], ["--endpoint", "unix:socket", "--endpoint", "tcp6:0"], False),
-        ([], ["--endpoint", "tcp:0", "--endpoint", "haproxy:tcp:0"], True),
+        ([], ["--endpoint", "unix:socket", "--endpoint", "tcp6:0", "--anonymous", "all"], False),
+        ([], ["--endpoint", "tcp:0", "--endpoint", "haproxy:tcp:0", "--anonymous", "read"], True),
         (["--logger", "os.getpid"], [], True),
     ],
 )

@@ -21,6 +21,9 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
+from pacarchive.access.gate import Gate
+from pacarchive.access.policy import Policy
+from pacarchive.access.rights import EVERYTHING
 from pacarchive.backends.local.move import locate
 from pacarchive.backends.local.tree import FileTree
 from pacarchive.backends.memory import MemoryArchive
@@ -29,11 +32,10 @@ from pacarchive.recall.engine import RecallEngine
 from pacarchive.recall.settings import RecallSettings
 from pacarchive.runtime.threads import BlockingPool
 from pacarchive.settings.server import ServerSettings, VerifyReads
-from pacarchive.web.application import archive_resource
+from pacarchive.web.application import archive_site
 from pacarchive.web.context import RouteContext
 from pacarchive.web.download import Sender
 from pacarchive.web.http.settings import LimitSettings
-from pacarchive.web.http.site import ArchiveSite
 from system.harness import content
 from system.hostile import STARTS, TAILS, WORDS, Request, furnish, hostile_moves, hostile_requests
 from system.trace import read_trace, stray_calls
@@ -229,8 +231,9 @@ def test_only_ids_reach_the_backend(target: bytes) -> None:
         clock=clock,
         recall=RecallEngine(clock, archive, RecallSettings(), "fuzz"),
         recall_settings=RecallSettings(),
+        gate=Gate(clock, Policy(EVERYTHING, {})),
     )
-    site = ArchiveSite(archive_resource(application), LimitSettings(), clock)
+    site = archive_site(application, LimitSettings(), clock)
     channel, transport = site.buildProtocol(None), Transport()  # type: ignore[no-untyped-call]
     assert channel is not None
     channel.makeConnection(transport)

@@ -371,8 +371,11 @@ class FakeRecalls:
         self._note("pins", owner, after, limit)
         return self.listed["pins"][:limit]
 
-    async def unpin(self, file_id: int) -> int:
-        self._note("unpin", file_id)
+    async def owner_of(self, job: str) -> str:
+        return (await self.status(job)).summary.owner
+
+    async def unpin(self, file_id: int, owner: str | None = None) -> int:
+        self._note("unpin", file_id, *(() if owner is None else (owner,)))
         return self.released
 
     async def plan(self, file_ids: Sequence[int]) -> Plan:

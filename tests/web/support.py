@@ -26,19 +26,23 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
+from pacarchive.access.gate import Gate
+from pacarchive.access.policy import Policy
+from pacarchive.access.rights import EVERYTHING
 from pacarchive.backends.local.archive import LocalArchive
 from pacarchive.backends.local.tree import FileTree
 from pacarchive.interfaces import IArchiveBackend
 from pacarchive.recall.settings import RecallSettings
 from pacarchive.settings.server import ServerSettings
-from pacarchive.web.application import archive_resource
+from pacarchive.web.application import archive_site
 from pacarchive.web.context import RouteContext
 from pacarchive.web.download import Sender
 from pacarchive.web.http.channel import ArchiveChannel
 from pacarchive.web.http.settings import LimitSettings
-from pacarchive.web.http.site import ArchiveSite
 
 if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
     from pacarchive.recall.engine import RecallEngine
 
 T = TypeVar("T")
@@ -83,6 +87,11 @@ class Answer:
         assert document["status"] == self.line.partition(" ")[2]
         assert "Traceback" not in document["traceback"]
         return document
+
+
+def open_gate(clock: IReactorTime) -> Gate:
+    """One that lets everyone do everything."""
+    return Gate(clock, Policy(EVERYTHING, {}))
 
 
 def read_answer(data: bytes, method: str = "GET") -> tuple[Answer, bytes]:
@@ -295,6 +304,7 @@ class Server:
         *,
         limits: LimitSettings | None = None,
         recall: RecallSettings | None = None,
+        gate: Callable[[Clock], Gate] | None = None,
         **settings: Any,
     ) -> None:
         self.clock = Clock()
@@ -317,8 +327,9 @@ class Server:
             self.clock,
             cast("RecallEngine", self.recalls),
             recall or RecallSettings(),
+            (gate or open_gate)(self.clock),
         )
-        self.site = ArchiveSite(archive_resource(self.application), self.limits, self.clock)
+        self.site = archive_site(self.application, self.limits, self.clock)
         self.clients: list[Client] = []
         self.logged: list[LogEvent] = []
         self._observer = cast("ILogObserver", self.logged.append)

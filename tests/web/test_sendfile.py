@@ -28,13 +28,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from doubles import FakeRecalls
 from OpenSSL.SSL import TLS_METHOD
-from support import DATA, HOST, Server, compose, read_answer, serving
+from support import DATA, HOST, Server, compose, open_gate, read_answer, serving
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import SSL4ServerEndpoint, TCP4ServerEndpoint
 from twisted.internet.ssl import DefaultOpenSSLContextFactory
 from twisted.internet.task import Clock, deferLater
 from twisted.internet.threads import deferToThread
 
+from pacarchive.access.service import AccessService
 from pacarchive.backends.local.archive import LocalArchive
 from pacarchive.backends.local.tree import FileTree
 from pacarchive.interfaces import IStoredFile
@@ -42,12 +43,11 @@ from pacarchive.launch.service import ArchiveService
 from pacarchive.recall.settings import RecallSettings
 from pacarchive.runtime.threads import BlockingPool
 from pacarchive.settings.server import ServerSettings, VerifyReads
-from pacarchive.web.application import archive_resource
+from pacarchive.web.application import archive_site
 from pacarchive.web.context import RouteContext
 from pacarchive.web.download import SMALL, Sender
 from pacarchive.web.http.request import ArchiveRequest
 from pacarchive.web.http.settings import LimitSettings
-from pacarchive.web.http.site import ArchiveSite
 
 MIB = 1 << 20
 LARGE = os.urandom(3 * MIB + 12345)
@@ -75,6 +75,19 @@ def _reactor() -> Any:
     return reactor
 
 
+class _Ungoverned(AccessService):
+    """Has no files to look at."""
+
+    def __init__(self) -> None:
+        """There is nothing to be made."""
+
+    async def start(self) -> None:
+        """There is nothing to read."""
+
+    async def stop(self) -> None:
+        """Nor to release."""
+
+
 class Live:
     """
     A server on a real port of the loopback interface.
@@ -97,13 +110,15 @@ class Live:
         chosen = ServerSettings(**{"hosts": (HOST,), **settings})
         sender = Sender(timed, pool, chosen.verify_reads, self.limits)
         recalls: Any = FakeRecalls(self.clock)
-        application = RouteContext(backend, sender, chosen, self.limits.body, self.clock, recalls, RecallSettings())
-        self.site = ArchiveSite(archive_resource(application), self.limits, self.reactor)
+        application = RouteContext(
+            backend, sender, chosen, self.limits.body, self.clock, recalls, RecallSettings(), open_gate(self.clock)
+        )
+        self.site = archive_site(application, self.limits, self.reactor)
         if certificate is None:
             endpoint: Any = TCP4ServerEndpoint(self.reactor, 0, interface="127.0.0.1")
         else:
             endpoint = SSL4ServerEndpoint(self.reactor, 0, certificate, interface="127.0.0.1")
-        self.service = ArchiveService(backend, recalls, pool, self.site, [endpoint], 10)
+        self.service = ArchiveService(_Ungoverned(), None, backend, recalls, pool, self.site, [endpoint], 10)
 
     def connect(self, receive_buffer: int | None = None) -> socket.socket:
         """Connect a client."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from http import HTTPStatus
 from urllib.parse import quote_from_bytes
 
 from twisted.web.http import datetimeToString
 
 from pacarchive import __version__
-from pacarchive.web.http.errors import error_body
+from pacarchive.web.http.errors import ErrorAnswer, error_body
 
 SERVER = f"pacarchive/{__version__}"
 """The C{Server} field."""
@@ -42,6 +43,34 @@ def field_value(text: str) -> bytes:
     except UnicodeEncodeError:  # half of a pair, of which no file name is made
         data = text.encode("utf-8", "replace")
     return quote_from_bytes(data, _VISIBLE).encode("ascii")
+
+
+@lru_cache(256)
+def _rest_of(status: HTTPStatus, fields: tuple[tuple[str, str], ...], content_type: str, length: int) -> bytes:
+    """The head of an answer without the version before it, from the status to the field before C{Date}."""
+    lines = (
+        f" {status.value} {status.phrase}",
+        f"Server: {SERVER}",
+        f"Allow: {ALLOW}",
+        f"Cache-Control: {UNCACHED}",
+        *(f"{name}: {value}" for name, value in fields),
+        f"Content-Type: {content_type}",
+        f"Content-Length: {length}",
+        "Date: ",
+    )
+    return "\r\n".join(lines).encode("ascii")
+
+
+def head_of(answer: ErrorAnswer, version: bytes, last: bool) -> bytes:
+    """
+    Write the head of an answer that nothing has to be added to.
+
+    @param version: That of HTTP, as the request has it.
+    @param last: Whether the connection is closed after it.
+    """
+    rest = _rest_of(answer.status, tuple(answer.headers.items()), answer.content_type, len(answer.body))
+    end = b"\r\nConnection: close\r\n\r\n" if last else b"\r\n\r\n"
+    return b"".join((version, rest, datetimeToString(), end))
 
 
 def last_answer(status: HTTPStatus, message: str, *fields: str) -> bytes:

@@ -26,12 +26,16 @@ class HTTPRefusal(errors.ArchiveError):
 
     @ivar status: The status of the answer.
     @ivar headers: Further header fields of the answer.
+    @ivar logged: What the log says, which may be more than the caller is told.
     """
 
-    def __init__(self, status: HTTPStatus, message: str, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, status: HTTPStatus, message: str, headers: dict[str, str] | None = None, *, logged: str | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.headers = headers or {}
+        self.logged = message if logged is None else logged
 
 
 @attrs.frozen

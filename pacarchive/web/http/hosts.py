@@ -94,6 +94,14 @@ def came_by_loopback(local: IAddress, listening: Iterable[IAddress]) -> bool:
     )
 
 
+def is_this_machine(client: IAddress | None) -> bool:
+    """Whether a connection comes from this machine: from a loopback address, or through a UNIX socket."""
+    if client is None or isinstance(client, address.UNIXAddress):
+        return True
+    number = _address(client)
+    return number is not None and number.is_loopback
+
+
 def host_of(authority: str) -> str:
     """The host of an authority in one spelling: small, without port and last dot, and an address in its short form."""
     host = _PORT.sub("", authority).strip("[]").lower().removesuffix(".")

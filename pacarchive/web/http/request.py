@@ -6,9 +6,11 @@ route, so that a refusal costs no body and a body is never spooled.
 
 from __future__ import annotations
 
+import re
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -19,7 +21,7 @@ from twisted.web.http import datetimeToString
 
 from pacarchive import errors
 from pacarchive.texts import printable
-from pacarchive.web.http.answers import ALLOW, SERVER, UNCACHED, field_value
+from pacarchive.web.http.answers import ALLOW, SERVER, UNCACHED, field_value, head_of
 from pacarchive.web.http.body import RequestBody
 from pacarchive.web.http.channel import ArchiveChannel
 from pacarchive.web.http.chunks import ChunkedDecoder
@@ -27,6 +29,8 @@ from pacarchive.web.http.errors import unexpected_answer
 from pacarchive.web.http.shares import client_of
 
 if TYPE_CHECKING:
+    from pacarchive.access.identity import Access
+    from pacarchive.web.http.errors import ErrorAnswer
     from pacarchive.web.http.state import SharedSite
 
 READ_SIZE = 1 << 20
@@ -48,6 +52,8 @@ OFTEN = 5
 """How often work gives way to others before it counts as long: a turn's work is some milliseconds'."""
 _MUCH = 32 << 10  # of data in one read of chunks: they are no small ones
 
+_IDENTIFIER = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
+
 _ALLOW = ALLOW.encode("ascii")
 _SERVER = SERVER.encode("ascii")
 _UNCACHED = UNCACHED.encode("ascii")
@@ -59,6 +65,7 @@ class ArchiveRequest(server.Request):
 
     @ivar body: The body; complete from the start where there is none.
     @ivar begun: Whether the route has been started.
+    @ivar access: Who asks, and what that caller may, once it is known.
     """
 
     # Twisted deletes the attribute at the end of a request, and sets it to None when the connection is lost first.
@@ -67,6 +74,7 @@ class ArchiveRequest(server.Request):
     transport: Any
     defaultContentType = None
     begun = False
+    access: Access | None = None
     body: RequestBody
     _early = False
     _uninvited = False
@@ -124,14 +132,32 @@ class ArchiveRequest(server.Request):
 
     @property
     def line(self) -> str:
-        """Method and target as they came, made safe for a log and short."""
-        return printable((self.method + b" " + self.uri)[:200].decode("ascii", "backslashreplace"))
+        """
+        Method and target as they came, made safe for a log and short; without the query, in which some clients put
+        what is secret.
+        """
+        target, query, _ = self.uri.partition(b"?")
+        line = printable((self.method + b" " + target)[:200].decode("ascii", "backslashreplace"))
+        return f"{line}?..." if query else line
+
+    @cached_property
+    def identifier(self) -> str:
+        """What this request is called in logs: as the client, or a proxy, has called it, if that is a name."""
+        given = self.field("x-request-id")
+        return given[0] if given and _IDENTIFIER.fullmatch(given[0]) else uuid.uuid4().hex
 
     def parseCookies(self) -> None:
         """This server has none."""
 
     def process(self) -> None:
         self.site = site = self.channel.site
+        try:
+            if site.first_look is not None and (refusal := site.first_look(self)) is not None:
+                self._answer_at_once(refusal)
+                return
+        except Exception:  # noqa: BLE001  (the last resort of a request)
+            self.processingFailed(Failure())
+            return
         answer = self.responseHeaders
         answer.setRawHeaders(b"Server", [_SERVER])
         answer.setRawHeaders(b"Date", [datetimeToString()])
@@ -230,13 +256,25 @@ class ArchiveRequest(server.Request):
     def write(self, data: bytes) -> None:
         if self.is_over:
             return
-        if not self.startedWriting and self._early and not self.body.complete:
+        if not self.startedWriting and self._is_last():
+            self.responseHeaders.setRawHeaders(b"connection", [b"close"])
+        super().write(data)
+
+    def _is_last(self) -> bool:
+        """Whether the connection ends with the answer, which is about to begin."""
+        if self._early and not self.body.complete:
             left = None if self.body.length is None else self.body.length - self.body.received
             if self._uninvited or left is None or left > DRAIN_LIMIT:
                 self.channel.persistent = False
-        if not self.startedWriting and not self.channel.persistent:
-            self.responseHeaders.setRawHeaders(b"connection", [b"close"])
-        super().write(data)
+        return not self.channel.persistent
+
+    def _answer_at_once(self, answer: ErrorAnswer) -> None:
+        """Answer whole, and with nothing that was set for this request."""
+        self.code = answer.status
+        self.startedWriting = 1
+        head = head_of(answer, self.clientproto, self._is_last())
+        self.channel.writeSequence((head,) if self.method == b"HEAD" else (head, answer.body))
+        self.finish()
 
     def finish(self) -> None:
         if self.is_over:

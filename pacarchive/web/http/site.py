@@ -14,14 +14,20 @@ from pacarchive.web.http.answers import last_answer
 from pacarchive.web.http.channel import ArchiveChannel
 from pacarchive.web.http.request import ArchiveRequest
 from pacarchive.web.http.settings import LimitSettings
-from pacarchive.web.http.state import SharedSite
+from pacarchive.web.http.state import FirstLook, SharedSite
 
 
 class ArchiveSite(SharedSite):
     """Makes connections, as many as are admitted."""
 
-    def __init__(self, resource: IResource, limits: LimitSettings, reactor: IReactorTime) -> None:
-        super().__init__(resource, limits, reactor, ArchiveRequest)
+    def __init__(
+        self,
+        resource: IResource,
+        limits: LimitSettings,
+        reactor: IReactorTime,
+        first_look: FirstLook | None = None,
+    ) -> None:
+        super().__init__(resource, limits, reactor, ArchiveRequest, first_look)
         # Twisted's own is a proxy whose only use is to change to HTTP/2.
         self.protocol = ArchiveChannel  # type: ignore[assignment, method-assign]
 

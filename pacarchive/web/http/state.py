@@ -17,9 +17,11 @@ from twisted.web.server import Site
 
 from pacarchive.texts import counted, printable
 from pacarchive.web.http.admission import Admission, Crowds, Pace, Place
+from pacarchive.web.http.errors import ErrorAnswer
 from pacarchive.web.http.memory import Holding, Memory
 from pacarchive.web.http.refusals import RefusalLog
 from pacarchive.web.http.settings import LimitSettings
+from pacarchive.web.http.shares import client_of
 from pacarchive.web.http.turns import Turns
 
 ACCEPTS = 100
@@ -32,6 +34,9 @@ CONNECTION_COST = 200
 _FIRST_PAUSE = 10.0  # between words on a drain that goes on, in seconds; each is twice the one before
 
 _log = Logger()
+
+FirstLook = Callable[[Any], ErrorAnswer | None]
+"""Takes a request; returns the answer where it is refused already."""
 
 
 class Connection(Protocol):
@@ -61,6 +66,7 @@ class SharedSite(Site):
     Counts connections and what goes on in them, and drains them at the end.
 
     @ivar limits: The limits in force.
+    @ivar first_look: Looks at each request before its route is looked for.
     @ivar draining: Whether the service is stopping: every answer then says that it is the connection's last.
     @ivar listening: The addresses that connections come to.
     @ivar pace: What must move of a body.
@@ -75,7 +81,12 @@ class SharedSite(Site):
     noisy = False
 
     def __init__(
-        self, resource: IResource, limits: LimitSettings, reactor: IReactorTime, request_factory: Callable[..., Any]
+        self,
+        resource: IResource,
+        limits: LimitSettings,
+        reactor: IReactorTime,
+        request_factory: Callable[..., Any],
+        first_look: FirstLook | None = None,
     ) -> None:
         super().__init__(
             resource,
@@ -85,6 +96,7 @@ class SharedSite(Site):
             parsePOSTFormSubmission=False,
         )
         self.limits = limits
+        self.first_look = first_look
         self.draining = False
         self.listening: list[IAddress] = []
         self._ports: list[Any] = []
@@ -95,6 +107,7 @@ class SharedSite(Site):
         self.pace = Pace.of(limits)
         crowds = Crowds(limits.proxies)
         share = limits.client_share
+        self._crowds = crowds
         self.transfers = Admission("transfers under way", "[limits] transfers", limits.transfers, share, crowds)
         self.lookups = Admission("files being looked up", "[limits] lookups", limits.lookups, share, crowds)
         self.memory = Memory(limits, crowds)
@@ -151,6 +164,10 @@ class SharedSite(Site):
         if not self._connections and self._drained is not None:
             drained, self._drained = self._drained, None
             drained.callback(None)
+
+    def is_crowd(self, peer: IAddress | None) -> bool:
+        """Whether many clients come from an address."""
+        return client_of(peer) in self._crowds
 
     def refused(self, kind: str, peer: IAddress | None, message: str) -> None:
         """Count and log what a client did wrong, or what a limit refused."""

@@ -1,0 +1,233 @@
+"""Who asks, and whether that caller may: before the body is asked for, and before storage is touched.
+
+What can be decided at once is decided as soon as the head of a request is there, without looking for its route
+(L{first_look}); whoever is not remembered is recognised in the route's first step (L{recognise}).  A refusal costs a
+fraction of an answer, and says no more to those who are not known than that they have to say who they are.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from twisted.internet.address import IPv4Address, IPv6Address
+
+from pacarchive import errors
+from pacarchive.access.gate import Caller, proxy_identity
+from pacarchive.access.identity import Access, BadCredentials, TooManyFailures
+from pacarchive.access.rights import Right
+from pacarchive.web.http.errors import HTTPRefusal
+from pacarchive.web.http.hosts import is_this_machine, require_known_host
+from pacarchive.web.http.shares import client_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from pacarchive.access.identity import Identity
+    from pacarchive.web.context import RouteContext
+    from pacarchive.web.http.request import ArchiveRequest
+
+_MANY = 1000  # ids, after which others have their turn
+
+_LONGEST_NAME = 200
+
+_SCOPES: dict[str, dict[Right, str]] = {
+    "wlcg": {
+        Right.READ: "storage.read",
+        Right.STAT: "storage.read",
+        Right.CREATE: "storage.create",
+        Right.MODIFY: "storage.modify",
+        Right.STAGE: "storage.stage",
+        Right.POLL: "storage.poll",
+    },
+    "scitokens": {
+        Right.READ: "read",
+        Right.STAT: "read",
+        Right.CREATE: "write",
+        Right.MODIFY: "write",
+    },
+}
+"""How a profile's scopes say that a right is given, without the path."""
+
+
+def first_look(app: RouteContext, request: ArchiveRequest) -> None:
+    """
+    Decide what can be decided at once; sets C{request.access}, unless that takes L{recognise}.
+
+    @raise HTTPRefusal: The request is for another host; or its caller is known to be nobody that may do anything.
+    @raise TooManyFailures: Too much that came from there was not valid.
+    """
+    require_known_host(request, app.settings)
+    caller = _caller(app, request)
+    try:
+        request.access = access = app.gate.known(caller)
+    except BadCredentials as error:
+        raise _invalid(app, error) from None
+    if access is not None and not access.grants:
+        raise _lacking(app, access, "This server wants to know who asks", None)
+
+
+def look_away(app: RouteContext, request: ArchiveRequest) -> None:
+    """
+    Let a request through that everyone may make; what it presents is not looked at.
+
+    @raise HTTPRefusal: It is for another host.
+    """
+    require_known_host(request, app.settings)
+
+
+async def recognise(app: RouteContext, request: ArchiveRequest) -> Access:
+    """
+    Who asks, however long it takes to find out.
+
+    @raise HTTPRefusal: What is presented is not valid.
+    @raise Unavailable: That cannot be found out now.
+    """
+    if (access := request.access) is not None:
+        return access
+    try:
+        request.access = access = await app.gate.verify(_caller(app, request))
+    except BadCredentials as error:
+        raise _invalid(app, error) from None
+    return access
+
+
+def require(
+    app: RouteContext, request: ArchiveRequest, right: Right, file_id: int | None = None, why: str = ""
+) -> None:
+    """
+    See that the caller has a right.
+
+    @param file_id: For which file; C{None} where it is enough to have it for any, as each is looked at later.
+    @param why: What else there is to say.
+    @raise HTTPRefusal: 403; or 401 where the caller has said nothing of who it is.
+    """
+    access = request.access
+    assert access is not None, "who asks is found out before anything else"
+    if not (access.may_somewhere(right) if file_id is None else access.may(right, file_id)):
+        raise _without(app, access, right, file_id, why)
+
+
+async def require_each(app: RouteContext, request: ArchiveRequest, right: Right, file_ids: Collection[int]) -> None:
+    """
+    See that the caller has a right for all of some files.
+
+    @raise HTTPRefusal: As L{require}; for the first of them for which it has not.
+    """
+    access = request.access
+    assert access is not None, "who asks is found out before anything else"
+    if access.may_everywhere(right):
+        return
+    for number, file_id in enumerate(file_ids, 1):
+        if not access.may(right, file_id):
+            raise _without(app, access, right, file_id, "Nothing was done.")
+        if number % _MANY == 0:
+            await request.give_way()
+
+
+def is_want_of_rights(error: errors.ArchiveError) -> bool:
+    """Whether a request was refused for what its caller is, or is not."""
+    if isinstance(error, HTTPRefusal):
+        return error.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+    return isinstance(error, TooManyFailures)
+
+
+def may(request: ArchiveRequest, right: Right, file_id: int) -> bool:
+    """Whether the caller has a right for a file."""
+    return request.access is not None and request.access.may(right, file_id)
+
+
+def is_admin(request: ArchiveRequest) -> bool:
+    """Whether the caller may see and end what belongs to others."""
+    return request.access is not None and request.access.may_somewhere(Right.ADMIN)
+
+
+def owner_of(app: RouteContext, request: ArchiveRequest) -> str:
+    """
+    Who owns what a caller asks for: the principal; of those who are not recognised, the user that a proxy names, else
+    the address.
+    """
+    access = request.access
+    if access is not None and access.is_known:
+        return access.name[:_LONGEST_NAME]
+    if (field := app.recall_settings.owner_header) and (name := _last(request, field)):
+        return name[:_LONGEST_NAME]
+    return getattr(request.client, "host", None) or "local"
+
+
+async def require_own(app: RouteContext, request: ArchiveRequest, job: str) -> None:
+    """
+    See that a job is the caller's.
+
+    @raise errors.NotFound: It is not, or there is none: whose it is, is nobody else's business.
+    """
+    if not is_admin(request) and await app.recall.owner_of(job) != owner_of(app, request):
+        raise errors.NotFound("There is no such job.")
+
+
+def _caller(app: RouteContext, request: ArchiveRequest) -> Caller:
+    given = request.requestHeaders.getRawHeaders(b"authorization")
+    peer = request.client
+    host = peer.host if isinstance(peer, IPv4Address | IPv6Address) else None
+    return Caller(
+        None if not given else given[0] if len(given) == 1 else b"",
+        host,
+        client_of(peer),
+        crowd=request.site.is_crowd(peer),
+        connection=_connection(app, request),
+    )
+
+
+def _connection(app: RouteContext, request: ArchiveRequest) -> Identity | None:
+    field = app.gate.proxy_user
+    if field and is_this_machine(request.client) and (name := _last(request, field)):
+        return proxy_identity(name[:_LONGEST_NAME])
+    return None
+
+
+def _last(request: ArchiveRequest, field: str) -> str:
+    """The name that a proxy has put into a field: one that adds it, rather than setting it, adds it behind others."""
+    if not (values := request.field(field)):
+        return ""
+    name = values[-1].strip()
+    return name if name.isascii() and name.isprintable() else ""
+
+
+def _without(app: RouteContext, access: Access, right: Right, file_id: int | None, why: str) -> HTTPRefusal:
+    name = (right.name or "").lower()
+    which = "" if file_id is None else f" for file {file_id}"
+    words = f"{access.name} has not the right to {name}{which}."
+    return _lacking(app, access, f"{words} {why}".strip(), _scope(access, right, file_id))
+
+
+def _lacking(app: RouteContext, access: Access, words: str, scope: str | None) -> HTTPRefusal:
+    gate = app.gate
+    if not access.is_known and gate.schemes:
+        message = "This server wants to know who asks, and the request does not say."
+        return HTTPRefusal(HTTPStatus.UNAUTHORIZED, message, _challenge(gate.schemes, gate.realm))
+    if scope is None:
+        return HTTPRefusal(HTTPStatus.FORBIDDEN, words)
+    challenge = _challenge(("Bearer",), gate.realm, f', error="insufficient_scope", scope="{scope}"')
+    return HTTPRefusal(HTTPStatus.FORBIDDEN, words, challenge)
+
+
+def _scope(access: Access, right: Right, file_id: int | None) -> str | None:
+    scope = _SCOPES.get(access.profile or "", {}).get(right)
+    return scope and f"{scope}:/{'' if file_id is None else file_id}"
+
+
+def _invalid(app: RouteContext, error: BadCredentials) -> HTTPRefusal:
+    text = "".join(each for each in str(error) if " " <= each <= "~" and each not in '"\\')
+    more = f', error="invalid_token", error_description="{text}"'
+    headers = _challenge(app.gate.schemes, app.gate.realm, more)
+    return HTTPRefusal(HTTPStatus.UNAUTHORIZED, str(error), headers, logged=error.detail)
+
+
+def _challenge(schemes: Iterable[str], realm: str, more: str = "") -> dict[str, str]:
+    """RFC 6750, section 3, and RFC 7617, section 2."""
+    quoted = realm.replace("\\", "\\\\").replace('"', '\\"')
+    challenges = [
+        f'Bearer realm="{quoted}"{more}' if scheme == "Bearer" else f'Basic realm="{quoted}", charset="UTF-8"'
+        for scheme in schemes
+    ]
+    return {"WWW-Authenticate": ", ".join(challenges)} if challenges else {}
