@@ -30,6 +30,8 @@ def register(subparsers: Subparsers) -> None:
     _register_delete(commands)
     _register_digest(commands)
     _register_sweep(commands)
+    _register_token(commands)
+    _register_access(commands)
 
 
 def settings_options(parser: argparse.ArgumentParser) -> None:
@@ -121,6 +123,69 @@ def _register_sweep(commands: Subparsers) -> None:
     parser.add_argument("-n", "--dry-run", action="store_true", help="only list them")
     _json_option(parser, "file")
     parser.set_defaults(run="pacarchive.cli.admin.sweep:run")
+
+
+def _register_token(commands: Subparsers) -> None:
+    parser = commands.add_parser(
+        "token",
+        help="make, list and revoke tokens for programs",
+        description=(
+            "Looks after the file of static tokens ([auth] tokens). A server that runs reads it again when it changes."
+        ),
+    )
+    actions = parser.add_subparsers(metavar="action", required=True)
+    create = actions.add_parser(
+        "create",
+        help="make a token",
+        description=(
+            "Makes a token, and prints it on standard output: this once, as the file keeps its digest only. For"
+            " example: pacarchive admin token create robot --may 'read create' --expires 90d > robot.token"
+        ),
+    )
+    create.add_argument("name", metavar="NAME", help="who holds it")
+    create.add_argument("--may", required=True, metavar="RIGHTS", help="what it allows, as 'read create'; or all")
+    create.add_argument("--ids", metavar="RANGES", help="for which ids, as 5,1000-1999 (default: all)")
+    create.add_argument("--expires", metavar="WHEN", help="90d, 12h, 2w, 1y, or a date (default: never)")
+    create.set_defaults(run="pacarchive.cli.admin.tokens:create")
+    show = actions.add_parser(
+        "list", help="list them", description="Lists tokens by their digests, with what each allows."
+    )
+    _json_option(show, "token")
+    show.set_defaults(run="pacarchive.cli.admin.tokens:show")
+    revoke = actions.add_parser(
+        "revoke",
+        help="take tokens back",
+        description="Takes tokens out of the file. Exit code: 0; 1 when there was none of that name.",
+    )
+    revoke.add_argument("name", metavar="NAME", help="who holds them")
+    revoke.add_argument("--digest", default="", metavar="DIGITS", help="only the one whose digest begins so")
+    revoke.set_defaults(run="pacarchive.cli.admin.tokens:revoke")
+    for each in (create, show, revoke):
+        settings_options(each)
+        each.add_argument("--file", metavar="FILE", help="the file of tokens, in place of the settings file's")
+
+
+def _register_access(commands: Subparsers) -> None:
+    parser = commands.add_parser("access", help="explain who may do what", description="Explains the rules of access.")
+    actions = parser.add_subparsers(metavar="action", required=True)
+    explain = actions.add_parser(
+        "explain",
+        help="say what a caller would be allowed, and why",
+        description=(
+            "Says which rights a caller would have, and by which rule each. Without an option it is one of whom nothing"
+            " is known. Exit code: 0; 1 when the token would be refused, with the reason; 2 for settings that cannot be"
+            " used; 3 when the keys of its issuer cannot be had."
+        ),
+    )
+    settings_options(explain)
+    explain.add_argument("--token-file", metavar="FILE", help="a token of any kind; - for standard input")
+    explain.add_argument(
+        "--who", action="append", metavar="WHO", help="as a rule says it: user:alice, cert:dns:...; can be repeated"
+    )
+    explain.add_argument("--address", metavar="ADDRESS", help="the IP address that the caller connects from")
+    explain.add_argument("--id", metavar="ID", help="for this file (default: for any)")
+    explain.add_argument("--json", action="store_true", help="print a JSON object")
+    explain.set_defaults(run="pacarchive.cli.admin.explain:run")
 
 
 def _count(text: str) -> int:
