@@ -16,7 +16,7 @@ from pacarchive.cli import make_parser
 from pacarchive.interfaces import IBackendProvider
 from pacarchive.launch.tap import Options
 from pacarchive.settings.fields import keys_of
-from pacarchive.settings.sections import SECTIONS, section_class
+from pacarchive.settings.sections import NAMED, SECTIONS, section_class
 from twisted.plugins import pacarchive_plugin
 
 ROOT = Path(__file__).parent.parent
@@ -91,6 +91,7 @@ def test_every_setting_is_there() -> None:
     """Of every section, with its words."""
     text = rendered("pacarchive.ini.5")
     sections = {name: section_class(name) for name in SECTIONS}
+    sections |= {f"{kind} NAME": section_class(kind) for kind in NAMED}
     providers = [each for each in vars(pacarchive_plugin).values() if IBackendProvider.providedBy(each)]
     for name, section in (*sections.items(), *((each.section, each.settings_class) for each in providers)):
         own = chapter(text, f"[{name}]")

@@ -26,7 +26,7 @@ from pacarchive.launch.tap import Options
 from pacarchive.settings.explaining import default_words
 from pacarchive.settings.fields import keys_of
 from pacarchive.settings.reading import CONFIG_VARIABLE, MACHINE_FILE, VARIABLES
-from pacarchive.settings.sections import SECTIONS, section_class
+from pacarchive.settings.sections import NAMED, SECTIONS, section_class
 from twisted.plugins import pacarchive_plugin
 
 WIDTH = 100
@@ -36,7 +36,10 @@ OF_ITSELF = {"positional arguments", "options"}
 
 SIGNALS = (
     ("SIGTERM, SIGINT", "Stop listening, let the transfers under way finish for at most drain_timeout, and end."),
-    ("SIGHUP, SIGUSR1", "Open the log file again. Settings are not read again."),
+    (
+        "SIGHUP, SIGUSR1",
+        "Open the log and audit files again, and read those of tokens and users. Settings are not read again.",
+    ),
 )
 
 PAGES = ("pacarchive(1)", "pacifica-archiveinterface-cmd(1)", "pacarchive.ini(5)", "twistd-pacarchive(8)", "twistd(1)")
@@ -231,6 +234,7 @@ def settings_page() -> str:
     """The page of the settings file."""
     providers = [each for each in vars(pacarchive_plugin).values() if IBackendProvider.providedBy(each)]
     sections = {name: section_class(name) for name in SECTIONS}
+    sections |= {f"{kind} NAME": section_class(kind) for kind in NAMED}
     sections |= {each.section: each.settings_class for each in providers}
     variables = [
         line

@@ -42,6 +42,7 @@ SHELLS = ("sh", "console")
 
 RUN: dict[str, list[str] | None] = {
     "README.md": ["Use"],
+    "access.md": None,
     "admin.md": None,
     "check.md": None,
     "command.md": None,

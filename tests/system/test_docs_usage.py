@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +16,6 @@ from system.pages import MANUAL, README, ROOT, Command, Shell, commands, for_pip
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from system.harness import Service
 
@@ -69,6 +70,16 @@ def test_the_readme(service: Service, shell: Callable[[dict[str, str]], Shell], 
     assert (tmp_path / "home/foo.txt").read_bytes() == document
     assert not (service.prefix / "12345").exists()
     assert not (service.prefix / "123456").exists()
+
+
+def test_access(tmp_path: Path) -> None:
+    """The page of that name, from a file of users to the audit file."""
+    home = tmp_path / "home"
+    home.mkdir()
+    port = free_port()
+    programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    with Shell(home, {"127.0.0.1:8081": f"{HOST}:{port}", "tcp:8081": f"tcp:{port}"}, {"PATH": programs}) as shell:
+        assert shell.show(MANUAL / "access.md") >= 15
 
 
 @pytest.mark.timeout(600)
