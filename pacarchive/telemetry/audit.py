@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +21,20 @@ from pacarchive.runtime.shared import OwnedWork
 from pacarchive.runtime.threads import BlockingPool
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-WAITING = 10_000
-"""Refusals that may wait to be written; of more it is only said how many there were."""
+    from twisted.internet.interfaces import IDelayedCall
+
+WINDOW = 60.0
+"""Seconds."""
+
+LINES, ALL_LINES = 100, 3000
+"""Refusals of one address within L{WINDOW}, and of all, that have a line each.  Of more it is said how many there were:
+else whoever is refused as fast as the network takes it would fill the disk."""
+
+ADDRESSES = 1000
+"""Addresses of which that is said; of others together."""
 
 _MODE = 0o640
 
@@ -36,7 +47,6 @@ class AuditLog:
 
     @param reactor: The reactor.
     @param path: The file.
-    @ivar dropped: How many refusals were not written, as too many waited.
     """
 
     def __init__(self, reactor: Any, path: Path) -> None:
@@ -50,7 +60,10 @@ class AuditLog:
         self._reopens = False
         self._writes = False
         self._fails = False
-        self.dropped = 0
+        self._window = -WINDOW
+        self._refused: Counter[str] = Counter()
+        self._left_out: Counter[str] = Counter()
+        self._summing: IDelayedCall | None = None
 
     async def start(self) -> None:
         """
@@ -63,6 +76,7 @@ class AuditLog:
 
     async def stop(self) -> None:
         """Write what waits, and close the file."""
+        self._sum_up()
         await self._work.ended()
         if self._descriptor is not None:
             await self._pool.run(os.close, self._descriptor)
@@ -92,14 +106,32 @@ class AuditLog:
                 "The change was made, and could not be written into the audit file; it is not acknowledged therefore."
             ) from error
 
-    def note(self, **what: Any) -> None:
-        """Write a line, sooner or later; where too many wait it is counted."""
-        if len(self._lines) >= WAITING:
-            self.dropped += 1
+    def note(self, address: str, what: Mapping[str, Any]) -> None:
+        """Write a line of a refusal of an address, sooner or later; where there are too many it is counted."""
+        now = self._reactor.seconds()
+        if not 0 <= now - self._window < WINDOW:
+            self._sum_up()
+            self._window = now
+        self._refused[address] += 1
+        if self._refused[address] <= LINES and self._refused.total() <= ALL_LINES:
+            self._append(what)
             return
-        self._append(what)
+        known = address in self._left_out or len(self._left_out) < ADDRESSES
+        self._left_out[address if known else "others"] += 1
+        if self._summing is None:
+            self._summing = self._reactor.callLater(max(0.0, self._window + WINDOW - now), self._sum_up)
 
-    def _append(self, what: dict[str, Any]) -> None:
+    def _sum_up(self) -> None:
+        """Say how many refusals have no line, and begin to count anew."""
+        if self._summing is not None and self._summing.active():
+            self._summing.cancel()
+        self._summing = None
+        left_out, self._left_out = self._left_out, Counter()
+        self._refused.clear()
+        for address, count in left_out.items():
+            self._append({"address": address, "result": "refused", "count": count, "why": "more, without a line each"})
+
+    def _append(self, what: Mapping[str, Any]) -> None:
         moment = datetime.fromtimestamp(self._reactor.seconds(), UTC).isoformat(timespec="milliseconds")
         line = {
             "time": moment.replace("+00:00", "Z"),
@@ -127,9 +159,6 @@ class AuditLog:
             self._writes = False
 
     async def _write(self, lines: list[bytes]) -> OSError | None:
-        dropped, self.dropped = self.dropped, 0
-        if dropped:
-            lines.append(json.dumps({"dropped": dropped}).encode("ascii") + b"\n")
         reopens, self._reopens = self._reopens, False
         try:
             await self._pool.run(self._write_in_thread, lines, reopens)
@@ -138,7 +167,6 @@ class AuditLog:
                 _log.error("{path}: {error}; no change is acknowledged", path=self._path, error=error.strerror)
             self._fails = True
             self._reopens = True
-            self.dropped += dropped
             return error
         if self._fails:
             _log.info("{path} is written again", path=self._path)

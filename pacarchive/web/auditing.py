@@ -32,7 +32,9 @@ def note_refusal(app: RouteContext, request: ArchiveRequest, status: HTTPStatus,
     if app.audit is not None:
         what = request.method.decode("ascii", "replace")[:20]
         path = printable(request.path[:200].decode("ascii", "backslashreplace"))
-        app.audit.note(**_who(request), what=what, path=path, result="refused", status=status.value, why=printable(why))
+        who = _who(request)
+        more = {"what": what, "path": path, "result": "refused", "status": status.value, "why": printable(why)}
+        app.audit.note(who["address"], {**who, **more})
 
 
 def _who(request: ArchiveRequest) -> dict[str, Any]:

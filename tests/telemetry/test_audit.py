@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
 
 from pacarchive.backends.contract.handling import in_reactor
 from pacarchive.errors import BackendUnavailable
@@ -47,7 +49,7 @@ async def test_what_nobody_waits_for_is_written_before_the_end(tmp_path: Path) -
     path = tmp_path / "audit"
     audit = AuditLog(reactor, path)
     await audit.start()
-    audit.note(what="GET")
+    audit.note("192.0.2.1", {"what": "GET"})
     gone = Deferred.fromCoroutine(audit.record(what="put"))
     gone.cancel()
     with pytest.raises(CancelledError):
@@ -114,16 +116,49 @@ class AuditLogOnly(AuditLog):
 
 @in_reactor
 async def test_a_flood_of_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is too much is counted, and how much that was is written; changes are never left out."""
-    monkeypatch.setattr(audits, "WAITING", 10)
+    """So many of an address, and of all, have a line each; of the others it is said how many there were."""
+    monkeypatch.setattr(audits, "LINES", 10)
+    monkeypatch.setattr(audits, "ALL_LINES", 25)
+    monkeypatch.setattr(audits, "ADDRESSES", 2)
     path = tmp_path / "audit"
     audit = AuditLog(reactor, path)
     await audit.start()
-    for number in range(50):
-        audit.note(number=number)
+    for address in ("a", "b", "c", "d", "e"):
+        for number in range(15):
+            audit.note(address, {"address": address, "number": number})
     await audit.record(number="change")
     await audit.stop()
     found = lines(path)
-    dropped = sum(line.get("dropped", 0) for line in found)
-    assert [line["number"] for line in found if "number" in line] == [*range(50 - dropped), "change"]
-    assert 30 < dropped < 50
+    written = Counter(line["address"] for line in found if line.get("number") not in (None, "change"))
+    assert written == {"a": 10, "b": 10}
+    assert {line["address"]: line["count"] for line in found if "count" in line} == {"a": 5, "b": 5, "others": 45}
+    assert found[20]["number"] == "change"
+
+
+@in_reactor
+async def test_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a minute the sum is written whether or not there are more, and each has a line again."""
+    monkeypatch.setattr(audits, "LINES", 1)
+    path = tmp_path / "audit"
+    later = Ahead()
+    audit = AuditLog(later, path)
+    await audit.start()
+    for number in range(3):
+        audit.note("a", {"number": number})
+    later.clock.advance(audits.WINDOW)
+    audit.note("a", {"number": 3})
+    await audit.record(number=4)
+    assert [line.get("count", line.get("number")) for line in lines(path)] == [0, 2, 3, 4]
+    await audit.stop()
+
+
+class Ahead:
+    """The reactor, with a clock that a test puts forward."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.seconds = self.clock.seconds
+        self.callLater = self.clock.callLater
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(reactor, name)
