@@ -7,6 +7,7 @@ know nothing of the predecessor.
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from http import HTTPStatus
 
 import attrs
@@ -68,6 +69,7 @@ def _incident_words(incident: str) -> str:
     return f"Incident {incident} in the server's log"
 
 
+@lru_cache(256)
 def error_body(status: HTTPStatus, message: str, reason: str) -> bytes:
     """The JSON document of every error, with the predecessor's four keys in its order."""
     document = {
@@ -79,6 +81,7 @@ def error_body(status: HTTPStatus, message: str, reason: str) -> bytes:
     return json.dumps(document).encode("ascii")
 
 
+@lru_cache(256)
 def problem_body(status: HTTPStatus, detail: str) -> bytes:
     """The problem details of RFC 7807; without a type, the title is the status's own phrase."""
     return json.dumps({"status": status.value, "title": status.phrase, "detail": detail}).encode("ascii")
