@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any
+
+import attrs
 
 from pacarchive.cli.arguments import complete_path
 from pacarchive.cli.words import Misunderstood
 from pacarchive.texts import NotText, read_text
 
 
-class Server(NamedTuple):
+@attrs.frozen
+class Server:
     """
     A server, as it is given to L{ArchiveClient<pacarchive.client.ArchiveClient>}.
 
@@ -22,8 +25,18 @@ class Server(NamedTuple):
     """
 
     url: str
-    token: str | None = None
+    token: str | None = attrs.field(default=None, repr=False)
     ca: str | None = None
+
+    @property
+    def caller(self) -> dict[str, Any]:
+        """What says who asks, in each request."""
+        return {"token": self.token}
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """All but the URL."""
+        return {**self.caller, "ca": self.ca}
 
 
 def add_options(parser: argparse._ActionsContainer) -> None:

@@ -9,6 +9,7 @@ programs on asyncio.
 """
 
 from pacarchive.client.client import ArchiveClient, Destination, Source
+from pacarchive.client.credentials import Token
 from pacarchive.client.errors import (
     AlreadyExists,
     CertificateRefused,
@@ -29,12 +30,14 @@ from pacarchive.client.errors import (
     ServerUnavailable,
     SourceChanged,
     Stalled,
+    TokenUnusable,
     TooLarge,
     Unauthorised,
     WrongName,
     WrongScheme,
 )
 from pacarchive.client.jobs import Priority
+from pacarchive.client.tokens import TokenFile, TokenSource, discovered_token
 from pacarchive.client.words import (
     NEVER,
     Changes,
@@ -99,10 +102,15 @@ __all__ = [
     "Stalled",
     "Status",
     "Stored",
+    "Token",
+    "TokenFile",
+    "TokenSource",
+    "TokenUnusable",
     "TooLarge",
     "Trouble",
     "Unauthorised",
     "WishState",
     "WrongName",
     "WrongScheme",
+    "discovered_token",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import socket
 from typing import TYPE_CHECKING, Any
@@ -76,6 +77,15 @@ class Place:
         """The same with the zone: what leads here, from this machine."""
         zone = f"%25{quote(self.zone, safe='')}]" if self.zone else "]"
         return self.url.replace("]", zone, 1)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is surely this machine, so that what is sent there passes no network."""
+        name = self.host.removesuffix(".")
+        try:
+            return ipaddress.ip_address(name).is_loopback
+        except ValueError:
+            return name == "localhost" or name.endswith(".localhost")  # RFC 6761, 6.3
 
     def check(self) -> None:
         """

@@ -15,12 +15,14 @@ from twisted.web.iweb import IBodyProducer
 from pacarchive.client._threads import NoThreads, Threads
 from pacarchive.client.addresses import Place
 from pacarchive.client.connection import Connections
+from pacarchive.client.credentials import Credentials, Token
 from pacarchive.client.documents import check_id, read_status
 from pacarchive.client.download import Download
 from pacarchive.client.errors import (
     ClientError,
     ConnectionFailed,
     NotFound,
+    NotPermitted,
     ProtocolError,
     ServerError,
     ServerUnavailable,
@@ -29,6 +31,7 @@ from pacarchive.client.jobs import JobCalls
 from pacarchive.client.refusals import no_archive, refusal, refused
 from pacarchive.client.retry import Tries
 from pacarchive.client.sinks import make_sink
+from pacarchive.client.tls import ClientCertificate
 from pacarchive.client.upload import PutRequest, Upload, Way, chosen
 from pacarchive.client.wire import Wire
 from pacarchive.client.words import (
@@ -70,7 +73,15 @@ class ArchiveClient(JobCalls):
     @param reactor: Where time, connections and threads come from.
     @param url: The archive's, C{http} or C{https}, without anything after the host and port but a path that a proxy
         serves it under.
-    @param token: A bearer token; it is sent to this URL's host only, and never logged.
+    @param token: A bearer token, or a function that reads one, such as a L{TokenFile} or L{discovered_token}.  It is
+        called in a thread before the first request, and again when the archive refuses the token; if it returns another
+        one then, the request is repeated once.  Like all credentials, a token is sent to this URL's host only, and
+        never logged.
+    @param user: The caller's name, instead of a token; with C{password}.
+    @param password: The user's password.
+    @param cert: The file (PEM) with the client's certificate for TLS, followed by those of intermediate authorities.
+    @param key: The file (PEM) with its private key, without a passphrase; by default, C{cert} contains it.
+    @param allow_plain_http: Whether a token or password may be sent without TLS to another machine.
     @param ca: The file (PEM) with the certificates of the authorities to trust, instead of the system's.
     @param connections: How many requests are under way at the same time; more wait.
     @param progress_timeout: For how many seconds no byte may move.  There are no limits on whole transfers.
@@ -83,7 +94,12 @@ class ArchiveClient(JobCalls):
         reactor: Any,
         url: str,
         *,
-        token: str | None = None,
+        token: Token | None = None,
+        user: str | None = None,
+        password: str | None = None,
+        cert: str | os.PathLike[str] | None = None,
+        key: str | os.PathLike[str] | None = None,
+        allow_plain_http: bool = False,
         ca: str | os.PathLike[str] | None = None,
         connections: int = 8,
         progress_timeout: float = 60.0,
@@ -97,21 +113,25 @@ class ArchiveClient(JobCalls):
         self._policy = retry
         self._found_archive: bool | None = None
         self._connections: Connections | None = None
+        self._threads = Threads(reactor) if IReactorThreads.providedBy(reactor) else NoThreads()
+        credentials = Credentials(
+            self._threads, place, token=token, user=user, password=password, allow_plain_http=allow_plain_http
+        )
         own = treq is None
         if own:
             timeout = min(CONNECT_TIMEOUT, progress_timeout)
-            self._connections = Connections(reactor, place, connections, ca=ca, timeout=timeout)
+            shown = ClientCertificate.of(place, cert, key)
+            self._connections = Connections(reactor, place, connections, ca=ca, shown=shown, timeout=timeout)
             treq = HTTPClient(self._connections.agent)
         self._wire = Wire(
             treq,
             reactor,
             place,
-            token=token,
+            credentials=credentials,
             connections=connections,
             progress_timeout=progress_timeout,
             streams=isinstance(treq, HTTPClient),
         )
-        self._threads = Threads(reactor) if IReactorThreads.providedBy(reactor) else NoThreads()
         self._way = Way(
             wire=self._wire,
             threads=self._threads,
@@ -243,7 +263,7 @@ class ArchiveClient(JobCalls):
                     await tries.after(error)
                 except ServerUnavailable:
                     raise await self._told(file_id, error) from None
-            except ServerError as error:
+            except (NotPermitted, ServerError) as error:
                 raise await self._told(file_id, error) from None
 
     async def _absent(self) -> ClientError:
@@ -256,7 +276,7 @@ class ArchiveClient(JobCalls):
 
     async def _told(self, file_id: int, failure: ClientError) -> ClientError:
         """The failure of a HEAD, which has no words, in those of the archive: it is asked the same in another way."""
-        if failure.status not in (500, 503):
+        if failure.status not in (403, 500, 503):
             return failure
         try:
             async with self._wire.exchange("PROPFIND", f"/{file_id}", {"Depth": "0"}) as answer:

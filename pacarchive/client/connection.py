@@ -20,7 +20,6 @@ import re
 import socket
 import struct
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from twisted.internet import tcp
@@ -28,18 +27,20 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.interfaces import ISSLTransport, IStreamClientEndpoint
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
-from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
+from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IAgentEndpointFactory
 from zope.interface import implementer
 
 from pacarchive.client.pump import FilePiece
+from pacarchive.client.tls import client_tls
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IProtocolFactory
     from twisted.web.client import URI
 
     from pacarchive.client.addresses import Place
+    from pacarchive.client.tls import ClientCertificate
 
 READ_SIZE = 64 << 10
 """How much a connection reads at once."""
@@ -52,7 +53,6 @@ IDLE = 20.0
 closes it.  A request that meets the server's closing may be lost."""
 
 _LAST_CHUNK = b"0\r\n\r\n"
-_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _INTERIM = re.compile(rb"HTTP/1\.\d 1\d\d")
 _OLD = re.compile(rb"HTTP/1\.0 [^\n]*\n")
 _STATUS_LINE = len("HTTP/1.1 200")
@@ -283,6 +283,7 @@ class Connections:
     @param place: Where the archive is.
     @param count: How many are kept for later.
     @param ca: The file with the certificates to trust; C{None} for the system's.
+    @param shown: The client's certificate; C{None} for none.
     @param timeout: For how many seconds to wait for one.
     @param kept: Whether they are used for more than one request.
     @ivar agent: Makes requests over them.
@@ -297,12 +298,11 @@ class Connections:
         count: int,
         *,
         ca: str | os.PathLike[str] | None,
+        shown: ClientCertificate | None = None,
         timeout: float,
         kept: bool = True,
     ) -> None:
-        self._policy = None
-        if place.secure:
-            self._policy = BrowserLikePolicyForHTTPS() if ca is None else BrowserLikePolicyForHTTPS(_trusted(ca))
+        self._tls = client_tls(place, ca, shown) if place.secure else None
         place.check()
         self._reactor = reactor
         self._place = place
@@ -316,10 +316,8 @@ class Connections:
 
     def endpoint(self) -> IStreamClientEndpoint:
         """What connects to the archive, without anything between it and the caller."""
-        place, endpoint = self._place, self._place.endpoint(self._reactor, self._timeout)
-        if self._policy is None:
-            return endpoint
-        return wrapClientTLS(self._policy.creatorForNetloc(place.host.encode("ascii"), place.port), endpoint)
+        endpoint = self._place.endpoint(self._reactor, self._timeout)
+        return endpoint if self._tls is None else wrapClientTLS(self._tls, endpoint)
 
     def _watched(self) -> IStreamClientEndpoint:
         return _Endpoint(self.endpoint(), self._census)
@@ -328,12 +326,3 @@ class Connections:
         """Close all of them, and wait until they are gone."""
         await self._pool.closeCachedConnections()
         await self._census.close()
-
-
-def _trusted(ca: str | os.PathLike[str]) -> Any:
-    from twisted.internet.ssl import Certificate, trustRootFromCertificates  # only now: OpenSSL is large
-
-    found = _CERTIFICATE.findall(Path(ca).read_bytes())
-    if not found:
-        raise ValueError(f"{os.fspath(ca)}: contains no certificate (PEM)")
-    return trustRootFromCertificates([Certificate.loadPEM(each) for each in found])

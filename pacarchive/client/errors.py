@@ -112,15 +112,51 @@ class NoSpace(ClientError):
 
 
 class Unauthorised(ClientError):
-    """The archive wants to know who asks, or does not accept the token."""
+    """
+    The archive requires authentication, or does not accept the token, password or certificate.
 
-    advice = "Give a token, or a fresh one."
+    @ivar schemes: What the archive accepts, as far as it says: C{Bearer} for a token, C{Basic} for a user and a
+        password, C{Certificate} for a client certificate.
+    @ivar renewed: Whether there is another token now, so that the same call may succeed: it was not repeated
+        automatically, as the source of the put can be read only once and a part of it was sent.
+    """
+
+    advice = "Give a token, a user and a password, or a client certificate; a token may have expired."
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        schemes: tuple[str, ...] = (),
+        renewed: bool = False,
+        reason: str | None = None,
+        status: int | None = None,
+    ) -> None:
+        super().__init__(message, reason=reason, status=status)
+        self.schemes = schemes
+        self.renewed = renewed
 
 
 class NotPermitted(ClientError):
-    """The archive does not let this caller do that, or the source of a move is outside of its roots."""
+    """
+    The archive does not let this caller do that, or the source of a move is outside of its roots.
+
+    @ivar scope: The scope that the caller's token lacks, where the archive names it.
+    """
 
     advice = "Ask whoever runs the archive for the right to do this; a move must begin in one of its roots."
+
+    def __init__(
+        self, message: str, *, scope: str | None = None, reason: str | None = None, status: int | None = None
+    ) -> None:
+        super().__init__(message, reason=reason, status=status)
+        self.scope = scope
+
+
+class TokenUnusable(ClientError):
+    """The file or function that a token is read from gives no valid token.  Nothing was sent."""
+
+    advice = "Obtain a new token; perhaps the one that was there has expired."
 
 
 class ServerUnavailable(ClientError):

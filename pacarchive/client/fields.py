@@ -27,12 +27,24 @@ _CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,20})-(\d{1,20})|\*)/(\d{1,20})", re
 _ENCODED = re.compile(r"%(?:[01][0-9A-F]|7F|[89A-F][0-9A-F])")
 _FLOAT = re.compile(r"-?\d{1,12}(?:\.\d{1,20})?", re.ASCII)
 _SECONDS = re.compile(r"\d{1,9}", re.ASCII)
+_CHALLENGE = re.compile(r"""([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?:(\s*=\s*)(?:"((?:[^"\\]|\\.)*)"|([^\s,]*)))?""", re.ASCII)
 _JOB = re.compile(r"<[^>]*/jobs/([0-9a-f]{32})>[^,]*rel=\"?monitor")
 
 
 def field(headers: Headers, name: str) -> str:
     """The values of a field, as one; empty where there is none."""
     return ", ".join(value.decode("latin-1") for value in headers.getRawHeaders(name.encode("ascii"), []))
+
+
+def parse_challenges(text: str) -> list[tuple[str, dict[str, str]]]:
+    """The challenges of C{WWW-Authenticate}, in order: each scheme, as it is written, with its parameters."""
+    found: list[tuple[str, dict[str, str]]] = []
+    for name, equals, quoted, plain in _CHALLENGE.findall(text):
+        if not equals:
+            found.append((name, {}))
+        elif found:
+            found[-1][1].setdefault(name.lower(), plain or re.sub(r"\\(.)", r"\1", quoted))
+    return found
 
 
 def digest_fields(digests: Digests) -> dict[str, str]:

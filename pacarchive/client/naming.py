@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Sequence
 from typing import Any
@@ -21,10 +22,21 @@ from twisted.web.client import (
 )
 
 from pacarchive.client.addresses import Place
-from pacarchive.client.errors import CertificateRefused, ClientClosed, ConnectionFailed, WrongName, WrongScheme
+from pacarchive.client.errors import (
+    CertificateRefused,
+    ClientClosed,
+    ClientError,
+    ConnectionFailed,
+    Unauthorised,
+    WrongName,
+    WrongScheme,
+)
 
 _NO_TLS = frozenset({"wrong version number", "packet length too long", "record layer failure", "http request"})
 """What OpenSSL says of a peer that does not speak TLS."""
+
+_UNKNOWN = re.compile(r"alert (certificate required|.*certificate.*|unknown ca|access denied)")
+"""OpenSSL's message for alerts of the peer about the client's certificate: there is no other that it could mean."""
 
 _CONNECTING: tuple[tuple[type[Exception], str], ...] = (
     (failures.ConnectionRefusedError, "connection refused"),
@@ -57,7 +69,7 @@ def named(error: BaseException, url: str = "", *, closed: bool = False) -> BaseE
     return _trouble(error, reasons, url or "the archive")
 
 
-def _trouble(error: BaseException, reasons: Sequence[BaseException], who: str) -> ConnectionFailed:
+def _trouble(error: BaseException, reasons: Sequence[BaseException], who: str) -> ClientError:
     for reason in reasons:
         if _is_of_tls(reason):
             return _trouble_with_tls(reason, who)
@@ -83,7 +95,7 @@ def _is_of_tls(error: BaseException) -> bool:
     return isinstance(error, SSL.Error | VerificationError)
 
 
-def _trouble_with_tls(error: BaseException, who: str) -> ConnectionFailed:
+def _trouble_with_tls(error: BaseException, who: str) -> ClientError:
     from service_identity import VerificationError
 
     if isinstance(error, VerificationError):
@@ -92,7 +104,15 @@ def _trouble_with_tls(error: BaseException, who: str) -> ConnectionFailed:
         return WrongScheme(
             f"{_capital(who)} does not speak TLS; the address of an archive without TLS begins with http://."
         )
-    return CertificateRefused(f"TLS with {who} failed: {_words(error)}")
+    if (found := _UNKNOWN.search(words := _words(error))) is not None:
+        required = found[1] == "certificate required"
+        said = (
+            "the archive requires a client certificate"
+            if required
+            else f"the archive refuses the client's certificate: {words}"
+        )
+        return Unauthorised(f"TLS with {who} failed: {said}", schemes=("Certificate",))
+    return CertificateRefused(f"TLS with {who} failed: {words}")
 
 
 def is_lost(error: BaseException) -> bool:

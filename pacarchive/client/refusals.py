@@ -23,7 +23,7 @@ from pacarchive.client.errors import (
     Unauthorised,
     WrongScheme,
 )
-from pacarchive.client.fields import parse_monitor, parse_retry_after
+from pacarchive.client.fields import parse_challenges, parse_monitor, parse_retry_after
 from pacarchive.client.words import UNNAMED
 
 if TYPE_CHECKING:
@@ -34,8 +34,6 @@ RETRY_AFTER = 10.0
 
 _KINDS: dict[int, type[ClientError]] = {
     400: InvalidRequest,
-    401: Unauthorised,
-    403: NotPermitted,
     404: NotFound,
     409: AlreadyExists,
     411: InvalidRequest,
@@ -61,6 +59,12 @@ _NO_RESOURCE = "No such resource"
 
 _WANTS_TLS = (b"plain HTTP request was sent to HTTPS port", b"speaking plain HTTP to an SSL-enabled server port")
 """What nginx and Apache answer without TLS where they want it."""
+
+_SILENT = {
+    401: "The archive requires authentication, or does not accept the credentials.",
+    403: "The archive does not allow this.",
+}
+"""The message for a refusal without a body, such as the answer to a HEAD."""
 
 _CUT = ("The body ended before it was complete.", "The connection was lost.")
 
@@ -90,6 +94,8 @@ def refusal(answer: Answer, text: bytes) -> ClientError:
         return ServerUnavailable(
             f"A proxy before the archive answered {status}.", retry_after=RETRY_AFTER, reason=reason, status=status
         )
+    if status in (401, 403):
+        return _of_access(answer, text)
     if status in (400, 500) and (failure := _by_reason(status, message, reason)) is not None:
         return failure
     if status in (405, 501) and not _words(text, "")[0]:
@@ -103,6 +109,21 @@ def refusal(answer: Answer, text: bytes) -> ClientError:
     if status >= 400:
         return _KINDS.get(status, InvalidRequest)(message, reason=reason, status=status)
     return ProtocolError(f"The archive answered {status}, which was not expected.", reason=reason, status=status)
+
+
+def _of_access(answer: Answer, text: bytes) -> ClientError:
+    """The failure, where the caller is not authenticated, or lacks a right."""
+    challenges = parse_challenges(answer.field("WWW-Authenticate"))
+    parameters: dict[str, str] = {}
+    for _, each in challenges:
+        parameters = each | parameters
+    status = answer.status
+    default = parameters.get("error_description") or (_unexplained(answer) if text else _SILENT[status])
+    message, reason = _words(text, default)
+    if status == 403:
+        return NotPermitted(message, scope=parameters.get("scope"), reason=reason, status=status)
+    schemes = tuple(scheme.capitalize() for scheme, _ in challenges)
+    return Unauthorised(message, schemes=schemes, renewed=answer.renewed, reason=reason, status=status)
 
 
 def _by_reason(status: int, message: str, reason: str) -> ClientError | None:

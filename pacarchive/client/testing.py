@@ -13,6 +13,9 @@ unless it waits for time to pass::
     with pytest.raises(Offline):
         result_of(client.get(12345, print))
 
+    archive.tokens = {"secret"}         # from now on, it is required
+    client = archive.client(token="secret")
+
     archive.answer_with(503)            # the next request, and no other
     waiting = Deferred.fromCoroutine(client.status(12345))
     archive.clock.advance(60)           # it is asked again after a pause
@@ -24,10 +27,9 @@ C{twisted.web.server.Site} over a real port as well.
 from __future__ import annotations
 
 import json
-import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -39,11 +41,13 @@ from twisted.web.http import datetimeToString
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
+from pacarchive.client._fakes import FakeFile, Jobs
 from pacarchive.client.client import ArchiveClient
+from pacarchive.client.credentials import basic, bearer
 from pacarchive.client.documents import span
 from pacarchive.client.fields import digest_fields, parse_repr_digest
-from pacarchive.client.words import UP, FileState
-from pacarchive.digests import PRIMARY, Digests, Hasher
+from pacarchive.client.words import UP
+from pacarchive.digests import PRIMARY, Hasher
 from pacarchive.ids import parse_file_id
 from pacarchive.times import SECOND, format_iso, parse_iso, seconds_of
 
@@ -68,37 +72,11 @@ def result_of(coroutine: Coroutine[Deferred[Any], Any, T]) -> T:
     return results[0]
 
 
-@attrs.frozen
-class FakeFile:
-    """
-    A file of the archive's.
-
-    @ivar on_tape: Whether it has to be recalled first.
-    """
-
-    data: bytes
-    mtime_ns: int
-    digests: Digests
-    on_tape: bool = False
-
-    @property
-    def etag(self) -> str:
-        """Its entity tag."""
-        return f'"{self.digests[PRIMARY].hex()}"'
-
-
 class _Refusal(Exception):
     def __init__(self, status: int, message: str, **fields: str) -> None:
         super().__init__(message)
         self.status = status
         self.fields = {name.replace("_", "-"): value for name, value in fields.items()}
-
-
-@attrs.define
-class _Job:
-    ids: Sequence[int]
-    created: float
-    changed: int = 0
 
 
 class FakeArchive(Resource):
@@ -108,6 +86,8 @@ class FakeArchive(Resource):
     @ivar files: What it has, by id.
     @ivar sources: What L{ArchiveClient.move} can take, by path.
     @ivar requests: Method and path of all that was asked, in order.
+    @ivar tokens: The tokens that it accepts.  If there are any, or users, other requests are answered with 401.
+    @ivar users: The users that it accepts, with their passwords.
     @ivar clock: The time of its clients.
     """
 
@@ -118,8 +98,10 @@ class FakeArchive(Resource):
         self.files: dict[int, FakeFile] = {}
         self.sources: dict[str, bytes] = {}
         self.requests: list[tuple[str, str]] = []
+        self.tokens: set[str] = set()
+        self.users: dict[str, str] = {}
         self.clock = Clock() if clock is None else clock
-        self._jobs: dict[str, _Job] = {}
+        self._jobs = Jobs(self.files)
         self._answers: deque[tuple[int, dict[str, str]]] = deque()
 
     def client(self, reactor: Any = None, **options: Any) -> ArchiveClient:
@@ -128,8 +110,9 @@ class FakeArchive(Resource):
 
         @param reactor: The real one, where there are things to wait for beside the archive; this archive's clock
             else, with which no thread is used.
-        @param options: Those of L{ArchiveClient}.
+        @param options: Those of L{ArchiveClient}.  Tokens and passwords are sent, although there is no TLS.
         """
+        options = {"allow_plain_http": True, **options}
         return ArchiveClient(reactor or self.clock, URL, treq=StubTreq(self), **options)
 
     # what a test does behind the client's back
@@ -173,6 +156,7 @@ class FakeArchive(Resource):
             if self._answers:
                 status, fields = self._answers.popleft()
                 raise _Refusal(status, "The test wants it so.", **fields)
+            self._authenticate(request)
             body = self._route(method, path)(request)
         except _Refusal as refusal:
             request.setResponseCode(refusal.status)
@@ -182,6 +166,15 @@ class FakeArchive(Resource):
             body = _json({"status": words, "message": str(refusal), "traceback": str(refusal), "version": "fake"})
         request.setHeader("Content-Length", str(len(body)))
         return b"" if method == "HEAD" else body
+
+    def _authenticate(self, request: Request) -> None:
+        known = [*map(bearer, self.tokens), *(basic(*each) for each in self.users.items())]
+        if not known or (given := request.getHeader("Authorization")) in known:
+            return
+        schemes = [scheme for scheme, those in (("Bearer", self.tokens), ("Basic", self.users)) if those]
+        challenges = ", ".join(f'{scheme} realm="in memory"' for scheme in schemes)
+        words = "The credentials are not valid." if given else "The request has no credentials."
+        raise _Refusal(401, words, WWW_Authenticate=challenges)
 
     def _route(self, method: str, path: str) -> Callable[[Request], bytes]:
         parts = path.strip("/").split("/")
@@ -196,7 +189,7 @@ class FakeArchive(Resource):
         if parts[0] == "jobs" and len(parts) == 2 and method == "GET" and parts[1] in self._jobs:
             return lambda request: self._show(request, parts[1])
         if parts[0] == "jobs" and len(parts) == 3 and method == "POST" and parts[1] in self._jobs:
-            return lambda request: _json(self._job(parts[1]))
+            return lambda request: _json(self._jobs.document(parts[1]))
         try:
             file_id = parse_file_id(parts[0]) if len(parts) == 1 else -1
         except ValueError:
@@ -244,8 +237,7 @@ class FakeArchive(Resource):
     def _get(self, request: Request, file_id: int) -> bytes:
         stored = self._file(file_id)
         if stored.on_tape:
-            job = next((name for name, job in self._jobs.items() if file_id in job.ids), None) or self._make([file_id])
-            link = f'</jobs/{job}>; rel="monitor"'
+            link = f'</jobs/{self._jobs.recalling(file_id)}>; rel="monitor"'
             raise _Refusal(503, "The file is on tape; it is being recalled.", Retry_After="10", Link=link)
         self._tell(request, stored)
         request.setHeader("Last-Modified", datetimeToString(stored.mtime_ns // SECOND))
@@ -307,87 +299,21 @@ class FakeArchive(Resource):
                 found.append({"path": path, "locality": "TAPE" if stored.on_tape else "DISK"})
         return json.dumps(found).encode("ascii")
 
-    # jobs: a file of one has come as soon as the test brings it
+    # jobs
 
     def _submit(self, request: Request) -> bytes:
         document = json.loads(_body(request))
         ids = [file_id for first, last in map(span, document["files"]) for file_id in range(first, last + 1)]
         if document.get("dry_run"):
-            return _json(self._plan(ids))
+            return _json(self._jobs.plan(ids))
         request.setResponseCode(201)
-        return _json(self._job(self._make(ids)))
-
-    def _make(self, ids: Sequence[int]) -> str:
-        job = secrets.token_hex(16)
-        self._jobs[job] = _Job(list(ids), time.time())
-        return job
-
-    def _plan(self, ids: Sequence[int]) -> dict[str, Any]:
-        recalls = [self.files[each] for each in ids if each in self.files and self.files[each].on_tape]
-        missing = [str(each) for each in ids if each not in self.files]
-        return {
-            "message": f"{len(recalls)} files on {len(recalls)} cartridges",
-            "files": len(ids),
-            "on_disk": len(ids) - len(recalls) - len(missing),
-            "missing": missing,
-            "recalls": len(recalls),
-            "cartridges": len(recalls),
-            "bytes": sum(len(each.data) for each in recalls),
-            "estimate": {"seconds": 60.0 * len(recalls), "basis": "a minute a file"},
-        }
-
-    def _state(self, file_id: int) -> FileState:
-        if file_id not in self.files:
-            return FileState.FAILED
-        return FileState.STARTED if self.files[file_id].on_tape else FileState.COMPLETED
-
-    def _job(self, job: str) -> dict[str, Any]:
-        made = self._jobs[job]
-        states = [self._state(each) for each in made.ids]
-        left = sum(not each.ended for each in states)
-        there = [self.files[each] for each in made.ids if each in self.files]
-        made.changed += 1
-        return {
-            "job": job,
-            "state": "running" if left else "ended",
-            "owner": "test",
-            "priority": "normal",
-            "created": made.created,
-            "started": made.created,
-            "ended": None if left else made.created,
-            "deadline": made.created + 86400,
-            "files": len(states),
-            "left": left,
-            "counts": {state.value: states.count(state) for state in FileState},
-            "bytes": {
-                "total": sum(len(each.data) for each in there),
-                "done": sum(len(each.data) for each in there if not each.on_tape),
-            },
-            "rate": 0.0,
-            "estimate": None,
-            "cursor": str(made.changed),
-        }
+        return _json(self._jobs.document(self._jobs.make(ids)))
 
     def _show(self, request: Request, job: str) -> bytes:
-        document = self._job(job)
+        document = self._jobs.document(job)
         if b"since" in request.args:
-            document |= {"more": False, "changes": [self._file_document(job, each) for each in self._jobs[job].ids]}
+            document |= {"more": False, "changes": self._jobs.changes(job)}
         return _json(document)
-
-    def _file_document(self, job: str, file_id: int) -> dict[str, Any]:
-        made, state = self._jobs[job], self._state(file_id)
-        return {
-            "file": str(file_id),
-            "state": state.value,
-            "bytes": len(self.files[file_id].data) if file_id in self.files else None,
-            "started": made.created,
-            "ended": made.created if state.ended else None,
-            "deadline": made.created + 86400,
-            "heard": made.created,
-            "attempts": 1,
-            "reason": "No file has this id." if state is FileState.FAILED else "",
-            "pinned": None,
-        }
 
 
 def _body(request: Request) -> bytes:

@@ -33,6 +33,7 @@ from pacarchive.client.errors import (
     ProtocolError,
     ServerError,
     ServerUnavailable,
+    Unauthorised,
 )
 from pacarchive.client.fields import announced, digest_fields, parse_repr_digest
 from pacarchive.client.refusals import refused
@@ -144,7 +145,7 @@ class Upload:
         @raise OSError: The source cannot be read.
         """
         tries = Tries(self._way.wire.clock, self._way.policy)
-        uncertain = False
+        uncertain = renewed = False
         while True:
             self._load = None
             try:
@@ -154,17 +155,27 @@ class Upload:
                 if uncertain and (stored := await self._there_already(error)):
                     return stored
                 raise error from None
+            except Unauthorised as error:
+                # Another token has been read since: the body is sent again, if that is possible.
+                if not error.renewed or renewed or (self._once and self._has_moved):
+                    raise
+                renewed = True
             except (ConnectionFailed, ServerUnavailable) as error:
                 load: _Load | None = self._load
                 if isinstance(error, ConnectionFailed) and error.uncertain:
                     uncertain = True
                     if load is not None and load.known and (stored := await self._there_already(error)):
                         return stored
-                if self._once and load is not None and load.moved:
+                if self._once and self._has_moved:
                     raise
                 # What the archive refuses would be refused as often as it is sent.
                 lost = isinstance(error, ConnectionFailed)
-                await tries.after(error, begins_anew=lost and load is not None and load.moved)
+                await tries.after(error, begins_anew=lost and self._has_moved)
+
+    @property
+    def _has_moved(self) -> bool:
+        """Whether bytes have gone out in the last try."""
+        return self._load is not None and self._load.moved
 
     async def _try(self) -> Stored:
         self._load = load = await self._prepare()
@@ -181,7 +192,8 @@ class Upload:
         elif self._trailing():
             fields["Trailer"] = announced(request.algorithms)
         try:
-            async with self._way.wire.exchange("PUT", f"/{request.file_id}", fields, load.body) as answer:
+            path = f"/{request.file_id}"
+            async with self._way.wire.exchange("PUT", path, fields, load.body, fresh=self._once) as answer:
                 if answer.status != 201:
                     raise await refused(answer)
                 stored = await self._stored(answer, load)

@@ -1,11 +1,10 @@
-"""One request and its answer: sent with the token, watched for progress, read as it comes, and its failures named."""
+"""One request and its answer: sent with credentials, watched for progress, read as it comes, its failures named."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from http.cookiejar import CookieJar
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from twisted.web.iweb import IResponse
 
     from pacarchive.client.addresses import Place
+    from pacarchive.client.credentials import Credentials
 
 BLOCK = 1 << 20
 """How much of an answer is gathered before it is worth handing on."""
@@ -42,7 +42,6 @@ DOCUMENT_LIMIT = 256 << 20
 UNWANTED_LIMIT = 1 << 20
 """How many bytes of an unwanted answer are read, for the connection to be used again."""
 
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
 _USER_AGENT = f"pacarchive/{__version__}"
 
 
@@ -53,6 +52,7 @@ class Answer:
 
     @ivar status: Its status.
     @ivar url: Whose answer it is: the archive's URL.
+    @ivar renewed: Of a refusal: whether there is another token now, but the body cannot be sent again.
     """
 
     status: int
@@ -61,6 +61,7 @@ class Answer:
     _watch: Watch
     url: str = ""
     _reader: Reader | None = None
+    renewed: bool = attrs.field(default=False, init=False)
 
     @property
     def length(self) -> int | None:
@@ -160,6 +161,13 @@ class _Url(EncodedURL):
         return self._ready
 
 
+def _fields(authorization: str | None) -> dict[str, str]:
+    fields = {"User-Agent": _USER_AGENT}
+    if authorization is not None:
+        fields["Authorization"] = authorization
+    return fields
+
+
 class Wire:
     """
     The way to one archive.
@@ -167,11 +175,10 @@ class Wire:
     @param treq: What makes requests.
     @param clock: The time.
     @param place: Where the archive is.
-    @param token: Goes with each request.
+    @param credentials: Those that are sent with each request.
     @param connections: How many exchanges there are at a time.
     @param progress_timeout: For how long nothing may move.
     @param streams: Whether treq takes bodies that are produced as the network wants them; else it gets bytes.
-    @ivar fields: The header fields of each request.
     @ivar connections: That number.
     @ivar url: The archive's URL, for people.
     @ivar plain: Whether what is sent can be changed on the way: there is no TLS.
@@ -183,7 +190,7 @@ class Wire:
         clock: Any,
         place: Place,
         *,
-        token: str | None,
+        credentials: Credentials,
         connections: int,
         progress_timeout: float,
         streams: bool,
@@ -194,11 +201,7 @@ class Wire:
         self._parsed = EncodedURL.from_text(place.url)
         self._place = place
         self.url = place.whole_url
-        self.fields = {"User-Agent": _USER_AGENT}
-        if token is not None:
-            if not _TOKEN.fullmatch(token):
-                raise ValueError("a bearer token is letters, digits and -._~+/=")  # the token itself goes nowhere
-            self.fields["Authorization"] = f"Bearer {token}"
+        self._credentials = credentials
         self._no_cookies = CookieJar()
         self.connections = connections
         self._turns = DeferredSemaphore(connections)
@@ -219,30 +222,61 @@ class Wire:
         *,
         patience: float = 0.0,
         lasting: bool = False,
+        fresh: bool = False,
     ) -> AsyncIterator[Answer]:
         """
         Send a request; gives the answer when its head has come.  At the end of the block, what has not been read of it
-        is dropped.
+        is dropped.  If the archive refuses the token, and there is another one now, the request is repeated once.
 
         @param patience: For how many seconds more than else the archive may say nothing.
         @param lasting: Whether the answer goes on for ever, and takes no place among C{connections}.  The patience
             is then for all of it.
+        @param fresh: Whether to read the token again before, as the request cannot be repeated.
         @raise ConnectionFailed: There is no answer.
+        @raise TokenUnusable: There is no valid token where it is read from.
+        @raise OSError: The token's file cannot be read.
         """
+
+        def ask(authorization: str | None) -> AbstractAsyncContextManager[Answer]:
+            return self._answered(method, path, fields, body, patience, authorization, patience if lasting else 0.0)
+
         if self._closed:
             raise ClientClosed("The client is closed.")
         if lasting:
-            async with self._answered(method, path, fields, body, patience, patience) as answer:
+            async with self._authenticated(ask, body, fresh=fresh) as answer:
                 yield answer
             return
         await self._turns.acquire()
         try:
             if self._closed:  # while this waited
                 raise ClientClosed("The client was closed.")
-            async with self._answered(method, path, fields, body, patience) as answer:
+            async with self._authenticated(ask, body, fresh=fresh) as answer:
                 yield answer
         finally:
             self._turns.release()
+
+    async def fields(self, *, fresh: bool = False) -> dict[str, str]:
+        """The header fields of each request."""
+        return _fields(await self._credentials.authorization(fresh=fresh))
+
+    @asynccontextmanager
+    async def _authenticated(
+        self,
+        ask: Callable[[str | None], AbstractAsyncContextManager[Answer]],
+        body: Body | bytes | None,
+        *,
+        fresh: bool,
+    ) -> AsyncIterator[Answer]:
+        """Send a request; and again, once, if the archive refuses a token that has been replaced since."""
+        authorization = await self._credentials.authorization(fresh=fresh)
+        async with ask(authorization) as answer:
+            renewed = answer.status == 401 and await self._credentials.renewed(authorization)
+            if not renewed or isinstance(body, Body):
+                answer.renewed = renewed
+                yield answer
+                return
+        async with ask(await self._credentials.authorization()) as answer:
+            yield answer
 
     @asynccontextmanager
     async def _answered(
@@ -252,9 +286,10 @@ class Wire:
         fields: Mapping[str, str] | None,
         body: Body | bytes | None,
         patience: float,
-        patience_within: float = 0.0,
+        authorization: str | None,
+        patience_within: float,
     ) -> AsyncIterator[Answer]:
-        headers = Headers({name: [value] for name, value in {**self.fields, **(fields or {})}.items()})
+        headers = Headers({name: [value] for name, value in {**_fields(authorization), **(fields or {})}.items()})
         if isinstance(body, bytes) and body and self.streams:
             # What treq makes of bytes would look at another reactor's time.
             body = Body(one(body), len(body), hasher=None, trailing=False)
@@ -264,7 +299,7 @@ class Wire:
             _Url.of(self._parsed, self._url + path),
             headers=headers,
             data=body,
-            allow_redirects=False,  # the token is for this host only
+            allow_redirects=False,  # the credentials are for this host only
             unbuffered=True,
             cookies=self._no_cookies,
             reactor=self.clock,

@@ -96,6 +96,37 @@ asyncio.run(main())
 """
 )
 
+WHO = (
+    BEGIN
+    + """
+from pacarchive.client import TokenFile, Unauthorised
+
+def write(token):
+    with open("token", "w") as file:
+        file.write(token)
+
+async def main():
+    port = serve()
+    archive.tokens, archive.users = {"old"}, {"alice": "word"}
+    url = f"http://127.0.0.1:{port.getHost().port}"
+    write("old")
+    async with aio.connected(url, token=TokenFile("token")) as client:
+        await client.put(1, b"1")
+        archive.tokens = {"new"}
+        write("new")
+        await asyncio.gather(*(client.status(1) for _ in range(20)))
+    async with aio.connected(url, user="alice", password="word") as client:
+        print((await client.status(1)).size)
+    async with aio.connected(url, token="old") as client:
+        try:
+            await client.status(1)
+        except Unauthorised as error:
+            print(error.schemes)
+
+asyncio.run(main())
+"""
+)
+
 AGAIN = (
     BEGIN
     + """
@@ -177,6 +208,11 @@ def test_a_program_on_asyncio_uses_the_client(tmp_path: Path) -> None:
     ]
     assert (tmp_path / "target").read_bytes() == b"19"
     assert not (tmp_path / "target2").exists()
+
+
+def test_it_sends_credentials(tmp_path: Path) -> None:
+    """As the client itself does, with all that it takes."""
+    assert run(WHO, tmp_path).splitlines() == ["1", "('Bearer', 'Basic')"]
 
 
 def test_it_is_usable_again_on_the_next_loop(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -461,10 +462,11 @@ def test_more_files_than_a_job_takes_are_several_jobs(archive: FakeArchive) -> N
     """That look like one."""
 
     class Small(FakeArchive):
-        def _make(self, ids: Any) -> str:
-            if len(ids) > 100:
+        def _submit(self, request: Any) -> bytes:
+            answer = super()._submit(request)
+            if json.loads(answer)["files"] > 100:
                 raise refusal(413)
-            return super()._make(ids)
+            return answer
 
     def refusal(status: int) -> Exception:
         from pacarchive.client.testing import _Refusal

@@ -25,6 +25,7 @@ from pacarchive.client import (
     ConnectionFailed,
     ProtocolError,
     RetryPolicy,
+    Unauthorised,
     WrongScheme,
 )
 from pacarchive.client.testing import FakeArchive
@@ -46,19 +47,20 @@ def asynchronous(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
 
 
 class Noting(FakeArchive):
-    """Keeps the tokens that came."""
+    """Keeps the credentials of all requests."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.tokens: list[str | None] = []
+        self.sent: list[str | None] = []
 
     def render(self, request: Any) -> bytes:
-        self.tokens.append(request.getHeader("Authorization"))
+        self.sent.append(request.getHeader("Authorization"))
         return super().render(request)
 
 
 def certificate(directory: Path, name: str = "127.0.0.1") -> tuple[Path, ssl.PrivateCertificate]:
     """A certificate that is its own authority."""
+    directory.mkdir(exist_ok=True)
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
@@ -83,9 +85,33 @@ def certificate(directory: Path, name: str = "127.0.0.1") -> tuple[Path, ssl.Pri
     return path, ssl.PrivateCertificate.loadPEM(private + text)
 
 
+def pem(directory: Path, own: ssl.PrivateCertificate) -> tuple[Path, Path]:
+    """Files of a certificate and of its key."""
+    directory.mkdir(exist_ok=True)
+    key = own.privateKey.original.to_cryptography_key()
+    for name, data in (
+        ("cert.pem", own.original.to_cryptography().public_bytes(serialization.Encoding.PEM)),
+        (
+            "key.pem",
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            ),
+        ),
+    ):
+        (directory / name).write_bytes(data)
+    return directory / "cert.pem", directory / "key.pem"
+
+
 @asynccontextmanager
-async def served(archive: FakeArchive, own: ssl.PrivateCertificate | None = None) -> AsyncIterator[str]:
-    """Serve an archive.  Gives its URL."""
+async def served(
+    archive: FakeArchive, own: ssl.PrivateCertificate | None = None, clients: ssl.Certificate | None = None
+) -> AsyncIterator[str]:
+    """
+    Serve an archive.
+
+    @param clients: The authority of the certificates that clients have to show.
+    @return: Its URL.
+    """
     from twisted.internet import reactor
 
     site, there = Site(archive, timeout=None), "127.0.0.1"
@@ -93,7 +119,8 @@ async def served(archive: FakeArchive, own: ssl.PrivateCertificate | None = None
     if own is None:
         port, scheme = listener.listenTCP(0, site, interface=there), "http"
     else:
-        port, scheme = listener.listenSSL(0, site, own.options(), interface=there), "https"
+        options = own.options() if clients is None else own.options(clients)
+        port, scheme = listener.listenSSL(0, site, options, interface=there), "https"
     try:
         yield f"{scheme}://{there}:{port.getHost().port}"
     finally:
@@ -118,7 +145,7 @@ async def test_an_archive_with_a_private_authority_is_trusted_when_told(tmp_path
         await archived.put(1, tmp_path / "source")
         await archived.get(1, tmp_path / "target")
         assert (tmp_path / "target").read_bytes() == data
-    assert set(archive.tokens) == {"Bearer abc.DEF-1"}
+    assert set(archive.sent) == {"Bearer abc.DEF-1"}
 
 
 @asynchronous
@@ -262,6 +289,86 @@ def test_a_file_without_certificates_is_no_authority(tmp_path: Path) -> None:
         client("https://archive.example.org", ca=tmp_path / "none.pem")
 
 
+@asynchronous
+async def test_a_client_certificate_is_sent_where_it_is_required(tmp_path: Path) -> None:
+    """In two files or in one; with a token, too.  Without it, or with another one, the archive does not talk."""
+    ca, own = certificate(tmp_path)
+    _, mine = certificate(tmp_path / "mine")
+    _, other = certificate(tmp_path / "other")
+    cert, key = pem(tmp_path / "mine", mine)
+    (both := tmp_path / "both.pem").write_bytes(key.read_bytes() + cert.read_bytes() + ca.read_bytes())
+    archive = Noting()
+    async with served(archive, own, mine) as url:
+        for options in ({"cert": cert, "key": key}, {"cert": both}, {"cert": both, "token": "abc"}):
+            async with client(url, ca=ca, **options) as archived:
+                await archived.put(1, bytes(2_000_000))
+                assert (await archived.status(1)).size == 2_000_000
+        asked = len(archive.requests)
+        cert, key = pem(tmp_path / "other", other)
+        for options in ({}, {"cert": cert, "key": key}):
+            async with client(url, ca=ca, **options) as archived:
+                with pytest.raises(Unauthorised, match="certificate") as caught:
+                    await archived.status(1)
+            assert "client certificate" in caught.value.advice
+    assert len(archive.requests) == asked
+
+
+def test_a_client_certificate_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
+    """When the client is made, with the name of the file."""
+    _, own = certificate(tmp_path)
+    _, other = certificate(tmp_path / "other")
+    cert, key = pem(tmp_path / "own", own)
+    _, foreign = pem(tmp_path / "other", other)
+    locked = own.privateKey.original.to_cryptography_key().private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"word")
+    )
+    (tmp_path / "locked.pem").write_bytes(locked)
+    (tmp_path / "bad.pem").write_bytes(key.read_bytes()[:60] + b"AAAA" + key.read_bytes()[64:])
+    (tmp_path / "worse.pem").write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    url = "https://archive.example.org"
+    for where, options, words in (
+        (url, {"cert": cert, "key": foreign}, "key.pem: the private key is not that of the certificate"),
+        (url, {"cert": cert, "key": tmp_path / "locked.pem"}, "locked.pem: the private key has a passphrase"),
+        (url, {"cert": cert, "key": tmp_path / "bad.pem"}, "bad.pem: the private key cannot be read"),
+        (url, {"cert": tmp_path / "worse.pem", "key": key}, "worse.pem: the certificate cannot be read"),
+        (url, {"cert": cert}, "cert.pem: contains no private key"),
+        (url, {"cert": key, "key": key}, "key.pem: contains no certificate"),
+        (url, {"key": key}, "a key is of no use without its certificate"),
+        ("http://127.0.0.1", {"cert": cert, "key": key}, "a client certificate needs TLS"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            client(where, **options)
+    with pytest.raises(FileNotFoundError):
+        client(url, cert=tmp_path / "none.pem")
+
+
+@asynchronous
+async def test_a_body_that_is_refused_goes_out_again_with_another_token(tmp_path: Path) -> None:
+    """Over real connections, where it was sent already: from its beginning, if it can be read again."""
+    archive = Noting()
+    archive.tokens = {"new"}
+    (tmp_path / "source").write_bytes(data := bytes(range(256)) * 40_000)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield data
+
+    async with served(archive) as url:
+        sources: tuple[Any, ...] = (data, tmp_path / "source")
+        for number, source in enumerate(sources):
+            given = iter(["old", "new"])
+            async with client(url, token=lambda given=given: next(given)) as archived:
+                await archived.put(number, source, hash_first=bool(number))
+            assert archive.files[number].data == data
+        given = iter(["old", "new", "new"])
+        async with client(url, token=lambda: next(given)) as archived:
+            with pytest.raises(Unauthorised) as caught:
+                await archived.put(5, pieces())
+            assert caught.value.renewed
+            assert 5 not in archive.files
+            await archived.put(5, pieces())
+    assert archive.files[5].data == data
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @asynchronous
 async def test_no_redirect_is_followed(status: int) -> None:
@@ -271,7 +378,7 @@ async def test_no_redirect_is_followed(status: int) -> None:
         archive.answer_with(status, Location=f"{other}/1")
         with pytest.raises(ProtocolError):
             await archived.status(1)
-    assert archive.tokens == ["Bearer abc"]
+    assert archive.sent == ["Bearer abc"]
     assert not elsewhere.requests
 
 

@@ -121,7 +121,7 @@ def _description(wrong: list[JobFile]) -> str:
 
 def _client(session: Session) -> ArchiveClient:
     server = session.wire.server
-    return ArchiveClient(session.reactor, server.url, token=server.token, ca=server.ca)
+    return ArchiveClient(session.reactor, server.url, **server.options)
 
 
 @GROUP.check("client", "the client library puts, verifies, reads and removes a file")

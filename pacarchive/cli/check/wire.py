@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -22,9 +23,11 @@ from pacarchive import __version__
 from pacarchive.cli.check.raw import Malformed, RawConnection, RawProtocol
 from pacarchive.cli.printing import decapitalised
 from pacarchive.client import wire
+from pacarchive.client._threads import Threads
 from pacarchive.client.addresses import Place
 from pacarchive.client.bodies import Body
 from pacarchive.client.connection import Connections
+from pacarchive.client.credentials import Credentials
 from pacarchive.client.errors import ClientError, ConnectionFailed
 from pacarchive.client.naming import named
 from pacarchive.client.reading import Watch
@@ -103,6 +106,8 @@ class Wire:
         self.kept = False
         self._reactor = reactor
         self._timeout = timeout
+        self._threads = Threads(reactor)
+        self._credentials = Credentials(self._threads, self.place, **server.caller)
         self._made: list[Connections] = []
         self._connect(connections)
 
@@ -112,14 +117,20 @@ class Wire:
         self._connect(self.connections)
 
     def _connect(self, connections: int) -> None:
-        ca = self.server.ca
-        made = Connections(self._reactor, self.place, connections, ca=ca, timeout=CONNECT_TIMEOUT, kept=self.kept)
+        made = Connections(
+            self._reactor,
+            self.place,
+            connections,
+            ca=self.server.ca,
+            timeout=CONNECT_TIMEOUT,
+            kept=self.kept,
+        )
         self._made.append(made)
         self._wire = wire.Wire(
             HTTPClient(made.agent),
             self._reactor,
             self.place,
-            token=self.server.token,
+            credentials=self._credentials,
             connections=connections,
             progress_timeout=self._timeout,
             streams=True,
@@ -129,6 +140,7 @@ class Wire:
         """Close all connections."""
         for each in self._made:
             await each.close()
+        self._threads.stop()
 
     async def ask(
         self,
@@ -180,18 +192,20 @@ class Wire:
         factory.noisy = False
         with self._understood():
             try:
+                own = {**await self._wire.fields(), **_AGENT}
                 await watch.over(self._made[-1].endpoint().connect(factory))
-                yield RawConnection(self._reactor, protocol, watch.over, self._head)
+                yield RawConnection(self._reactor, protocol, watch.over, partial(self._head, own))
             except Malformed as error:
                 raise NoAnswer(f"what came is not an HTTP answer: {error}") from error
             finally:
                 protocol.cut()
 
-    def _head(self, method: str, path: str, fields: list[tuple[str, str]], *, host: bool) -> bytes:
+    def _head(
+        self, own: Mapping[str, str], method: str, path: str, fields: list[tuple[str, str]], *, host: bool
+    ) -> bytes:
         lines = [f"{method} {self.place.base}{path} HTTP/1.1"]
         if host:
             lines.append(f"Host: {self.place.authority}")
-        own = {**self._wire.fields, **_AGENT}
         lines += [f"{name}: {value}" for name, value in [*own.items(), *fields]]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 

@@ -65,10 +65,9 @@ async def _command(
         archive = ArchiveClient(
             reactor,
             server.url,
-            token=server.token,
-            ca=server.ca,
             connections=arguments.connections,
             retry=retry,
+            **server.options,
         )
     except (ValueError, OSError) as error:
         return complain(failure_words(error) if isinstance(error, OSError) else error, exits.USAGE)
