@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -27,6 +28,20 @@ settings.load_profile("pacarchive")
 # the commands and servers that are interrupted by tests would go on.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# The credentials and profiles of the user who runs the tests must not reach the commands that they run.
+_OF_THE_USER = (
+    "BEARER_TOKEN",
+    "BEARER_TOKEN_FILE",
+    "NETRC",
+    "PACARCHIVE_PROFILE",
+    "PACARCHIVE_TOKEN",
+    "XDG_RUNTIME_DIR",
+)
+for _name in _OF_THE_USER:
+    os.environ.pop(_name, None)
+os.environ["XDG_CONFIG_HOME"] = "/nonexistent"
 
 
 _MEMORY = Path("/dev/shm")

@@ -137,7 +137,9 @@ def commands_of(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentPa
         if isinstance(action, argparse._SubParsersAction):
             for each in action.choices.values():
                 below = list(commands_of(each))
-                yield from below or [each]
+                if not below or each.get_default("run"):
+                    yield each
+                yield from below
 
 
 def items_of(parser: argparse.ArgumentParser, actions: Iterable[argparse.Action]) -> list[str]:
@@ -174,7 +176,8 @@ class Commands:
     def _command(self, command: argparse.ArgumentParser) -> Iterator[str]:
         own = [group for group in command._action_groups if group.title in OF_ITSELF]
         common = [group.title for group in command._action_groups if group.title in self._common]
-        arguments = [action for action in command._actions if not action.option_strings]
+        below = argparse._SubParsersAction
+        arguments = [each for each in command._actions if not each.option_strings and not isinstance(each, below)]
         yield f".SS {escape(command.prog)}"
         yield " ".join([bold(command.prog), f"[{italic('OPTION')} ...]", *map(usage_of, arguments)])
         yield ".PP"

@@ -52,6 +52,10 @@ environment:
   PACARCHIVE_URL            the archive's address
   PACARCHIVE_TOKEN          a bearer token; or --token-file
   PACARCHIVE_CA             authorities to trust, in PEM
+  PACARCHIVE_PROFILE        the profile; or --profile
+  BEARER_TOKEN, BEARER_TOKEN_FILE, XDG_RUNTIME_DIR
+                            where else a token may be found (WLCG discovery)
+  NETRC                     passwords for --user; else ~/.netrc
   ARCHIVEINTERFACE_CONFIG   the server's settings, for admin and config; else
                             /etc/pacarchive/pacarchive.ini, if that is there
   NO_COLOR                  no colours
@@ -90,8 +94,12 @@ def _run(argv: Sequence[str] | None) -> int:
     parser = make_parser()
     arguments = parsed(parser, sys.argv[1:] if argv is None else argv)
     module, _, function = arguments.run.partition(":")
-    if argv is None and module.startswith(remote.__name__):
-        leave_out(arguments)
+    own = argv is None and module.startswith(remote.__name__)
+    try:
+        if own:
+            leave_out(arguments)
+    except Misunderstood as error:
+        return complain(error, exits.USAGE)
     from pacarchive.settings.errors import ConfigError
 
     try:

@@ -28,7 +28,13 @@ def parsed(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Nam
     @raise SystemExit: It is none, or asks for help; what is said names commands and options like the wrong one.
     """
     command, place, words = arranged(parser, argv)
-    if (commands := _commands(command)) and not (place < len(words) and words[place] in _own_options(command)):
+    # Some do something by themselves, and have commands as well.
+    alone = command.get_default("run") is not None
+    if (
+        not alone
+        and (commands := _commands(command))
+        and not (place < len(words) and words[place] in _own_options(command))
+    ):
         known = ", ".join(commands)
         command.exit(2, f"{command.prog}: which command? There are {known}.{_more(command, 'tells more')}\n")
     arguments, rest = parser.parse_known_args(words)

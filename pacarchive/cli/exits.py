@@ -20,6 +20,12 @@ OFFLINE = 4
 DIFFERENT = 5
 """Bytes are not those that they should be."""
 
+UNAUTHORISED = 6
+"""The archive requires authentication, or does not accept the token, password or certificate."""
+
+NOT_PERMITTED = 7
+"""The archive does not allow the caller to do this."""
+
 INTERRUPTED = 130
 """Ctrl-C; what shells expect of it."""
 
@@ -34,6 +40,8 @@ TEXT = """exit codes:
   3    the archive cannot be reached, or not just now: try again
   4    a file is on tape: add --wait
   5    bytes differ from what they should be
+  6    the archive requires authentication, or refuses the token or password
+  7    the archive does not allow this
   130  interrupted by Ctrl-C; 143 if ended by SIGTERM
   141  nobody reads the output any more
 """

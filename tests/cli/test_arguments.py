@@ -95,7 +95,10 @@ def test_an_unknown_command(line: str, said: str, capsys: pytest.CaptureFixture[
             "pacarchive admin digest: unknown option '--jbos'; did you mean '--jobs' or '--json'? ",
         ),
         ("get 5 -X", "pacarchive get: unknown option '-X'; 'pacarchive get --help' lists all options"),
-        ("--urll x get 5", "pacarchive: unknown option '--urll'; did you mean '--url'? 'pacarchive --help' lists all "),
+        (
+            "--urll x get 5",
+            "pacarchive: unknown option '--urll'; did you mean '--url' or '--user'? 'pacarchive --help' ",
+        ),
         ("-X", "pacarchive: unknown option '-X'; 'pacarchive --help' lists all options"),
         ("health 5", "pacarchive health: '5' is one word too many; 'pacarchive health --help' tells more"),
         ("", "pacarchive: which command? There are put, get, stat, "),

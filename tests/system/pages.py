@@ -220,7 +220,8 @@ class Shell:
         self._said = directory / ".said"
         self._complained = directory / ".complained"
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PAI_")}
-        kept.pop("ARCHIVEINTERFACE_CONFIG", None)
+        for name in ("ARCHIVEINTERFACE_CONFIG", "XDG_CONFIG_HOME"):
+            kept.pop(name, None)
         self._process = subprocess.Popen(
             ["bash", "--noprofile", "--norc", "-c", _LOOP],
             cwd=start or directory,

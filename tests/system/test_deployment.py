@@ -20,6 +20,7 @@ import forks
 import pytest
 from test_listening import certificate
 
+from pacarchive.access.rights import EVERYTHING
 from pacarchive.cli.check.catalogue import CHECKS
 from pacarchive.cli.check.predecessor import EXPECTED
 from pacarchive.cli.check.session import SPARE
@@ -27,6 +28,7 @@ from system.checking import MANY, MODES, SMALL, Ran, check, command, environment
 from system.harness import HOST, PATIENCE, Service, content, until
 from system.liar import Forward, Liar, Reply, Request
 from system.pages import MANUAL, Shell
+from system.test_access import settings, write_tokens
 from system.test_migration import directory, installed, precede
 
 if TYPE_CHECKING:
@@ -302,8 +304,13 @@ def test_what_cannot_be_removed_is_told(serve: Callable[..., Service]) -> None:
 @pytest.mark.parametrize("trusted", [True, False])
 def test_tls_and_a_token(serve: Callable[..., Service], tmp_path: Path, certificate: str, trusted: bool) -> None:
     """With --ca and --token-file; without the authority, no byte is sent."""
-    (tmp_path / "token").write_text("abc.def\n")
-    service = serve("--endpoint", f"ssl:0:privateKey={certificate}:certKey={certificate}:interface={HOST}", port=None)
+    token = write_tokens(tmp_path, operator=EVERYTHING)["operator"]["Authorization"].removeprefix("Bearer ")
+    (tmp_path / "token").write_text(f"{token}\n")
+    service = serve(
+        *("--endpoint", f"ssl:0:privateKey={certificate}:certKey={certificate}:interface={HOST}"),
+        settings=settings(tmp_path),
+        port=None,
+    )
     ran = forks.run(
         command(f"https://localhost:{service.port}", *SMALL, "--json", "--token-file", str(tmp_path / "token"),
                 *(["--ca", certificate] if trusted else [])),
@@ -315,7 +322,7 @@ def test_tls_and_a_token(serve: Callable[..., Service], tmp_path: Path, certific
     else:
         assert (found.code, found.events) == (3, [])
         assert "certificate" in found.errors
-    assert "abc.def" not in ran.stdout + ran.stderr
+    assert token not in ran.stdout + ran.stderr
     assert service.visible() == {}
 
 

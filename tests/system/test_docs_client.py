@@ -38,11 +38,12 @@ def directory(tmp_path: Path) -> Path:
     return made
 
 
-def test_there_are_three() -> None:
-    """For Twisted, for asyncio, and for tests; each has a test below."""
+def test_there_are_four() -> None:
+    """For Twisted, for asyncio, and two for tests; each has a test below."""
     assert [("react(" in each, "asyncio.run(" in each, "FakeArchive" in each) for each in PROGRAMS] == [
         (True, False, False),
         (False, True, False),
+        (False, False, True),
         (False, False, True),
     ]
 
@@ -70,4 +71,11 @@ def test_the_program_for_tests(serve: Callable[..., Service], directory: Path) -
     """It needs no server; what it asserts holds."""
     assert run(PROGRAMS[2], serve(), directory) == ""
     broken = PROGRAMS[2].replace("advance(10)", "advance(1)")
+    assert subprocess.run([sys.executable, "-c", broken], capture_output=True, timeout=60).returncode == 1
+
+
+def test_the_program_for_tests_of_who_asks(serve: Callable[..., Service], directory: Path) -> None:
+    """Likewise."""
+    assert run(PROGRAMS[3], serve(), directory) == ""
+    broken = PROGRAMS[3].replace('["old", "new"]', '["old", "old"]')
     assert subprocess.run([sys.executable, "-c", broken], capture_output=True, timeout=60).returncode == 1

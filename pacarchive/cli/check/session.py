@@ -61,6 +61,20 @@ async def require_archive(wire: Wire) -> Answer:
     )
 
 
+def _require_access(answer: Answer) -> None:
+    """
+    Require that the caller may do what was requested.
+
+    @raise Refused: The archive requires authentication, or refuses the caller.
+    """
+    if answer.status == 401:
+        raise Refused(f"The archive requires authentication ({answer}): give --token-file, --user or --cert.")
+    if answer.status == 403:
+        raise Refused(
+            f"The archive does not allow the checks ({answer}): they need the rights to read, modify and stage."
+        )
+
+
 class Session:
     """
     What the checks of one run share.
@@ -104,14 +118,15 @@ class Session:
         """
         answer = await require_archive(self.wire)
         self.server = answer.field("Server") or UNNAMED
-        if answer.status in (401, 403):
-            raise Refused(f"The archive requires authentication ({answer}): give a token with --token-file.")
+        _require_access(answer)
         if self.server.startswith("CherryPy") or self.options.predecessor:
             # The predecessor mixes up concurrent requests, even those of different clients.
             self.wire.connections = 1
         if await self._keeps_connections():
             self.wire.keep()
-        self.strict = (await self.wire.ask("HEAD", self.ids[0])).status != 500
+        found = await self.wire.ask("HEAD", self.ids[0])
+        _require_access(found)  # an archive may greet everyone, and show its files to a few
+        self.strict = found.status != 500
         done = 0
 
         async def free(file_id: int) -> None:

@@ -31,6 +31,7 @@ from pacarchive.client.credentials import Credentials
 from pacarchive.client.errors import ClientError, ConnectionFailed
 from pacarchive.client.naming import named
 from pacarchive.client.reading import Watch
+from pacarchive.client.tls import ClientCertificate
 
 if TYPE_CHECKING:
     from pacarchive.cli.check.contents import Content
@@ -107,7 +108,8 @@ class Wire:
         self._reactor = reactor
         self._timeout = timeout
         self._threads = Threads(reactor)
-        self._credentials = Credentials(self._threads, self.place, **server.caller)
+        self._credentials = Credentials(self._threads, self.place, **server.credentials)
+        self._shown = ClientCertificate.of(self.place, server.cert, server.key)
         self._made: list[Connections] = []
         self._connect(connections)
 
@@ -122,6 +124,7 @@ class Wire:
             self.place,
             connections,
             ca=self.server.ca,
+            shown=self._shown,
             timeout=CONNECT_TIMEOUT,
             kept=self.kept,
         )

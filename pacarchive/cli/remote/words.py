@@ -21,6 +21,7 @@ from pacarchive.client import (
     PreconditionFailed,
     ServerUnavailable,
     Stalled,
+    TokenUnusable,
     Unauthorised,
     WrongName,
     WrongScheme,
@@ -70,11 +71,21 @@ def failure_words(error: Exception, what: str = "") -> str:
 
 def advice_of(error: Exception) -> str:
     """What to do about it, in the words of this command."""
+    if isinstance(error, Unauthorised):
+        ways = [words for scheme, words in _WAYS if scheme in error.schemes] or [words for _, words in _WAYS]
+        return f"Give {', or '.join(ways)}."
     for kind, advice in _ADVICE:
         if isinstance(error, kind):
             return advice
     return error.advice if isinstance(error, ClientError) else ""
 
+
+_WAYS = (
+    ("Bearer", "a fresh token with --token-file or in $PACARCHIVE_TOKEN"),
+    ("Basic", "--user NAME"),
+    ("Certificate", "--cert FILE"),
+)
+"""The options for credentials, by the scheme that the archive accepts."""
 
 _ADVICE: tuple[tuple[type[Exception], str], ...] = (
     (Offline, "Add --wait."),
@@ -83,7 +94,6 @@ _ADVICE: tuple[tuple[type[Exception], str], ...] = (
     (NotPermitted, "Ask whoever runs the archive."),
     (AlreadyExists, "Use another id; or --replace, if what is there may go and the archive allows that."),
     (PreconditionFailed, "Use another id; or --replace, if what is there may go and the archive allows that."),
-    (Unauthorised, "Give a token in $PACARCHIVE_TOKEN, or with --token-file."),
     (WrongScheme, ""),
     (WrongName, "Use a URL with a name that the certificate has."),
     (CertificateRefused, "If it is an authority of your own that signed it, name its certificate with --ca."),
@@ -96,8 +106,12 @@ _ADVICE: tuple[tuple[type[Exception], str], ...] = (
 
 def exit_code_of(error: Exception) -> int:
     """What the command ends with if nothing else went wrong."""
-    if isinstance(error, Misunderstood):
+    if isinstance(error, Misunderstood | TokenUnusable):
         return exits.USAGE
+    if isinstance(error, Unauthorised):
+        return exits.UNAUTHORISED
+    if isinstance(error, NotPermitted):
+        return exits.NOT_PERMITTED
     if isinstance(error, Offline):
         return exits.OFFLINE
     if isinstance(error, DigestMismatch):
