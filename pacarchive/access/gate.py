@@ -7,7 +7,7 @@ L{Gate.known} answers at once for those who are remembered, and L{Gate.verify} f
 
 from __future__ import annotations
 
-import secrets
+import os
 from base64 import b64decode
 from binascii import Error as NoBase64
 from collections import OrderedDict
@@ -111,7 +111,7 @@ class Gate:
         self._issuers = issuers
         self._passwords = passwords
         self._tokens: Mapping[str, Token] | None = None
-        self._key = secrets.token_bytes(32)
+        self._key = os.urandom(32)
         self._accesses: OrderedDict[tuple[bytes, str | None, str | None], tuple[Access, float | None]] = OrderedDict()
         self._refusals: OrderedDict[bytes, tuple[BadCredentials, float]] = OrderedDict()
         self._throttle = Throttle(clock)

@@ -13,8 +13,6 @@ import fcntl
 import hashlib
 import os
 import re
-import secrets
-import tempfile
 import zlib
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
@@ -42,7 +40,7 @@ _MODE = 0o640
 
 def make_token() -> str:
     """A new token."""
-    body = _text(secrets.token_bytes(32))
+    body = _text(os.urandom(32))
     return f"{PREFIX}{body}{_check(body)}"
 
 
@@ -195,6 +193,8 @@ def change(path: Path, edit: Edit) -> None:
     @raise ValueError: It is not well formed.
     @raise OSError: It cannot be written.
     """
+    import tempfile  # only now: no server needs it
+
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(directory, fcntl.LOCK_EX)
