@@ -96,24 +96,5 @@ class BadCredentials(ArchiveError):
         self.detail = detail
 
 
-class NoCredentials(ArchiveError):
-    """Nothing was presented, and without it nothing is allowed here."""
-
-    def __init__(self) -> None:
-        super().__init__("This server wants to know who asks: the request has no credentials.")
-
-
-class NoRight(ArchiveError):
-    """
-    A caller lacks a right.
-
-    @ivar right: Which.
-    """
-
-    def __init__(self, message: str, right: Right) -> None:
-        super().__init__(message)
-        self.right = right
-
-
 class TooManyFailures(Unavailable):
     """Too much that was not valid came from this address; what is new from there is not looked at for a while."""

@@ -64,7 +64,7 @@ def first_look(app: RouteContext, request: ArchiveRequest) -> None:
     except BadCredentials as error:
         raise _invalid(app, error) from None
     if access is not None and not access.grants:
-        raise _lacking(app, access, "This server wants to know who asks", None)
+        raise _lacking(app, access, "The request has no credentials", None)
 
 
 def look_away(app: RouteContext, request: ArchiveRequest) -> None:
@@ -196,14 +196,14 @@ def _last(request: ArchiveRequest, field: str) -> str:
 def _without(app: RouteContext, access: Access, right: Right, file_id: int | None, why: str) -> HTTPRefusal:
     name = (right.name or "").lower()
     which = "" if file_id is None else f" for file {file_id}"
-    words = f"{access.name} has not the right to {name}{which}."
+    words = f"{access.name} lacks the right '{name}'{which}."
     return _lacking(app, access, f"{words} {why}".strip(), _scope(access, right, file_id))
 
 
 def _lacking(app: RouteContext, access: Access, words: str, scope: str | None) -> HTTPRefusal:
     gate = app.gate
     if not access.is_known and gate.schemes:
-        message = "This server wants to know who asks, and the request does not say."
+        message = "The request has no credentials, and this server requires them."
         return HTTPRefusal(HTTPStatus.UNAUTHORIZED, message, _challenge(gate.schemes, gate.realm))
     if scope is None:
         return HTTPRefusal(HTTPStatus.FORBIDDEN, words)

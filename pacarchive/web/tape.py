@@ -68,7 +68,7 @@ _JOB = re.compile("[0-9a-f]{32}", re.ASCII)
 
 _NO_FILE = "There is no such file."
 _ABSENT = errors.NotFound(_NO_FILE)
-_FORBIDDEN = errors.NotPermitted("The caller has not the right to poll for this file.")
+_FORBIDDEN = errors.NotPermitted("The caller lacks the right 'poll' for this file.")
 
 
 def declare(router: Router) -> None:

@@ -214,7 +214,7 @@ def test_nothing_presented(make_server: Callable[..., Server]) -> None:
     assert (answer.status, challenge(answer)) == (
         401, 'Bearer realm="pacarchive", Basic realm="pacarchive", charset="UTF-8"',
     )  # fmt: skip
-    assert answer.error["message"] == "This server wants to know who asks, and the request does not say."
+    assert answer.error["message"] == "The request has no credentials, and this server requires them."
 
 
 @pytest.mark.parametrize("compatibility", ["none", "pacifica"])
@@ -263,7 +263,7 @@ def test_a_scope_that_is_missing(make_server: Callable[..., Server], method: str
 def test_words_of_a_refusal(make_server: Callable[..., Server]) -> None:
     """Who is known reads which right is lacking, and whose."""
     answer = ask(make_server(rule("token:robot", Right.STAT)), "token", "GET", "/<file_id:file_id>")
-    assert answer.error["message"] == "token:robot has not the right to read for file 1."
+    assert answer.error["message"] == "token:robot lacks the right 'read' for file 1."
 
 
 def test_no_challenge_where_nothing_can_be_presented() -> None:
@@ -288,7 +288,7 @@ def test_add_and_never_change(make_server: Callable[..., Server], compatibility:
     answer = server.connect(ELSEWHERE).ask("PUT", "/77", *presented, f"If-Match: {etag}", body=b"newer")
     assert answer.status == 403
     answer = server.connect(ELSEWHERE).ask("PUT", "/77", *presented, body=b"newer")
-    words = "token:robot has not the right to modify for file 77. It is there already."
+    words = "token:robot lacks the right 'modify' for file 77. It is there already."
     assert (answer.status, answer.error["message"]) == (403, words)
     assert server.archive.data(77) == b"new"
 
@@ -388,9 +388,9 @@ def test_where_files_are_that_are_not_ones_own(make_server: Callable[..., Server
     body = b'{"paths": ["/1", "/2", "/99", "/x"]}'
     answer = server.connect(ELSEWHERE).ask("POST", "/api/v1/archiveinfo", *KINDS["token"][2], body=body)
     assert json.loads(answer.body) == [
-        {"path": "/1", "error": "The caller has not the right to poll for this file."},
+        {"path": "/1", "error": "The caller lacks the right 'poll' for this file."},
         {"path": "/2", "locality": "DISK"},
-        {"path": "/99", "error": "The caller has not the right to poll for this file."},
+        {"path": "/99", "error": "The caller lacks the right 'poll' for this file."},
         {"path": "/x", "error": "There is no such file."},
     ]
     assert server.archive.calls == ["status"]
@@ -404,7 +404,7 @@ def test_one_file_of_many(make_server: Callable[..., Server]) -> None:
         fields = (*KINDS["token"][2], "Content-Type: application/json")
         answer = server.connect(ELSEWHERE).ask("POST", "/jobs", *fields, body=body)
         assert answer.status == status
-    assert answer.error["message"].startswith("token:robot has not the right to stage for file 9999.")
+    assert answer.error["message"].startswith("token:robot lacks the right 'stage' for file 9999.")
     assert len(server.recalls.called("submit")) == 1
 
 
