@@ -98,12 +98,15 @@ class _Watched(Generic[T]):
     A file that is read again when it is another.
 
     @ivar use: Takes what it holds.
+    @ivar seen: What the one that was read last was known by.
+    @ivar trouble: Why it cannot be used, as the log has it already.
     """
 
     path: Path
     load: Callable[[Path], T]
     use: Callable[[T], None]
     seen: tuple[int, ...] | None = None
+    trouble: str = ""
 
 
 class AccessService(Service):
@@ -213,8 +216,12 @@ class AccessService(Service):
         try:
             if await self._read(file):
                 _log.info("{path} was read again", path=file.path)
+                file.trouble = ""
         except (OSError, ValueError) as error:
-            _log.error("{words}; what was in force stays in force", words=_words(file.path, error))
+            words = _words(file.path, error)
+            if words != file.trouble:
+                _log.error("{words}; what was in force stays in force", words=words)
+            file.trouble = words
 
     async def _read(self, file: _Watched[Any]) -> bool:
         """@return: Whether it was another."""
