@@ -235,15 +235,13 @@ def places(value: str | Iterable[str | Path]) -> tuple[Path, ...]:
 
 
 def endpoint_strings(value: str | Iterable[str]) -> tuple[str, ...]:
-    """Convert Twisted endpoint strings, one per line or separated by semicolons."""
+    """Convert Twisted endpoint strings, one per line or separated by semicolons; there may be none."""
     endpoints = tuple(_items(value, "[\n;]") if isinstance(value, str) else value)
     for endpoint in endpoints:
         if not re.match(r"\w+:.", endpoint):
             raise ValueError(f"{endpoint!r} is not a valid endpoint; write for example tcp:8080:interface=127.0.0.1")
         if re.search(r":sslmethod=", endpoint):
             raise ValueError(f"{endpoint!r}: sslmethod cannot be set; TLS 1.2 and 1.3 are spoken")
-    if not endpoints:
-        raise ValueError("at least one endpoint is needed")
     return endpoints
 
 

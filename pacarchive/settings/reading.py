@@ -95,6 +95,7 @@ def load(
         _convert(section, _section_class(section, backends), given)
     own = _build(backend.section, _settings_class(backend), given)
     sections = {section: _build(section, section_class(section), given) for section in SECTIONS if section != "server"}
+    server = _with_endpoints(server, sections["tls"].endpoints, given)
     if backend.local_prefix:
         server = attrs.evolve(
             server, prefix=directory(server.prefix), move_roots=tuple(directory(root) for root in server.move_roots)
@@ -246,6 +247,15 @@ def _build(section: str, cls: type[Any], given: _GivenValues) -> Any:
         return cls(**values)
     except ValueError as error:  # a validator, or a check of several values together
         raise ConfigError("settings", str(error), section) from error
+
+
+def _with_endpoints(server: ServerSettings, secure: tuple[str, ...], given: _GivenValues) -> ServerSettings:
+    """Who says where TLS is spoken, and nothing else, does not mean that all is served without it too."""
+    if secure and ("server", "endpoint") not in given:
+        return attrs.evolve(server, endpoints=())
+    if not server.endpoints and not secure:
+        raise _error(given, "server", "endpoint", "at least one endpoint is needed")
+    return server
 
 
 def _error(given: _GivenValues, section: str, key: str, words: str) -> ConfigError:

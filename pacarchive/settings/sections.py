@@ -17,6 +17,7 @@ from pacarchive.settings.server import ServerSettings
 SECTIONS: Mapping[str, str] = {
     "server": "pacarchive.settings.server:ServerSettings",
     "limits": "pacarchive.web.http.settings:LimitSettings",
+    "tls": "pacarchive.web.http.settings:TlsSettings",
     "pools": "pacarchive.settings.server:PoolSettings",
     "recall": "pacarchive.recall.settings:RecallSettings",
     "auth": "pacarchive.access.settings:AuthSettings",

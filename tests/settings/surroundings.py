@@ -15,11 +15,12 @@ from pacarchive.recall.settings import RecallSettings
 from pacarchive.settings.reading import ConfigError, load
 from pacarchive.settings.server import PoolSettings, ServerSettings
 from pacarchive.telemetry.settings import AuditSettings
-from pacarchive.web.http.settings import LimitSettings
+from pacarchive.web.http.settings import LimitSettings, TlsSettings
 
 SECTIONS: dict[str, type[Any]] = {
     "server": ServerSettings,
     "limits": LimitSettings,
+    "tls": TlsSettings,
     "pools": PoolSettings,
     "recall": RecallSettings,
     "auth": AuthSettings,

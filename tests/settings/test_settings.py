@@ -24,7 +24,7 @@ from pacarchive.settings.explaining import describe
 from pacarchive.settings.reading import load
 from pacarchive.settings.sections import Settings
 from pacarchive.settings.server import Compatibility, PoolSettings, ServerSettings, VerifyReads
-from pacarchive.web.http.settings import LimitSettings
+from pacarchive.web.http.settings import ClientCertificates, LimitSettings, TlsSettings, TlsVersion
 from settings.surroundings import complaint
 
 if TYPE_CHECKING:
@@ -99,6 +99,13 @@ def test_every_key_can_be_set(write: Callable[[str], str], tmp_path: Path) -> No
         body = 10 GiB
         idle_timeout = 90
         connections = 7
+        [tls]
+        endpoint = tcp:443
+        certificate = server.pem
+        key = server.key
+        client_ca = users.pem
+        client = optional
+        minimum = 1.3
         [pools]
         io = 4
         [posix]
@@ -122,9 +129,44 @@ def test_every_key_can_be_set(write: Callable[[str], str], tmp_path: Path) -> No
         drain_timeout=120.0,
     )
     assert settings.of(LimitSettings) == LimitSettings(body=10 * 2**30, idle_timeout=90.0, connections=7)
+    assert settings.of(TlsSettings) == TlsSettings(
+        endpoints=("tcp:443",),
+        certificate="server.pem",
+        key="server.key",
+        client_ca="users.pem",
+        client=ClientCertificates.OPTIONAL,
+        minimum=TlsVersion.TLS_1_3,
+    )
     assert settings.of(PoolSettings) == PoolSettings(io=4)
     assert settings.backend.own == PosixSettings(use_id2filename=True)
     assert settings.backend.io_threads == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "plain", "secure"),
+    [
+        ("", ("tcp:8080:interface=127.0.0.1",), ()),
+        ("[tls]\nendpoint = tcp:443\n", (), ("tcp:443",)),
+        ("[tls]\nendpoint = tcp:443; tcp6:443\n[server]\nendpoint = tcp:80\n", ("tcp:80",), ("tcp:443", "tcp6:443")),
+        ("[tls]\nendpoint = tcp:443\n[server]\nendpoint =\n", (), ("tcp:443",)),
+        ("[tls]\ncertificate = x\n", ("tcp:8080:interface=127.0.0.1",), ()),
+    ],
+)
+def test_who_listens_with_tls_does_not_listen_without(
+    write: Callable[[str], str], text: str, plain: tuple[str, ...], secure: tuple[str, ...]
+) -> None:
+    """Unless both are asked for; and what is printed of it means the same."""
+    settings = load(write(text), {}, {})
+    assert (settings.server.endpoints, settings.of(TlsSettings).endpoints) == (plain, secure)
+    again = load(write(describe(settings)), {}, {})
+    assert (again.server.endpoints, again.of(TlsSettings).endpoints) == (plain, secure)
+
+
+def test_somewhere_it_listens(write: Callable[[str], str]) -> None:
+    """A server that listens nowhere is refused."""
+    for text in ("[server]\nendpoint =\n", "[server]\nendpoint = ;\n[tls]\nendpoint =\n"):
+        path = write(text)
+        assert complaint(path) == f"{path}: [server] endpoint: at least one endpoint is needed"
 
 
 @pytest.mark.parametrize(

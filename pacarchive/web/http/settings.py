@@ -1,11 +1,25 @@
-"""What one client may ask for, and how long it may take: the section C{[limits]}."""
+"""What one client may ask for and how long it may take, and what TLS is spoken with: C{[limits]} and C{[tls]}."""
 
 from __future__ import annotations
 
+import enum
+
 import attrs
 
-from pacarchive.settings.converters import count, networks, percent, seconds, size, timeout
+from pacarchive.settings.converters import (
+    count,
+    endpoint_strings,
+    networks,
+    optional_line,
+    percent,
+    seconds,
+    size,
+    timeout,
+)
 from pacarchive.settings.fields import setting
+
+STRONG_CIPHERS = "ECDH+AESGCM:ECDH+CHACHA20:DH+AESGCM:DH+CHACHA20:!aNULL:!MD5:!DSS"
+"""What TLS 1.2 is spoken with: keys that are forgotten (forward secrecy), and encryption that authenticates."""
 
 
 @attrs.frozen(kw_only=True)
@@ -15,7 +29,9 @@ class LimitSettings:
     request_line: int = setting(8192, size, "The longest request line, in bytes; beyond it: 414.")
     header_bytes: int = setting(32 * 2**10, size, "All header fields together, in bytes; beyond: 431.")
     header_count: int = setting(100, count, "The most header fields; beyond: 431.")
-    header_timeout: float = setting(60, timeout, "Time for the whole head of a request, in seconds.")
+    header_timeout: float = setting(
+        60, timeout, "Time for the whole head of a request, and for a TLS handshake, in seconds."
+    )
     idle_timeout: float = setting(75, timeout, "How long a connection without a request stays open, in seconds.")
     progress_timeout: float = setting(
         60, timeout, "A transfer in which fewer than progress_bytes move for this long is broken off, in seconds."
@@ -58,3 +74,44 @@ class LimitSettings:
         "Nor does it to UNIX sockets.",
     )
     body: int = setting(16 * 2**40, size, "The largest body, in bytes; beyond: 413.")
+
+
+class ClientCertificates(enum.Enum):
+    """Whether clients are asked for a certificate."""
+
+    NONE = "none"
+    OPTIONAL = "optional"
+    REQUIRED = "required"
+
+
+class TlsVersion(enum.Enum):
+    """The oldest version that is spoken."""
+
+    TLS_1_2 = "1.2"
+    TLS_1_3 = "1.3"
+
+
+@attrs.frozen(kw_only=True)
+class TlsSettings:
+    """Where TLS is spoken, and with what: C{[tls]}."""
+
+    endpoints: tuple[str, ...] = setting(
+        (),
+        endpoint_strings,
+        "Where to listen for TLS: Twisted endpoint strings without TLS of their own, as tcp:443, one per line or with "
+        "semicolons between them. Where this is set and [server] endpoint is not, nothing listens without TLS.",
+        key="endpoint",
+    )
+    certificate: str = setting(
+        "", optional_line, "The server's certificate, and behind it those of the authorities between, in PEM."
+    )
+    key: str = setting("", optional_line, "The certificate's key, in PEM.", default_words="in the certificate's file")
+    client_ca: str = setting(
+        "", optional_line, "The certificates of the authorities that clients' certificates are from, in PEM."
+    )
+    client: ClientCertificates = setting(
+        ClientCertificates.NONE,
+        ClientCertificates,
+        "Whether clients are asked for a certificate: none, optional (those who have none are served too) or required.",
+    )
+    minimum: TlsVersion = setting(TlsVersion.TLS_1_2, TlsVersion, "The oldest version that is spoken: 1.2 or 1.3.")
