@@ -227,10 +227,12 @@ class Client:
         self._server = server
         self.transport = Transport(server, host)
         self._outbox = b""
-        protocol: Any = server.site.buildProtocol(self.transport.getPeer())  # type: ignore[no-untyped-call]
-        self.protocol = protocol
-        self.transport.protocol = protocol
-        protocol.makeConnection(self.transport)
+        self.protocol = self.transport.protocol = self.make_protocol()
+        self.protocol.makeConnection(self.transport)
+
+    def make_protocol(self) -> Any:
+        """That of the server's side."""
+        return self._server.site.buildProtocol(self.transport.getPeer())  # type: ignore[no-untyped-call]
 
     @property
     def connected(self) -> bool:

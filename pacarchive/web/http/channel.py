@@ -225,7 +225,7 @@ class ArchiveChannel(IntakeChannel):
             self.loseConnection()
             return
         self._networkProducer.resumeProducing()  # it may be held back
-        if not self.isSecure():  # the TLS transport says that it can, and cannot
+        if not self.isSecure() or hasattr(self.transport, "carrier"):  # Twisted's TLS says that it can, and cannot
             self._networkProducer.unregisterProducer()
             self.transport.loseWriteConnection()
         self._lingering = self.callLater(self.site.limits.linger_timeout, self._cut)

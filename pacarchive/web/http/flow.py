@@ -9,6 +9,9 @@ from zope.interface import implementer
 from pacarchive.web.http.admission import IDLE, Pace, Place
 from pacarchive.web.http.sockets import unsent
 
+BLOCK = 64 << 10
+"""How much is encrypted at once.  What OpenSSL keeps for it, it keeps for as long as the connection lasts."""
+
 
 class Aborted(Exception):
     """The answer was broken off; there is no one to tell."""

@@ -273,7 +273,7 @@ class IntakeChannel(HTTPChannel):
 
     def requestDone(self, request: server.Request) -> None:
         self._body_held = False
-        self.held.let_go("input")
+        self.held.let_go("input", "tls")
         super().requestDone(request)
         # Within a piece: no further request of it before there is room for its answer, and time in the turn.
         self.paused = self._busyReceiving and (self._waitingForTransport or self._left() <= 0)

@@ -31,10 +31,14 @@ from pacarchive.web.http.shares import client_of
 if TYPE_CHECKING:
     from pacarchive.access.identity import Access
     from pacarchive.web.http.errors import ErrorAnswer
+    from pacarchive.web.http.sealing import SealedOutput
     from pacarchive.web.http.state import SharedSite
 
 READ_SIZE = 1 << 20
 """How much is asked of the socket at once while a large body comes in."""
+
+SEALED_READ_SIZE = 256 << 10
+"""The same where it is to be decrypted, which is faster while it is in the processor's cache."""
 
 AT_ONCE = 16 << 10
 """Bodies up to this size are waited for before the route starts."""
@@ -112,7 +116,7 @@ class ArchiveRequest(server.Request):
             return
         # The channel has saved the time-out of the body; between requests it is another.
         self.channel._savedTimeOut = self.channel.site.limits.idle_timeout
-        self.transport.__dict__.pop("bufferSize", None)
+        self._read_little()
         if self._decoder is not None:
             self.body.trailers = self._decoder.trailers
         self.body.end()
@@ -120,8 +124,15 @@ class ArchiveRequest(server.Request):
             self._release()
 
     def _read_much(self) -> None:
-        if not (self.isSecure() or self.channel.held.refusal()):
+        if self.channel.held.refusal():
+            return
+        if not self.isSecure():
             self.transport.bufferSize = READ_SIZE
+        elif (carrier := getattr(self.transport, "carrier", None)) is not None:
+            carrier.bufferSize = SEALED_READ_SIZE
+
+    def _read_little(self) -> None:
+        getattr(self.transport, "carrier", self.transport).__dict__.pop("bufferSize", None)
 
     def _begin(self, command: bytes, path: bytes, version: bytes) -> None:
         self.begun = True
@@ -198,7 +209,7 @@ class ArchiveRequest(server.Request):
 
     def note_held(self, amount: int) -> errors.Overloaded | None:
         if (refusal := self.count("body", amount)) is not None:
-            self.transport.__dict__.pop("bufferSize", None)
+            self._read_little()
         return refusal
 
     def pause_body(self) -> None:
@@ -285,6 +296,8 @@ class ArchiveRequest(server.Request):
             # At once: to wait for the reactor to find room costs a turn of its loop for each answer.
             if isinstance(transport, Connection) and transport.connected and not transport.disconnecting:
                 transport.doWrite()
+            elif (send_now := getattr(transport, "send_now", None)) is not None:
+                send_now()
             return
         self.queued = True  # all of finish() but the clean-up, which would parse the rest of the body as a request
         super().finish()
@@ -324,6 +337,16 @@ class ArchiveRequest(server.Request):
         """
         transport = self.connection.transport
         return transport.doWrite() is None and not transport.dataBuffer and not transport._tempDataBuffer
+
+    def lend(self) -> SealedOutput | None:
+        """
+        What may be sent through by somebody else now (L{SealedOutput.lend}), where TLS is ours and nothing is left.
+
+        @raise CancelledError: The connection is lost.
+        """
+        transport = self.connection.transport
+        lend = getattr(transport, "lend", None)
+        return transport if lend is not None and lend() else None
 
     # For routes
 
