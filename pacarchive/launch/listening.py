@@ -21,23 +21,25 @@ from twisted.internet.abstract import isIPv6Address
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint, serverFromString
 from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.tcp import makeBinding
-from zope.interface import directlyProvides, providedBy
+from zope.interface import directlyProvides, implementer, providedBy
 
 from pacarchive.launch.needs import PLAIN
+from pacarchive.web.http.settings import STRONG_CIPHERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IListeningPort, IProtocolFactory
     from twisted.python.failure import Failure
+
+    from pacarchive.web.http.credentials import Context
 
 BACKLOG = 1024
 """Connections that may wait to be accepted, where the endpoint string does not say."""
-
-STRONG_CIPHERS = "ECDH+AESGCM:ECDH+CHACHA20:DH+AESGCM:DH+CHACHA20:!aNULL:!MD5:!DSS"
-"""The cipher suites of TLS 1.2, as OpenSSL writes them: forward secrecy and authenticated encryption only."""
 
 _ADVICE = {
     errno.EADDRINUSE: "stop what listens there (ss -ltnp 'sport = :{port}' shows it), or choose another by --port,"
@@ -62,6 +64,7 @@ class Listener:
     @ivar port: The TCP port that all workers listen on; C{None} where they cannot share it by C{SO_REUSEPORT}.
     @ivar descriptor: The descriptor of a socket that systemd passed, and that all workers adopt.
     @ivar family: That socket's address family.
+    @ivar secure: Whether it is one of C{[tls]}.
     """
 
     description: str
@@ -69,28 +72,45 @@ class Listener:
     port: int | None = None
     descriptor: int | None = None
     family: int | None = None
+    secure: bool = False
 
 
-def server_endpoints(reactor: Any, descriptions: Iterable[str]) -> list[IStreamServerEndpoint]:
-    """Return the endpoints of a process that shares its ports with no other."""
-    return [_endpoint(_Listening(reactor), each) for each in descriptions]
+def server_endpoints(
+    reactor: Any, descriptions: Iterable[str], secure: Iterable[str] = (), context: Context | None = None
+) -> list[IStreamServerEndpoint]:
+    """
+    Return the endpoints of a process that shares its ports with no other.
+
+    @param descriptions: The endpoint strings.
+    @param secure: Those of C{[tls]}.
+    @param context: The TLS context of these.
+    """
+    endpoints = [_endpoint(_Listening(reactor), each) for each in descriptions]
+    return endpoints + [_Secure(_endpoint(_Listening(reactor), each), context) for each in secure]
 
 
-def worker_endpoints(reactor: Any, listeners: Iterable[Listener], index: int) -> list[IStreamServerEndpoint]:
+def worker_endpoints(
+    reactor: Any, listeners: Iterable[Listener], index: int, context: Context | None = None
+) -> list[IStreamServerEndpoint]:
     """
     Return the endpoints of one of several workers.  An endpoint that cannot be shared (C{unix:}) is the first worker's.
 
     @param listeners: The endpoints as the parent has resolved them.
     @param index: The worker's number, from zero.
+    @param context: What the endpoints of C{[tls]} have.
     """
     endpoints: list[IStreamServerEndpoint] = []
     for each in listeners:
+        endpoint: IStreamServerEndpoint
         if each.descriptor is not None:
-            endpoints.append(AdoptedStreamServerEndpoint(reactor, each.descriptor, each.family))
+            endpoint = AdoptedStreamServerEndpoint(reactor, each.descriptor, each.family)
         elif each.port is not None:
-            endpoints.append(_endpoint(_SharedListening(reactor, each.port), each.description))
+            endpoint = _endpoint(_SharedListening(reactor, each.port), each.description)
         elif index == 0:
-            endpoints.append(_endpoint(_Listening(reactor), each.description))
+            endpoint = _endpoint(_Listening(reactor), each.description)
+        else:
+            continue
+        endpoints.append(_Secure(endpoint, context) if each.secure else endpoint)
     return endpoints
 
 
@@ -115,16 +135,32 @@ def _is_of_this_machine(reactor: Any, description: str) -> bool:
     return ip_address(host.partition("%")[0]).is_loopback
 
 
-def served_url(description: str, address: object) -> str:
+@implementer(IStreamServerEndpoint)
+class _Secure:
+    """An endpoint of C{[tls]}: TLS is put before what it is to serve."""
+
+    def __init__(self, endpoint: IStreamServerEndpoint, context: Context | None) -> None:
+        self._endpoint = endpoint
+        self._context = context
+
+    def listen(self, protocolFactory: Any) -> Deferred[IListeningPort]:  # noqa: N803
+        from pacarchive.web.http.secure import SecureFactory  # only now: others need no OpenSSL
+
+        assert self._context is not None, "where there is such an endpoint, there is a certificate"
+        return self._endpoint.listen(SecureFactory(protocolFactory, self._context))
+
+
+def served_url(description: str, address: object, *, secure: bool = False) -> str:
     """
     Return the URL of an endpoint, for messages.
 
     @param description: The endpoint string.
     @param address: The C{IAddress} that it listens on.  Where that is not TCP, the endpoint string itself is returned.
+    @param secure: Whether it is one of C{[tls]}.
     """
     if not isinstance(address, IPv4Address | IPv6Address):
         return description
-    scheme = "https" if description.startswith(("ssl:", "tls:")) else "http"
+    scheme = "https" if secure or description.startswith(("ssl:", "tls:")) else "http"
     host = f"[{address.host}]" if isinstance(address, IPv6Address) else address.host
     return f"{scheme}://{host}:{address.port}/"
 
@@ -159,36 +195,39 @@ class PortReservation:
     def __init__(self) -> None:
         self._held: list[socket.socket] = []
 
-    def reserve(self, reactor: Any, descriptions: Iterable[str]) -> list[Listener]:
+    def reserve(self, reactor: Any, descriptions: Iterable[str], secure: Iterable[str] = ()) -> list[Listener]:
         """
         Bind the port of every endpoint string that has one; the system chooses the number where it is C{0}.
 
         @param descriptions: The endpoint strings.
+        @param secure: Those of C{[tls]}.
         @raise CannotListenError: Another program listens there, or this machine does not have the address.
         @raise ValueError: An endpoint cannot be shared between workers.
         """
-        return [self._reserve(reactor, each) for each in descriptions]
+        listeners = [self._reserve(reactor, each) for each in descriptions]
+        return listeners + [self._reserve(reactor, each, secure=True) for each in secure]
 
     def close(self) -> None:
         """Release the ports."""
         while self._held:
             self._held.pop().close()
 
-    def _reserve(self, reactor: Any, description: str) -> Listener:
+    def _reserve(self, reactor: Any, description: str, *, secure: bool = False) -> Listener:
         recorded = _RecordedListening(reactor)
         _endpoint(recorded, description).listen(Factory()).addErrback(_discard)
         if recorded.tcp is not None:
             held = _hold(*recorded.tcp)
             self._held.append(held)
-            return Listener(description, served_url(description, _address(held)), port=held.getsockname()[1])
+            url = served_url(description, _address(held), secure=secure)
+            return Listener(description, url, port=held.getsockname()[1], secure=secure)
         if recorded.adopted is not None:
             if not description.startswith("systemd:"):
                 raise ValueError(f"{description}: a socket from systemd can be wrapped only with workers = 1")
             descriptor, family = recorded.adopted
             with socket.fromfd(descriptor, family, socket.SOCK_STREAM) as adopted:
-                url = served_url(description, _address(adopted))
-            return Listener(description, url, descriptor=descriptor, family=family)
-        return Listener(description, description)
+                url = served_url(description, _address(adopted), secure=secure)
+            return Listener(description, url, descriptor=descriptor, family=family, secure=secure)
+        return Listener(description, description, secure=secure)
 
 
 class _Listening:

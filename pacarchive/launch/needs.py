@@ -9,6 +9,7 @@ from pacarchive.access.settings import IssuerSettings
 from pacarchive.runtime.imports import do_without_http2, do_without_tls
 from pacarchive.settings.providers import BackendProvider
 from pacarchive.settings.reading import find_provider
+from pacarchive.web.http.settings import TlsSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from pacarchive.settings.sections import Settings
 
 PLAIN = ("tcp:", "tcp6:", "unix:", "systemd:")
-"""The prefixes of endpoint strings that never need TLS."""
+"""The prefixes of endpoint strings that never need Twisted's TLS.  Those of C{[tls]} do not need it either."""
 
 
 def leave_out(settings: Settings, twistd: Mapping[str, Any]) -> None:
@@ -33,8 +34,8 @@ def leave_out(settings: Settings, twistd: Mapping[str, Any]) -> None:
         isinstance(backend, BackendProvider)
         and backend.make_name.startswith("pacarchive.")
         and not twistd.get("logger")
-        and all(each.startswith(PLAIN) for each in settings.server.endpoints)
         and all(each.keys is not None for each in settings.all_of(IssuerSettings).values())  # else they are fetched
+        and all(each.startswith(PLAIN) for each in (*settings.server.endpoints, *settings.of(TlsSettings).endpoints))
     ):
         do_without_tls()
     # What is imported is no garbage: collecting among it again and again takes a tenth of the start.

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from pacarchive.launch.logfile import LogFile
+    from pacarchive.launch.renewal import Renewal
 
 EXTENSION = 30.0
 """Seconds by which each C{EXTEND_TIMEOUT_USEC} extends the time to stop; it is repeated after a third of that."""
@@ -89,15 +90,22 @@ class LaunchedService(Service):
         answered.
     @param describe: Returns the line that says what is served where; called once C{inner} has started.
     @param log_file: The log file; C{None} where twistd opens it, or there is none.
+    @param renewal: Watches the certificate; C{None} where there is none.
     """
 
     def __init__(
-        self, reactor: Any, inner: IService, describe: Callable[[], str], log_file: LogFile | None = None
+        self,
+        reactor: Any,
+        inner: IService,
+        describe: Callable[[], str],
+        log_file: LogFile | None = None,
+        renewal: Renewal | None = None,
     ) -> None:
         self._reactor = reactor
         self._inner = inner
         self._describe = describe
         self._log_file = log_file
+        self._renewal = renewal
         self._is_ready = False
         self._notifier = Notifier()
         self._heartbeat = self._repeat("WATCHDOG=1")
@@ -130,6 +138,8 @@ class LaunchedService(Service):
         if self.running:
             line = self._describe()
             _log.info("{line}", line=line)
+            if self._renewal is not None:
+                self._renewal.startService()
             self._is_ready = True
             self._notifier.notify("READY=1", f"STATUS={line}")
 
@@ -146,7 +156,8 @@ class LaunchedService(Service):
         if self._is_ready:  # else READY=1 would be untrue
             self._notifier.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         inner = IReloadable(self._inner, None)
-        done = reload_all(self._reopen_log, *([] if inner is None else [inner.reload]))
+        others = [each.reload for each in (self._renewal, inner) if each is not None]
+        done = reload_all(self._reopen_log, *others)
         _log.info("{name}: {what}", name=name, what=f"reloaded {', '.join(done)}" if done else "nothing to reload")
         if self._is_ready:
             self._notifier.notify("READY=1")
@@ -159,6 +170,8 @@ class LaunchedService(Service):
 
     async def _stop(self) -> None:
         self._is_ready = False
+        if self._renewal is not None:
+            self._renewal.stopService()
         self._notifier.notify("STOPPING=1", "STATUS=finishing the transfers under way")
         extension = self._repeat(f"EXTEND_TIMEOUT_USEC={EXTENSION * 1e6:.0f}")
         extension.start(EXTENSION / 3)

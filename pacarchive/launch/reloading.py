@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from twisted.logger import Logger
 from zope.interface import Interface
 
+from pacarchive.settings.errors import ConfigError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import FrameType
@@ -30,6 +32,7 @@ class IReloadable(Interface):
         Read the files again; where one cannot be read, what was in force stays in force.
 
         @return: What was reloaded, as text for the log.
+        @raise ConfigError: What was read cannot be used.
         @raise OSError: A file cannot be read.
         """
 
@@ -92,8 +95,8 @@ def reload_all(*each: Callable[[], Sequence[str]]) -> list[str]:
     for reload in each:
         try:
             done += reload()
-        except OSError as error:
-            _log.error("cannot reload: {error}", error=error)
+        except (ConfigError, OSError) as error:
+            _log.error("cannot reload: {error}; what was in force still is", error=error)
         except Exception:  # noqa: BLE001  (the server goes on after any error)
             _log.failure("cannot reload")
     return done

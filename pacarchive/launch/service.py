@@ -38,9 +38,10 @@ from pacarchive.settings.sections import Settings
 from pacarchive.settings.server import PoolSettings
 from pacarchive.telemetry.audit import AuditLog
 from pacarchive.telemetry.settings import AuditSettings
-from pacarchive.web.http.settings import LimitSettings
+from pacarchive.web.http.settings import LimitSettings, TlsSettings
 
 if TYPE_CHECKING:
+    from pacarchive.launch.renewal import Renewal
     from pacarchive.recall.engine import RecallEngine
     from pacarchive.web.http.site import ArchiveSite
 
@@ -235,22 +236,50 @@ def make_service(settings: Settings, log_file: LogFile | None = None) -> IServic
     if not store.startswith("mariadb:") and os.path.exists(store) and not is_one_machines(os.path.dirname(store)):
         _log.warn("[recall] store: {store} may be on a network; SQLite is for one machine only", store=store)
     what = f"pacarchive {__version__}: {server.type} archive {server.prefix} on"
+    secure = settings.of(TlsSettings).endpoints
+    renewal = _read_credentials(reactor, settings) if secure else None
+    credentials = None if renewal is None else renewal.credentials
     if server.workers > 1:
         # So what is missing is reported once, and not by each worker; and what is imported here is shared by all.
         descriptors = count_descriptors()
         make_archive_service(reactor, settings, ())
         serve = partial(run, make_archive_service) if count_descriptors() == descriptors else None
-        supervisor = Supervisor(reactor, settings, serve)
+        supervisor = Supervisor(reactor, settings, serve, secure=secure, credentials=credentials)
+        if renewal is not None:
+            renewal.uses(supervisor.renew)
+        words = f"({server.workers} workers)"
         return LaunchedService(
-            reactor, supervisor, lambda: f"{what} {' '.join(supervisor.urls)} ({server.workers} workers)", log_file
+            reactor, supervisor, lambda: f"{what} {' '.join(supervisor.urls)} {words}", log_file, renewal
         )
-    archive = make_archive_service(reactor, settings, server_endpoints(reactor, server.endpoints))
+    context = None
+    if renewal is not None:
+        from pacarchive.web.http.credentials import Context
+
+        context = Context(renewal.credentials)
+        renewal.uses(context.renew)
+    endpoints = server_endpoints(reactor, server.endpoints, secure, context)
+    archive = make_archive_service(reactor, settings, endpoints)
 
     def describe() -> str:
         urls = [
-            served_url(description, port.getHost())
-            for description, port in zip(server.endpoints, archive.ports, strict=True)
+            served_url(description, port.getHost(), secure=number >= len(server.endpoints))
+            for number, (description, port) in enumerate(zip([*server.endpoints, *secure], archive.ports, strict=True))
         ]
         return f"{what} {' '.join(urls)}"
 
-    return LaunchedService(reactor, archive, describe, log_file)
+    return LaunchedService(reactor, archive, describe, log_file, renewal)
+
+
+def _read_credentials(reactor: Any, settings: Settings) -> Renewal:
+    """
+    What endpoints with TLS need, and what keeps it.
+
+    @raise ConfigError: It is not right.
+    """
+    from pacarchive.launch.renewal import Renewal  # only now, as the rest of it
+    from pacarchive.web.http import secure  # noqa: F401  (shared by all workers)
+    from pacarchive.web.http.credentials import CredentialsFiles
+
+    files = CredentialsFiles(settings.of(TlsSettings), settings.source)
+    stamp = files.stamp()
+    return Renewal(reactor, files, files.read(reactor.seconds()), stamp)

@@ -18,6 +18,7 @@ from pacarchive.settings.fields import key_of
 from pacarchive.settings.reading import CONFIG_VARIABLE, MACHINE_FILE, VARIABLES, ConfigError, load
 from pacarchive.settings.sections import Settings
 from pacarchive.settings.server import DEFAULT_ENDPOINT, ServerSettings
+from pacarchive.web.http.settings import TlsSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -129,7 +130,11 @@ class Options(usage.Options):
             _refuse(str(error))
         leave_out(self.settings, self.parent or {})
         for description in self.settings.server.endpoints:
-            _check_endpoint(description)
+            _check_endpoint("[server]", description)
+        for description in self.settings.of(TlsSettings).endpoints:
+            if description.startswith(("ssl:", "tls:")):
+                _refuse(f"[tls] endpoint: {description!r} has TLS by itself; write for example tcp:443")
+            _check_endpoint("[tls]", description)
 
     def _endpoints(self) -> tuple[str, ...]:
         port, address = self["port"], self["address"]
@@ -144,7 +149,7 @@ class Options(usage.Options):
         return (f"tcp:{int(port)}:interface={interface}",)
 
 
-def _check_endpoint(description: str) -> None:
+def _check_endpoint(section: str, description: str) -> None:
     """Parse an endpoint string now, so that an error in it is reported in one line and not amid the start."""
     # Only now: twistd's --reactor is parsed before our options.
     from twisted.internet import reactor
@@ -153,7 +158,7 @@ def _check_endpoint(description: str) -> None:
     try:
         serverFromString(reactor, description)
     except Exception as error:  # noqa: BLE001  (parsers are plugins, and may raise anything)
-        _refuse(f"[server] endpoint: {description!r} cannot be used: {' '.join(str(error).split())}")
+        _refuse(f"{section} endpoint: {description!r} cannot be used: {' '.join(str(error).split())}")
 
 
 def _refuse(message: str) -> NoReturn:

@@ -10,6 +10,7 @@ import pickle
 import re
 import signal
 import sys
+from base64 import b64decode
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -26,10 +27,12 @@ from zope.interface import implementer
 from pacarchive.launch.listening import worker_endpoints
 from pacarchive.launch.notify import failure_message
 from pacarchive.launch.reloading import IReloadable, reload_all
-from pacarchive.launch.workers import ALIVE, CONTROL, FAILED, GROUP_SIGNALS, HEARTBEAT, READY, RELOAD, Assignment
+from pacarchive.launch.workers import ALIVE, CONTROL, FAILED, GROUP_SIGNALS, HEARTBEAT, READY, RELOAD, RENEW, Assignment
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
+
+    from pacarchive.web.http.credentials import Context
 
 _log = Logger()
 
@@ -71,6 +74,7 @@ class _Process:
         self._assignment = assignment
         self._make_service = make_service
         self._reloadable: Any = None
+        self._context: Context | None = None
         self._status = 0
         self._stopping = False
 
@@ -91,14 +95,21 @@ class _Process:
         Deferred.fromCoroutine(self._serve()).addCallbacks(lambda _: _report(READY), self._failed)
 
     async def _serve(self) -> None:
-        endpoints = worker_endpoints(self._reactor, self._assignment.listeners, self._assignment.index)
+        if self._assignment.credentials is not None:
+            from pacarchive.web.http.credentials import Context  # only now: others need no OpenSSL
+
+            self._context = Context(self._assignment.credentials)
+        endpoints = worker_endpoints(self._reactor, self._assignment.listeners, self._assignment.index, self._context)
         service = self._make_service(self._reactor, self._assignment.settings, endpoints)
         self._reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
         self._reloadable = IReloadable(service, None)
         await maybeDeferred(service.startService)
 
     def _command(self, line: bytes) -> None:
-        if line == RELOAD.encode() and self._reloadable is not None and (done := reload_all(self._reloadable.reload)):
+        word, _, rest = line.decode("ascii").partition(" ")
+        if word == RENEW and self._context is not None:
+            self._context.renew(pickle.loads(b64decode(rest)))  # noqa: S301  (the parent's own)
+        elif word == RELOAD and self._reloadable is not None and (done := reload_all(self._reloadable.reload)):
             _log.info("reloaded {what}", what=", ".join(done))
 
     def _failed(self, failure: Failure) -> None:

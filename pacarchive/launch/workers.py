@@ -3,8 +3,9 @@
 It answers no requests and opens nothing of the archive, but has imported all that does, so that the workers which it
 forks (L{pacarchive.launch.forking}) need not.  The messages between parent and worker:
 
-  - standard input: the pickled L{Assignment}, and then the line L{RELOAD} whenever the worker is to reload what it can.
-    It stays open; its end means to the worker that the parent is gone.
+  - standard input: the pickled L{Assignment}, and then the line L{RELOAD} whenever the worker is to reload what it can,
+    and L{RENEW} with new credentials (pickled, in base64).  It stays open; its end means to the worker that the parent
+    is gone.
   - descriptor L{CONTROL}: lines from the worker, L{READY}, L{FAILED} with a reason, and L{ALIVE} every
     L{HEARTBEAT} seconds.
   - standard output and error: log lines, which the parent logs as its own.
@@ -15,6 +16,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from base64 import b64encode
 from contextlib import suppress
 from functools import partial
 from pickle import dumps
@@ -41,12 +43,14 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from pacarchive.settings.sections import Settings
+    from pacarchive.web.http.credentials import Credentials
 
 CONTROL = 3
 READY = "ready"
 FAILED = "failed"
 ALIVE = "alive"
 RELOAD = "reload"
+RENEW = "renew"
 
 HEARTBEAT = 5.0
 """Seconds between a worker's heartbeats."""
@@ -83,11 +87,13 @@ class Assignment:
     @ivar settings: The settings in force.
     @ivar index: The worker's number, from zero.
     @ivar listeners: The endpoints, as the parent has resolved them.
+    @ivar credentials: Certificate and key, for the endpoints of C{[tls]}.
     """
 
     settings: Settings
     index: int
     listeners: tuple[Listener, ...]
+    credentials: Credentials | None = None
 
 
 @implementer(IReloadable)
@@ -99,6 +105,8 @@ class Supervisor(Service):
     @param settings: The settings, for the workers.
     @param serve: Called in a worker that is forked from this process; returns its exit status.
     @param command: The program of a worker where this process cannot fork, or there is no C{serve}.
+    @param secure: The endpoint strings of C{[tls]}.
+    @param credentials: Certificate and key, for these.
     """
 
     def __init__(
@@ -108,11 +116,15 @@ class Supervisor(Service):
         serve: Callable[[], int] | None = None,
         *,
         command: Sequence[str] = COMMAND,
+        secure: Sequence[str] = (),
+        credentials: Credentials | None = None,
     ) -> None:
         self._reactor = reactor
         self._settings = settings
         self._serve = serve
         self._command = command
+        self._secure = secure
+        self._credentials = credentials
         self._reservation = PortReservation()
         self._listeners: list[Listener] = []
         self._workers: dict[int, _Worker] = {}
@@ -146,11 +158,17 @@ class Supervisor(Service):
     def reload(self) -> list[str]:
         """Make the workers reload what they can; they log it themselves, so nothing is returned."""
         for worker in self._workers.values():
-            worker.reload()
+            worker.send(RELOAD)
         return []
 
+    def renew(self, credentials: Credentials) -> None:
+        """Have the workers use other credentials for new connections."""
+        self._credentials = credentials
+        for worker in self._workers.values():
+            worker.send(RENEW, b64encode(dumps(credentials)).decode())
+
     async def _start(self) -> None:
-        self._listeners = self._reservation.reserve(self._reactor, self._settings.server.endpoints)
+        self._listeners = self._reservation.reserve(self._reactor, self._settings.server.endpoints, self._secure)
         workers = [self._spawn(index) for index in range(self._settings.server.workers)]
         for worker in workers:
             keeper = Deferred.fromCoroutine(self._keep(worker))
@@ -216,7 +234,7 @@ class Supervisor(Service):
                 descriptors[number] = listener.descriptor
                 listener = attrs.evolve(listener, descriptor=number)
             listeners.append(listener)
-        assignment = Assignment(self._settings, index, tuple(listeners))
+        assignment = Assignment(self._settings, index, tuple(listeners), self._credentials)
         worker = self._workers[index] = _Worker(self._reactor, index, first, dumps(assignment))
         # The worker inherits the mask, so that a signal to the process group waits until it has handlers.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
@@ -260,7 +278,7 @@ class _Worker(ProcessProtocol):
         self._clock = clock
         self._assignment = assignment
         self._reason: str | None = None
-        self._reloads_later = False
+        self._later: dict[str, str] = {}
         self._silent_checks = 0
         self._watch = LoopingCall(self._check)
         self._watch.clock = clock
@@ -271,12 +289,12 @@ class _Worker(ProcessProtocol):
         with suppress(ProcessExitedAlready):  # processEnded is about to be called
             self.transport.signalProcess(number.name.removeprefix("SIG"))
 
-    def reload(self) -> None:
-        """Make it reload what it can; where it is still starting, as soon as it serves."""
+    def send(self, word: str, argument: str = "") -> None:
+        """Send it a line; where it is still starting, the last line of each word as soon as it serves."""
         if self.served:
-            self.transport.write(f"{RELOAD}\n".encode())
+            self.transport.write(f"{word} {argument}".rstrip().encode() + b"\n")
         else:
-            self._reloads_later = True
+            self._later[word] = argument
 
     def end(self, reason: str) -> None:
         """
@@ -322,8 +340,8 @@ class _Worker(ProcessProtocol):
         if word == READY:
             self.served = True
             self.ready.callback(None)
-            if self._reloads_later:
-                self.reload()
+            for each in self._later.items():
+                self.send(*each)
         elif word == FAILED:
             self._reason = rest
 

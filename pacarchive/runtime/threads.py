@@ -218,6 +218,26 @@ async def finished(work: Deferred[T], cancel: Callable[[], bool] = lambda: False
         raise
 
 
+def in_passing(reactor: Any, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+    """
+    Call in a thread that ends then, for what is seldom done: a process that is to fork has no others.
+
+    @param reactor: Where the result is delivered.
+    """
+    result: Deferred[T] = Deferred()
+
+    def run() -> None:
+        try:
+            found = call(*args, **kwargs)
+        except Exception:  # noqa: BLE001  (whoever waits for the result is to have it)
+            reactor.callFromThread(result.errback, Failure())
+        else:
+            reactor.callFromThread(result.callback, found)
+
+    _DaemonThread(target=run, begin=None, end=None).start()
+    return result
+
+
 def _failed_alone(failure: Failure) -> None:
     if failure.check(ArchiveError):  # foreseen: the message is enough
         _log.debug("a call failed after its caller was cancelled: {error}", error=failure.value)

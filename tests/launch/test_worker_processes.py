@@ -318,7 +318,7 @@ def test_code_that_opens_files_forbids_a_fork(monkeypatch: pytest.MonkeyPatch, t
 
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setattr(service, "make_archive_service", make)
-    monkeypatch.setattr(service, "Supervisor", lambda reactor, settings, serve: given.append(serve))
+    monkeypatch.setattr(service, "Supervisor", lambda reactor, settings, serve, **_: given.append(serve))
     try:
         service.make_service(load(None, {}, {("server", "prefix"): str(tmp_path), ("server", "workers"): "2"}))
     finally:

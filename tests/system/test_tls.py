@@ -55,9 +55,11 @@ def certificate(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture(params=["ssl", "tls"])
+@pytest.fixture(params=["own", "ssl", "tls"])
 def secure(request: pytest.FixtureRequest, certificate: Path, serve: Callable[..., Service]) -> Service:
-    """A server with an endpoint of either kind."""
+    """A server with an endpoint of each kind."""
+    if request.param == "own":
+        return serve(settings=f"[tls]\nendpoint = tcp:0:interface={HOST}\ncertificate = {certificate}\n", port=None)
     strings = {
         "ssl": f"ssl:0:interface={HOST}:privateKey={certificate}",
         "tls": f"tls:{certificate.parent}:0:interface={HOST}",
