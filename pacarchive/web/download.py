@@ -2,9 +2,11 @@
 
 =================  ===========================================================================================
 a small file       one read, checked against its stored digest, one write
-plain TCP          C{sendfile(2)} in bursts (L{_Pump}); no copy passes through this process, so nothing is checked
-TLS, ranges of     blocks, read ahead by one and pushed as the transport takes them; a whole file is checked, and
-remote backends    broken off before its last block when it is not what was stored
+plain TCP          C{sendfile(2)} in bursts (L{Pump}); no copy passes through this process, so nothing is checked
+TLS                blocks that a thread reads, hashes, encrypts and sends (L{SealedPump}); a whole file is checked, and
+                   broken off before its last block when it is not what was stored
+remote backends,   blocks, read ahead by one and pushed as the transport takes them, and checked likewise
+and the rest
 =================  ===========================================================================================
 
 In every way a client that takes too little for too long is dropped, and one that is only slow is not.
@@ -12,17 +14,11 @@ In every way a client that takes too little for too long is dropped, and one tha
 
 from __future__ import annotations
 
-import os
-import select
-import socket
-from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet import tcp
 from twisted.internet.defer import CancelledError
-from twisted.internet.interfaces import IReactorFDSet, IWriteDescriptor
-from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from pacarchive import errors
 from pacarchive.digests import PRIMARY, Hasher
@@ -33,21 +29,17 @@ from pacarchive.web.errors import Corrupted
 from pacarchive.web.http.admission import Pace, Place
 from pacarchive.web.http.flow import Aborted, Flow, ProgressWatch
 from pacarchive.web.http.settings import LimitSettings
+from pacarchive.web.pumps import Left, Pump, SealedPump
 
 if TYPE_CHECKING:
     from pacarchive.web.http.request import ArchiveRequest
+    from pacarchive.web.http.sealing import SealedOutput
 
 SMALL = 64 << 10
 """Up to this size a file is sent in one piece, and hashed where it is: that takes less time than a thread hop."""
 
-_BURST = 64 << 20
-_PATIENCE = 5  # milliseconds
 _BLOCK = 1 << 20
 _SLICE = 64 << 10  # what the TLS transport encrypts without copying it over and over
-
-
-class _Left(OSError):
-    """The client has broken the connection off."""
 
 
 class Sender:
@@ -112,6 +104,11 @@ class Sender:
         else:
             request.hold("block", min(_BLOCK, length))
         hasher = Hasher([PRIMARY]) if verify or (whole and not known) else None
+        if request.isSecure():
+            request.write(b"")
+            if (sealed := request.lend()) is not None:
+                await self._pump_sealed(request, sealed, stored, offset, length, hasher, place)
+                return
         await self._push(request, stored, offset, length, hasher, place)
 
     async def _settle(self, stored: IStoredFile, hasher: Hasher) -> None:
@@ -126,10 +123,42 @@ class Sender:
 
     async def _pump(self, request: ArchiveRequest, stored: IStoredFile, offset: int, length: int, place: Place) -> None:
         """Let the kernel send: the reactor waits for room, a thread sends a burst."""
-        pump = _Pump(self._reactor, self._pool, self._pace, request, ISendable(stored).fileno(), place)
+        pump = Pump(self._reactor, self._pool, self._pace, request, place)
         try:
-            await pump.run(offset, length)
+            await pump.run(ISendable(stored).fileno(), offset, length)
         except (OSError, TimeoutError) as error:
+            _break_off(request, error)
+        finally:
+            pump.close()
+        request.sentLength += length
+
+    async def _pump_sealed(
+        self,
+        request: ArchiveRequest,
+        sealed: SealedOutput,
+        stored: IStoredFile,
+        offset: int,
+        length: int,
+        hasher: Hasher | None,
+        place: Place,
+    ) -> None:
+        """Read, hash and encrypt where it is sent; what is no file of this machine is read before."""
+        settle = None if hasher is None else partial(self._settle, stored, hasher)
+        pump = SealedPump(self._reactor, self._pool, self._pace, request, place, sealed, hasher)
+        try:
+            if ISendable.providedBy(stored):
+                await pump.run(ISendable(stored).fileno(), offset, length, settle)
+            else:
+                end = offset + length
+                while offset < end:
+                    block = await stored.read(offset, min(_BLOCK, end - offset))
+                    offset += len(block)
+                    if hasher is not None:
+                        await self._pool.run(hasher.update, block)
+                        if offset == end:
+                            await self._settle(stored, hasher)
+                    await pump.send(block)
+        except (errors.ArchiveError, OSError, TimeoutError) as error:
             _break_off(request, error)
         finally:
             pump.close()
@@ -184,7 +213,7 @@ def _break_off(request: ArchiveRequest, error: Exception) -> None:
 
     @raise Aborted: Always.
     """
-    if isinstance(error, _Left):
+    if isinstance(error, Left):
         request.site.left(request)
     elif isinstance(error, TimeoutError):
         request.site.refused("stalled", request.client, f"{request.line}: {error}")
@@ -192,102 +221,3 @@ def _break_off(request: ArchiveRequest, error: Exception) -> None:
         request.site.failed("download", request, error)
     request.cut()
     raise Aborted from error
-
-
-@implementer(IWriteDescriptor)
-class _Pump:
-    """
-    Sends a file from the page cache to a socket.
-
-    It waits in the reactor for room in the socket, and sends in a thread, because a page that is not in memory blocks.
-    A slow client holds no thread.  The socket's descriptor is its own (C{dup}), the file's is the caller's.
-    """
-
-    def __init__(
-        self, reactor: Any, pool: BlockingPool, pace: Pace, request: ArchiveRequest, source: int, place: Place
-    ) -> None:
-        self._reactor: IReactorFDSet = reactor
-        self._pool = pool
-        self._source = source
-        self._options = socket.socket(fileno=os.dup(request.connection.transport.fileno()))
-        self._socket = self._options.fileno()
-        self._watch = ProgressWatch(reactor, pace, self._socket, place)
-        self._room = select.poll()
-        self._room.register(self._socket, select.POLLOUT)
-
-    async def run(self, offset: int, length: int) -> None:
-        """
-        Send.
-
-        @raise OSError: The connection or the disk failed, or the file became shorter.
-        @raise TimeoutError: The client took nothing for too long.
-        """
-        end = offset + length
-        # Full segments only, which is what makes sendfile fast (measured: up to twice as fast, and less so with the
-        # no-delay option that connections have otherwise); the last one leaves when the cork is drawn.
-        self._cork(True)
-        try:
-            while offset < end:
-                reached = await self._pool.run(self._burst, offset, end)
-                if reached is None:
-                    raise _Left("The connection was lost.")
-                offset = reached
-                if offset < end:
-                    self._reactor.addWriter(self)
-                    try:
-                        await self._watch.wait()
-                    finally:
-                        self._reactor.removeWriter(self)
-        finally:
-            self._cork(False)
-
-    def _cork(self, state: bool) -> None:
-        with suppress(OSError):  # the connection is gone, or it is no TCP
-            self._options.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, not state)
-            self._options.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, state)
-
-    def _burst(self, offset: int, end: int) -> int | None:
-        """
-        Send until much is sent or the client is slow: a fast one empties the socket sooner than a thread hop takes.
-
-        @return: How far that went; C{None} where the client is gone, which is no failure.
-        @raise OSError: The disk failed, or the file became shorter.
-        """
-        stop = min(end, offset + _BURST)
-        while offset < stop:
-            try:
-                sent = os.sendfile(self._socket, self._source, offset, stop - offset)
-            except BlockingIOError:
-                if not self._room.poll(_PATIENCE):
-                    break
-                continue
-            except OSError:
-                if self._is_hung_up():
-                    return None
-                raise
-            if not sent:
-                raise OSError("The file became shorter while it was sent.")
-            offset += sent
-        return offset
-
-    def _is_hung_up(self) -> bool:
-        """Whether it was the socket that failed, and not the disk: the peer has sent a reset, or is not there."""
-        return any(event & (select.POLLHUP | select.POLLERR) for _, event in self._room.poll(0))
-
-    def doWrite(self) -> None:
-        self._reactor.removeWriter(self)
-        self._watch.go_on()
-
-    def connectionLost(self, reason: Failure) -> None:
-        """The socket itself belongs to the transport, which hears of its end by itself."""
-        self._watch.give_up(_Left("The connection was lost."))
-
-    def fileno(self) -> int:
-        return self._socket
-
-    def logPrefix(self) -> str:
-        return "sendfile"
-
-    def close(self) -> None:
-        """Release the descriptor; nothing is under way."""
-        self._options.close()

@@ -121,11 +121,15 @@ def _certificate(directory: Path) -> Path:
     return path
 
 
-@pytest.mark.timeout(300)
-def test_over_tls(serve: Callable[..., Service], tmp_path: Path) -> None:
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("own", "sizes"), [(True, [64 * MIB, 1024 * MIB]), (False, [64 * MIB, 256 * MIB])])
+def test_over_tls(serve: Callable[..., Service], tmp_path: Path, own: bool, sizes: list[int]) -> None:
     """The same where every byte passes through the process, to be encrypted."""
     pair = _certificate(tmp_path)
-    service = serve("--endpoint", f"ssl:0:interface={HOST}:privateKey={pair}:certKey={pair}", port=None)
+    if own:
+        service = serve(settings=f"[tls]\nendpoint = tcp:0:interface={HOST}\ncertificate = {pair}\n", port=None)
+    else:
+        service = serve("--endpoint", f"ssl:0:interface={HOST}:privateKey={pair}:certKey={pair}", port=None)
     context = ssl.create_default_context(cafile=str(tmp_path / "certificate"))
     context.check_hostname = False
 
@@ -134,7 +138,7 @@ def test_over_tls(serve: Callable[..., Service], tmp_path: Path) -> None:
         plain.settimeout(PATIENCE)
         return context.wrap_socket(plain)
 
-    _measure(service, connect, [64 * MIB, 256 * MIB])
+    _measure(service, connect, sizes)
 
 
 @pytest.mark.timeout(300)

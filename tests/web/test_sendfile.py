@@ -39,6 +39,7 @@ from pacarchive.access.service import AccessService
 from pacarchive.backends.local.archive import LocalArchive
 from pacarchive.backends.local.tree import FileTree
 from pacarchive.interfaces import IStoredFile
+from pacarchive.launch.listening import server_endpoints
 from pacarchive.launch.service import ArchiveService
 from pacarchive.recall.settings import RecallSettings
 from pacarchive.runtime.threads import BlockingPool
@@ -46,6 +47,7 @@ from pacarchive.settings.server import ServerSettings, VerifyReads
 from pacarchive.web.application import archive_site
 from pacarchive.web.context import RouteContext
 from pacarchive.web.download import SMALL, Sender
+from pacarchive.web.http.credentials import Context
 from pacarchive.web.http.request import ArchiveRequest
 from pacarchive.web.http.settings import LimitSettings
 
@@ -95,7 +97,9 @@ class Live:
     @ivar clock: The time of downloads.
     """
 
-    def __init__(self, prefix: Path, certificate: SelfSigned | None = None, **settings: Any) -> None:
+    def __init__(
+        self, prefix: Path, certificate: SelfSigned | None = None, own: Context | None = None, **settings: Any
+    ) -> None:
         self.reactor: Any = _reactor()
         self.clock = Clock()
         self.limits = LimitSettings(linger_timeout=1, progress_bytes=1)
@@ -114,8 +118,11 @@ class Live:
             backend, sender, chosen, self.limits.body, self.clock, recalls, RecallSettings(), open_gate(self.clock)
         )
         self.site = archive_site(application, self.limits, self.reactor)
-        if certificate is None:
-            endpoint: Any = TCP4ServerEndpoint(self.reactor, 0, interface="127.0.0.1")
+        endpoint: Any
+        if own is not None:
+            (endpoint,) = server_endpoints(self.reactor, (), ["tcp:0:interface=127.0.0.1"], own)
+        elif certificate is None:
+            endpoint = TCP4ServerEndpoint(self.reactor, 0, interface="127.0.0.1")
         else:
             endpoint = SSL4ServerEndpoint(self.reactor, 0, certificate, interface="127.0.0.1")
         self.service = ArchiveService(_Ungoverned(), None, backend, recalls, pool, self.site, [endpoint], 10)
@@ -150,9 +157,11 @@ class Live:
 
 
 @asynccontextmanager
-async def live(prefix: Path, certificate: SelfSigned | None = None, **settings: Any) -> AsyncIterator[Live]:
+async def live(
+    prefix: Path, certificate: SelfSigned | None = None, own: Context | None = None, **settings: Any
+) -> AsyncIterator[Live]:
     """Run a server, and see at the end that no connection, delayed call or writer is left."""
-    server = Live(prefix, certificate, **settings)
+    server = Live(prefix, certificate, own, **settings)
     writers = len(server.reactor.getWriters())
     await server.service.startService()
     try:
