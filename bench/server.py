@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 START_LIMIT = STOP_LIMIT = 30.0
 
-_SERVING = re.compile(r" archive .* on http://[^/]+:(\d+)/")
+_SERVING = re.compile(r" archive .* on (https?://[^/]+:(\d+)/.*)")
 _CLOCK = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -35,12 +35,19 @@ class Server:
     @param folder: An empty one, for its archive, settings and log.
     @param settings: Section, key and value of each.
     @param twistd: The program; by default the one installed beside this Python.
+    @param listening: Options that say where it listens; at the first, without TLS.
+    @ivar ports: Where it listens.
     @ivar start_seconds: What it took from nothing to the first answer.
     @raise ServerError: It ended, or did not answer in time.
     """
 
     def __init__(
-        self, folder: Path, workers: int, settings: Sequence[tuple[str, str, str]], twistd: Path | None = None
+        self,
+        folder: Path,
+        workers: int,
+        settings: Sequence[tuple[str, str, str]],
+        twistd: Path | None = None,
+        listening: Sequence[str] = ("-p", "0"),
     ) -> None:
         self._log = folder / "log"
         (folder / "archive").mkdir()
@@ -48,7 +55,7 @@ class Server:
         for section, key, value in settings:
             sections[section].append(f"{key} = {value}")
         (folder / "settings.ini").write_text("\n".join(line for lines in sections.values() for line in lines))
-        options = ("-c", "settings.ini", "--prefix", "archive", "-p", "0", "--workers", str(workers))
+        options = ("-c", "settings.ini", "--prefix", "archive", "--workers", str(workers), *listening)
         program = twistd or Path(sys.executable).parent / "twistd"
         begun = time.monotonic()
         with open(self._log, "wb") as log:
@@ -67,7 +74,8 @@ class Server:
                 if self.process.poll() is not None or time.monotonic() > begun + START_LIMIT:
                     raise ServerError(f"the server did not start: {self.log}")
                 time.sleep(0.005)
-            self.port = int(found[1])
+            self.ports = [int(each) for each in re.findall(r"://[^/]+:(\d+)/", found[1])]
+            self.port = self.ports[0]
             greet(self.port)
         except BaseException:
             self.stop()
