@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from certificates import Pair
 from twisted.application.service import IServiceMaker
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.testing import MemoryReactor
@@ -298,11 +299,18 @@ TLS = {"OpenSSL", "cryptography", "service_identity", "twisted.internet.ssl"}
         ([], ["--endpoint", "unix:socket", "--endpoint", "tcp6:0", "--anonymous", "all"], False),
         ([], ["--endpoint", "tcp:0", "--endpoint", "haproxy:tcp:0", "--anonymous", "read"], True),
         (["--logger", "os.getpid"], [], True),
+        ([], ["--workers", "2", "-c", "tls.ini"], None),
     ],
 )
-def test_what_is_imported_to_serve(tmp_path: Path, twistd: list[str], own: list[str], tls: bool) -> None:
-    """It is all that the workers need, before they are forked; and nothing that these settings do not need."""
+def test_what_is_imported_to_serve(tmp_path: Path, twistd: list[str], own: list[str], tls: bool | None) -> None:
+    """
+    It is all that the workers need, before they are forked; and nothing that these settings do not need.
+
+    @param tls: Whether Twisted's TLS is there; C{None} where C{[tls]} is, which does without it.
+    """
     (tmp_path / "archive").mkdir()
+    pair = Pair("localhost").write(tmp_path / "server.pem")
+    (tmp_path / "tls.ini").write_text(f"[tls]\nendpoint = tcp:0\ncertificate = {pair}\n")
     arguments = [*twistd, "--nodaemon", "pacarchive", "--prefix", "archive", *own]
     code = f"""
 import sys
@@ -315,7 +323,13 @@ print(*(name for name, module in sys.modules.items() if module))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     imported = set(done.stdout.split())
     assert imported & NEVER == set()
-    assert imported & TLS == (TLS if tls else set())
+    own_tls = {"ssl", "pacarchive.web.http.secure", "pacarchive.launch.renewal"}
+    if tls is None:
+        assert imported & TLS == {"cryptography"}
+        assert imported >= own_tls
+    else:
+        assert imported & TLS == (TLS if tls else set())
+        assert not imported & (own_tls - {"ssl"})  # asyncio imports that anyway
     assert imported >= {
         "klein",
         "pacarchive.web.files",
