@@ -49,6 +49,7 @@ RUN: dict[str, list[str] | None] = {
     "installation.md": None,
     "migration.md": ["A rehearsal"],
     "quickstart.md": None,
+    "tls.md": ["A trial"],
     "usage.md": None,
 }
 """The pages that tests run, with the headings above what they run; C{None} for the whole page."""

@@ -95,6 +95,12 @@ def test_installation(tmp_path: Path) -> None:
             assert shell.show(MANUAL / page, limit=500) >= least
 
 
+def test_tls(shell: Callable[[dict[str, str]], Shell]) -> None:
+    """The chapter with a trial, from a certificate to the next."""
+    with shell({"8443": str(free_port()), "twistd ": f"{Path(sys.executable).parent}/twistd "}) as session:
+        assert session.show(MANUAL / "tls.md", "A trial") == 10
+
+
 # What the comparison itself is worth
 
 
