@@ -13,6 +13,7 @@ import sys
 from base64 import b64decode
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import IService
@@ -108,7 +109,7 @@ class _Process:
     def _command(self, line: bytes) -> None:
         word, _, rest = line.decode("ascii").partition(" ")
         if word == RENEW and self._context is not None:
-            self._context.renew(pickle.loads(b64decode(rest)))  # noqa: S301  (the parent's own)
+            reload_all(partial(_renew, self._context, rest))
         elif word == RELOAD and self._reloadable is not None and (done := reload_all(self._reloadable.reload)):
             _log.info("reloaded {what}", what=", ".join(done))
 
@@ -121,6 +122,11 @@ class _Process:
         if not self._stopping:
             self._stopping = True
             self._reactor.stop()
+
+
+def _renew(context: Context, encoded: str) -> list[str]:
+    context.renew(pickle.loads(b64decode(encoded)))  # noqa: S301  (the parent's own)
+    return []
 
 
 def _report(line: str) -> None:

@@ -202,7 +202,8 @@ class SealedPump(Pump):
                 await self._room_in_socket()
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
-        self._sealed.leave()
+        if not self._sealed.leave():
+            raise Left("The connection was lost.")
         try:
             return await super()._in_thread(call)
         finally:

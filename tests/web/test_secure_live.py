@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import ssl
 import time
+import weakref
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -188,6 +190,24 @@ async def test_a_client_that_leaves(tmp_path: Path) -> None:
         await server.until(lambda: len(os.listdir("/proc/self/fd")) <= descriptors)
         assert server.site.events == {"left": 6}
         assert not server.site.memory.shares.held
+
+
+@in_reactor
+async def test_nothing_stays_of_a_connection(archive: Path) -> None:
+    """What OpenSSL has for it is released with it, and not when the next look for garbage is taken."""
+    async with live(archive, own=own()) as server:
+        client = await connect(server)
+        (channel,) = server.connections
+        transport = weakref.ref(channel.transport._tls)
+        del channel
+        gc.collect()
+        gc.disable()
+        try:
+            await deferToThread(talk, client, compose("GET", "/102", LAST))
+            await server.until(lambda: not server.connections)
+            await server.until(lambda: transport() is None)
+        finally:
+            gc.enable()
 
 
 @in_reactor

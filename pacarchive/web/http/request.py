@@ -31,6 +31,7 @@ from pacarchive.web.http.shares import client_of
 if TYPE_CHECKING:
     from pacarchive.access.identity import Access
     from pacarchive.web.http.errors import ErrorAnswer
+    from pacarchive.web.http.credentials import PeerCertificate
     from pacarchive.web.http.sealing import SealedOutput
     from pacarchive.web.http.state import SharedSite
 
@@ -347,6 +348,11 @@ class ArchiveRequest(server.Request):
         transport = self.connection.transport
         lend = getattr(transport, "lend", None)
         return transport if lend is not None and lend() else None
+
+    @property
+    def peer_certificate(self) -> PeerCertificate | None:
+        """The certificate that the client has proved to have, where C{[tls] client} asks for one and it has one."""
+        return getattr(self.transport, "peer_certificate", None)
 
     # For routes
 

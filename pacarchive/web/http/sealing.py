@@ -49,13 +49,15 @@ class SealedOutput(Protocol):
     _plain_bytes = 0
     _held_by_openssl = 0
     _producer: Any = None
+    _peer_encoded: bytes | None = None
     _peer_certificate: PeerCertificate | None = None
 
     def __init__(self, site: SharedSite, channel: Any, context: ssl.SSLContext) -> None:
         self._site = site
         self._channel = channel
-        self._received, self._sent = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._received, self._sent, server_side=True)
+        self._received: Any = ssl.MemoryBIO()
+        self._sent: Any = ssl.MemoryBIO()
+        self._tls: Any = context.wrap_bio(self._received, self._sent, server_side=True)
         self._plain: list[bytes] = []  # what is to be encrypted
 
     # What is written
@@ -103,11 +105,11 @@ class SealedOutput(Protocol):
         @raise ssl.SSLError: The connection has failed.
         """
         self._tls.write(data)
-        return self._sent.read()
+        return self._sent.read()  # type: ignore[no-any-return]
 
     def pass_on(self) -> None:
         """Send what OpenSSL has to say: its part of a handshake, an alert.  While it is lent, the next block does."""
-        if self._sent.pending and not (self._lent or self._cut):
+        if not (self._lent or self._cut) and self._sent.pending:
             self.carrier.write(self._sent.read())
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
@@ -139,7 +141,7 @@ class SealedOutput(Protocol):
 
     def loseWriteConnection(self) -> None:
         """Say that no more comes; what still comes from the peer is thrown away."""
-        if self._agreed:
+        if self._agreed and not self._lent:
             self._say_goodbye()
             self.carrier.loseWriteConnection()
         else:
@@ -169,7 +171,7 @@ class SealedOutput(Protocol):
         @return: Whether that can be: all that was written is out.
         """
         carrier = self.carrier
-        if self.disconnecting or not self._agreed or not isinstance(carrier, Connection):
+        if self.disconnecting or self._cut or not self._agreed or not isinstance(carrier, Connection):
             return False
         self.flush()
         if carrier.doWrite() is not None or carrier.dataBuffer or carrier._tempDataBuffer:
@@ -178,8 +180,12 @@ class SealedOutput(Protocol):
         self.note_memory(KEPT_BY_OPENSSL)
         return True
 
-    def leave(self) -> None:
-        """Be another thread's, until L{come_back}."""
+    def leave(self) -> bool:
+        """
+        Be another thread's, until L{come_back}.
+
+        @return: Whether there is a connection.
+        """
         raise NotImplementedError
 
     def come_back(self) -> None:
@@ -213,13 +219,13 @@ class SealedOutput(Protocol):
 
     def getPeerCertificate(self) -> bytes | None:
         """The certificate that the client has proved to have, as DER; C{None} where it has none."""
-        return self._tls.getpeercert(binary_form=True) if self._agreed else None
+        return self._peer_encoded
 
     @property
     def peer_certificate(self) -> PeerCertificate | None:
         """What is in it."""
-        if self._peer_certificate is None and (encoded := self.getPeerCertificate()) is not None:
-            self._peer_certificate = read_peer_certificate(encoded)
+        if self._peer_certificate is None and self._peer_encoded is not None:
+            self._peer_certificate = read_peer_certificate(self._peer_encoded)
         return self._peer_certificate
 
     def getTcpNoDelay(self) -> bool:

@@ -109,7 +109,14 @@ class SecureTransport(SealedOutput):
         self._forget()
         self._plain.clear()
         self._producer = None
-        self._channel.connectionLost(self._reason or reason)
+        if not self._is_away:
+            self._release()
+        channel, self._channel = self._channel, None
+        channel.connectionLost(self._reason or reason)
+
+    def _release(self) -> None:
+        """Give back what OpenSSL has: that a request still knows its connection must not keep it in memory."""
+        self._tls = self._received = self._sent = None
 
     def dataReceived(self, data: bytes) -> None:
         if not self._is_deaf:
@@ -200,7 +207,7 @@ class SecureTransport(SealedOutput):
             self._kept.appendleft(piece[most:])
             piece = piece[:most]
         self._kept_bytes -= len(piece)
-        return self._received.write(piece)
+        return self._received.write(piece)  # type: ignore[no-any-return]
 
     def _shake_hands(self) -> bool:
         """@return: Whether both sides have agreed."""
@@ -213,6 +220,7 @@ class SecureTransport(SealedOutput):
             self.pass_on()
             return False
         self._agreed = True
+        self._peer_encoded = self._tls.getpeercert(binary_form=True)  # now: later it may be a thread's
         self._stop_waiting()
         self.pass_on()
         self.flush()
@@ -222,7 +230,7 @@ class SecureTransport(SealedOutput):
         """@return: How much of the scratch is filled."""
         while not self._peer_ended:
             try:
-                count: Any = self._tls.read(_RECORD, _scratch[filled:])
+                count = self._tls.read(_RECORD, _scratch[filled:])
             except ssl.SSLWantReadError:
                 break
             filled += count
@@ -286,9 +294,13 @@ class SecureTransport(SealedOutput):
     def stopProducing(self) -> None:
         self.loseConnection()
 
-    def leave(self) -> None:
-        self._is_away = True
+    def leave(self) -> bool:
+        self._is_away = self._channel is not None
+        return self._is_away
 
     def come_back(self) -> None:
         self._is_away = False
-        self._go_on()
+        if self._channel is None:
+            self._release()
+        else:
+            self._go_on()
