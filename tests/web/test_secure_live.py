@@ -108,6 +108,17 @@ async def test_a_conversation(archive: Path, bursts: list[int], version: ssl.TLS
 
 
 @in_reactor
+async def test_the_end_of_a_handshake_is_acknowledged(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is sent then, and a client may wait for the kernel's word before it sends its first request."""
+    sockets: list[socket.socket] = []
+    monkeypatch.setattr("pacarchive.web.http.secure.acknowledge", sockets.append)
+    async with live(archive, own=own()) as server:
+        data = await deferToThread(talk, await connect(server), compose("HEAD", "/102") + compose("HEAD", "/102", LAST))
+        assert data.count(b"HTTP/1.1 204") == 2
+        assert len(sockets) == 1
+
+
+@in_reactor
 async def test_every_size(tmp_path: Path) -> None:
     """Where the last block ends in every way, with a digest and without one, which is stored then."""
     for number, size in enumerate(SIZES):

@@ -21,6 +21,7 @@ from twisted.internet.interfaces import (
     ISSLTransport,
 )
 from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -28,6 +29,7 @@ from pacarchive.web.http.answers import last_answer
 from pacarchive.web.http.credentials import Context
 from pacarchive.web.http.sealing import KEPT_BY_OPENSSL, SealedOutput
 from pacarchive.web.http.shares import client_of
+from pacarchive.web.http.sockets import acknowledge
 
 if TYPE_CHECKING:
     from pacarchive.web.http.state import SharedSite
@@ -224,6 +226,8 @@ class SecureTransport(SealedOutput):
         self._stop_waiting()
         self.pass_on()
         self.flush()
+        if isinstance(self.carrier, Connection):
+            acknowledge(self.carrier.getHandle())
         return True
 
     def _decrypt(self, filled: int) -> int:
