@@ -22,7 +22,7 @@ from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import ISSLTransport
 
 from pacarchive.web.http.credentials import Context, Credentials
-from pacarchive.web.http.secure import MOST_KEPT, SecureFactory
+from pacarchive.web.http.secure import MOST_ANSWERS, MOST_KEPT, SecureFactory
 from pacarchive.web.http.settings import ClientCertificates, LimitSettings, TlsVersion
 
 ROOT = Pair("Root", authority=True)
@@ -546,6 +546,31 @@ def test_renegotiation_is_refused(server: Server) -> None:
     assert theirs.total_renegotiations() == 1
     assert client.protocol._tls.version() == "TLSv1.2"
     assert not how_closed(client)
+
+
+@pytest.mark.parametrize("each", [27, 1000, 5000])
+def test_who_only_has_itself_answered_is_cut(server: Server, each: int) -> None:
+    """As by changes of keys, or hellos amid a conversation; what is usual is borne for as long as there is content."""
+    client = connect(server)
+    real = client.protocol._tls
+    read: list[int] = []
+
+    class Flooded:
+        def read(self, length: int, buffer: Any) -> int:
+            read.append(length)
+            client.protocol._sent.write(bytes(each))
+            raise ssl.SSLWantReadError
+
+        def unwrap(self) -> None:
+            raise ssl.SSLWantReadError
+
+    client.protocol._tls = Flooded()
+    client.send(b"\x17\x03\x03\x00\x05hello" * 4000, 100)
+    server.finish_work()
+    assert how_closed(client) == "closed"
+    assert len(read) == MOST_ANSWERS // each + 1
+    assert len(Client.take(client)) < 2 * MOST_ANSWERS + each
+    assert real
 
 
 def test_loss_of_the_last_word(server: Server) -> None:

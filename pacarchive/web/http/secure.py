@@ -43,6 +43,10 @@ DOUBTFUL = 4 << 10
 MOST_KEPT = 64 << 10
 """How much of what came may wait before the peer is held back."""
 
+MOST_ANSWERS = 4 << 10
+"""How many bytes OpenSSL may answer to what brings little, one such piece after the other: to changes of keys, and to
+hellos that are refused.  For a peer that does not read they would pile up here."""
+
 HELLO_COST = 1000
 """What a handshake takes of a turn's allowance, in about microseconds: most of it is a signature."""
 
@@ -91,6 +95,7 @@ class SecureTransport(SealedOutput):
     _peer_ended = False
     _socket_ended = False
     _kept_bytes = 0
+    _answers = 0
 
     def __init__(self, site: SharedSite, channel: Any, context: ssl.SSLContext) -> None:
         super().__init__(site, channel, context)
@@ -195,8 +200,10 @@ class SecureTransport(SealedOutput):
         self._doubtful = 2 * filled < came
         if self._doubtful:
             self._site.turns.spend(came >> 2)
-        elif came > _RECORD:
-            self.note_memory(2 * KEPT_BY_OPENSSL)
+        else:
+            self._answers = 0
+            if came > _RECORD:
+                self.note_memory(2 * KEPT_BY_OPENSSL)
         if filled:
             self._channel.dataReceived(bytes(_scratch[:filled]))
         if self._peer_ended and not self._cut:
@@ -239,7 +246,11 @@ class SecureTransport(SealedOutput):
                 break
             filled += count
             self._peer_ended = not count
-        self.pass_on()  # the answer to a change of keys, say
+        if self._sent.pending:
+            self._answers += self._sent.pending
+            if self._answers > MOST_ANSWERS:
+                raise ssl.SSLError(1, "too much that has no content")
+            self.pass_on()
         return filled
 
     def _fail(self, error: ssl.SSLError) -> None:
@@ -248,7 +259,8 @@ class SecureTransport(SealedOutput):
         self._plain.clear()
         self._producer = None
         self.carrier.unregisterProducer()
-        words = getattr(error, "verify_message", "") or (error.reason or str(error)).replace("_", " ").lower()
+        reason = getattr(error, "reason", None)  # only OpenSSL's have one
+        words = getattr(error, "verify_message", "") or (reason or str(error)).replace("_", " ").lower()
         if self._agreed:
             self._reason = Failure(ConnectionLost(words))
             if self._lent:
@@ -258,7 +270,7 @@ class SecureTransport(SealedOutput):
                 self.carrier.loseConnection()
             return
         self._site.refused("tls", self.getPeer(), f"The TLS handshake failed: {words}.")
-        if error.reason == "HTTP_REQUEST":
+        if reason == "HTTP_REQUEST":
             self.carrier.write(last_answer(HTTPStatus.BAD_REQUEST, "This port speaks TLS: ask for it by https."))
         else:
             self.pass_on()
