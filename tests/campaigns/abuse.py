@@ -6,6 +6,8 @@ stores another every 50 ms.  Nobody is to wait for long, nothing is to be left, 
 refused with the words that belong to it.
 
     python -m tests.campaigns.abuse --length 1
+
+With --tls, all of them speak TLS.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from pathlib import Path
 
 from system.harness import Service, reset, until
 
-from campaigns.probing import SETTINGS, Figures, ask_all, connect, held, pour, probed, request, rests
+from campaigns.probing import SETTINGS, Figures, ask_all, connect, contexts, held, pour, probed, request, rests
+from campaigns.secured import secured
 
 FILES = 20_000
 """Of one plan or job: the most there may be."""
@@ -284,11 +287,14 @@ CASES: dict[str, Callable[[Service, float], Figures]] = {
 """Each does its worst to a service, for a length where 1 is the whole, and tells what came of it."""
 
 
-def run(name: str, length: float, stall: float) -> Figures:
+def run(name: str, length: float, stall: float, *, tls: bool = False) -> Figures:
     """Run a case on a service of its own."""
     with tempfile.TemporaryDirectory() as directory:
         settings = f"{SETTINGS}[recall]\nowner_files = {owned(length) * FILES}\n"
-        service = Service(Path(directory), settings=settings)
+        more, context = secured(Path(directory)) if tls else ("", None)
+        service = Service(Path(directory), settings=settings + more)
+        if context is not None:
+            contexts[service] = context
         try:
             assert service.ask("PUT", 5, b"words").status == 201
             workers = service.workers()
@@ -309,10 +315,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--length", type=float, default=1.0, help="1 is the whole campaign")
     parser.add_argument("--stall", type=float, default=0.1, help="what a probe may take, in seconds")
     parser.add_argument("--case", choices=list(CASES), action="append", help="only this one; can be repeated")
+    parser.add_argument("--tls", action="store_true", help="all by TLS")
     options = parser.parse_args(arguments)
     breaches = 0
     for name in options.case or CASES:
-        figures = run(name, options.length, options.stall)
+        figures = run(name, options.length, options.stall, tls=options.tls)
         sys.stdout.write(figures.line(name) + "\n")
         for each in figures.breaches:
             breaches += 1

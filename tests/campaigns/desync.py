@@ -6,6 +6,8 @@ what it is sent, which an independent reader takes apart (L{campaigns.framing});
 in its place, and what is stored must be a body as it was sent.  The same seed sends the same bytes.
 
     python -m tests.campaigns.desync --requests 19000
+
+With --tls the relay speaks TLS to the service.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import argparse
 import asyncio
 import hashlib
 import re
+import ssl
 import sys
 import tempfile
 import time
@@ -28,6 +31,7 @@ from system.harness import HOST, Service, content, repr_digest
 from campaigns.framing import End, Message, Rest, read_answers, read_requests
 from campaigns.mutations import Case, draw
 from campaigns.proxies import PROXIES, proxy
+from campaigns.secured import secure_port, secured
 from campaigns.tapped import Talk, tap
 
 DIRECT = "direct"
@@ -262,11 +266,14 @@ def compare_stored(talks: Sequence[Talk], files: dict[str, Path], counts: Counte
 # All of it
 
 
-async def _through(way: str, service: Service, seed: str, first: int, requests: int) -> Figures:
+async def _through(
+    way: str, service: Service, seed: str, first: int, requests: int, context: ssl.SSLContext | None
+) -> Figures:
     """One way."""
     figures, talks = Figures(way), list[Talk]()
     began, before = time.monotonic(), set(service.visible())
-    async with tap((HOST, service.port), talks) as to:
+    port = service.port if context is None else secure_port(service)
+    async with tap((HOST, port), talks, context) as to:
         with ExitStack() as stack:
             port = to if way == DIRECT else await asyncio.to_thread(stack.enter_context, proxy(way, to))
             await _send(way, port, seed, first, requests, figures)
@@ -291,22 +298,24 @@ def _short(data: bytes) -> bytes:
     return re.sub(rb"[^\r\n:]{100,}", lambda match: b"%b<%d more>" % (match[0][:50], len(match[0]) - 50), data)
 
 
-def run(requests: int, ways: Sequence[str], seed: str, first: int = 0) -> list[Figures]:
+def run(requests: int, ways: Sequence[str], seed: str, first: int = 0, *, tls: bool = False) -> list[Figures]:
     """
     Send requests to a service of its own.
 
     @param requests: How many, in all.
     @param ways: Through what.
     @param first: The number of each way's first conversation.
+    @param tls: Whether the service is reached by TLS.
     """
     with tempfile.TemporaryDirectory(prefix="pacarchive-desync-") as directory:
-        service = Service(Path(directory), settings=SETTINGS)
+        settings, context = secured(Path(directory)) if tls else ("", None)
+        service = Service(Path(directory), settings=SETTINGS + settings)
         try:
             assert service.ask("PUT", PROBED, PROBE).status == 201
             found = []
             for index, way in enumerate(ways):
                 share = requests * (index + 1) // len(ways) - requests * index // len(ways)
-                found.append(asyncio.run(_through(way, service, seed, first, share)))
+                found.append(asyncio.run(_through(way, service, seed, first, share, context)))
             service.stop()
             service.assert_clean()
             return found
@@ -321,11 +330,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--through", default=",".join(WAYS), help="ways, with commas between (%(default)s)")
     parser.add_argument("--seed", default="pacarchive", help="what is drawn from (%(default)s)")
     parser.add_argument("--first", type=int, default=0, help="the number of the first conversation of each way")
+    parser.add_argument("--tls", action="store_true", help="reach the service by TLS")
     chosen = parser.parse_args(arguments)
     ways = chosen.through.split(",")
     if unknown := set(ways) - set(WAYS):
         parser.error(f"no such way: {', '.join(sorted(unknown))}")
-    found = run(chosen.requests, ways, chosen.seed, chosen.first)
+    found = run(chosen.requests, ways, chosen.seed, chosen.first, tls=chosen.tls)
     print(HEADING)
     for each in found:
         print(each.line())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import selectors
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -17,10 +18,16 @@ from pathlib import Path
 import attrs
 from system.harness import HOST, Service, read_to_the_end, status_of
 
+from campaigns.secured import secure_port
+
 PROBE = """
-import http.client, json, select, sys, time
+import http.client, json, select, ssl, sys, time
 port, times, stores, statuses = int(sys.argv[1]), [], [], set()
-connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+if sys.argv[2]:
+    context = ssl._create_unverified_context()
+    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=60, context=context)
+else:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
 sys.stdout.write("ready\\n"); sys.stdout.flush()
 ended = False
 while not ended:
@@ -45,6 +52,10 @@ QUIET = "127.0.0.1"
 
 LOUD = "127.0.0.2"
 """That of the one who does the worst."""
+
+
+contexts: dict[Service, ssl.SSLContext] = {}
+"""What TLS is spoken with, to services that are reached by it."""
 
 
 @attrs.define
@@ -111,7 +122,10 @@ def _memory_of(service: Service, name: str) -> int:
 def probed(service: Service, figures: Figures) -> Iterator[None]:
     """Measure, and probe meanwhile."""
     with subprocess.Popen(
-        [sys.executable, "-c", PROBE, str(service.port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", PROBE, str(_port(service)), "TLS" if service in contexts else ""],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as probe:
         assert probe.stdout is not None
         probe.stdout.readline()
@@ -137,9 +151,15 @@ def request(method: str, target: str, document: object = None, *fields: str) -> 
 
 def connect(service: Service) -> socket.socket:
     """A connection of the loud client."""
-    connection = socket.create_connection((HOST, service.port), timeout=120, source_address=(LOUD, 0))
+    connection = socket.create_connection((HOST, _port(service)), timeout=120, source_address=(LOUD, 0))
     connection.settimeout(120)
+    if (context := contexts.get(service)) is not None:
+        connection = context.wrap_socket(connection, server_hostname="localhost")
     return connection
+
+
+def _port(service: Service) -> int:
+    return secure_port(service) if service in contexts else service.port
 
 
 def ask_all(service: Service, requests: Sequence[bytes], figures: Figures) -> None:
@@ -200,11 +220,13 @@ def _go_on(selector: selectors.BaseSelector, connection: socket.socket, sender: 
                 return False
             if len(sender.answer) < 64:
                 sender.answer += received[:64]
+            if isinstance(connection, ssl.SSLSocket) and connection.pending():  # of which a selector knows nothing
+                return _go_on(selector, connection, sender, selectors.EVENT_READ)
         if events & selectors.EVENT_WRITE:
             sender.data = sender.data[connection.send(sender.data[: 1 << 16]) :]
             if not sender.data:
                 selector.modify(connection, selectors.EVENT_READ, sender)
-    except BlockingIOError:
+    except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
         pass
     except OSError:  # it has hung up on us
         return False
@@ -228,7 +250,7 @@ def held(service: Service, messages: Iterable[bytes], figures: Figures) -> Itera
             connection.setblocking(False)
             try:
                 answer = connection.recv(64)
-            except BlockingIOError:
+            except (BlockingIOError, ssl.SSLWantReadError):
                 continue  # it waits
             except OSError:
                 answer = b""

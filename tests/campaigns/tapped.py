@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -30,11 +31,12 @@ class Talk:
 
 
 @asynccontextmanager
-async def tap(to: tuple[str, int], talks: list[Talk]) -> AsyncIterator[int]:
+async def tap(to: tuple[str, int], talks: list[Talk], context: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     """
     Relay connections to an address.
 
     @param talks: Takes those that have ended.
+    @param context: What TLS is spoken with there; C{None} for none.
     @return: The port to connect to.
     """
     going: set[asyncio.Task[None]] = set()
@@ -44,7 +46,7 @@ async def tap(to: tuple[str, int], talks: list[Talk]) -> AsyncIterator[int]:
         assert task is not None
         going.add(task)
         try:
-            await _relay(reader, writer, to, talks)
+            await _relay(reader, writer, to, talks, context)
         finally:
             going.discard(task)
 
@@ -59,11 +61,16 @@ async def tap(to: tuple[str, int], talks: list[Talk]) -> AsyncIterator[int]:
 
 
 async def _relay(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, to: tuple[str, int], talks: list[Talk]
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    to: tuple[str, int],
+    talks: list[Talk],
+    context: ssl.SSLContext | None,
 ) -> None:
     talk = Talk()
     try:
-        upstream, out = await asyncio.open_connection(*to, limit=_PIECE)
+        name = None if context is None else "localhost"
+        upstream, out = await asyncio.open_connection(*to, limit=_PIECE, ssl=context, server_hostname=name)
     except OSError:
         writer.transport.abort()
         raise
@@ -97,7 +104,10 @@ async def _carry(
         return
     _ended(talk, by_server)
     with suppress(OSError):
-        writer.write_eof()
+        if writer.can_write_eof():
+            writer.write_eof()
+        else:  # TLS cannot end one side only, as asyncio has it
+            writer.close()
 
 
 def _ended(talk: Talk, by_server: bool) -> None:

@@ -8,8 +8,14 @@ from campaigns.abuse import CASES, main
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("case", list(CASES))
-def test_nobody_has_all(case: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("case", "more"),
+    [
+        *((case, []) for case in CASES),
+        *((case, ["--tls"]) for case in ("tiny chunks", "pipelines", "dribbling", "unfinished", "not taken")),
+    ],
+)
+def test_nobody_has_all(case: str, more: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """What is too much is refused, nothing is left, and others are answered."""
-    assert main(["--length", "0.05", "--stall", "30", "--case", case]) == 0, capsys.readouterr().out
+    assert main(["--length", "0.05", "--stall", "30", "--case", case, *more]) == 0, capsys.readouterr().out
     assert "0 breaches" in capsys.readouterr().out

@@ -26,10 +26,10 @@ PUT = b"PUT /7 HTTP/1.1\r\n" + HEAD + b"Content-Length: 3\r\n\r\nfoo"
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("way", WAYS)
-def test_no_desync(way: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("way", "more"), [*((way, []) for way in WAYS), ("direct", ["--tls"])])
+def test_no_desync(way: str, more: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Mutated requests, through each proxy and through none: all that this server saw is what it was sent."""
-    assert main(["--requests", "150", "--through", way]) == 0, capsys.readouterr().out
+    assert main(["--requests", "150", "--through", way, *more]) == 0, capsys.readouterr().out
     assert "0 breaches" in capsys.readouterr().out
 
 
