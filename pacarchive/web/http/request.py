@@ -30,8 +30,8 @@ from pacarchive.web.http.shares import client_of
 
 if TYPE_CHECKING:
     from pacarchive.access.identity import Access
-    from pacarchive.web.http.errors import ErrorAnswer
     from pacarchive.web.http.credentials import PeerCertificate
+    from pacarchive.web.http.errors import ErrorAnswer
     from pacarchive.web.http.sealing import SealedOutput
     from pacarchive.web.http.state import SharedSite
 
