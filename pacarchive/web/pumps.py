@@ -264,6 +264,4 @@ class SealedPump(Pump):
 
     def close(self) -> None:
         super().close()
-        if self._rest:
-            self._sealed.abortConnection()  # amid a record, and so nothing can follow
         self._sealed.take_back()

@@ -185,6 +185,37 @@ async def test_a_reader_that_stops(tmp_path: Path) -> None:
 
 
 @in_reactor
+async def test_nobody_else_writes_meanwhile(tmp_path: Path) -> None:
+    """What is written while a file is sent follows it, and what OpenSSL has to say goes with the next block."""
+    store(tmp_path, "102", bytes(16 * MIB))
+    async with live(tmp_path, own=own()) as server:
+        client = await connect(server, receive_buffer=4096)
+        client.sendall(compose("GET", "/102"))
+        await server.until(lambda: bool(server.clock.getDelayedCalls()))
+        (channel,) = server.connections
+        transport = channel.transport
+        assert not transport._is_away
+        transport.write(b"behind")
+        transport.flush()
+        transport._tls.write(b"between")  # as OpenSSL does when the peer changes its keys
+        transport.pass_on()
+        assert not transport.carrier.dataBuffer
+        assert not transport.carrier._tempDataBuffer
+
+        def receive() -> bytes:
+            received = b""
+            while not received.endswith(b"behind"):
+                received += client.recv(MIB)
+            return received
+
+        received = await deferToThread(receive)
+        _, _, body = received.partition(b"\r\n\r\n")
+        assert len(body) == 16 * MIB + len(b"between") + len(b"behind")
+        assert body.replace(b"between", b"") == bytes(16 * MIB) + b"behind"
+        client.close()
+
+
+@in_reactor
 async def test_a_client_that_leaves(tmp_path: Path) -> None:
     """In mid-file, while a thread sends or waits: everything is released, and that is no failure."""
     store(tmp_path, "102", bytes(32 * MIB))
