@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import re
 import signal
 import socket
+from base64 import b64decode
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -407,3 +409,33 @@ def test_the_ports_are_given_back(world: World) -> None:
         process.exits()
     assert outcome(stopped) == [None]
     socket.create_server(("127.0.0.1", port)).close()
+
+
+def _commands(process: FakeProcess) -> list[bytes]:
+    """What a process was sent behind its assignment."""
+    stream = io.BytesIO(process.written)
+    pickle.load(stream)
+    return stream.read().splitlines()
+
+
+def test_new_credentials(world: World) -> None:
+    """Those who serve get them at once, those who start as soon as they serve, and only the last."""
+    started = world.supervisor.startService()
+    first, second = world.reactor.processes
+    first.says("ready")
+    given: list[Any] = ["old", "new"]
+    for each in given:
+        world.supervisor.renew(each)
+        world.supervisor.reload()
+    assert len(_commands(first)) == 4
+    assert _commands(second) == []
+    second.says("ready")
+    assert outcome(started) == [None]
+    renewals = [line for line in _commands(first) if line.startswith(b"renew ")]
+    assert [pickle.loads(b64decode(line.removeprefix(b"renew "))) for line in renewals] == given
+    assert _commands(second) == [renewals[1], b"reload"]
+    first.exits(by=signal.SIGKILL)
+    world.replaced_after()
+    assert pickle.loads(world.reactor.processes[-1].written).credentials == "new"
+    world.reactor.processes[-1].says("ready")
+    assert _commands(world.reactor.processes[-1]) == []
