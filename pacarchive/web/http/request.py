@@ -6,31 +6,27 @@ route, so that a refusal costs no body and a body is never spooled.
 
 from __future__ import annotations
 
-import re
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
-from twisted.web import server
 from twisted.web.http import datetimeToString
 
 from pacarchive import errors
-from pacarchive.texts import printable
-from pacarchive.web.http.answers import ALLOW, SERVER, UNCACHED, field_value, head_of
+from pacarchive.web.http.answers import ALLOW, SERVER, UNCACHED, head_of
 from pacarchive.web.http.body import RequestBody
 from pacarchive.web.http.channel import ArchiveChannel
 from pacarchive.web.http.chunks import ChunkedDecoder
 from pacarchive.web.http.errors import unexpected_answer
+from pacarchive.web.http.heads import RequestHead
 from pacarchive.web.http.shares import client_of
 
 if TYPE_CHECKING:
     from pacarchive.access.identity import Access
-    from pacarchive.web.http.credentials import PeerCertificate
     from pacarchive.web.http.errors import ErrorAnswer
     from pacarchive.web.http.sealing import SealedOutput
     from pacarchive.web.http.state import SharedSite
@@ -57,14 +53,12 @@ OFTEN = 5
 """How often work gives way to others before it counts as long: a turn's work is some milliseconds'."""
 _MUCH = 32 << 10  # of data in one read of chunks: they are no small ones
 
-_IDENTIFIER = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
-
 _ALLOW = ALLOW.encode("ascii")
 _SERVER = SERVER.encode("ascii")
 _UNCACHED = UNCACHED.encode("ascii")
 
 
-class ArchiveRequest(server.Request):
+class ArchiveRequest(RequestHead):
     """
     One request, whose route starts when its headers are complete.
 
@@ -141,25 +135,6 @@ class ArchiveRequest(server.Request):
             # Clients join a base URL that ends in a slash: as one slash, without a redirect.
             path = b"/" + path.lstrip(b"/")
         super().requestReceived(command, path, version)
-
-    @property
-    def line(self) -> str:
-        """
-        Method and target as they came, made safe for a log and short; without the query, in which some clients put
-        what is secret.
-        """
-        target, query, _ = self.uri.partition(b"?")
-        line = printable((self.method + b" " + target)[:200].decode("ascii", "backslashreplace"))
-        return f"{line}?..." if query else line
-
-    @cached_property
-    def identifier(self) -> str:
-        """What this request is called in logs: as the client, or a proxy, has called it, if that is a name."""
-        given = self.field("x-request-id")
-        return given[0] if given and _IDENTIFIER.fullmatch(given[0]) else uuid.uuid4().hex
-
-    def parseCookies(self) -> None:
-        """This server has none."""
 
     def process(self) -> None:
         self.site = site = self.channel.site
@@ -349,11 +324,6 @@ class ArchiveRequest(server.Request):
         lend = getattr(transport, "lend", None)
         return transport if lend is not None and lend() else None
 
-    @property
-    def peer_certificate(self) -> PeerCertificate | None:
-        """The certificate that the client has proved to have, where C{[tls] client} asks for one and it has one."""
-        return getattr(self.transport, "peer_certificate", None)
-
     # For routes
 
     def count(self, kind: str, amount: int) -> errors.Overloaded | None:
@@ -411,15 +381,6 @@ class ArchiveRequest(server.Request):
         if self._gave_way > OFTEN and not self.is_over and self.channel.peer_has_ended:
             self.transport.abortConnection()
         await self.site.turns.come(cost, client_of(self.client))
-
-    def field(self, name: str) -> list[str]:
-        """All values of a header field, in order; none where it is absent."""
-        values = self.requestHeaders.getRawHeaders(name.encode("ascii"))
-        return [value.decode("latin-1") for value in values] if values else []
-
-    def set(self, name: bytes, value: str | bytes) -> None:
-        """Set a header field of the answer; text goes as L{field_value} writes it."""
-        self.responseHeaders.setRawHeaders(name, [value if isinstance(value, bytes) else field_value(value)])
 
 
 def _is_continue(expectations: Sequence[bytes] | None) -> bool:
