@@ -12,6 +12,7 @@ from base64 import b64decode
 from binascii import Error as NoBase64
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Protocol
 
@@ -223,6 +224,21 @@ class Gate:
         assert caller.authorization is not None
         digest = blake2b(caller.authorization, digest_size=32, key=self._key).digest()
         return digest, (digest, caller.host, None if caller.connection is None else caller.connection.name)
+
+
+@lru_cache(1024)
+def certificate_identity(names: tuple[str, ...], subject: str, not_after: float) -> Identity:
+    """
+    Who the holder of a certificate is: the first of its alternative names, else its subject; a rule may use any.
+
+    @param names: As C{dns:robot.example.org}.
+    @param subject: As RFC 4514 writes it.
+    @param not_after: Seconds since the epoch.
+    """
+    labels = [f"cert:{name}" for name in (*names, *([subject] if subject else []))]
+    if not labels:
+        raise BadCredentials("a client certificate that names nobody")
+    return Identity(labels[0], How.CERTIFICATE, frozenset(labels), expires=not_after)
 
 
 def proxy_identity(user: str) -> Identity:

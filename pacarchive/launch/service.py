@@ -223,7 +223,9 @@ def make_service(settings: Settings, log_file: LogFile | None = None) -> IServic
     # It may arrive as soon as twistd has written the process id; the real handler is installed when the service starts.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     server = settings.server
-    if not access.is_said(settings) and (reached := reached_by_others(reactor, server.endpoints)):
+    if not access.is_said(settings) and (
+        reached := reached_by_others(reactor, (*server.endpoints, *settings.of(TlsSettings).endpoints))
+    ):
         words = (
             f"everyone who reaches {reached[0]} could write and delete, as nothing says who may do what: set it (all, "
             "none, read...), here or by --anonymous, or make rules [allow NAME]"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.address import IPv4Address, IPv6Address
 
 from pacarchive import errors
-from pacarchive.access.gate import Caller, proxy_identity
+from pacarchive.access.gate import Caller, certificate_identity, proxy_identity
 from pacarchive.access.identity import Access, BadCredentials, TooManyFailures
 from pacarchive.access.rights import Right
 from pacarchive.web.http.errors import HTTPRefusal
@@ -58,9 +58,8 @@ def first_look(app: RouteContext, request: ArchiveRequest) -> None:
     @raise TooManyFailures: Too much that came from there was not valid.
     """
     require_known_host(request, app.settings)
-    caller = _caller(app, request)
     try:
-        request.access = access = app.gate.known(caller)
+        request.access = access = app.gate.known(_caller(app, request))
     except BadCredentials as error:
         raise _invalid(app, error) from None
     if access is not None and not access.grants:
@@ -179,6 +178,17 @@ def _caller(app: RouteContext, request: ArchiveRequest) -> Caller:
 
 
 def _connection(app: RouteContext, request: ArchiveRequest) -> Identity | None:
+    """
+    What the connection proves: a certificate, else the word of a proxy.
+
+    @raise BadCredentials: It proves nothing that can be understood.
+    """
+    try:
+        certificate = request.peer_certificate
+    except ValueError as error:
+        raise BadCredentials(f"a client certificate that cannot be read: {error}") from None
+    if certificate is not None:
+        return certificate_identity(certificate.names, certificate.subject, certificate.not_after)
     field = app.gate.proxy_user
     if field and is_this_machine(request.client) and (name := _last(request, field)):
         return proxy_identity(name[:_LONGEST_NAME])
