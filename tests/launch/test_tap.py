@@ -299,7 +299,7 @@ TLS = {"OpenSSL", "cryptography", "service_identity", "twisted.internet.ssl"}
         ([], ["--endpoint", "unix:socket", "--endpoint", "tcp6:0", "--anonymous", "all"], False),
         ([], ["--endpoint", "tcp:0", "--endpoint", "haproxy:tcp:0", "--anonymous", "read"], True),
         (["--logger", "os.getpid"], [], True),
-        ([], ["--workers", "2", "-c", "tls.ini"], None),
+        ([], ["--workers", "2", "-c", "tls.ini", "--anonymous", "all"], None),
     ],
 )
 def test_what_is_imported_to_serve(tmp_path: Path, twistd: list[str], own: list[str], tls: bool | None) -> None:
