@@ -209,7 +209,7 @@ def unpin(turn: Turn, file_id: int, owner: str | None) -> tuple[int, list[int]]:
     if arguments:
         whose = " AND job IN (SELECT number FROM jobs WHERE owner = ?)"
     key = to_key(file_id)
-    ended = turn.execute("DELETE FROM pins WHERE file = ?" + whose, key, *arguments)  # noqa: S608
+    ended: int = turn.execute("DELETE FROM pins WHERE file = ?" + whose, key, *arguments).rowcount  # noqa: S608
     return ended, unpinned(turn, [key]) if ended else []
 
 

@@ -75,6 +75,22 @@ class TestPins:
         assert done(engine.unpin(2)) == 0
         assert around.tapes.released == [2]
 
+    def test_end_one_owners(self, around: Surroundings, engine: RecallEngine, jobs: Sequence[str]) -> None:
+        """Those of others stay, and so does the file on disk until the last has ended; whose a job is can be asked."""
+        owners = [done(engine.owner_of(job)) for job in jobs]
+        mine = submit(engine, 2, owner="mine")
+        around.spend(5)
+        assert done(engine.owner_of(mine)) == "mine"
+        assert "mine" not in owners
+        assert done(engine.unpin(2, "nobody")) == 0
+        assert done(engine.unpin(2, "mine")) == 1
+        assert (pinned(engine).count(2), around.tapes.released) == (2, [])
+        for owner in dict.fromkeys(owners):
+            done(engine.unpin(2, owner))
+        assert (pinned(engine).count(2), around.tapes.released) == (0, [2])
+        with pytest.raises(errors.NotFound):
+            done(engine.owner_of("0" * 32))
+
     def test_that_last_until_the_file_is_read(self, around: Surroundings, engine: RecallEngine) -> None:
         around.tapes.prompt = True
         done(engine.want(1, "a"))
