@@ -45,7 +45,7 @@ def test_port_in_use(serve: Callable[..., Service], workers: int, others: int) -
 @BOTH
 def test_address_of_somebody_else(serve: Callable[..., Service], workers: int) -> None:
     """An address that this machine does not have."""
-    status, line = _end_of(serve("-a", "203.0.113.1", workers=workers))
+    status, line = _end_of(serve("-a", "203.0.113.1", "--anonymous", "read", workers=workers))
     assert status == 1
     assert "cannot start: cannot listen on 203.0.113.1:0: Cannot assign requested address; this machine has no" in line
 

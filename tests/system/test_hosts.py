@@ -28,7 +28,7 @@ def test_loopback(serve: Callable[..., Service], workers: int) -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_everywhere(serve: Callable[..., Service], workers: int) -> None:
     """What all may ask has any name, but makes URLs of known ones only."""
-    service = serve("--endpoint", "tcp:0", port=None, workers=workers)
+    service = serve("--endpoint", "tcp:0", "--anonymous", "all", port=None, workers=workers)
     assert service.ask("GET", "/", fields=EVIL).status == 200
     assert service.ask("GET", DISCOVERY, fields=EVIL).status == 421
     assert b"127.0.0.1" in service.ask("GET", DISCOVERY).body
