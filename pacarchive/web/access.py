@@ -85,9 +85,13 @@ async def recognise(app: RouteContext, request: ArchiveRequest) -> Access:
     if (access := request.access) is not None:
         return access
     try:
-        request.access = access = await app.gate.verify(_caller(app, request))
+        caller = _caller(app, request)
+        access = app.gate.known(caller)
+        if access is None:
+            access = await app.gate.verify(caller)
     except BadCredentials as error:
         raise _invalid(app, error) from None
+    request.access = access
     return access
 
 
