@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from system.harness import Service
+from system.issuer import Issuer, installed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,6 +41,20 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Service]]:
     finally:
         for each in started:
             each.kill()
+
+
+@pytest.fixture(scope="session")
+def issuer_modules(request: pytest.FixtureRequest) -> Path:
+    """Where the package of the issuer of tokens is."""
+    return installed(request.config)
+
+
+@pytest.fixture
+def issuer(issuer_modules: Path, tmp_path: Path) -> Iterator[Issuer]:
+    """An issuer of tokens that answers."""
+    found = Issuer(issuer_modules, tmp_path / "issuer")
+    yield found
+    found.stop()
 
 
 @pytest.fixture

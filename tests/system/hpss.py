@@ -64,6 +64,8 @@ class Site:
         server: Mapping[str, object] | None = None,
         hpss: Mapping[str, object] | None = None,
         recall: Mapping[str, object] | None = None,
+        beside: str = "",
+        variables: Mapping[str, str] | None = None,
         **more: Any,
     ) -> Service:
         """
@@ -72,6 +74,8 @@ class Site:
         @param server: Further settings of C{[server]}.
         @param hpss: Of C{[hpss]}; also other ones than those for the login.
         @param recall: Of C{[recall]}; what is quick in there is the default.
+        @param beside: Further sections.
+        @param variables: Variables of the service's processes.
         @param more: As for L{Service}.
         """
         archive = self.archive
@@ -87,8 +91,9 @@ class Site:
             settings="".join(
                 f"[{section}]\n" + "".join(f"{key} = {value}\n" for key, value in values.items())
                 for section, values in sections.items()
-            ),
-            environment=environment(),
+            )
+            + beside,
+            environment={**environment(), **(variables or {})},
             **more,
         )
         self._services.append(service)

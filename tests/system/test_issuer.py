@@ -19,13 +19,14 @@ from pacarchive.access.settings import IssuerSettings
 from pacarchive.backends.contract.handling import in_reactor
 from pacarchive.errors import BackendUnavailable
 from pacarchive.runtime.threads import BlockingPool
-from system.issuer import HERE, Issuer, installed
+from system.issuer import HERE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from system.harness import Answer, Service
+    from system.issuer import Issuer
 
 pytestmark = [
     pytest.mark.timeout(600),  # what is downloaded and installed once counts for whichever test is the first
@@ -33,20 +34,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*cryptography's X.509 APIs:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:Passing pyOpenSSL .* deprecated:DeprecationWarning"),
 ]
-
-
-@pytest.fixture(scope="session")
-def modules(request: pytest.FixtureRequest) -> Path:
-    """Where the issuer's package is."""
-    return installed(request.config)
-
-
-@pytest.fixture
-def issuer(modules: Path, tmp_path: Path) -> Iterator[Issuer]:
-    """One that answers."""
-    issuer = Issuer(modules, tmp_path / "issuer")
-    yield issuer
-    issuer.stop()
 
 
 class Later:

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from xrdhttp.tape import TapeClient
 
 from system.harness import HOST, PATIENCE, content, until
+from system.wlcg import PYTHON
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
 
     from system.harness import Service
     from system.hpss import Site
-
-PYTHON = "/usr/bin/python3"
-"""The interpreter that Debian's gfal2 belongs to."""
 
 DATA = content("tape", 30_000)
 
