@@ -146,21 +146,22 @@ def _servant() -> pwd.struct_passwd:
 
 
 @contextmanager
-def proxy(name: str, to: int) -> Iterator[int]:
+def proxy(name: str, to: int, command: Command | None = None) -> Iterator[int]:
     """
     Run a proxy before a port of this machine.
 
+    @param command: How it is run, where that is not as L{PROXIES} has it.
     @return: The port that it listens at.
     """
     with tempfile.TemporaryDirectory(prefix=f"pacarchive-{name}-") as directory:
         place, at = Path(directory), free_port()
         if not os.getuid():  # those who do not want to be root must get at what is theirs
             os.chown(place, _servant().pw_uid, _servant().pw_gid)
-        command = PROXIES[name](place, at, to)
-        program = shutil.which(command[0], path=f"{os.environ['PATH']}:/usr/sbin")
-        assert program, f"{command[0]} is needed: tools/test installs it"
+        words = (command or PROXIES[name])(place, at, to)
+        program = shutil.which(words[0], path=f"{os.environ['PATH']}:/usr/sbin")
+        assert program, f"{words[0]} is needed: tools/test installs it"
         with open(place / "said", "wb") as said:
-            process = subprocess.Popen([program, *command[1:]], stdin=subprocess.DEVNULL, stdout=said, stderr=said,
+            process = subprocess.Popen([program, *words[1:]], stdin=subprocess.DEVNULL, stdout=said, stderr=said,
                                        cwd=place, start_new_session=True)  # fmt: skip
         try:
             until(lambda: _listens(process, place, at), f"{name} listens")

@@ -236,8 +236,8 @@ class Answer:
 class Client:
     """A connection kept alive, as a context manager."""
 
-    def __init__(self, port: int) -> None:
-        self._connection = http.client.HTTPConnection(HOST, port, timeout=PATIENCE)
+    def __init__(self, port: int, host: str = HOST) -> None:
+        self._connection = http.client.HTTPConnection(host, port, timeout=PATIENCE)
 
     def ask(self, method: str, path: str | int, body: Any = None, fields: Mapping[str, str] | None = None) -> Answer:
         """One request; C{path} may be just the id."""

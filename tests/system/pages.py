@@ -149,6 +149,22 @@ def programs(page: Path) -> list[str]:
     return ["\n".join(block.lines) + "\n" for block in blocks(page) if block.language == "python"]
 
 
+def recipe(page: Path, heading: str, language: str, replacements: Mapping[str, str]) -> str:
+    """
+    What a page shows below a heading to be written into settings.
+
+    @param language: C{ini}, or that of another program's settings.
+    @param replacements: What of that stands for something else here; all of it must be there.
+    """
+    found = [block for block in blocks(page) if (block.heading, block.language) == (heading, language)]
+    assert found, f"{page.name} has no {language} below {heading}"
+    text = "".join(f"{line}\n" for block in found for line in block.lines)
+    for shown, here in replacements.items():
+        assert shown in text, f"{page.name} does not show {shown} below {heading}"
+        text = text.replace(shown, here)
+    return text
+
+
 def commands(block: Block) -> Iterator[Command]:
     """The commands of a block, in order."""
     lines = list(enumerate(block.lines, block.line + 1))

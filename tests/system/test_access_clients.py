@@ -6,7 +6,6 @@ Each says in its own words that it was refused; of what is refused, nothing has 
 
 from __future__ import annotations
 
-import json
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -118,12 +117,10 @@ class User:
     Somebody who uses a client at a site.
 
     @ivar tool: The client.
-    @ivar issuer: Who issues that one's tokens.
     """
 
     place: Place
     tool: Tool
-    issuer: Issuer
 
     def read(self, file_id: int, scope: str | None) -> Done:
         """Copy a file from the archive, if that can be done with a token of this scope; C{None} for no token."""
@@ -140,7 +137,7 @@ class User:
         return self._run(self.tool.remove, file_id, scope)
 
     def _run(self, command: Callable[[Place, str | None, str], list[str]], file_id: int, scope: str | None) -> Done:
-        token = None if scope is None else self.issuer.token(scope)
+        token = None if scope is None else self.place.token(scope)
         arguments = command(self.place, token, f"{self.place.url}/{file_id}")
         return self.place.run(*arguments, more=self.tool.more(self.place, token))
 
@@ -171,9 +168,9 @@ def place(issuer: Issuer, tmp_path: Path, serve: Callable[..., Service]) -> Plac
 
 
 @pytest.fixture(params=TOOLS)
-def user(request: pytest.FixtureRequest, place: Place, issuer: Issuer) -> User:
+def user(request: pytest.FixtureRequest, place: Place) -> User:
     """Somebody who uses one of the clients."""
-    return User(place, TOOLS[request.param], issuer)
+    return User(place, TOOLS[request.param])
 
 
 def test_enough(user: User) -> None:
@@ -216,9 +213,9 @@ def test_no_token(user: User) -> None:
     assert {status for _, _, status in user.place.refusals()} == {401}
 
 
-def test_another_audience(user: User, issuer: Issuer) -> None:
+def test_another_audience(user: User) -> None:
     """Nor does a token help that is meant for another server."""
-    token = issuer.token("storage.read:/", aud="https://other.example.org")
+    token = user.place.token("storage.read:/", aud="https://other.example.org")
     arguments = user.tool.read(user.place, token, f"{user.place.url}/12")
     done = user.place.run(*arguments, more=user.tool.more(user.place, token))
     assert done.returncode, done
@@ -226,9 +223,9 @@ def test_another_audience(user: User, issuer: Issuer) -> None:
     assert user.copied() == b""
 
 
-def test_what_curl_is_told(place: Place, issuer: Issuer) -> None:
+def test_what_curl_is_told(place: Place) -> None:
     """Which scope is missing; and, without a token, what can be presented."""
-    token = issuer.token("storage.read:/12")
+    token = place.token("storage.read:/12")
     said = place.run(*_curl(place, token, f"{place.url}/123", "--no-fail", "-D", "-")).stdout
     assert said.startswith("HTTP/1.1 403 Forbidden")
     assert 'www-authenticate: bearer realm="pacarchive", error="insufficient_scope", scope="storage.read:/123"' in (
@@ -242,9 +239,9 @@ def test_what_curl_is_told(place: Place, issuer: Issuer) -> None:
     assert untrusted.returncode == 60, "nobody else vouches for this server"
 
 
-def test_gfal(place: Place, issuer: Issuer) -> None:
+def test_gfal(place: Place) -> None:
     """What else its commands do: C{-f} deletes before it writes, and so needs C{modify}; without, nothing is lost."""
-    reading, adding, changing = (issuer.token(f"storage.{each}:/") for each in ("read", "create", "modify"))
+    reading, adding, changing = (place.token(f"storage.{each}:/") for each in ("read", "create", "modify"))
     told = place.gfal("stat", f"{place.url}/12", token=adding)
     assert f"Size: {len(DATA)}\t" in told.stdout, told
     (place.directory / "data").write_bytes(OTHER)
@@ -269,17 +266,19 @@ def test_recalls(issuer: Issuer, tmp_path: Path, site: Site) -> None:
     """
 
     def start(*options: str, settings: str, environment: dict[str, str], **more: Any) -> Service:
-        return site.start(*options, beside=settings, variables=environment, **more)
+        server, section, beside = settings.partition("[issuer")
+        _, _, public_url = server.partition("[server]\npublic_url = ")  # the site has a section of that name itself
+        own = {"public_url": public_url.strip()}
+        return site.start(*options, server=own, beside=section + beside, variables=environment, **more)
 
-    group = "[allow production]\nwho = group:wlcg:/wlcg/prod\nmay = stage\n"
-    place = settle(issuer, tmp_path, start, group)
+    place = settle(issuer, tmp_path, start)
     site.archive.clock.freeze()
     for file_id in (1, 2):
         site.put(file_id, DATA)
         site.send_to_tape(file_id)
     reading, staging, other = (
-        issuer.token("storage.read:/"), issuer.token("storage.stage:/1"),
-        issuer.token("openid", sub="production", wlcg__groups=["/wlcg/prod"]),
+        place.token("storage.read:/"), place.token("storage.stage:/1"),
+        place.token("openid", sub="production", wlcg__groups=["/wlcg/prod"]),
     )  # fmt: skip
 
     def bring(file_id: int, token: str | None, patience: int = 1) -> str:
@@ -302,8 +301,7 @@ def test_recalls(issuer: Issuer, tmp_path: Path, site: Site) -> None:
     assert place.gfal("xattr", f"{place.url}/1", "user.status", token=staging).stdout == "ONLINE_AND_NEARLINE\n"
     told = place.gfal("copy", "-f", *copying, token=reading)
     assert (told.returncode, (place.directory / "copy").read_bytes() == DATA) == (0, True), told
-    lines = [json.loads(line) for line in place.audit.read_text().splitlines()]
-    jobs = {each["principal"]: each["job"] for each in lines if "job" in each}
+    jobs = {each["principal"]: each["job"] for each in place.lines() if "job" in each}
     assert jobs.keys() == {"wlcg:robot", "wlcg:production"}
     for token, expected in ((staging, 404), (reading, 403), (other, 200)):
         url = f"{place.url}/api/v1/stage/{jobs['wlcg:production']}"

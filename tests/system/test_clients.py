@@ -75,7 +75,12 @@ def stored(curl: Curl) -> Curl:
 
 
 def test_the_manual(curl: Curl) -> None:
-    """Chapter 4 of the predecessor's manual, each line as printed there, in its order."""
+    """Chapter 4 of the predecessor's manual."""
+    follow_the_manual(curl)
+
+
+def follow_the_manual(curl: Curl) -> None:
+    """Each line of that chapter as printed there, in its order."""
     prefix = curl.service.prefix
     document = b"Document Contents\n" + b"extra\n"
     (prefix / "foo.txt").write_bytes(document)
@@ -214,31 +219,43 @@ class OnlyRead:
 
 
 def test_ingest(serve: Callable[..., Service]) -> None:
-    """
-    What pacifica-ingest does, in both modes: one connection, the size given with it, the time as C's C{asctime}; of the
-    answer it compares C{total_bytes}.
-    """
+    """pacifica-ingest in both modes."""
     for number, mode in enumerate(("none", "pacifica")):
         service = serve(settings=f"[server]\ncompatibility = {mode}\n")
-        with service.client() as client:
-            for file_id, size in enumerate([0, 24, 300_000, 3 << 20], 10 * number):
-                data = content(file_id, size)
-                fields = {
-                    "Last-Modified": time.asctime(time.gmtime(DATE)),
-                    "Content-Type": "application/octet-stream",
-                    "Content-Length": str(size),
-                }
-                answer = client.ask("PUT", file_id, OnlyRead(data), fields)
-                assert answer.status == 201
-                assert json.loads(answer.body)["total_bytes"] == size
-                assert (service.prefix / str(file_id)).read_bytes() == data
-                assert os.stat(service.prefix / str(file_id)).st_mtime == DATE
+        ingest(service, 10 * number)
         service.stop()
 
 
+def ingest(service: Service, first: int) -> None:
+    """
+    What pacifica-ingest does: one connection, the size given with it, the time as C's C{asctime}; of the answer it
+    compares C{total_bytes}.
+
+    @param first: The id of the first file.
+    """
+    with service.client() as client:
+        for file_id, size in enumerate([0, 24, 300_000, 3 << 20], first):
+            data = content(file_id, size)
+            fields = {
+                "Last-Modified": time.asctime(time.gmtime(DATE)),
+                "Content-Type": "application/octet-stream",
+                "Content-Length": str(size),
+            }
+            answer = client.ask("PUT", file_id, OnlyRead(data), fields)
+            assert answer.status == 201
+            assert json.loads(answer.body)["total_bytes"] == size
+            assert (service.prefix / str(file_id)).read_bytes() == data
+            assert os.stat(service.prefix / str(file_id)).st_mtime == DATE
+
+
 def test_cartd(serve: Callable[..., Service]) -> None:
+    """pacifica-cartd."""
+    fetch_as_cartd(serve(settings="[server]\ncompatibility = pacifica\n"))
+
+
+def fetch_as_cartd(service: Service) -> None:
     """What pacifica-cartd does: stage, ask for the status until it is on disk, and read in pieces of 4 MiB."""
-    service, data = serve(settings="[server]\ncompatibility = pacifica\n"), content("cart", 9 << 20)
+    data = content("cart", 9 << 20)
     assert service.ask("PUT", 7, data).status == 201
     connection = http.client.HTTPConnection(HOST, service.port, timeout=30)
     try:

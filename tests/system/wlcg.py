@@ -9,9 +9,10 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import attrs
+from ports import free_port
 
 from system.harness import HOST, PATIENCE
-from system.issuer import HERE
+from system.pages import MANUAL, recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,7 +32,7 @@ class Place:
     What a site gives its clients.
 
     @ivar url: That of the server.
-    @ivar authority: The certificate of the authority that the server's is signed by.
+    @ivar issuer: Who issues tokens for it; the server's certificate is signed by the same authority.
     @ivar authorities: A directory of authorities, as grid clients want it.
     @ivar directory: Where the clients run, and have their files.
     @ivar audit: The audit file.
@@ -39,10 +40,19 @@ class Place:
 
     service: Service
     url: str
-    authority: Path
+    issuer: Issuer
     authorities: Path
     directory: Path
     audit: Path
+
+    @property
+    def authority(self) -> Path:
+        """The certificate of the authority that the server's is signed by."""
+        return self.issuer.authority.path
+
+    def token(self, scope: str, **claims: Any) -> str:
+        """A token for this site, as L{Issuer.token}."""
+        return self.issuer.token(scope, **{"aud": self.url, **claims})
 
     def run(self, *command: str, more: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """
@@ -66,8 +76,11 @@ class Place:
 
     def refusals(self) -> list[tuple[str, str, int]]:
         """What the audit file has of those who were refused: method, path and status."""
-        lines: list[dict[str, Any]] = [json.loads(line) for line in self.audit.read_text().splitlines()]
-        return [(each["what"], each["path"], each["status"]) for each in lines if each["result"] == "refused"]
+        return [(each["what"], each["path"], each["status"]) for each in self.lines() if each["result"] == "refused"]
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The lines of the audit file."""
+        return [json.loads(line) for line in self.audit.read_text().splitlines()]
 
     def assert_no_secret(self) -> None:
         """No token is in the log, or in the audit file."""
@@ -75,13 +88,12 @@ class Place:
             assert "eyJ" not in text
 
 
-def settle(issuer: Issuer, directory: Path, start: Callable[..., Service], more: str = "") -> Place:
+def settle(issuer: Issuer, directory: Path, start: Callable[..., Service]) -> Place:
     """
-    Have a server that believes an issuer.
+    Have a server that believes an issuer, as the manual says how.
 
     @param directory: A scratch directory.
     @param start: Starts it, with the options and arguments of L{Service} but for the settings.
-    @param more: Further lines of the issuer's section, and sections.
     """
     key, certificate = issuer.authority.server("localhost")
     authorities, clients, state = (directory / each for each in ("authorities", "clients", "state"))
@@ -89,18 +101,17 @@ def settle(issuer: Issuer, directory: Path, start: Callable[..., Service], more:
         each.mkdir()
     shutil.copy(issuer.authority.path, authorities)
     subprocess.run(["openssl", "rehash", authorities], check=True, timeout=PATIENCE)
-    sections = f"""
-[auth]
-audience = {HERE}
-[audit]
-file = {directory}/audit
-[issuer wlcg]
-url = {issuer.url}
-ca = {issuer.authority.path}
-{more}"""
+    port = free_port()
+    url = f"https://localhost:{port}"
+    here = {
+        "https://archive.example.org": url,
+        "url = https://wlcg.cloud.cnaf.infn.it/": f"url = {issuer.url}\nca = {issuer.authority.path}",
+    }
     service = start(
-        *("--endpoint", f"ssl:0:interface={HOST}:privateKey={key}:certKey={certificate}"),
-        port=None, settings=sections, environment={"STATE_DIRECTORY": str(state)},
+        *("--endpoint", f"ssl:{port}:interface={HOST}:privateKey={key}:certKey={certificate}"),
+        port=None, environment={"STATE_DIRECTORY": str(state)},
+        settings=recipe(MANUAL / "access.md", "A site of the WLCG", "ini", here)
+        + f"[audit]\nfile = {directory}/audit\n",
     )  # fmt: skip
-    url = f"https://localhost:{service.port}"
-    return Place(service, url, issuer.authority.path, authorities, clients, directory / "audit")
+    assert service.port == port
+    return Place(service, url, issuer, authorities, clients, directory / "audit")
