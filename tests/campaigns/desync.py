@@ -8,6 +8,9 @@ in its place, and what is stored must be a body as it was sent.  The same seed s
     python -m tests.campaigns.desync --requests 19000
 
 With --tls the relay speaks TLS to the service.
+
+With --access the service wants to know who asks: each request has a good token, or (mixed) perhaps none or a bad one.
+What a request may is then its own affair, and not that of its neighbours on the connection.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ import attrs
 from system.harness import HOST, Service, content, repr_digest
 
 from campaigns.framing import End, Message, Rest, read_answers, read_requests
+from campaigns.guarded import Guard, guarded
 from campaigns.mutations import Case, draw
 from campaigns.proxies import PROXIES, proxy
 from campaigns.secured import secure_port, secured
@@ -58,6 +62,9 @@ SOON, LATE = 0.15, 2.5
 
 UNANSWERED = 5.0
 """Seconds without a byte after which a request counts as not answered, where it was not the server who ended."""
+
+ACCESS = ("good", "mixed")
+"""What requests present where the service wants to know who asks."""
 
 HARMLESS = (b"GET", b"HEAD", b"OPTIONS", b"PROPFIND")
 """Methods of requests that change nothing."""
@@ -123,9 +130,11 @@ async def _converse(port: int, case: Case) -> bytes:
     return received
 
 
-async def _probe(port: int) -> str:
+async def _probe(port: int, guard: Guard | None) -> str:
     """Read the one file that is known; says what is wrong with what came."""
-    request = Case([b"GET /%d HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" % PROBED], 1)
+    credential = f"Authorization: {guard.good}\r\n".encode() if guard is not None else b""
+    head = b"GET /%d HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n%b\r\n" % (PROBED, credential)
+    request = Case([head], 1)
     for _ in range(3):  # a proxy may give a request to a connection that is just being closed
         received = await _converse(port, request)
         if received.partition(b"\r\n\r\n")[2] == PROBE:
@@ -133,14 +142,19 @@ async def _probe(port: int) -> str:
     return f"the probe was answered with {received[:300]!r}"
 
 
-async def _send(way: str, port: int, seed: str, first: int, requests: int, figures: Figures) -> None:
+async def _send(
+    way: str, port: int, seed: str, first: int, requests: int, figures: Figures, guard: Guard | None, access: str | None
+) -> None:
     """Send so many requests, some conversations at the same time."""
+    credentials: Sequence[str | None] = ()
+    if guard is not None:
+        credentials = [guard.good] if access == "good" else [*[guard.good] * len(guard.bad), None, *guard.bad]
     turn = asyncio.Semaphore(AT_ONCE)
 
     async def one(number: int, case: Case) -> None:
         try:
             await _converse(port, case)
-            if number % EACH == 0 and (wrong := await _probe(port)):
+            if number % EACH == 0 and (wrong := await _probe(port, guard)):
                 figures.breaches.append(f"after {way}:{number}: {wrong}")
         finally:
             turn.release()
@@ -148,7 +162,7 @@ async def _send(way: str, port: int, seed: str, first: int, requests: int, figur
     async with asyncio.TaskGroup() as group:
         number = first
         while figures.requests < requests:
-            case = draw(f"{seed}/{way}/{number}", _first_id(way, number))
+            case = draw(f"{seed}/{way}/{number}", _first_id(way, number), credentials)
             figures.requests += case.requests
             figures.conversations += 1
             await turn.acquire()
@@ -163,11 +177,12 @@ def _first_id(way: str, number: int) -> int:
 # What came of it
 
 
-def judge(talk: Talk, counts: Counter[str]) -> list[str]:
+def judge(talk: Talk, counts: Counter[str], guard: Guard | None = None) -> list[str]:
     """
     Compare what the server was sent with what it answered.
 
     @param counts: Is counted on.
+    @param guard: What the service wants to know of those who ask.
     @return: What does not agree.
     """
     requests, answers, rest, answers_end = _read(talk)
@@ -176,6 +191,8 @@ def judge(talk: Talk, counts: Counter[str]) -> list[str]:
     counts.update(connections=1, whole=len(requests), malformed=end is End.MALFORMED, cut=end is End.CUT)
     counts.update(f"{each.line[1][:1].decode()}xx" for each in answers)
     wrong = [words for request, answer in zip(requests, answers, strict=False) if (words := _unlike(request, answer))]
+    if guard is not None:
+        wrong += [each for pair in zip(requests, answers, strict=False) if (each := _unwarranted(*pair, guard))]
     if answers_end is End.MALFORMED or (answers_end is End.CUT and talk.server_ended):
         wrong.append(f"the answers are {answers_end.value}")
     if len(answers) > len(requests) + (end is not End.CLEAN):
@@ -227,6 +244,22 @@ def _unlike(request: Message, answer: Message) -> str:
     return ""
 
 
+def _unwarranted(request: Message, answer: Message, guard: Guard) -> str:
+    """What of an answer does not go with what its request presents."""
+    method, status = request.line[0], answer.line[1]
+    if _is_known(request, guard):
+        return "a good token was refused" if status in (b"401", b"429") else ""
+    done = status[:1] in b"23" or status in (b"403", b"404", b"409", b"412", b"416")
+    if done and method != b"OPTIONS" and _path(request)[1:].isdigit():
+        return f"a {method!r} of nobody who is known was answered with {status!r}"
+    return ""
+
+
+def _is_known(request: Message, guard: Guard | None) -> bool:
+    """Whether a request comes with what is wanted."""
+    return guard is None or request.fields.get(b"authorization") == guard.good.encode()
+
+
 def _path(request: Message) -> str:
     """The path of a request's target."""
     target = request.line[1].decode("latin-1")
@@ -235,11 +268,14 @@ def _path(request: Message) -> str:
     return "/" + target.partition("?")[0].lstrip("/")
 
 
-def compare_stored(talks: Sequence[Talk], files: dict[str, Path], counts: Counter[str]) -> list[str]:
+def compare_stored(
+    talks: Sequence[Talk], files: dict[str, Path], counts: Counter[str], guard: Guard | None = None
+) -> list[str]:
     """
     Compare what is stored with what the server was sent.
 
     @param files: The files, by their ids.
+    @param guard: What the service wants to know of those who ask.
     """
     sent: defaultdict[str, set[bytes]] = defaultdict(set)
     acknowledged: set[str] = set()
@@ -248,6 +284,8 @@ def compare_stored(talks: Sequence[Talk], files: dict[str, Path], counts: Counte
         requests, answers, _, _ = _read(talk)
         for index, request in enumerate(requests):
             name = _path(request)[1:]
+            if not _is_known(request, guard):
+                continue
             if request.line[0] == b"PUT":
                 sent[name].add(hashlib.sha256(request.body).digest())
                 if index < len(answers) and answers[index].line[1] == b"201":
@@ -267,7 +305,14 @@ def compare_stored(talks: Sequence[Talk], files: dict[str, Path], counts: Counte
 
 
 async def _through(
-    way: str, service: Service, seed: str, first: int, requests: int, context: ssl.SSLContext | None
+    way: str,
+    service: Service,
+    seed: str,
+    first: int,
+    requests: int,
+    context: ssl.SSLContext | None,
+    guard: Guard | None,
+    access: str | None,
 ) -> Figures:
     """One way."""
     figures, talks = Figures(way), list[Talk]()
@@ -276,13 +321,13 @@ async def _through(
     async with tap((HOST, port), talks, context) as to:
         with ExitStack() as stack:
             port = to if way == DIRECT else await asyncio.to_thread(stack.enter_context, proxy(way, to))
-            await _send(way, port, seed, first, requests, figures)
-            if wrong := await _probe(port):
+            await _send(way, port, seed, first, requests, figures, guard, access)
+            if wrong := await _probe(port, guard):
                 figures.breaches.append(f"at the end of {way}: {wrong}")
     for talk in talks:
-        figures.breaches += (_told(words, talk) for words in judge(talk, figures.counts))
+        figures.breaches += (_told(words, talk) for words in judge(talk, figures.counts, guard))
     stored = {name: path for name, path in service.visible().items() if name not in before}
-    figures.breaches += compare_stored(talks, stored, figures.counts)
+    figures.breaches += compare_stored(talks, stored, figures.counts, guard)
     figures.seconds = time.monotonic() - began
     return figures
 
@@ -298,7 +343,15 @@ def _short(data: bytes) -> bytes:
     return re.sub(rb"[^\r\n:]{100,}", lambda match: b"%b<%d more>" % (match[0][:50], len(match[0]) - 50), data)
 
 
-def run(requests: int, ways: Sequence[str], seed: str, first: int = 0, *, tls: bool = False) -> list[Figures]:
+def run(
+    requests: int,
+    ways: Sequence[str],
+    seed: str,
+    first: int = 0,
+    *,
+    tls: bool = False,
+    access: str | None = None,
+) -> list[Figures]:
     """
     Send requests to a service of its own.
 
@@ -306,16 +359,19 @@ def run(requests: int, ways: Sequence[str], seed: str, first: int = 0, *, tls: b
     @param ways: Through what.
     @param first: The number of each way's first conversation.
     @param tls: Whether the service is reached by TLS.
+    @param access: One of L{ACCESS}, where the service wants to know who asks.
     """
     with tempfile.TemporaryDirectory(prefix="pacarchive-desync-") as directory:
         settings, context = secured(Path(directory)) if tls else ("", None)
+        guard = guarded(Path(directory)) if access is not None else None
+        settings += guard.settings if guard is not None else ""
         service = Service(Path(directory), settings=SETTINGS + settings)
         try:
-            assert service.ask("PUT", PROBED, PROBE).status == 201
+            assert service.ask("PUT", PROBED, PROBE, guard.fields if guard is not None else None).status == 201
             found = []
             for index, way in enumerate(ways):
                 share = requests * (index + 1) // len(ways) - requests * index // len(ways)
-                found.append(asyncio.run(_through(way, service, seed, first, share, context)))
+                found.append(asyncio.run(_through(way, service, seed, first, share, context, guard, access)))
             service.stop()
             service.assert_clean()
             return found
@@ -331,11 +387,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", default="pacarchive", help="what is drawn from (%(default)s)")
     parser.add_argument("--first", type=int, default=0, help="the number of the first conversation of each way")
     parser.add_argument("--tls", action="store_true", help="reach the service by TLS")
+    parser.add_argument("--access", choices=ACCESS, help="what requests present to a service that wants to know")
     chosen = parser.parse_args(arguments)
     ways = chosen.through.split(",")
     if unknown := set(ways) - set(WAYS):
         parser.error(f"no such way: {', '.join(sorted(unknown))}")
-    found = run(chosen.requests, ways, chosen.seed, chosen.first, tls=chosen.tls)
+    found = run(chosen.requests, ways, chosen.seed, chosen.first, tls=chosen.tls, access=chosen.access)
     print(HEADING)
     for each in found:
         print(each.line())

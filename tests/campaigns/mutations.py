@@ -107,19 +107,21 @@ class _Request:
     line: bytes = b"%b %b HTTP/1.1"
     chunks: list[bytes] = attrs.field(factory=list)
     trailers: list[bytes] = attrs.field(factory=list)
+    credential: list[bytes] = attrs.field(factory=list)
 
     def write(self) -> bytes:
-        head = b"\r\n".join([self.line % (self.method, self.target), *self.fields, b"", b""])
+        head = b"\r\n".join([self.line % (self.method, self.target), *self.fields, *self.credential, b"", b""])
         if not self.chunked:
             return head + self.body
         return head + b"".join(self.chunks) + b"\r\n".join([b"0", *self.trailers, b"", b""])
 
 
-def draw(seed: str, first_id: int) -> Case:
+def draw(seed: str, first_id: int, credentials: Sequence[str | None] = ()) -> Case:
     """
     Draw a case.
 
     @param first_id: The first of eight file ids that are the case's own.
+    @param credentials: What requests have in C{Authorization}, one of them each; C{None} for no such field.
     """
     # Not for secrets: to be drawn again.
     chance = random.Random(seed)
@@ -127,6 +129,10 @@ def draw(seed: str, first_id: int) -> Case:
     requests = [_request(chance, next(ids)) for _ in range(chance.choice([1, 1, 2, 2, 3]))]
     for _ in range(chance.choice([0, 1, 1, 1, 2, 3])):
         _change(chance, chance.choice(requests), b"/%d" % next(ids, first_id))
+    if credentials:
+        for each in requests:
+            if (credential := chance.choice(credentials)) is not None:
+                each.credential.append(f"Authorization: {credential}".encode())
     data = b"".join(each.write() for each in requests)
     if chance.random() < 0.25:
         for _ in range(chance.choice([1, 1, 2])):

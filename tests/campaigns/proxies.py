@@ -78,7 +78,7 @@ ProxyPass / http://127.0.0.1:{to}/ enablereuse=on keepalive=on retry=0
 APACHE_MODULES = ("mpm_event", "authz_core", "reqtimeout", "proxy", "proxy_http")
 SQUID = """
 http_port 127.0.0.1:{at} accel defaultsite=localhost vhost
-cache_peer 127.0.0.1 parent {to} 0 no-query originserver name=archive
+cache_peer 127.0.0.1 parent {to} 0 no-query originserver login=PASSTHRU name=archive
 cache_peer_access archive allow all
 never_direct allow all
 http_access allow all

@@ -11,6 +11,7 @@ from system.harness import Client, Service
 
 from campaigns.desync import PROBE, WAYS, compare_stored, judge, main
 from campaigns.framing import End, read_answers, read_requests
+from campaigns.guarded import Guard
 from campaigns.mutations import draw
 from campaigns.proxies import proxy
 from campaigns.tapped import Talk
@@ -26,7 +27,15 @@ PUT = b"PUT /7 HTTP/1.1\r\n" + HEAD + b"Content-Length: 3\r\n\r\nfoo"
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("way", "more"), [*((way, []) for way in WAYS), ("direct", ["--tls"])])
+@pytest.mark.parametrize(
+    ("way", "more"),
+    [
+        *((way, []) for way in WAYS),
+        *((way, ["--access", "mixed"]) for way in WAYS),
+        ("direct", ["--tls"]),
+        ("direct", ["--access", "good", "--tls"]),
+    ],
+)
 def test_no_desync(way: str, more: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Mutated requests, through each proxy and through none: all that this server saw is what it was sent."""
     assert main(["--requests", "150", "--through", way, *more]) == 0, capsys.readouterr().out
@@ -112,10 +121,38 @@ def test_the_judge(sent: bytes, answered: bytes, ended: bool, words: str) -> Non
     assert any(words in each for each in wrong) if words else wrong == []
 
 
+GUARD = Guard("", "Bearer good", ["Bearer bad"])
+
+
+def presenting(credential: bytes) -> bytes:
+    """The PUT, with a credential."""
+    return PUT.replace(HEAD, HEAD + b"Authorization: " + credential + b"\r\n")
+
+
+@pytest.mark.parametrize(
+    ("sent", "answered", "words"),
+    [
+        (presenting(b"Bearer good"), CREATED, ""),
+        (presenting(b"Bearer good"), REFUSED, ""),
+        (presenting(b"Bearer good"), REFUSED.replace(b"400", b"401"), "a good token was refused"),
+        (presenting(b"Bearer bad"), REFUSED.replace(b"400", b"401"), ""),
+        (presenting(b"Bearer bad"), REFUSED.replace(b"400", b"404"), "of nobody who is known"),
+        (presenting(b"Bearer good") + PUT, CREATED * 2, "of nobody who is known"),
+    ],
+)
+def test_the_judge_of_access(sent: bytes, answered: bytes, words: str) -> None:
+    """What nothing may come of has had no effect, and what is good is taken."""
+    talk = Talk(bytearray(sent), bytearray(answered))
+    wrong = judge(talk, Counter(), GUARD)
+    assert any(words in each for each in wrong) if words else wrong == []
+
+
 def test_the_judge_of_files(tmp_path: Path) -> None:
     """What is stored was sent so, and what was acknowledged is there."""
     path = tmp_path / "7"
     talk = Talk(bytearray(PUT), bytearray(CREATED))
+    path.write_bytes(b"foo")
+    assert len(compare_stored([talk], {"7": path}, Counter(), GUARD)) == 1, "it was sent by nobody who is known"
     for data, wrong in ((b"foo", 0), (b"bar", 1)):
         path.write_bytes(data)
         assert len(compare_stored([talk], {"7": path}, Counter())) == wrong
