@@ -8,6 +8,8 @@ refused with the words that belong to it.
     python -m tests.campaigns.abuse --length 1
 
 With --tls, all of them speak TLS.
+
+With --access the service wants to know who asks: all have a token, but for the one who guesses.
 """
 
 from __future__ import annotations
@@ -17,14 +19,17 @@ import json
 import sys
 import tempfile
 import time
+from base64 import b64encode
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from system.harness import Service, reset, until
 
-from campaigns.probing import SETTINGS, Figures, ask_all, connect, contexts, held, pour, probed, request, rests
+from campaigns.guarded import guarded
+from campaigns.probing import SETTINGS, Figures, ask_all, connect, contexts, given, held, pour, probed, request, rests
 from campaigns.secured import secured
+from pacarchive.access.tokens import make_token
 
 FILES = 20_000
 """Of one plan or job: the most there may be."""
@@ -245,6 +250,31 @@ def not_taken(service: Service, length: float) -> Figures:
     return figures
 
 
+def guesses(service: Service, length: float) -> Figures:
+    """Tokens and passwords that are not valid, each another, over many connections and one after the other on each."""
+    figures = Figures()
+    token, last = make_token(), "Connection: close"
+    fields = [f"Authorization: Bearer {make_token()}" for _ in range(max(500, round(20_000 * length)))]
+    fields += [f"Authorization: Basic {b64encode(b'ada:%d' % number).decode()}" for number in range(200)]
+    fields += ["Authorization: Bearer", f"Authorization: {token}", f"Authorization: Bearer {token[:-1]}"]
+    messages = [
+        b"".join(_without_given("HEAD", "/5", each) for each in fields[first::8])
+        + _without_given("GET", "/5", fields[first], last)
+        for first in range(8)
+    ]
+    uploads = [_without_given("PUT", "/7", each, "Content-Length: 1", last) + b"x" for each in fields[::10]]
+    with probed(service, figures):
+        pour(service, messages, figures, 120)
+        pour(service, uploads, figures, 120)
+    figures.expect(set(figures.answers) <= {401, 429, 503}, "an answer that should not be")
+    figures.expect(service.ask("GET", 7).status == 404, "somebody has stored a file")
+    return figures
+
+
+def _without_given(method: str, target: str, *fields: str) -> bytes:
+    return "\r\n".join([f"{method} {target} HTTP/1.1", "Host: localhost", *fields, "", ""]).encode()
+
+
 TRAILERS = [
     b"A: b\n\n", b"A: b\n\r\n", b"A: b\r\r\n\r\n", b"A: \0\r\n\r\n", b" A: b\r\n\r\n", b"A b\r\n\r\n", b"A : b\r\n\r\n",
     b"Content-Length: 5\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n", b"Host: evil.example\r\n\r\n", b": b\r\n\r\n",
@@ -286,19 +316,27 @@ CASES: dict[str, Callable[[Service, float], Figures]] = {
 }
 """Each does its worst to a service, for a length where 1 is the whole, and tells what came of it."""
 
+GUARDED = {**CASES, "guesses": guesses}
+"""Those for a service that wants to know who asks."""
 
-def run(name: str, length: float, stall: float, *, tls: bool = False) -> Figures:
+
+def run(name: str, length: float, stall: float, *, tls: bool = False, access: bool = False) -> Figures:
     """Run a case on a service of its own."""
     with tempfile.TemporaryDirectory() as directory:
         settings = f"{SETTINGS}[recall]\nowner_files = {owned(length) * FILES}\n"
         more, context = secured(Path(directory)) if tls else ("", None)
+        guard = guarded(Path(directory)) if access else None
+        more += guard.settings if guard is not None else ""
         service = Service(Path(directory), settings=settings + more)
         if context is not None:
             contexts[service] = context
+        if guard is not None:
+            service.given = guard.fields
+        given[:] = [f"{field}: {value}" for field, value in service.given.items()]
         try:
             assert service.ask("PUT", 5, b"words").status == 201
             workers = service.workers()
-            figures = CASES[name](service, length)
+            figures = GUARDED[name](service, length)
             figures.expect(service.workers() == workers, "the worker has died")
             figures.expect(figures.probes[-1] <= stall, f"somebody waited {figures.probes[-1]:.3f} s")
             service.stop(120)
@@ -314,12 +352,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--length", type=float, default=1.0, help="1 is the whole campaign")
     parser.add_argument("--stall", type=float, default=0.1, help="what a probe may take, in seconds")
-    parser.add_argument("--case", choices=list(CASES), action="append", help="only this one; can be repeated")
     parser.add_argument("--tls", action="store_true", help="all by TLS")
+    parser.add_argument("--case", choices=list(GUARDED), action="append", help="only this one; can be repeated")
+    parser.add_argument("--access", action="store_true", help="on a service that wants to know who asks")
     options = parser.parse_args(arguments)
+    cases = options.case or list(GUARDED if options.access else CASES)
+    if not options.access and (guarded_only := [name for name in cases if name not in CASES]):
+        parser.error(f"only with --access: {', '.join(guarded_only)}")
     breaches = 0
-    for name in options.case or CASES:
-        figures = run(name, options.length, options.stall, tls=options.tls)
+    for name in cases:
+        figures = run(name, options.length, options.stall, tls=options.tls, access=options.access)
         sys.stdout.write(figures.line(name) + "\n")
         for each in figures.breaches:
             breaches += 1

@@ -22,7 +22,7 @@ from campaigns.secured import secure_port
 
 PROBE = """
 import http.client, json, select, ssl, sys, time
-port, times, stores, statuses = int(sys.argv[1]), [], [], set()
+port, times, stores, statuses, fields = int(sys.argv[1]), [], [], set(), json.loads(sys.stdin.readline())
 if sys.argv[2]:
     context = ssl._create_unverified_context()
     connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=60, context=context)
@@ -34,7 +34,7 @@ while not ended:
     ended = bool(select.select([sys.stdin], [], [], 0.05)[0])  # once more after it: there is one in any case
     for method, path, took in (("GET", "/5", times), ("HEAD", "/4", times), ("PUT", "/6", stores)):
         began = time.monotonic()
-        connection.request(method, path, b"x" if method == "PUT" else None)
+        connection.request(method, path, b"x" if method == "PUT" else None, fields)
         answer = connection.getresponse(); answer.read()
         took.append(time.monotonic() - began); statuses.add(answer.status)
 print(json.dumps([sorted(times), sorted(stores), sorted(statuses)]))
@@ -52,6 +52,9 @@ QUIET = "127.0.0.1"
 
 LOUD = "127.0.0.2"
 """That of the one who does the worst."""
+
+given: list[str] = []
+"""Header fields of all requests of L{request}: what a service wants to know of those who ask."""
 
 
 contexts: dict[Service, ssl.SSLContext] = {}
@@ -127,7 +130,10 @@ def probed(service: Service, figures: Figures) -> Iterator[None]:
         stdout=subprocess.PIPE,
         text=True,
     ) as probe:
+        assert probe.stdin is not None
         assert probe.stdout is not None
+        probe.stdin.write(json.dumps(service.given) + "\n")  # which others on the machine do not see there
+        probe.stdin.flush()
         probe.stdout.readline()
         cpu, memory, began = cpu_of(service), _memory_of(service, "VmRSS"), time.monotonic()
         try:
@@ -143,7 +149,7 @@ def probed(service: Service, figures: Figures) -> Iterator[None]:
 def request(method: str, target: str, document: object = None, *fields: str) -> bytes:
     """A request with a document, or with other fields."""
     body = b"" if document is None else json.dumps(document).encode()
-    lines = [f"{method} {target} HTTP/1.1", "Host: localhost", *fields]
+    lines = [f"{method} {target} HTTP/1.1", "Host: localhost", *given, *fields]
     if document is not None:
         lines += ["Content-Type: application/json", f"Content-Length: {len(body)}", "Connection: close"]
     return "\r\n".join([*lines, "", ""]).encode() + body

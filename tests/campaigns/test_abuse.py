@@ -13,6 +13,7 @@ from campaigns.abuse import CASES, main
     [
         *((case, []) for case in CASES),
         *((case, ["--tls"]) for case in ("tiny chunks", "pipelines", "dribbling", "unfinished", "not taken")),
+        *((case, ["--access"]) for case in ("guesses", "pipelines", "plans", "dribbling", "trailers")),
     ],
 )
 def test_nobody_has_all(case: str, more: list[str], capsys: pytest.CaptureFixture[str]) -> None:

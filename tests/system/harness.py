@@ -85,6 +85,7 @@ class Service:
     @param forked: Whether it is one of L{forks}, where it has no wrapper and no other interpreter.  What the system
         tells of that one's command line and variables is not its own.
     @ivar prefix: The archive's root.
+    @ivar given: Header fields of every request of L{ask}, beside that one's own.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class Service:
         forked: bool = True,
     ) -> None:
         self.directory = directory
+        self.given: dict[str, str] = {}
         self.prefix = directory / "archive"
         self.prefix.mkdir(parents=True, exist_ok=True)
         (directory / "settings.ini").write_text(settings)
@@ -169,7 +171,7 @@ class Service:
     def ask(self, method: str, path: str | int, body: Any = None, fields: Mapping[str, str] | None = None) -> Answer:
         """One request on a connection of its own."""
         with self.client() as client:
-            return client.ask(method, path, body, fields)
+            return client.ask(method, path, body, {**self.given, **(fields or {})})
 
     def refuses(self) -> bool:
         """Whether nobody listens at the port any more."""
