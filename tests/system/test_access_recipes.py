@@ -131,7 +131,7 @@ events {{ worker_connections 64; }}
 http {{
     access_log off; client_body_temp_path {place}/body; proxy_temp_path {place}/proxy; fastcgi_temp_path {place}/f;
     uwsgi_temp_path {place}/u; scgi_temp_path {place}/s; client_max_body_size 0;
-    proxy_http_version 1.1; proxy_set_header Host $host;
+    proxy_http_version 1.1;
     server {{
         listen 127.0.0.1:{at};
 {location}
