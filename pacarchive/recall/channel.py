@@ -1,9 +1,9 @@
-"""Asking a database that may hang: that costs whoever asks one time limit at the most, and then nobody anything.
+"""Calls to a database that may hang: they cost at most one timeout, and after that nothing until it answers again.
 
-Once an interaction has run into its time limit, those that wait for a connection are refused, and so are all that come,
-until a probe succeeds.  One is made at a time: the first at once, as one slow answer is no hanging database, and others
-after a pause.  What has begun is never refused: whether it was done is found out from how it ends, and the connection's
-own time limits see to that.
+When an interaction has timed out, those that wait for a connection are refused, and so are new ones, until a probe
+succeeds.  There is one probe at a time: the first at once, as a single slow answer does not mean that the database
+hangs, the others after a pause.  An interaction that has begun is never refused: whether it was done can only be known
+from how it ends, and the connection has timeouts of its own.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pacarchive.runtime.threads import finished
 T = TypeVar("T")
 
 RETRY = 1.0
-"""Seconds from a probe that failed to the next."""
+"""Seconds from a failed probe to the next."""
 
 _LOCK_WAIT_TIMEOUT = 1205
 """MariaDB's ER_LOCK_WAIT_TIMEOUT."""
@@ -33,20 +33,20 @@ _LOCK_WAIT_TIMEOUT = 1205
 _log = Logger()
 
 
-class NotAsked(errors.BackendUnavailable):
-    """The database hangs and was not asked; or nobody waited for its answer any more."""
+class NotExecuted(errors.BackendUnavailable):
+    """The call was not made: the database hangs, or the caller was cancelled before."""
 
 
 class Call(Generic[T]):
     """
-    An interaction, to be made once.
+    An interaction with the database, made once.
 
-    @param run: Is called in a thread, with adbapi's transaction.
-    @ivar answer: Its result; or C{NotAsked}, which may come before a thread has come to it.
+    @param run: Called in a thread, with adbapi's transaction.
+    @ivar answer: Fires with the result; or fails with L{NotExecuted}, maybe before a thread has taken the call.
     @ivar taken: When a thread took it and began to look for a connection; C{None} before.
     @ivar begun: Whether it has a connection.
-    @ivar completed: Whether what is left is the commit, of which nobody knows whether it was done when it fails.
-    @ivar limit: When the looking for a connection is looked after, if it is.
+    @ivar completed: Whether only the commit is left, of which it is not known whether it was done if it fails.
+    @ivar timer: The timer for the timeout of getting a connection, if it is running.
     """
 
     def __init__(self, run: Callable[[Any], T]) -> None:
@@ -54,140 +54,150 @@ class Call(Generic[T]):
         self.taken: float | None = None
         self.begun = False
         self.completed = False
-        self.limit: IDelayedCall | None = None
+        self.timer: IDelayedCall | None = None
         self._run = run
-        self._decided = Lock()  # whether it is done: by who takes the lock first
+        self._decided = Lock()  # whoever acquires it first decides whether the call is made
 
     def withdraw(self) -> bool:
-        """Have it not made any more.  @return: Whether it had not begun, and never will."""
+        """
+        Keep the call from being made.
+
+        @return: Whether it had not begun, and never will.
+        """
         return self._decided.acquire(blocking=False)
 
     def take(self, seconds: Callable[[], float]) -> None:
         """
-        A thread has come to it.
+        Note that a thread has taken the call.
 
         @param seconds: The clock.
-        @raise NotAsked: It was withdrawn; no connection needs to be looked for.
+        @raise NotExecuted: It was withdrawn, so no connection is needed.
         """
         if self._decided.locked():
-            raise NotAsked("Nobody waits for it any more.")
+            raise NotExecuted("Its caller was cancelled.")
         self.taken = seconds()
 
     def __call__(self, transaction: Any) -> T:
         try:
             if not self.withdraw():
-                raise NotAsked("Nobody waits for it any more.")
+                raise NotExecuted("Its caller was cancelled.")
             self.begun = True
             result = self._run(transaction)
         except BaseException:
-            # adbapi leaves that to whoever forgets the failure last, and SQLite keeps its files open until then.
+            # adbapi leaves it open as long as the failure exists, and SQLite keeps its files open until then.
             transaction.close()
             raise
         self.completed = True
         return result
 
-    def look_no_more(self) -> None:
-        """Its looking for a connection need not be looked after."""
-        if self.limit is not None:
-            self.limit.cancel()
-            self.limit = None
+    def stop_timer(self) -> None:
+        """Stop the timer for the timeout of getting a connection."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
 
 
 class Channel:
     """
-    A pool of connections, which is not asked while it hangs.
+    A pool of connections, which is not used while the database hangs.
 
-    @param clock: The time.
+    @param clock: The source of time.
     @param pool: The connections.
-    @param probe: Tells by its success that the database answers; is called in a thread, with adbapi's transaction.
-    @param limit: What it may take to have a connection, in seconds; C{None}: this is no database that hangs.
+    @param probe: Succeeds if the database answers; called in a thread, with adbapi's transaction.
+    @param timeout: The timeout of getting a connection, in seconds; C{None} for a database that cannot hang.
     @ivar pool: The connections.
-    @ivar hangs: Whether it has not answered in time, and no probe has succeeded since.
+    @ivar hangs: Whether the database has timed out, and no probe has succeeded since.
     """
 
     def __init__(
-        self, clock: Any, pool: DaemonConnectionPool, probe: Callable[[Any], object], limit: float | None
+        self, clock: Any, pool: DaemonConnectionPool, probe: Callable[[Any], object], timeout: float | None
     ) -> None:
         self._clock = clock
         self.pool = pool
-        self._look = probe
-        self._limit = limit
+        self._probe_query = probe
+        self._timeout = timeout
         self._calls: set[Call[Any]] = set()
-        self._times = 0
+        self._hang_count = 0
         self._next_probe: IDelayedCall | None = None
         self._stopped = False
         self.hangs = False
 
     def stop(self) -> None:
-        """End; what was asked is answered, if it is soon."""
+        """Close the connections; calls that are under way are still answered, if that happens soon."""
         self._stopped = True
         if self._next_probe is not None:
             self._next_probe.cancel()
             self._next_probe = None
         for call in self._calls:
-            call.look_no_more()
+            call.stop_timer()
         self.pool.close()
 
     def distrust(self) -> None:
-        """A connection was lost: no other is trusted untried."""
+        """A connection was lost: test every other before its next use."""
         self.pool.losses += 1
 
-    async def ask(self, call: Call[T], *, may_leave: bool) -> T:
+    async def run(self, call: Call[T], *, cancellable: bool) -> T:
         """
         Make a call.
 
-        @param may_leave: Whether it need not be made when the caller is cancelled.
-        @raise NotAsked: The database hangs; nothing was done.
+        @param call: The call.
+        @param cancellable: Whether the call may be left out when the caller is cancelled.
+        @return: Its result.
+        @raise NotExecuted: The database hangs; nothing was done.
         """
         if self.hangs:
-            raise NotAsked("It has not answered in time.")
+            raise NotExecuted("It has not answered in time.")
         self._calls.add(call)
-        if self._limit is not None:
-            call.limit = self._clock.callLater(self._limit, self._look_after, call)
+        if self._timeout is not None:
+            call.timer = self._clock.callLater(self._timeout, self._check_timeout, call)
         made = self.pool.interact(partial(call.take, self._clock.seconds), call)
-        made.addBoth(self._ended, call, self._times)
-        return await finished(call.answer, call.withdraw if may_leave else lambda: False)
+        made.addBoth(self._ended, call, self._hang_count)
+        return await finished(call.answer, call.withdraw if cancellable else lambda: False)
 
-    def _look_after(self, call: Call[Any]) -> None:
-        """See whether a call has waited too long for its connection; not for those who have theirs, and are at work."""
-        assert self._limit is not None, "else nothing is looked after"
-        call.limit = None
+    def _check_timeout(self, call: Call[Any]) -> None:
+        """Check whether a call has waited too long for its connection; one that has a connection is working."""
+        assert self._timeout is not None, "else there is no timer"
+        call.timer = None
         if call.begun:
             return
         now = self._clock.seconds()
-        due = (now if call.taken is None else call.taken) + self._limit
+        due = (now if call.taken is None else call.taken) + self._timeout
         if now < due:
-            call.limit = self._clock.callLater(due - now, self._look_after, call)
+            call.timer = self._clock.callLater(due - now, self._check_timeout, call)
         else:
-            self._hang(f"no connection within {self._limit:g} s")
+            self._hang(f"no connection within {self._timeout:g} s")
 
-    def _ended(self, result: Any, call: Call[Any], times: int) -> None:
-        """@param times: How often it had hung when this was asked: what hung since then says nothing of now."""
+    def _ended(self, result: Any, call: Call[Any], hang_count: int) -> None:
+        """
+        Answer a call that has ended.
+
+        @param hang_count: The count of hangs when the call was made; its timeout says nothing of a later one.
+        """
         self._calls.discard(call)
-        call.look_no_more()
-        if isinstance(result, Failure) and times == self._times and self._has_run_out(result.value):
+        call.stop_timer()
+        if isinstance(result, Failure) and hang_count == self._hang_count and self._is_timeout(result.value):
             self._hang(str(result.value))
         if not call.answer.called:
             call.answer.callback(result)
 
-    def _hang(self, words: str) -> None:
-        """Ask no more, and refuse what has not begun, until a probe succeeds."""
-        if self._limit is None or self._stopped:
+    def _hang(self, message: str) -> None:
+        """Refuse all calls that have not begun, and new ones, until a probe succeeds."""
+        if self._timeout is None or self._stopped:
             return
-        _log.error("job store: it does not answer, and is not asked before it does: {error}", error=words)
+        _log.error("job store: it does not answer, and is not asked before it does: {error}", error=message)
         self.hangs = True
-        self._times += 1
+        self._hang_count += 1
         self.distrust()
         self._next_probe = self._clock.callLater(0, self._probe)
         calls, self._calls = self._calls, set()
         for call in calls:
-            call.look_no_more()
+            call.stop_timer()
             if call.withdraw():
-                call.answer.errback(NotAsked("It has not answered in time."))
+                call.answer.errback(NotExecuted("It has not answered in time."))
 
     def _probe(self) -> None:
         self._next_probe = None
-        call = Call(self._look)
+        call = Call(self._probe_query)
         self.pool.interact(partial(call.take, self._clock.seconds), call).addBoth(self._probed)
 
     def _probed(self, result: Any) -> None:
@@ -201,8 +211,8 @@ class Channel:
         _log.info("job store: it answers again")
         self.hangs = False
 
-    def _has_run_out(self, error: BaseException | None) -> bool:
-        """Whether a time limit has: that of the connection, or of waiting for a lock that somebody else has."""
+    def _is_timeout(self, error: BaseException | None) -> bool:
+        """Return whether a timeout has expired: of the connection, or for a lock that another connection holds."""
         if not isinstance(error, self.pool.dbapi.Error):
             return False
         return timed_out(error) or error.args[:1] == (_LOCK_WAIT_TIMEOUT,)

@@ -28,13 +28,13 @@ from pacarchive.recall.schedule import Demand
 from pacarchive.recall.settings import RecallSettings
 from pacarchive.recall.storage_requests import StorageRequests
 from pacarchive.recall.store import Cursor, Store
-from pacarchive.recall.upkeep import PUBLISH, RECHECK, Upkeep
+from pacarchive.recall.upkeep import FORECAST_INTERVAL, RECHECK_INTERVAL, Upkeep
 from pacarchive.runtime.shared import all_of
 
 _INHERITED_GRACE = 60.0
 """Seconds for which the storage system may not know of what another dispatcher asked it for: not all can tell."""
 
-_PATIENCE = 2.0
+_STOP_TIMEOUT = 2.0
 """Seconds that the storage system has to answer at the end; its own end may take several more, and all of it C{GRACE}
 of L{pacarchive.launch.workers} at the most."""
 
@@ -70,19 +70,19 @@ class Dispatcher:
         # When in doubt, the term ends, and the next begins with what the store says.
         self._shared = DispatcherState(reactor, store, backend, recaller, settings, self.term, on_change, self._lose)
         self._loops: list[Loop] = []
-        self._handing: StorageRequests | None = None
-        self._hand: Loop | None = None
-        self._look_ups = LookUp(self._shared, self._poke_handing)
+        self._storage_requests: StorageRequests | None = None
+        self._request_loop: Loop | None = None
+        self._look_ups = LookUp(self._shared, self._poke_requests)
         self._look_up = self._loop("looking files up", self._look_ups.step, 0.5)
         upkeep = Upkeep(self._shared, self._release, self._obstacle)
         if recaller is not None:
-            self._progress = progress = Progress(self._shared, recaller, self._poke_handing)
-            self._handing = StorageRequests(self._shared, recaller, progress)
-            self._hand = self._loop("asking for files", self._handing.step, 0.5)
+            self._progress = progress = Progress(self._shared, recaller, self._poke_requests)
+            self._storage_requests = StorageRequests(self._shared, recaller, progress)
+            self._request_loop = self._loop("asking for files", self._storage_requests.step, 0.5)
             self._loop("asking how recalls stand", progress.poll, settings.poll_interval)
             self._cancel = self._loop("giving recalls up", progress.cancel, 1.0)
-            self._loop("telling what is to be expected", upkeep.publish, PUBLISH)
-            self._loop("looking again", upkeep.recheck, RECHECK)
+            self._loop("telling what is to be expected", upkeep.update_forecasts, FORECAST_INTERVAL)
+            self._loop("looking again", upkeep.recheck, RECHECK_INTERVAL)
         self._loop("doing what is due", upkeep.by_the_clock, 1.0)
         self._taking_over = Loop(reactor, "taking over", self._take_over, 1.0, self._lose)
         self._begun = False
@@ -98,7 +98,7 @@ class Dispatcher:
 
     async def stop(self) -> None:
         """End; what the storage system was asked for goes on without us."""
-        ending = Deferred.fromCoroutine(self._end()).addTimeout(_PATIENCE, self._shared.clock)
+        ending = Deferred.fromCoroutine(self._end()).addTimeout(_STOP_TIMEOUT, self._shared.clock)
         try:
             await ending
         except defer.TimeoutError:
@@ -108,34 +108,36 @@ class Dispatcher:
         await self._taking_over.stop()  # first: it begins the others
         await all_of(loop.stop() for loop in self._loops)
         await self._look_ups.stop()
-        if self._handing is not None:
-            await self._handing.stop()
+        if self._storage_requests is not None:
+            await self._storage_requests.stop()
             await self._progress.stop()
 
     def poke(self) -> None:
         """Somebody of this process has changed the store."""
         self._look_up.poke()
-        if self._handing is not None:
+        if self._storage_requests is not None:
             self._cancel.poke()
-            self._poke_handing()
+            self._poke_requests()
 
-    def _poke_handing(self) -> None:
-        if self._hand is not None:
-            self._hand.poke()
+    def _poke_requests(self) -> None:
+        if self._request_loop is not None:
+            self._request_loop.poke()
 
     async def _take_over(self) -> bool:
         """Learn from the store how things stand, and begin."""
         if self._begun:
             return False
         await self._shared.write(recount)
-        handed, demands, learned = await self._shared.read(_look)
+        submitted, demands, learned = await self._shared.read(_read_state)
         shared = self._shared
-        for each in handed:
+        for each in submitted:
             shared.active[each.key] = Active(each, _INHERITED_GRACE, shared.now)
             reading = shared.readings.get(each.medium)
             if reading is None:
-                place = (each.position, each.key)
-                reading = Reading(medium=each.medium, begun=shared.now, came=shared.now, after=place, stalled=True)
+                position = (each.position, each.key)
+                reading = Reading(
+                    medium=each.medium, begun=shared.now, last_recalled=shared.now, after=position, stalled=True
+                )
                 shared.readings[each.medium] = reading
             reading.after = max(reading.after, (each.position, each.key))
             reading.left += 1
@@ -145,11 +147,11 @@ class Dispatcher:
         kept = learned_of(learned)
         shared.rates.load(kept.get("rates", {}))
         shared.queue.load(kept.get("queue", {}))
-        shared.promises.load(kept.get("promises", {}))
-        if handed or demands:
+        shared.accuracy.load(kept.get("promises", {}))
+        if submitted or demands:
             _log.info(
-                "recalls: taken over with {handed} under way, {waiting} waiting",
-                handed=len(handed),
+                "recalls: taken over with {submitted} under way, {waiting} waiting",
+                submitted=len(submitted),
                 waiting=sum(demand.files for demand in demands),
             )
         self._begun = True
@@ -161,13 +163,13 @@ class Dispatcher:
         troubles = [loop.trouble for loop in self._loops if loop.trouble]
         if troubles:
             return troubles[0]
-        return self._handing.full if self._handing is not None else ""
+        return self._storage_requests.full if self._storage_requests is not None else ""
 
     async def _release(self, file_ids: Sequence[int]) -> None:
         if self._shared.recaller is not None:
             await release_all(self._shared.recaller, file_ids)
 
 
-def _look(cursor: Cursor) -> tuple[list[work.Handed], list[Demand], str]:
+def _read_state(cursor: Cursor) -> tuple[list[work.SubmittedFile], list[Demand], str]:
     row = cursor.row("SELECT learned FROM turn")
-    return work.handed(cursor), work.demands(cursor), row[0] if row else ""
+    return work.submitted(cursor), work.demands(cursor), row[0] if row else ""

@@ -8,13 +8,12 @@ from typing import Any, TypeVar
 import attrs
 
 from pacarchive.interfaces import IArchiveBackend, IRecaller
+from pacarchive.recall.accuracy import ForecastAccuracy
 from pacarchive.recall.forecast import Rates
-from pacarchive.recall.promises import Promises
-from pacarchive.recall.schedule import Demand, FairQueue, Flow, Turn
+from pacarchive.recall.schedule import Demand, FairQueue, Flow, TimeSlice
 from pacarchive.recall.settings import RecallSettings
-from pacarchive.recall.store import Cursor, OutcomeUnknown, Store
-from pacarchive.recall.store import Turn as WriteTurn
-from pacarchive.recall.work import Handed
+from pacarchive.recall.store import Cursor, OutcomeUnknown, Store, Transaction
+from pacarchive.recall.work import SubmittedFile
 
 T = TypeVar("T")
 
@@ -24,7 +23,7 @@ BEGINNING = (-(1 << 63), -(1 << 63))
 
 
 @attrs.define(kw_only=True)
-class Reading(Turn):
+class Reading(TimeSlice):
     """
     A cartridge that is being read.
 
@@ -45,11 +44,11 @@ class Reading(Turn):
     left_size: int = 0
     finished: bool = False
     counted: float = 0.0
-    fed: float = 0.0
-    asking: int = 0
+    last_submitted: float = 0.0
+    unanswered: int = 0
     learned: float | None = None
-    come: tuple[int, int] = (0, 0)
-    came: float
+    recalled: tuple[int, int] = (0, 0)
+    last_recalled: float
     stalled: bool = False
 
 
@@ -64,11 +63,11 @@ class Active:
     @ivar flow: Whose it is; C{None} where another dispatcher knew.
     """
 
-    handed: Handed
+    file: SubmittedFile
     grace: float
     heard: float
     unknown_since: float | None = None
-    settled: bool = True
+    answered: bool = True
     flow: Flow | None = None
 
 
@@ -97,7 +96,7 @@ class DispatcherState:
     demands: dict[tuple[str, Flow], Demand] = attrs.field(factory=dict)
     queue: FairQueue = attrs.field(factory=FairQueue)
     rates: Rates = attrs.field(factory=Rates)
-    promises: Promises = attrs.field(factory=Promises)
+    accuracy: ForecastAccuracy = attrs.field(factory=ForecastAccuracy)
 
     @property
     def now(self) -> float:
@@ -105,7 +104,7 @@ class DispatcherState:
         seconds: float = self.clock.seconds()
         return seconds
 
-    async def write(self, change: Callable[[WriteTurn], T]) -> T:
+    async def write(self, change: Callable[[Transaction], T]) -> T:
         """
         Change the store, as the dispatcher.
 
@@ -113,7 +112,7 @@ class DispatcherState:
         @raise StoreUnavailable: It cannot be done now.
         """
 
-        def fenced(turn: WriteTurn) -> T:
+        def fenced(turn: Transaction) -> T:
             turn.require(self.term)
             return change(turn)
 
@@ -157,7 +156,7 @@ class DispatcherState:
     def end(self, key: int) -> Active | None:
         """A file is not recalled any more, for whatever reason."""
         active = self.active.pop(key, None)
-        if active is not None and (reading := self.readings.get(active.handed.medium)) is not None:
+        if active is not None and (reading := self.readings.get(active.file.medium)) is not None:
             reading.left -= 1
-            reading.left_size -= active.handed.size
+            reading.left_size -= active.file.size
         return active

@@ -24,12 +24,12 @@ from pacarchive.interfaces import IArchiveBackend, IRecaller
 from pacarchive.recall import jobs, listing, waiting
 from pacarchive.recall.dispatcher import Dispatcher
 from pacarchive.recall.lease import HEARTBEAT, Lease
-from pacarchive.recall.moving import look, make_room
+from pacarchive.recall.moving import find_store, make_store_directory
 from pacarchive.recall.noting import Notes
 from pacarchive.recall.planning import job_status, make_plan
 from pacarchive.recall.releasing import release_all
 from pacarchive.recall.settings import RecallSettings
-from pacarchive.recall.store import Cursor, MakePool, Store, StoreRefused, StoreSettings, StoreUnavailable, Turn
+from pacarchive.recall.store import Cursor, MakePool, Store, StoreRefused, StoreSettings, StoreUnavailable, Transaction
 from pacarchive.recall.submitting import Submissions
 from pacarchive.recall.watch import Watch
 from pacarchive.recall.words import (
@@ -51,7 +51,7 @@ T = TypeVar("T")
 SIGN_OF_LIFE = 15.0
 """Seconds after which a follower hears that nothing has changed."""
 
-_FOLLOWED = 1000
+_PAGE = 1000
 """Files that a follower is told about at once."""
 
 _log = Logger()
@@ -96,13 +96,13 @@ class RecallEngine(Service):
         self._dispatcher: Dispatcher | None = None
         self._beat = LoopingCall(lambda: Deferred.fromCoroutine(self._renew()))
         self._beat.clock = reactor
-        self._beating: Deferred[LoopingCall] | None = None
+        self._beat_ended: Deferred[LoopingCall] | None = None
         self._opening: Shared[None] | None = None
         self._running = False
         self._work = OwnedWork("recalls: unexpected")
-        self._submissions = Submissions(reactor, settings, self._write, self._look, self._work.keep)
-        self._notes = Notes(reactor, self._write, self._look, self._work.keep, self._released)
-        self._long_looks = DeferredLock()
+        self._submissions = Submissions(reactor, settings, self._write, self._read, self._work.keep)
+        self._notes = Notes(reactor, self._write, self._read, self._work.keep, self._released)
+        self._long_reads = DeferredLock()
         self._obstacle = ""
 
     @property
@@ -132,7 +132,7 @@ class RecallEngine(Service):
 
     async def _begin(self) -> None:
         try:
-            if await look(self._reactor, self._store_settings, self._make_pool) or self._recaller is not None:
+            if await find_store(self._reactor, self._store_settings, self._make_pool) or self._recaller is not None:
                 await self._open()
         except StoreRefused:
             raise
@@ -155,10 +155,10 @@ class RecallEngine(Service):
     async def _start(self) -> None:
         if not self._running:
             raise StoreUnavailable("The server is about to stop.")
-        make_room(self._store_settings)
+        make_store_directory(self._store_settings)
         await self._store.start()
         if self._running:
-            self._beating = self._beat.start(HEARTBEAT)
+            self._beat_ended = self._beat.start(HEARTBEAT)
 
     async def _stop(self) -> None:
         self._running = False
@@ -166,12 +166,12 @@ class RecallEngine(Service):
         self._notes.stop()
         if self._beat.running:
             self._beat.stop()
-        if self._beating is not None:
-            await self._beating  # a renewal may be under way, and may just become the dispatcher
+        if self._beat_ended is not None:
+            await self._beat_ended  # a renewal may be under way, and may just become the dispatcher
         if self._opening is not None:
             with suppress(errors.Unavailable):
                 await self._open()
-            self._work.keep(self._notes.write_down())
+            self._work.keep(self._notes.write_notes())
         await self._work.ended()
         await self._end_dispatcher()
         with suppress(errors.Unavailable):
@@ -181,7 +181,7 @@ class RecallEngine(Service):
     async def _renew(self) -> None:
         try:
             await self._lease.renew()
-            await self._take_office()
+            await self._follow_lease()
         except StoreUnavailable as error:
             self._obstacle = str(error)  # it was logged; whoever is the dispatcher cannot do anything either
         except Exception:  # noqa: BLE001  (the heart goes on beating)
@@ -189,7 +189,7 @@ class RecallEngine(Service):
         else:
             self._obstacle = ""
 
-    async def _take_office(self) -> None:
+    async def _follow_lease(self) -> None:
         """Be the dispatcher, or not, as the lease says."""
         if self._dispatcher is not None and self._dispatcher.term != self._lease.term:
             await self._end_dispatcher()
@@ -204,7 +204,7 @@ class RecallEngine(Service):
         if dispatcher is not None:
             await dispatcher.stop()
 
-    async def _write(self, change: Callable[[Turn], T]) -> T:
+    async def _write(self, change: Callable[[Transaction], T]) -> T:
         await self._open()
         result = await self._store.write(change)
         self._watch.poke()
@@ -212,17 +212,17 @@ class RecallEngine(Service):
             self._dispatcher.poke()
         return result
 
-    async def _look(self, look: Callable[[Cursor], T]) -> T:
+    async def _read(self, query: Callable[[Cursor], T]) -> T:
         await self._open()
-        return await self._store.read(look)
+        return await self._store.read(query)
 
-    async def _look_long(self, look: Callable[[Cursor], T]) -> T:
+    async def _read_long(self, query: Callable[[Cursor], T]) -> T:
         """Read what may be many rows, one after the other: they take the interpreter from who answers requests."""
-        await self._long_looks.acquire()
+        await self._long_reads.acquire()
         try:
-            return await self._look(look)
+            return await self._read(query)
         finally:
-            self._long_looks.release()
+            self._long_reads.release()
 
     # Requests
 
@@ -246,7 +246,7 @@ class RecallEngine(Service):
         @raise errors.BackendUnavailable: The store does not answer.
         @raise errors.QuotaReached: The owner has as much as one may have; likewise C{Overloaded}.
         """
-        return await self._submissions.want(file_id, owner)
+        return await self._submissions.request_file(file_id, owner)
 
     async def wait(self, file_id: int, seconds: float) -> bool:
         """
@@ -263,7 +263,7 @@ class RecallEngine(Service):
         @raise errors.NotFound: There is no such job.
         @raise errors.InvalidRequest: A file is none of the job's; nothing has changed then.
         """
-        return await self._write(lambda turn: jobs.cancel(turn, job, file_ids))
+        return await self._write(lambda transaction: jobs.cancel(transaction, job, file_ids))
 
     async def delete(self, job: str) -> None:
         """
@@ -271,7 +271,7 @@ class RecallEngine(Service):
 
         @raise errors.NotFound: There is no such job.
         """
-        self._released(await self._write(lambda turn: jobs.delete(turn, job)))
+        self._released(await self._write(lambda transaction: jobs.delete(transaction, job)))
 
     # Looking
 
@@ -282,11 +282,11 @@ class RecallEngine(Service):
         @raise errors.NotFound: There is none of this name.
         """
         now = self._reactor.seconds()
-        return await self._look(lambda cursor: job_status(cursor, job, self._settings, now))
+        return await self._read(lambda cursor: job_status(cursor, job, self._settings, now))
 
     async def owner_of(self, job: str) -> str:
         """Whose a job is.  @raise errors.NotFound: There is none of this name."""
-        return await self._look(lambda cursor: listing.owner_of(cursor, job))
+        return await self._read(lambda cursor: listing.owner_of(cursor, job))
 
     async def files(self, job: str, since: str = "", limit: int = 1000) -> FilesPage:
         """
@@ -296,7 +296,7 @@ class RecallEngine(Service):
         @raise errors.NotFound: There is no such job.
         @raise errors.InvalidRequest: It is no cursor.
         """
-        return await self._look_long(lambda cursor: listing.files(cursor, job, since, limit))
+        return await self._read_long(lambda cursor: listing.files(cursor, job, since, limit))
 
     async def reason(self, file_id: int) -> str | None:
         """
@@ -304,7 +304,7 @@ class RecallEngine(Service):
         that is under way.
         """
         now, most = self._reactor.seconds(), self._settings.attempts
-        return await self._look(lambda cursor: waiting.last_failure(cursor, file_id, most, now))
+        return await self._read(lambda cursor: waiting.last_failure(cursor, file_id, most, now))
 
     async def follow(self, job: str, since: str = "") -> AsyncIterator[FilesPage]:
         """
@@ -313,19 +313,19 @@ class RecallEngine(Service):
 
         @raise errors.NotFound: There is no such job (any more).
         """
-        told = self._reactor.seconds()
+        last_page = self._reactor.seconds()
         while True:
-            page, left = await self._look_long(partial(listing.changes, job=job, since=since, limit=_FOLLOWED))
-            if page.files or self._reactor.seconds() - told >= SIGN_OF_LIFE:
+            page, left = await self._read_long(partial(listing.changes, job=job, since=since, limit=_PAGE))
+            if page.files or self._reactor.seconds() - last_page >= SIGN_OF_LIFE:
                 yield page
-                told = self._reactor.seconds()
+                last_page = self._reactor.seconds()
             since = page.cursor
             if page.more:
                 continue
             if not left or self._watch.stopped:
                 return
             # Others' jobs change the store as well, which is no news of this one.
-            await self._watch.change(int(since.partition("-")[0]), told + SIGN_OF_LIFE - self._reactor.seconds())
+            await self._watch.change(int(since.partition("-")[0]), last_page + SIGN_OF_LIFE - self._reactor.seconds())
 
     async def jobs(
         self, *, owner: str | None = None, before: int | None = None, limit: int = 100
@@ -335,7 +335,7 @@ class RecallEngine(Service):
 
         @param before: The number of the last of the page before.
         """
-        return await self._look(lambda cursor: listing.jobs(cursor, owner, before, limit))
+        return await self._read(lambda cursor: listing.jobs(cursor, owner, before, limit))
 
     async def plan(self, file_ids: Sequence[int]) -> Plan:
         """
@@ -344,8 +344,8 @@ class RecallEngine(Service):
         @raise errors.BackendUnavailable: The storage does not answer.
         """
         now = self._reactor.seconds()
-        look = self._look if self._recaller is not None else None
-        return await make_plan(self._backend, self._recaller, look, file_ids, self._settings.drives, now)
+        query = self._read if self._recaller is not None else None
+        return await make_plan(self._backend, self._recaller, query, file_ids, self._settings.drives, now)
 
     # Pins
 
@@ -357,7 +357,7 @@ class RecallEngine(Service):
         @raise errors.NotFound: There is no such job.
         @raise errors.InvalidRequest: A file is none of the job's; nothing has changed then.
         """
-        released, unpinned = await self._write(lambda turn: jobs.release(turn, job, file_ids))
+        released, unpinned = await self._write(lambda transaction: jobs.release(transaction, job, file_ids))
         self._released(unpinned)
         return released
 
@@ -369,11 +369,11 @@ class RecallEngine(Service):
 
         @param after: File and job of the last of the page before.
         """
-        return await self._look(lambda cursor: listing.pins(cursor, owner, after, limit))
+        return await self._read(lambda cursor: listing.pins(cursor, owner, after, limit))
 
     async def unpin(self, file_id: int, owner: str | None = None) -> int:
         """End an owner's pins of a file, or (C{None}) everyone's.  @return: How many there were."""
-        ended, unpinned = await self._write(lambda turn: jobs.unpin(turn, file_id, owner))
+        ended, unpinned = await self._write(lambda transaction: jobs.unpin(transaction, file_id, owner))
         self._released(unpinned)
         return ended
 

@@ -16,8 +16,8 @@ from pacarchive.recall.listing import number_of
 from pacarchive.recall.quotas import Accounts, forget
 from pacarchive.recall.schema import from_key, to_key
 from pacarchive.recall.settings import RecallSettings
-from pacarchive.recall.store import Cursor, Turn
-from pacarchive.recall.tables import RecallState, cut, end_requests, give_up, live_requests
+from pacarchive.recall.store import Cursor, Transaction
+from pacarchive.recall.tables import RecallState, cancel_requests, cut, end_requests, live_requests
 from pacarchive.recall.words import LIVE, Cancelled, FileState, JobRequest, Priority, Released
 
 
@@ -38,7 +38,7 @@ class Submission:
 
 
 def submit_all(
-    turn: Turn, submissions: Iterable[Submission], settings: RecallSettings
+    transaction: Transaction, submissions: Iterable[Submission], settings: RecallSettings
 ) -> list[str | errors.ArchiveError]:
     """
     Make jobs.
@@ -46,48 +46,55 @@ def submit_all(
     @param settings: What owners may have.
     @return: Their identifiers; or why one cannot be made, which is no failure of the others.
     """
-    accounts = Accounts(turn, settings)
+    accounts = Accounts(transaction, settings)
     made: list[str | errors.ArchiveError] = []
     for each in submissions:
         try:
-            made.append(_submit(turn, each, accounts))
+            made.append(_submit(transaction, each, accounts))
         except errors.Unavailable as error:
             made.append(error)
     accounts.write()
     return made
 
 
-def _submit(turn: Turn, submission: Submission, accounts: Accounts) -> str:
+def _submit(transaction: Transaction, submission: Submission, accounts: Accounts) -> str:
     request, single = submission.request, None
     if submission.single is not None:
         single = _single(submission.single, request.owner)
-        if (known := single_job(turn, submission.single, request.owner)) is not None:
+        if (known := single_job(transaction, submission.single, request.owner)) is not None:
             return known
     others = json.dumps(list(request.others))
     job = uuid4().hex
     file_ids = list(dict.fromkeys(request.file_ids))  # one that is there twice would fail all jobs that are made now
     keys = [to_key(file_id) for file_id in file_ids]
     accounts.admit(request.owner, len(keys), others)
-    number = turn.execute(
+    number = transaction.execute(
         "INSERT INTO jobs (job, owner, priority, created, deadline, pin, until_read, single, files, remaining, others,"
         " ended) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        *(job, cut(request.owner), request.priority, turn.now, turn.now + submission.deadline, submission.pin),
+        *(
+            job,
+            cut(request.owner),
+            request.priority,
+            transaction.now,
+            transaction.now + submission.deadline,
+            submission.pin,
+        ),
         *(int(single is not None), single, len(keys), len(keys), others),
-        None if keys else turn.now,
+        None if keys else transaction.now,
     ).lastrowid
     pins = [request.pins.get(file_id, submission.pin) for file_id in file_ids]
-    turn.many(
+    transaction.many(
         "INSERT INTO wishes (job, file, state, seq, pin) VALUES (?, ?, ?, ?, ?)",
-        [(number, key, FileState.QUEUED, turn.seq, pin) for key, pin in zip(keys, pins, strict=True)],
+        [(number, key, FileState.QUEUED, transaction.seq, pin) for key, pin in zip(keys, pins, strict=True)],
     )
     # All of them parameters: PyMySQL sends such rows together, others one by one.
     owner, priority = cut(request.owner), request.priority
-    turn.many(
+    transaction.many(
         "{ignore} INTO recalls (file, state, owner, priority, since, medium, position, request, attempts, resting,"
         " reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [(key, RecallState.NEW, owner, priority, turn.now, "", 0, "", 0, 0, "") for key in keys],
+        [(key, RecallState.NEW, owner, priority, transaction.now, "", 0, "", 0, 0, "") for key in keys],
     )
-    _join(turn, number, keys, request.priority)
+    _join(transaction, number, keys, request.priority)
     return job
 
 
@@ -101,85 +108,91 @@ def single_job(cursor: Cursor, file_id: int, owner: str) -> str | None:
     return None if row is None else str(row[0])
 
 
-def _join(turn: Turn, number: int, keys: Sequence[int], priority: Priority) -> None:
+def _join(transaction: Transaction, number: int, keys: Sequence[int], priority: Priority) -> None:
     """Take account of how far those got who asked for the same files before."""
-    found = turn.among("SELECT file, state FROM recalls WHERE state >= ? AND file IN (*)", keys, RecallState.STARTED)
-    asked_for = {key: state for key, state in found}  # noqa: C416  (dict() does not take rows)
-    if asked_for:
-        wanted_again = [key for key, state in asked_for.items() if state == RecallState.CANCELLING]
-        turn.execute_among("UPDATE recalls SET state = ? WHERE file IN (*)", wanted_again, RecallState.STARTED)
-        # The storage system is not to give it up any more, so those who gave it up have nothing to wait for.
-        given_up = [
-            (job, key) for job, key, state in live_requests(turn, wanted_again) if state is FileState.CANCELLING
-        ]
-        end_requests(turn, given_up, FileState.CANCELLED)
-        turn.execute_among(
-            "UPDATE wishes SET state = ?, started = ? WHERE job = ? AND file IN (*)",
-            asked_for,
-            *(FileState.STARTED, turn.now, number),
+    found = transaction.among(
+        "SELECT file, state FROM recalls WHERE state >= ? AND file IN (*)", keys, RecallState.STARTED
+    )
+    submitted = {key: state for key, state in found}  # noqa: C416  (dict() does not take rows)
+    if submitted:
+        requested_again = [key for key, state in submitted.items() if state == RecallState.CANCELLING]
+        transaction.execute_among(
+            "UPDATE recalls SET state = ? WHERE file IN (*)", requested_again, RecallState.STARTED
         )
-        turn.execute("UPDATE jobs SET started = ? WHERE number = ?", turn.now, number)
+        # The storage system is not to give it up any more, so those who gave it up have nothing to wait for.
+        cancelled = [
+            (job, key)
+            for job, key, state in live_requests(transaction, requested_again)
+            if state is FileState.CANCELLING
+        ]
+        end_requests(transaction, cancelled, FileState.CANCELLED)
+        transaction.execute_among(
+            "UPDATE wishes SET state = ?, started = ? WHERE job = ? AND file IN (*)",
+            submitted,
+            *(FileState.STARTED, transaction.now, number),
+        )
+        transaction.execute("UPDATE jobs SET started = ? WHERE number = ?", transaction.now, number)
     if priority > Priority.LOW:
         # They are looked at again, for a better place in the queue.  Without the plus, SQLite looks for them among all
         # that wait, as it has an index of states.
-        turn.execute_among(
+        transaction.execute_among(
             "UPDATE recalls SET state = ?, priority = ? WHERE +state IN (?, ?) AND priority < ? AND file IN (*)",
             keys,
             *(RecallState.NEW, priority, RecallState.NEW, RecallState.QUEUED, priority),
         )
 
 
-def _requests(turn: Turn, number: int, file_ids: Collection[int] | None) -> list[tuple[int, FileState]]:
+def _requests(transaction: Transaction, number: int, file_ids: Collection[int] | None) -> list[tuple[int, FileState]]:
     """
     The keys and states of a job's files, or of some.
 
     @raise errors.InvalidRequest: One is none of its files.
     """
     if file_ids is None:
-        found = turn.rows("SELECT file, state FROM wishes WHERE job = ?", number)
+        found = transaction.rows("SELECT file, state FROM wishes WHERE job = ?", number)
     else:
         keys = {to_key(file_id) for file_id in file_ids}
-        found = list(turn.among("SELECT file, state FROM wishes WHERE job = ? AND file IN (*)", keys, number))
+        found = list(transaction.among("SELECT file, state FROM wishes WHERE job = ? AND file IN (*)", keys, number))
         if len(found) != len(keys):
-            strangers = sorted(from_key(key) for key in keys.difference(key for key, _ in found))
-            raise errors.InvalidRequest(f"No files of this job: {', '.join(map(str, strangers[:10]))}")
+            unknown = sorted(from_key(key) for key in keys.difference(key for key, _ in found))
+            raise errors.InvalidRequest(f"No files of this job: {', '.join(map(str, unknown[:10]))}")
     return [(key, FileState(state)) for key, state in found]
 
 
-def cancel(turn: Turn, job: str, file_ids: Collection[int] | None) -> Cancelled:
+def cancel(transaction: Transaction, job: str, file_ids: Collection[int] | None) -> Cancelled:
     """
     Give files of a job up.
 
     @raise errors.NotFound: There is no such job.
     @raise errors.InvalidRequest: One is none of its files.
     """
-    number = number_of(turn, job)
-    found = _requests(turn, number, file_ids)
-    wanted = [(number, key) for key, state in found if not state.ended and state is not FileState.CANCELLING]
-    at_once = give_up(turn, wanted, FileState.CANCELLED)
-    if wanted:  # whoever wants the file again must not become part of what is being given up
-        turn.execute("UPDATE jobs SET single = NULL WHERE number = ?", number)
-    cancelling = len(wanted) - at_once + sum(state is FileState.CANCELLING for _, state in found)
-    return Cancelled(cancelled=at_once, cancelling=cancelling, ended=sum(state.ended for _, state in found))
+    number = number_of(transaction, job)
+    found = _requests(transaction, number, file_ids)
+    live = [(number, key) for key, state in found if not state.ended and state is not FileState.CANCELLING]
+    cancelled_now = cancel_requests(transaction, live, FileState.CANCELLED)
+    if live:  # whoever wants the file again must not become part of what is being given up
+        transaction.execute("UPDATE jobs SET single = NULL WHERE number = ?", number)
+    cancelling = len(live) - cancelled_now + sum(state is FileState.CANCELLING for _, state in found)
+    return Cancelled(cancelled=cancelled_now, cancelling=cancelling, ended=sum(state.ended for _, state in found))
 
 
-def delete(turn: Turn, job: str) -> list[int]:
+def delete(transaction: Transaction, job: str) -> list[int]:
     """
     Give all files of a job up, and forget it.
 
     @return: The files that nobody has pinned any more.
     @raise errors.NotFound: There is no such job.
     """
-    number = number_of(turn, job)
-    wanted = [(number, key) for key, state in _requests(turn, number, None) if not state.ended]
-    give_up(turn, wanted, FileState.FAILED)
-    pinned = [row[0] for row in turn.rows("SELECT file FROM pins WHERE job = ?", number)]
-    turn.execute("DELETE FROM pins WHERE job = ?", number)
-    forget(turn, [number])
-    return unpinned(turn, pinned)
+    number = number_of(transaction, job)
+    live = [(number, key) for key, state in _requests(transaction, number, None) if not state.ended]
+    cancel_requests(transaction, live, FileState.FAILED)
+    pinned = [row[0] for row in transaction.rows("SELECT file FROM pins WHERE job = ?", number)]
+    transaction.execute("DELETE FROM pins WHERE job = ?", number)
+    forget(transaction, [number])
+    return unpinned(transaction, pinned)
 
 
-def release(turn: Turn, job: str, file_ids: Collection[int] | None) -> tuple[Released, list[int]]:
+def release(transaction: Transaction, job: str, file_ids: Collection[int] | None) -> tuple[Released, list[int]]:
     """
     End pins of a job, those that are still to come too.
 
@@ -187,18 +200,18 @@ def release(turn: Turn, job: str, file_ids: Collection[int] | None) -> tuple[Rel
     @raise errors.NotFound: There is no such job.
     @raise errors.InvalidRequest: One is none of its files.
     """
-    number = number_of(turn, job)
-    keys = [key for key, _ in _requests(turn, number, file_ids)]
+    number = number_of(transaction, job)
+    keys = [key for key, _ in _requests(transaction, number, file_ids)]
     query = "SELECT file FROM wishes WHERE job = ? AND state < ? AND pin > 0 AND file IN (*)"
-    coming = len(list(turn.among(query, keys, number, LIVE)))
-    turn.execute_among("UPDATE wishes SET pin = 0 WHERE job = ? AND file IN (*)", keys, number)
-    pinned = [row[0] for row in turn.among("SELECT file FROM pins WHERE job = ? AND file IN (*)", keys, number)]
-    turn.execute_among("DELETE FROM pins WHERE job = ? AND file IN (*)", pinned, number)
+    coming = len(list(transaction.among(query, keys, number, LIVE)))
+    transaction.execute_among("UPDATE wishes SET pin = 0 WHERE job = ? AND file IN (*)", keys, number)
+    pinned = [row[0] for row in transaction.among("SELECT file FROM pins WHERE job = ? AND file IN (*)", keys, number)]
+    transaction.execute_among("DELETE FROM pins WHERE job = ? AND file IN (*)", pinned, number)
     released = Released(released=len(pinned), coming=coming, unpinned=len(keys) - len(pinned) - coming)
-    return released, unpinned(turn, pinned)
+    return released, unpinned(transaction, pinned)
 
 
-def unpin(turn: Turn, file_id: int, owner: str | None) -> tuple[int, list[int]]:
+def unpin(transaction: Transaction, file_id: int, owner: str | None) -> tuple[int, list[int]]:
     """
     End the pins of a file.
 
@@ -209,8 +222,8 @@ def unpin(turn: Turn, file_id: int, owner: str | None) -> tuple[int, list[int]]:
     if arguments:
         whose = " AND job IN (SELECT number FROM jobs WHERE owner = ?)"
     key = to_key(file_id)
-    ended: int = turn.execute("DELETE FROM pins WHERE file = ?" + whose, key, *arguments).rowcount  # noqa: S608
-    return ended, unpinned(turn, [key]) if ended else []
+    ended: int = transaction.execute("DELETE FROM pins WHERE file = ?" + whose, key, *arguments).rowcount  # noqa: S608
+    return ended, unpinned(transaction, [key]) if ended else []
 
 
 def unpinned(cursor: Cursor, keys: Collection[int]) -> list[int]:

@@ -171,13 +171,13 @@ def _file(row: Row, deadline: float, obstacle: str) -> JobFile:
         deadline=deadline,
         heard=heard,
         attempts=attempts,
-        next_try=resting if recall == RecallState.RESTING else None,
-        reason=reason or _words(recall, recall_reason, obstacle),
+        next_try=resting if recall == RecallState.BACKING_OFF else None,
+        reason=reason or _describe(recall, recall_reason, obstacle),
         pinned=pinned,
     )
 
 
-def _words(recall: int | None, reason: str | None, obstacle: str) -> str:
+def _describe(recall: int | None, reason: str | None, obstacle: str) -> str:
     """Why a file that has not ended stands as it does."""
     match recall:
         case None:

@@ -18,7 +18,7 @@ from pacarchive.recall.dispatcher_state import DispatcherState
 from pacarchive.recall.loops import Tasks
 from pacarchive.recall.schedule import Demand
 from pacarchive.recall.schema import from_key
-from pacarchive.recall.store import StoreUnavailable, Turn
+from pacarchive.recall.store import StoreUnavailable, Transaction
 from pacarchive.recall.work import Located, New
 from pacarchive.runtime.shared import Shared
 from pacarchive.runtime.statuses import statuses_of
@@ -26,11 +26,11 @@ from pacarchive.runtime.statuses import statuses_of
 AT_ONCE = 500
 """Files that are looked up together."""
 
-_PATIENCE = 10.0
+_LOCATE_TIMEOUT = 10.0
 """Seconds after which a file is queued although nobody can tell on which cartridge it is, as long as the archive has
 it: the storage system may know better when it is asked for it."""
 
-_LATE = 10.0
+_BATCH_TIMEOUT = 10.0
 """Seconds that files may take that are looked up together; then each is looked up by itself."""
 
 ABSENT = "No file has this id."
@@ -53,7 +53,7 @@ class Found:
 
     status: FileStatus | None
     location: TapeLocation | None
-    words: str = ""
+    problem: str = ""
 
     @property
     def on_disk(self) -> bool:
@@ -108,7 +108,7 @@ class LookUp:
         self._shared = shared
         self._queued = queued
         self._tasks = Tasks()
-        self._apart: set[int] = set()  # keys of those that are being looked up by themselves
+        self._separate: set[int] = set()  # keys of those that are being looked up by themselves
 
     async def stop(self) -> None:
         """End, when the loop has."""
@@ -117,54 +117,54 @@ class LookUp:
     async def step(self) -> bool:
         """Look some up; says whether there may be more."""
         shared = self._shared
-        new = await shared.read(lambda cursor: work.new_recalls(cursor, AT_ONCE + len(self._apart)))
-        some = [each for each in new if each.key not in self._apart][:AT_ONCE]
-        if len(self._apart) >= AT_ONCE:
-            some = []  # it is not one file that is the reason
-        if len(some) > 1:
+        new = await shared.read(lambda cursor: work.new_recalls(cursor, AT_ONCE + len(self._separate)))
+        batch = [each for each in new if each.key not in self._separate][:AT_ONCE]
+        if len(self._separate) >= AT_ONCE:
+            batch = []  # it is not one file that is the reason
+        if len(batch) > 1:
             try:
-                together = Shared(self._look_up(some))
-                await Deferred.fromCoroutine(together.result()).addTimeout(_LATE, shared.clock)
+                together = Shared(self._look_up(batch))
+                await Deferred.fromCoroutine(together.result()).addTimeout(_BATCH_TIMEOUT, shared.clock)
             except StoreUnavailable:
                 raise
             except errors.BackendUnavailable:
-                self._set_apart(some)
+                self._look_up_separately(batch)
                 raise
             except defer.TimeoutError:
-                self._set_apart(some)
+                self._look_up_separately(batch)
         else:
-            self._set_apart(some)
+            self._look_up_separately(batch)
         self._tasks.check()
-        return len(some) == AT_ONCE
+        return len(batch) == AT_ONCE
 
-    def _set_apart(self, some: Sequence[New]) -> None:
-        for each in some:
-            self._apart.add(each.key)
-            self._tasks.begin(str(each.key), self._by_itself(each))
+    def _look_up_separately(self, batch: Sequence[New]) -> None:
+        for each in batch:
+            self._separate.add(each.key)
+            self._tasks.begin(str(each.key), self._look_up_one(each))
 
-    async def _by_itself(self, each: New) -> None:
+    async def _look_up_one(self, each: New) -> None:
         try:
             await self._look_up([each])
         finally:
-            self._apart.discard(each.key)
+            self._separate.discard(each.key)
 
     async def _look_up(self, new: Sequence[New]) -> None:
         shared, begun = self._shared, self._shared.now
-        found_out = await self._find(new)
-        if len(new) > 1 and shared.now - begun >= _LATE:
+        results = await self._find(new)
+        if len(new) > 1 and shared.now - begun >= _BATCH_TIMEOUT:
             return  # they were set apart, and who knows what has become of them since
         located: list[Located] = []
         on_disk: dict[int, int] = {}
         failed: dict[int, str] = {}
-        for each, found in found_out:
+        for each, found in results:
             if found.location is not None:
                 location = found.location
                 located.append(Located(each.key, location.medium, location.position, location.size))
-            elif found.status is None or found.words:
-                failed[each.key] = found.words
+            elif found.status is None or found.problem:
+                failed[each.key] = found.problem
             else:
                 on_disk[each.key] = found.status.size
-        await shared.write(lambda turn: _note(turn, located, on_disk, failed))
+        await shared.write(lambda transaction: _store_results(transaction, located, on_disk, failed))
         flows = {each.key: ((each.owner, each.priority), each.since) for each in new}
         for place in located:
             flow, since = flows[place.key]
@@ -180,14 +180,16 @@ class LookUp:
             try:
                 locations = await shared.recaller.locate(list(ids))
             except errors.BackendUnavailable:
-                ids = {file_id: each for file_id, each in ids.items() if each.since + _PATIENCE <= shared.now}
+                ids = {file_id: each for file_id, each in ids.items() if each.since + _LOCATE_TIMEOUT <= shared.now}
                 if not ids:
                     raise
         found = await find(shared.backend, locations, list(ids))
         return [(ids[file_id], each) for file_id, each in found.items()]
 
 
-def _note(turn: Turn, located: Sequence[Located], on_disk: dict[int, int], failed: dict[int, str]) -> None:
-    work.queue(turn, located)
-    work.complete(turn, on_disk)
-    work.fail_all(turn, failed)
+def _store_results(
+    transaction: Transaction, located: Sequence[Located], on_disk: dict[int, int], failed: dict[int, str]
+) -> None:
+    work.queue(transaction, located)
+    work.complete(transaction, on_disk)
+    work.fail_all(transaction, failed)

@@ -100,9 +100,9 @@ class Loop:
         self._failures, self.trouble = 0, ""
         return 0.0 if more else self._interval
 
-    def _pause(self, words: str) -> float:
+    def _pause(self, message: str) -> float:
         self._failures += 1
-        self.trouble = words
+        self.trouble = message
         pause: float = min(LONGEST_PAUSE, self._interval * 2 ** min(self._failures, _DOUBLINGS))
         return pause
 

@@ -25,7 +25,7 @@ class InUse(Exception):
     """Somebody else has the list open; C{str()} names it."""
 
 
-async def look(reactor: Any, settings: StoreSettings, make_pool: MakePool) -> bool:
+async def find_store(reactor: Any, settings: StoreSettings, make_pool: MakePool) -> bool:
     """
     Take over what an earlier version has left elsewhere.
 
@@ -51,7 +51,7 @@ async def look(reactor: Any, settings: StoreSettings, make_pool: MakePool) -> bo
     return _is_there(settings.address)
 
 
-def make_room(settings: StoreSettings) -> None:
+def make_store_directory(settings: StoreSettings) -> None:
     """
     See that the archive's own directory, if the store is to be in it, exists and is nobody else's.
 
@@ -102,8 +102,8 @@ def take_over(former: str, store: str, archive: str) -> None:
     @raise OSError: The new one cannot be made.
     @raise sqlite3.Error: Likewise.
     """
-    with _alone(os.path.dirname(store)):
-        if os.path.lexists(store) or not _is_ours(former):
+    with _locked(os.path.dirname(store)):
+        if os.path.lexists(store) or not _belongs_to_user(former):
             return
         # Its own locks rule, so no other descriptor of the file is closed here while it is open: that would drop them.
         with closing(_open(former)) as connection:
@@ -121,7 +121,7 @@ def take_over(former: str, store: str, archive: str) -> None:
 
 
 @contextmanager
-def _alone(directory: str) -> Iterator[None]:
+def _locked(directory: str) -> Iterator[None]:
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -130,7 +130,7 @@ def _alone(directory: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _is_ours(path: str) -> bool:
+def _belongs_to_user(path: str) -> bool:
     """Whether a file is this user's own: in a working directory, anybody may have put one with this name."""
     try:
         state = os.lstat(path)

@@ -9,12 +9,12 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from pacarchive.recall import work
 from pacarchive.recall.schema import from_key, to_key
-from pacarchive.recall.store import Look, StoreUnavailable, Write
+from pacarchive.recall.store import Read, StoreUnavailable, Write
 
-_SOON = 0.5
+_DELAY = 0.5
 """Seconds within which what was read or removed is noted."""
 
-_NOTE_AGAIN = 10.0
+_RETRY_AFTER = 10.0
 """Seconds after which that is tried again where the store did not answer."""
 
 
@@ -33,29 +33,29 @@ class Notes:
         self,
         clock: IReactorTime,
         write: Write,
-        look: Look,
+        query: Read,
         keep: Callable[[Coroutine[Any, Any, None]], None],
-        released: Callable[[Sequence[int]], None],
+        on_unpinned: Callable[[Sequence[int]], None],
     ) -> None:
         self._clock = clock
         self._write = write
-        self._look = look
+        self._query = query
         self._keep = keep
-        self._tell = released
-        self._read: set[int] = set()
-        self._removed: set[int] = set()
+        self._on_unpinned = on_unpinned
+        self._read_ids: set[int] = set()
+        self._removed_ids: set[int] = set()
         self._next: IDelayedCall | None = None
         self._stopped = False
 
     def was_read(self, file_id: int) -> None:
         """A file was read whole: pins that last until then end."""
-        self._read.add(file_id)
-        self._schedule(_SOON)
+        self._read_ids.add(file_id)
+        self._schedule(_DELAY)
 
     def was_removed(self, file_id: int) -> None:
         """A file was removed: its recalls end."""
-        self._removed.add(file_id)
-        self._schedule(_SOON)
+        self._removed_ids.add(file_id)
+        self._schedule(_DELAY)
 
     def stop(self) -> None:
         """Note nothing more by itself."""
@@ -70,19 +70,19 @@ class Notes:
 
     def _note_now(self) -> None:
         self._next = None
-        self._keep(self.write_down())
+        self._keep(self.write_notes())
 
-    async def write_down(self) -> None:
+    async def write_notes(self) -> None:
         """Note what there is; where the store does not answer, that is tried again."""
-        read, self._read = {to_key(file_id) for file_id in self._read}, set()
-        removed, self._removed = {to_key(file_id) for file_id in self._removed}, set()
+        read, self._read_ids = {to_key(file_id) for file_id in self._read_ids}, set()
+        removed, self._removed_ids = {to_key(file_id) for file_id in self._removed_ids}, set()
         if not read and not removed:
             return
         try:
-            if await self._look(lambda cursor: work.concerned(cursor, read, removed)):
-                keys = await self._write(lambda turn: work.note(turn, read, removed))
-                self._tell([from_key(key) for key in keys])
+            if await self._query(lambda cursor: work.concerned(cursor, read, removed)):
+                keys = await self._write(lambda transaction: work.note(transaction, read, removed))
+                self._on_unpinned([from_key(key) for key in keys])
         except StoreUnavailable:
-            self._read |= {from_key(key) for key in read}
-            self._removed |= {from_key(key) for key in removed}
-            self._schedule(_NOTE_AGAIN)
+            self._read_ids |= {from_key(key) for key in read}
+            self._removed_ids |= {from_key(key) for key in removed}
+            self._schedule(_RETRY_AFTER)

@@ -13,11 +13,11 @@ import attrs
 from pacarchive.interfaces import IArchiveBackend, IRecaller
 from pacarchive.model import Estimate, TapeLocation, Trouble
 from pacarchive.recall import jobs, listing, waiting
+from pacarchive.recall.accuracy import ForecastAccuracy
 from pacarchive.recall.forecast import Load, Rates, Span, basis, forecast, position_share
 from pacarchive.recall.lookup import find
-from pacarchive.recall.promises import Promises
 from pacarchive.recall.settings import RecallSettings
-from pacarchive.recall.store import Cursor, Look
+from pacarchive.recall.store import Cursor, Read
 from pacarchive.recall.waiting import Waiting, waiting_for_file
 from pacarchive.recall.words import Asked, JobStatus, JobSummary, Plan
 
@@ -27,7 +27,7 @@ _SOONEST, _LATEST = 1, 3600
 _UNKNOWN = 60.0
 """What a file takes of which nothing is known yet, in seconds."""
 
-_SLIGHT = 0.1
+_NEGLIGIBLE = 0.1
 """What is stretched by less than about a tenth needs no words."""
 
 _TOGETHER = 500
@@ -37,8 +37,8 @@ _TOGETHER = 500
 def learned_of(text: str) -> dict[str, Any]:
     """What the dispatcher has put into the store; empty where that makes no sense."""
     with suppress(ValueError, RecursionError):
-        if isinstance(kept := json.loads(text), dict):
-            return kept
+        if isinstance(stored := json.loads(text), dict):
+            return stored
     return {}
 
 
@@ -58,19 +58,19 @@ class Learned:
     @classmethod
     def from_text(cls, text: str) -> Learned:
         """What is in the store; nothing where that makes no sense."""
-        rates, promises, ends = Rates(), Promises(), []
-        if kept := learned_of(text):
-            rates.load(kept.get("rates", {}))
-            promises.load(kept.get("promises", {}))
-            ends = kept.get("ends", [])
-        return cls(rates, promises.stretch, {(owner, priority): end for owner, priority, end in ends})
+        rates, accuracy, ends = Rates(), ForecastAccuracy(), []
+        if stored := learned_of(text):
+            rates.load(stored.get("rates", {}))
+            accuracy.load(stored.get("promises", {}))
+            ends = stored.get("ends", [])
+        return cls(rates, accuracy.stretch, {(owner, priority): end for owner, priority, end in ends})
 
     def basis(self, files: int, media: int, drives: int) -> str:
         """For a person: what an estimate was worked out from."""
-        words = basis(files, media, drives, self.rates)
-        if abs(math.log(self.stretch)) < _SLIGHT:
-            return words
-        return f"{words}; times {self.stretch:.1f}, as jobs have lately taken so much of what was forecast"
+        description = basis(files, media, drives, self.rates)
+        if abs(math.log(self.stretch)) < _NEGLIGIBLE:
+            return description
+        return f"{description}; times {self.stretch:.1f}, as jobs have lately taken so much of what was forecast"
 
 
 def _when(waiting: Waiting, rates: Rates, now: float) -> float | None:
@@ -79,7 +79,7 @@ def _when(waiting: Waiting, rates: Rates, now: float) -> float | None:
     if waiting.until is not None:
         # When it has rested, it needs a drive; how many wait for one by then, nobody knows.
         times.append(max(0.0, waiting.until - now) + rates.mount_seconds + rates.cost(waiting.size // waiting.files))
-    if waiting.resting < waiting.files:
+    if waiting.backing_off < waiting.files:
         if waiting.begins is None or waiting.ends is None or waiting.lowest is None or waiting.highest is None:
             return None
         part = position_share(waiting.furthest, waiting.lowest, waiting.highest)
@@ -115,20 +115,22 @@ def job_estimate(
     if seconds is None:
         return None
     # A cartridge is not read to its end for all who wait for it, where others had less than they.
-    if (end := learned.ends.get((job.owner, job.priority))) is not None and not any(each.resting for each in waiting):
+    if (end := learned.ends.get((job.owner, job.priority))) is not None and not any(
+        each.backing_off for each in waiting
+    ):
         seconds = min(seconds, max(0.0, end - now))
     files = sum(each.files for each in waiting)
     return Estimate(seconds=seconds * learned.stretch, basis=learned.basis(files, len(waiting), drives))
 
 
-def asked_for(cursor: Cursor, job: str, file_id: int, now: float) -> Asked:
+def answer_for(cursor: Cursor, job: str, file_id: int, now: float) -> Asked:
     """The answer to a request for one file."""
     waiting = waiting_for_file(cursor, file_id)
     if waiting is None:  # it has come already
         return Asked(job=job, retry_after=_SOONEST)
     learned = Learned.from_text(listing.circumstances(cursor)[2])
     seconds = _when(waiting, learned.rates, now)
-    if waiting.resting:
+    if waiting.backing_off:
         assert seconds is not None, "it is known when it has rested"
     elif seconds is None or waiting.failures:
         seconds = _UNKNOWN
@@ -137,16 +139,16 @@ def asked_for(cursor: Cursor, job: str, file_id: int, now: float) -> Asked:
     return Asked(job=job, retry_after=min(_LATEST, max(_SOONEST, math.ceil(seconds))))
 
 
-def asked_before(cursor: Cursor, file_id: int, owner: str, now: float) -> Asked | None:
+def earlier_answer(cursor: Cursor, file_id: int, owner: str, now: float) -> Asked | None:
     """The answer to a request for one file that the same owner has had before, and that has not ended."""
     job = jobs.single_job(cursor, file_id, owner)
-    return None if job is None else asked_for(cursor, job, file_id, now)
+    return None if job is None else answer_for(cursor, job, file_id, now)
 
 
 async def make_plan(
     backend: IArchiveBackend,
     recaller: IRecaller | None,
-    look: Look | None,
+    read: Read | None,
     file_ids: Sequence[int],
     drives: int,
     now: float,
@@ -157,7 +159,7 @@ async def make_plan(
     @param look: Reads from the store, if there is one.
     @raise errors.BackendUnavailable: The storage does not answer.
     """
-    places: list[TapeLocation] = []
+    to_recall: list[TapeLocation] = []
     missing: list[int] = []
     on_disk = 0
     for start in range(0, len(file_ids), _TOGETHER):
@@ -165,12 +167,12 @@ async def make_plan(
         locations = await recaller.locate(some) if recaller is not None else {}
         for file_id, found in (await find(backend, locations, some)).items():
             if found.location is not None:
-                places.append(found.location)
+                to_recall.append(found.location)
             elif found.on_disk:
                 on_disk += 1
             else:
                 missing.append(file_id)
-    if not places or look is None:
+    if not to_recall or read is None:
         return Plan(
             files=len(file_ids),
             on_disk=on_disk,
@@ -180,13 +182,13 @@ async def make_plan(
             size=0,
             estimate=Estimate(seconds=0, basis="nothing has to be recalled"),
         )
-    ahead, text = await look(listing.queue_ahead)
+    ahead, text = await read(listing.queue_ahead)
     learned = Learned.from_text(text)
     rates = learned.rates
     loads: dict[str, tuple[int, int]] = {}
-    for place in places:
-        files, size = loads.get(place.medium, (0, 0))
-        loads[place.medium] = files + 1, size + place.size
+    for location in to_recall:
+        files, size = loads.get(location.medium, (0, 0))
+        loads[location.medium] = files + 1, size + location.size
     # A cartridge that others wait for is read for all at once; one that nobody waits for comes after those.
     known = {medium: end for medium, _, end in ahead}
     joined = [
@@ -203,10 +205,10 @@ async def make_plan(
         files=len(file_ids),
         on_disk=on_disk,
         missing=sorted(missing),
-        recalls=len(places),
+        recalls=len(to_recall),
         media=len(loads),
-        size=sum(place.size for place in places),
-        estimate=Estimate(seconds=seconds * learned.stretch, basis=learned.basis(len(places), len(loads), drives)),
+        size=sum(location.size for location in to_recall),
+        estimate=Estimate(seconds=seconds * learned.stretch, basis=learned.basis(len(to_recall), len(loads), drives)),
     )
 
 
@@ -224,8 +226,8 @@ def job_status(cursor: Cursor, job: str, settings: RecallSettings, now: float) -
     estimate = trouble = None
     if summary.left:
         trouble = Trouble(files=summary.left, reason=obstacle) if obstacle else waiting.trouble(cursor, number)
-        waits_for = waiting.waiting(cursor, number)
-        estimate = job_estimate(summary, waits_for, Learned.from_text(learned), obstacle, settings.drives, now)
+        waiting_files = waiting.waiting(cursor, number)
+        estimate = job_estimate(summary, waiting_files, Learned.from_text(learned), obstacle, settings.drives, now)
     elapsed = 0.0 if summary.started is None else (summary.ended or now) - summary.started
     return JobStatus(
         summary=summary,

@@ -13,7 +13,7 @@ import attrs
 
 from pacarchive import errors, texts
 from pacarchive.recall.settings import RecallSettings
-from pacarchive.recall.store import Turn
+from pacarchive.recall.store import Transaction
 from pacarchive.recall.tables import cut
 
 SHOWN = 3600.0
@@ -50,8 +50,8 @@ class Accounts:
     @param settings: The limits.
     """
 
-    def __init__(self, turn: Turn, settings: RecallSettings) -> None:
-        self._turn = turn
+    def __init__(self, transaction: Transaction, settings: RecallSettings) -> None:
+        self._turn = transaction
         self._settings = settings
         self._known: dict[tuple[int, str], _Account] = {}
         self._added: defaultdict[tuple[int, str], _Account] = defaultdict(_Account)
@@ -132,31 +132,31 @@ class Accounts:
             self._known.clear()
 
 
-def forget(turn: Turn, numbers: Collection[int]) -> None:
+def forget(transaction: Transaction, numbers: Collection[int]) -> None:
     """Forget jobs that have ended, and whose pins have."""
     freed: defaultdict[tuple[int, str], _Account] = defaultdict(_Account)
-    for owner, weight in turn.among(f"SELECT owner, {_WEIGHT} FROM jobs WHERE number IN (*)", numbers):  # noqa: S608
+    for owner, weight in transaction.among(f"SELECT owner, {_WEIGHT} FROM jobs WHERE number IN (*)", numbers):  # noqa: S608
         for key in ((_OWNER, owner), (_SUM, "")):
             freed[key].jobs += 1
             freed[key].weight += int(weight)
-    turn.execute_among("DELETE FROM wishes WHERE job IN (*)", numbers)
-    turn.execute_among("DELETE FROM jobs WHERE number IN (*)", numbers)
-    turn.many(
+    transaction.execute_among("DELETE FROM wishes WHERE job IN (*)", numbers)
+    transaction.execute_among("DELETE FROM jobs WHERE number IN (*)", numbers)
+    transaction.many(
         "UPDATE accounts SET jobs = jobs - ?, weight = weight - ? WHERE kind = ? AND owner = ?",
         [(account.jobs, account.weight, *key) for key, account in freed.items()],
     )
-    turn.execute_among(
+    transaction.execute_among(
         "DELETE FROM accounts WHERE jobs <= 0 AND kind = ? AND owner IN (*)",
         [owner for kind, owner in freed if kind == _OWNER],
         _OWNER,
     )
 
 
-def recount(turn: Turn) -> None:
+def recount(transaction: Transaction) -> None:
     """Count again: a node of an earlier version may have made jobs, and forgotten some."""
-    turn.execute("DELETE FROM accounts")
+    transaction.execute("DELETE FROM accounts")
     for kind, owner, group in ((_OWNER, "owner", " GROUP BY owner"), (_SUM, "''", "")):
-        turn.execute(
+        transaction.execute(
             "INSERT INTO accounts (kind, owner, jobs, weight)"  # noqa: S608
             f" SELECT ?, {owner}, COUNT(*), COALESCE(SUM({_WEIGHT}), 0) FROM jobs{group}",
             kind,

@@ -66,7 +66,7 @@ class Demand:
 
 
 @attrs.define(kw_only=True)
-class Turn:
+class TimeSlice:
     """
     A cartridge that is being read.
 
@@ -82,7 +82,7 @@ class Turn:
     ahead: float = 0
     over: bool = False
 
-    def has_lasted(self, now: float, limit: float) -> bool:
+    def has_expired(self, now: float, limit: float) -> bool:
         """Whether it was left in peace for long enough."""
         return self.begun + limit <= now + self.ahead
 
@@ -134,9 +134,9 @@ class FairQueue:
         """
         seconds, start = max(0.0, seconds), self.tag(flow)
         # As if one more were there all the time: so whoever comes next is before those who were served, not beside.
-        crowd = 1 + sum(map(weight, self._waiting | {flow}))
+        waiting_weight = 1 + sum(map(weight, self._waiting | {flow}))
         lowest = min([start, *(self._tags[each] for each in self._waiting)])
-        self.virtual = max(self.virtual + seconds / crowd, lowest)
+        self.virtual = max(self.virtual + seconds / waiting_weight, lowest)
         self._tags[flow] = start + seconds / weight(flow)
 
     def dump(self) -> dict[str, object]:
@@ -180,9 +180,9 @@ class _Claim:
         """
         return self.tag, self.demand.since, -self.files, self.demand.medium
 
-    def is_before(self, tag: float, since: float, patience: float) -> bool:
+    def is_before(self, tag: float, since: float, tolerance: float) -> bool:
         """Whether this is worth the mounts to interrupt what has that tag and age."""
-        return self.tag < tag if self.tag != tag else self.demand.since + patience < since
+        return self.tag < tag if self.tag != tag else self.demand.since + tolerance < since
 
 
 def _claims(demands: Iterable[Demand], queue: FairQueue) -> dict[str, _Claim]:
@@ -229,8 +229,8 @@ def next_medium(
     return min(ready, key=lambda claim: claim.key).demand if ready else None
 
 
-def handing(
-    turns: Iterable[Turn],
+def eligible_flows(
+    time_slices: Iterable[TimeSlice],
     demands: Collection[Demand],
     queue: FairQueue,
     rates: Rates,
@@ -252,51 +252,53 @@ def handing(
     @return: By medium, for the turns which are not over.
     """
     queue.update(demands)
-    turns, claims = list(turns), _claims(demands, queue)
-    reading = {turn.medium for turn in turns}
-    there: defaultdict[str, list[Demand]] = defaultdict(list)
+    time_slices, claims = list(time_slices), _claims(demands, queue)
+    reading = {time_slice.medium for time_slice in time_slices}
+    waiting: defaultdict[str, list[Demand]] = defaultdict(list)
     for demand in demands:
         if demand.files > 0 and demand.medium in reading:
-            there[demand.medium].append(demand)
+            waiting[demand.medium].append(demand)
     rivals = sorted(
         (each for medium, each in claims.items() if medium not in reading and each.oldest + batch_delay <= now),
         key=lambda claim: claim.key,
     )
-    standing = [turn for turn in turns if not turn.over and turn.medium in there]
-    ending = len(turns) - len(standing)
+    standing = [time_slice for time_slice in time_slices if not time_slice.over and time_slice.medium in waiting]
+    ending = len(time_slices) - len(standing)
     # The first to be held back are those which can give way at once, and of these the ones which had most.
     standing.sort(
-        key=lambda turn: (
-            turn.has_lasted(now, limit) or not any(map(turn.is_for, there[turn.medium])),
-            claims[turn.medium].key,
+        key=lambda time_slice: (
+            time_slice.has_expired(now, limit) or not any(map(time_slice.is_for, waiting[time_slice.medium])),
+            claims[time_slice.medium].key,
         ),
         reverse=True,
     )
     unserved = rivals[max(0, free) + ending :][: len(standing)]
-    granted: dict[str, frozenset[Flow]] = {turn.medium: frozenset() for turn in turns if not turn.over}
-    for turn, rival in zip_longest(standing, unserved):
-        lasted = turn.has_lasted(now, limit)
+    granted: dict[str, frozenset[Flow]] = {
+        time_slice.medium: frozenset() for time_slice in time_slices if not time_slice.over
+    }
+    for time_slice, rival in zip_longest(standing, unserved):
+        has_expired = time_slice.has_expired(now, limit)
         # Who had much less than the others here is not to wait until the tape has come to it past all of theirs.
-        most = claims[turn.medium].tag + limit
-        granted[turn.medium] = frozenset(
+        most = claims[time_slice.medium].tag + limit
+        granted[time_slice.medium] = frozenset(
             each.flow
-            for each in there[turn.medium]
+            for each in waiting[time_slice.medium]
             if (
                 queue.tag(each.flow) <= most
                 and (rival is None or not rival.is_before(queue.tag(each.flow), each.since, limit))
             )
-            or (not lasted and (turn.is_for(each) or _is_rest(each, rates)))
+            or (not has_expired and (time_slice.is_for(each) or _is_small_remainder(each, rates)))
         )
     return granted
 
 
-def _is_rest(demand: Demand, rates: Rates) -> bool:
+def _is_small_remainder(demand: Demand, rates: Rates) -> bool:
     """Whether another mount for it would take longer than to read it."""
     return rates.reading_time(demand.files, demand.size) <= rates.mount_seconds
 
 
 @attrs.frozen(kw_only=True)
-class Want:
+class SpaceNeed:
     """
     What a cartridge that is being read could be handed.
 
@@ -309,7 +311,7 @@ class Want:
     size: int
 
 
-def rooms(free: int | None, wants: Sequence[Want], whole: int | None = None) -> dict[str, int | None]:
+def divide_buffer(free: int | None, needs: Sequence[SpaceNeed], capacity: int | None = None) -> dict[str, int | None]:
     """
     Share free buffer among cartridges that are being read: evenly, and what one does not need is for the others.
 
@@ -324,36 +326,36 @@ def rooms(free: int | None, wants: Sequence[Want], whole: int | None = None) -> 
     @return: Bytes by medium; no more than C{free} together.
     """
     if free is None:
-        return dict.fromkeys((want.medium for want in wants), None)
+        return dict.fromkeys((need.medium for need in needs), None)
     left = max(0, free)
-    divided: dict[str, int | None] = dict.fromkeys((want.medium for want in wants), 0)
-    among = [want for want in wants if whole is None or want.first <= whole]
+    divided: dict[str, int | None] = dict.fromkeys((need.medium for need in needs), 0)
+    among = [need for need in needs if capacity is None or need.first <= capacity]
     oldest = among[:1]
     while among:
-        shares, before = _level(left, among), 0
-        for want in among:
-            if shares[want.medium] < want.first and (want in oldest or want.first <= left - before):
-                divided[want.medium] = min(want.first, left)
-                left -= min(want.first, left)
-                among.remove(want)
+        shares, before = _even_shares(left, among), 0
+        for need in among:
+            if shares[need.medium] < need.first and (need in oldest or need.first <= left - before):
+                divided[need.medium] = min(need.first, left)
+                left -= min(need.first, left)
+                among.remove(need)
                 break
-            before += want.first
+            before += need.first
         else:
             divided.update(shares)
             break
     return divided
 
 
-def _level(left: int, wants: Sequence[Want]) -> dict[str, int]:
+def _even_shares(left: int, needs: Sequence[SpaceNeed]) -> dict[str, int]:
     """As even as can be, and to nobody more than is wanted."""
     shares = {}
-    for index, want in enumerate(sorted(wants, key=lambda want: max(want.size, want.first))):
-        shares[want.medium] = min(max(want.size, want.first), left // (len(wants) - index))
-        left -= shares[want.medium]
+    for index, need in enumerate(sorted(needs, key=lambda need: max(need.size, need.first))):
+        shares[need.medium] = min(max(need.size, need.first), left // (len(needs) - index))
+        left -= shares[need.medium]
     return shares
 
 
-def share(room: int | None, sizes: Iterable[int], most: int, held: int) -> int:
+def count_fitting(space: int | None, sizes: Iterable[int], most: int, occupied: int) -> int:
     """
     How many of the next files may be handed now: those up to the first that does not fit, so that the order stays that
     of the tape, and large files get their turn.
@@ -368,7 +370,7 @@ def share(room: int | None, sizes: Iterable[int], most: int, held: int) -> int:
     count, total = 0, 0
     for size in sizes:
         total += max(0, size)
-        if count >= most or (room is not None and total > room and (count > 0 or held > 0)):
+        if count >= most or (space is not None and total > space and (count > 0 or occupied > 0)):
             break
         count += 1
     return count

@@ -1,7 +1,7 @@
-"""The tables of the job store, and how they came about.
+"""The tables of the job store, and their versions.
 
-The SQL is written once, with C{?} for parameters; L{Dialect} says where SQLite and MariaDB differ.  A file id is kept
-as a signed integer of 64 bits, which both have (L{to_key}).
+SQL is written once, with C{?} for parameters; L{Dialect} has the differences between SQLite and MariaDB.  A file id is
+stored as a signed integer of 64 bits, which both have (L{to_key}).
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ _SIGN = 1 << 63
 
 
 def to_key(file_id: int) -> int:
-    """A file id (below 2**64) as a signed integer."""
+    """Return a file id (below 2**64) as a signed integer."""
     return file_id - (_SIGN << 1) if file_id >= _SIGN else file_id
 
 
 def from_key(key: int) -> int:
-    """The file id of a key."""
+    """Return the file id of a key."""
     return key + (_SIGN << 1) if key < 0 else key
 
 
 @attrs.frozen
 class Dialect:
     """
-    What differs between the databases.
+    The differences between the databases.
 
     @ivar words: Replacements for the words in braces.
-    @ivar placeholder: What stands for a parameter.
+    @ivar placeholder: The placeholder for a parameter.
     """
 
     words: Mapping[str, str]
     placeholder: str
 
     def render(self, text: str) -> str:
-        """A statement as the database takes it."""
+        """Return a statement in the form that the database takes."""
         text = re.sub(r"\{(\w+)\}", lambda match: self.words[match[1]], text)
         return text if self.placeholder == "?" else text.replace("?", self.placeholder)
 
@@ -71,7 +71,7 @@ MARIADB = Dialect(
 )
 
 LONGEST_TEXT = 250
-"""Characters of any text; what is longer is cut."""
+"""The longest text in characters; longer ones are cut."""
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS turn (
@@ -173,11 +173,11 @@ CREATE INDEX IF NOT EXISTS jobs_by_owners_end ON jobs (owner, ended);
 
 STEPS: Sequence[str] = (TABLES, ACCOUNTS)
 """
-What makes each version of the tables out of the one before.  MariaDB makes each statement durable by itself, so each
-can be repeated: the last time may have ended between two.
+The statements that lead from each version of the tables to the next.  MariaDB commits each of these statements
+separately, so each must be repeatable: an earlier run may have ended between two.
 """
 
 
 def statements(step: str) -> list[str]:
-    """The single statements of a step."""
+    """Split a step into its statements."""
     return [each.strip() for each in step.split(";") if each.strip()]

@@ -10,7 +10,7 @@ from pacarchive.recall import schedule, work
 from pacarchive.recall.dispatcher_state import BEGINNING, Active, DispatcherState, Reading
 from pacarchive.recall.loops import Tasks
 from pacarchive.recall.progress import Progress
-from pacarchive.recall.schedule import Flow, Want
+from pacarchive.recall.schedule import Flow, SpaceNeed
 from pacarchive.recall.schema import from_key
 from pacarchive.recall.store import Cursor
 from pacarchive.runtime.shared import all_of
@@ -39,27 +39,29 @@ class StorageRequests:
         self._shared = shared
         self._recaller = recaller
         self._progress = progress
-        self._asks = Tasks()
+        self._sending = Tasks()
         self.full = ""
 
     async def stop(self) -> None:
         """End, when the loop has."""
-        await self._asks.stop()
+        await self._sending.stop()
 
     async def step(self) -> bool:
         """Ask for what can be asked for now."""
-        self._asks.check()
+        self._sending.check()
         await self._end_readings()
         self._choose()
         grants = self._grants()
-        wanting = [each for each in self._shared.readings.values() if self._wants(each) and grants.get(each.medium)]
-        if not wanting:
+        candidates = [
+            each for each in self._shared.readings.values() if self._can_take_more(each) and grants.get(each.medium)
+        ]
+        if not candidates:
             return False
-        held, rooms = await self._rooms(wanting)
-        able = [each for each in wanting if rooms[each.medium] != 0]
-        if not able and not held:
-            able = wanting[:1]  # its next file is larger than all the room that there is
-        await all_of(self._hand(each, grants[each.medium], rooms[each.medium], held) for each in able)
+        occupied, space = await self._available_space(candidates)
+        ready = [each for each in candidates if space[each.medium] != 0]
+        if not ready and not occupied:
+            ready = candidates[:1]  # its next file is larger than all the room that there is
+        await all_of(self._submit_next(each, grants[each.medium], space[each.medium], occupied) for each in ready)
         return False
 
     def _grants(self) -> dict[str, frozenset[Flow]]:
@@ -67,7 +69,7 @@ class StorageRequests:
         shared, settings = self._shared, self._shared.settings
         for reading in shared.readings.values():
             reading.ahead = shared.rates.reading_time(reading.left, reading.left_size)
-        grants = schedule.handing(
+        grants = schedule.eligible_flows(
             shared.readings.values(),
             list(shared.demands.values()),
             shared.queue,
@@ -87,10 +89,10 @@ class StorageRequests:
         """Let go of cartridges that are done with."""
         shared = self._shared
         for reading in list(shared.readings.values()):
-            waits = any(medium == reading.medium for medium, _ in shared.demands)
-            if (reading.finished or reading.over or not waits) and reading.left <= 0:
+            has_waiting = any(medium == reading.medium for medium, _ in shared.demands)
+            if (reading.finished or reading.over or not has_waiting) and reading.left <= 0:
                 del shared.readings[reading.medium]
-                self._progress.learn_the_rest(reading)
+                self._progress.learn_remaining(reading)
                 await self._recount(reading)
             elif shared.now - reading.counted >= _RECOUNT:
                 await self._recount(reading)
@@ -118,7 +120,7 @@ class StorageRequests:
                 flow=demand.flow,
                 begun=shared.now,
                 counted=shared.now,
-                came=shared.now,
+                last_recalled=shared.now,
                 after=BEGINNING,
             )
             shared.queue.charge(demand.flow, shared.rates.mount_seconds)
@@ -130,13 +132,13 @@ class StorageRequests:
         left = self._shared.rates.reading_time(reading.left, reading.left_size)
         return left <= self._shared.settings.poll_interval
 
-    def _wants(self, reading: Reading) -> bool:
+    def _can_take_more(self, reading: Reading) -> bool:
         """Whether a cartridge should be handed more: before the storage system has run out of its files."""
         if reading.finished or reading.over:
             return False
-        if reading.asking and self._shared.now - reading.fed < _ANSWERED:
+        if reading.unanswered and self._shared.now - reading.last_submitted < _ANSWERED:
             return False
-        return 2 * reading.left <= self._most and 2 * reading.ahead <= self._longest
+        return 2 * reading.left <= self._most and 2 * reading.ahead <= self._most_seconds
 
     @property
     def _most(self) -> int:
@@ -144,96 +146,96 @@ class StorageRequests:
         return max(self._shared.settings.outstanding, self._recaller.batch_limit)
 
     @property
-    def _longest(self) -> float:
+    def _most_seconds(self) -> float:
         """For how many seconds of reading it is asked at a time: what it was asked for, nobody else gets past."""
         return self._shared.settings.turn / 4
 
-    def _next(self, reading: Reading) -> int:
+    def _next_count(self, reading: Reading) -> int:
         """How many more files a cartridge may be handed now."""
         shared = self._shared
-        there = [demand for (medium, _), demand in shared.demands.items() if medium == reading.medium]
-        files, size = sum(each.files for each in there), sum(each.size for each in there)
+        waiting = [demand for (medium, _), demand in shared.demands.items() if medium == reading.medium]
+        files, size = sum(each.files for each in waiting), sum(each.size for each in waiting)
         each = shared.rates.reading_time(files, size) / max(1, files) or shared.rates.cost(0)
-        return max(1, min(self._most - reading.left, int((self._longest - reading.ahead) / each)))
+        return max(1, min(self._most - reading.left, int((self._most_seconds - reading.ahead) / each)))
 
-    async def _rooms(self, wanting: list[Reading]) -> tuple[int, dict[str, int | None]]:
+    async def _available_space(self, candidates: list[Reading]) -> tuple[int, dict[str, int | None]]:
         """What is handed or pinned already, and how many bytes each cartridge may be handed."""
         shared, settings = self._shared, self._shared.settings
         if not settings.buffer:
             self.full = ""
-            return 0, dict.fromkeys((each.medium for each in wanting), None)
+            return 0, dict.fromkeys((each.medium for each in candidates), None)
 
         def look(cursor: Cursor) -> tuple[int, dict[str, int | None]]:
             return work.pinned_bytes(cursor), {
-                each.medium: work.next_size(cursor, each.medium, each.after) for each in wanting
+                each.medium: work.next_size(cursor, each.medium, each.after) for each in candidates
             }
 
         pinned, first = await shared.read(look)
-        started = sum(each.handed.size for each in shared.active.values())
+        started = sum(each.file.size for each in shared.active.values())
         whole = settings.buffer * settings.high_water // 100
         free = whole - pinned - started
         waiting = dict.fromkeys(first, 0)
         for demand in shared.demands.values():
             if demand.medium in waiting:
                 waiting[demand.medium] += demand.size
-        wants = [
-            Want(medium=each.medium, first=first[each.medium] or 0, size=waiting[each.medium])
-            for each in sorted(wanting, key=lambda each: each.fed)
+        needs = [
+            SpaceNeed(medium=each.medium, first=first[each.medium] or 0, size=waiting[each.medium])
+            for each in sorted(candidates, key=lambda each: each.last_submitted)
         ]
-        rooms = schedule.rooms(free, wants, whole)
-        blocked = [want for want in wants if (rooms[want.medium] or 0) < want.first]
-        for want in blocked:
-            shared.readings[want.medium].stalled = True
-            rooms[want.medium] = 0
+        space = schedule.divide_buffer(free, needs, whole)
+        blocked = [need for need in needs if (space[need.medium] or 0) < need.first]
+        for need in blocked:
+            shared.readings[need.medium].stalled = True
+            space[need.medium] = 0
         self.full = (
             f"The disk buffer is full: {pinned:,} bytes are pinned and {started:,} on their way, of {whole:,}."
             if blocked
             else ""
         )
-        return pinned + len(shared.active), rooms
+        return pinned + len(shared.active), space
 
-    async def _hand(self, reading: Reading, flows: frozenset[Flow], room: int | None, held: int) -> None:
+    async def _submit_next(self, reading: Reading, flows: frozenset[Flow], space: int | None, occupied: int) -> None:
         """Hand a cartridge's next files over."""
         shared, request = self._shared, uuid4()
-        most = self._next(reading)
-        handed, finished = await shared.write(
-            lambda turn: work.hand(
-                turn,
+        most = self._next_count(reading)
+        submitted, finished = await shared.write(
+            lambda transaction: work.start_next(
+                transaction,
                 reading.medium,
                 reading.after,
                 flows,
                 most,
                 request.hex,
-                lambda sizes: schedule.share(room, sizes, most, held),
+                lambda sizes: schedule.count_fitting(space, sizes, most, occupied),
             )
         )
         if finished:
             # Those that came behind its back are read on another pass, without another mount.
-            reading.finished = not handed and reading.after == BEGINNING
+            reading.finished = not submitted and reading.after == BEGINNING
             reading.after = BEGINNING
-        for file, flow in handed:
+        for file, flow in submitted:
             shared.served(reading.medium, flow, file.size)
             shared.queue.charge(flow, shared.rates.cost(file.size))
             shared.end(file.key)  # its recall may have ended unnoticed: the file was removed, and written again
-            shared.active[file.key] = Active(file, GRACE, shared.now, settled=False, flow=flow)
+            shared.active[file.key] = Active(file, GRACE, shared.now, answered=False, flow=flow)
             reading.left += 1
             reading.left_size += file.size
             if not finished:
                 reading.after = (file.position, file.key)
-        if handed:
-            reading.fed = shared.now
-            self._asks.begin(
-                f"{reading.medium} {request}", self._ask(reading, request, [file.key for file, _ in handed])
+        if submitted:
+            reading.last_submitted = shared.now
+            self._sending.begin(
+                f"{reading.medium} {request}", self._send(reading, request, [file.key for file, _ in submitted])
             )
 
-    async def _ask(self, reading: Reading, request: UUID, keys: list[int]) -> None:
+    async def _send(self, reading: Reading, request: UUID, keys: list[int]) -> None:
         """Ask the storage system; where it does not answer, what it made of that is found out by polling."""
-        reading.asking += 1
+        reading.unanswered += 1
         try:
-            said = await self._recaller.recall(request, [from_key(key) for key in keys])
+            reports = await self._recaller.recall(request, [from_key(key) for key in keys])
         finally:
-            reading.asking -= 1
+            reading.unanswered -= 1
             for key in keys:
                 if (active := self._shared.active.get(key)) is not None:
-                    active.settled = True
-        await self._progress.take(request.hex, said)
+                    active.answered = True
+        await self._progress.process(request.hex, reports)

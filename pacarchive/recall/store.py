@@ -1,9 +1,9 @@
-"""The job store: one small database, SQLite's or MariaDB's, through L{twisted.enterprise.adbapi}.
+"""The job store: a small database, SQLite or MariaDB, through L{twisted.enterprise.adbapi}.
 
-Those who write take turns: each writing transaction begins with an update of the one row of the table C{turn}, which
-in MariaDB nobody else gets past before it ends, and SQLite lets only one write anyway.  So both behave alike, there are
-no deadlocks, the number that the row counts is the order of all changes, and who the dispatcher is can be checked in
-the very transaction that depends on it.  Reads go on beside them, each on a snapshot.
+There is one writer at a time.  Each writing transaction begins with an update of the only row of the table C{turn}: in
+MariaDB all other writers wait there until it ends, and SQLite admits only one writer anyway.  So both behave alike,
+there are no deadlocks, the counter in that row is the order of all changes, and a transaction of the dispatcher can
+check that its lease still holds.  Reads run beside writes, each on a snapshot.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import attrs
 from twisted.logger import Logger
 
 from pacarchive import errors
-from pacarchive.recall.channel import Call, Channel, NotAsked
+from pacarchive.recall.channel import Call, Channel, NotExecuted
 from pacarchive.recall.places import DefaultStore
 from pacarchive.recall.schema import MARIADB, SQLITE, STEPS, Dialect, statements
 from pacarchive.runtime.databases import DaemonConnectionPool
@@ -29,13 +29,13 @@ T = TypeVar("T")
 Row = Sequence[Any]
 
 READERS = 2
-"""Connections that only read."""
+"""Connections for reading only."""
 
 AT_ONCE = 500
 """The most parameters of one C{IN (...)}."""
 
-_TRIES, _PAUSE = 100, 0.02
-"""How often a new file is tried to be prepared, while others do so; and seconds between two tries."""
+_ATTEMPTS, _PAUSE = 100, 0.02
+"""The most attempts to prepare a new file while other processes do the same, and the seconds between two."""
 
 _LOST = frozenset({2006, 2013, 1927, 4031})
 """PyMySQL's CR_SERVER_GONE_ERROR and CR_SERVER_LOST, MariaDB's ER_CONNECTION_KILLED and idle_transaction_timeout."""
@@ -50,23 +50,23 @@ class StoreUnavailable(errors.BackendUnavailable):
 
 
 class StoreRefused(StoreUnavailable):
-    """The job store is none for this archive and this version: only the operator can do something about it."""
+    """The job store belongs to another archive or a later version: the operator has to act."""
 
 
 class OutcomeUnknown(StoreUnavailable):
-    """The store failed while it made a change durable: nobody knows whether it has."""
+    """The store failed during a commit: it is not known whether the change was made."""
 
 
 class LeaseLost(Exception):
-    """Somebody else is the dispatcher now."""
+    """Another process is the dispatcher now."""
 
 
 class Cursor:
     """
     A snapshot to read from.
 
-    @param transaction: adbapi's, or a cursor of the driver's.
-    @param dialect: The database's.
+    @param transaction: adbapi's transaction, or a cursor of the driver.
+    @param dialect: The dialect of the database.
     """
 
     def __init__(self, transaction: Any, dialect: Dialect) -> None:
@@ -77,7 +77,7 @@ class Cursor:
         """
         Run a statement.
 
-        @return: The cursor, with C{rowcount} and C{lastrowid}.
+        @return: The driver's cursor, with C{rowcount} and C{lastrowid}.
         """
         self._transaction.execute(self._dialect.render(text), arguments)
         return self._transaction
@@ -88,21 +88,25 @@ class Cursor:
             self._transaction.executemany(self._dialect.render(text), rows)
 
     def rows(self, text: str, *arguments: Any) -> list[Row]:
-        """All rows of a query."""
+        """Return all rows of a query."""
         return list(self.execute(text, *arguments).fetchall())
 
     def row(self, text: str, *arguments: Any) -> Row | None:
-        """The first row of a query, if there is one."""
+        """Return the first row of a query, or C{None}."""
         row: Row | None = self.execute(text, *arguments).fetchone()
         return row
 
     def among(self, text: str, keys: Iterable[Any], *arguments: Any) -> Iterator[Row]:
-        """The rows of a query with C{IN (*)} for any number of keys, which come after the other arguments."""
+        """Return the rows of a query with C{IN (*)}, for any number of keys, which follow the other arguments."""
         for some in slices(keys):
             yield from self.rows(text.replace("(*)", f"({', '.join('?' * len(some))})"), *arguments, *some)
 
     def execute_among(self, text: str, keys: Iterable[Any], *arguments: Any) -> int:
-        """Run a statement with C{IN (*)} for any number of keys, which come last.  @return: How many rows changed."""
+        """
+        Run a statement with C{IN (*)}, for any number of keys, which follow the other arguments.
+
+        @return: The count of rows that changed.
+        """
         changed = 0
         for some in slices(keys):
             marked = text.replace("(*)", f"({', '.join('?' * len(some))})")
@@ -110,12 +114,12 @@ class Cursor:
         return changed
 
 
-class Turn(Cursor):
+class Transaction(Cursor):
     """
-    A transaction that writes, while nobody else does.
+    The writing transaction; there is one at a time.
 
-    @ivar seq: The number of its changes: larger than that of all before.
-    @ivar now: The time, seconds since the epoch.
+    @ivar seq: The number of this change; it is larger than that of every earlier one.
+    @ivar now: The time, in seconds since the epoch.
     """
 
     def __init__(self, transaction: Any, dialect: Dialect, now: float) -> None:
@@ -129,33 +133,34 @@ class Turn(Cursor):
 
     def require(self, term: int) -> None:
         """
-        Go on only as the dispatcher.
+        Make sure that the caller is still the dispatcher.
 
-        @raise LeaseLost: That is somebody else now.
+        @param term: The number of the caller's lease.
+        @raise LeaseLost: Another process has taken the lease.
         """
         if self._term != term:
             raise LeaseLost
 
 
 def slices(keys: Iterable[Any]) -> Iterator[list[Any]]:
-    """Keys, so many at a time as one statement may have."""
+    """Split keys into lists that fit into one statement."""
     keys = list(keys)
     for start in range(0, len(keys), AT_ONCE):
         yield keys[start : start + AT_ONCE]
 
 
 class Write(Protocol):
-    """Changes the store."""
+    """A function that changes the store."""
 
-    async def __call__(self, change: Callable[[Turn], T]) -> T:
-        """In one transaction."""
+    async def __call__(self, change: Callable[[Transaction], T]) -> T:
+        """Call C{change} in a transaction."""
 
 
-class Look(Protocol):
-    """Reads from the store."""
+class Read(Protocol):
+    """A function that reads from the store."""
 
-    async def __call__(self, look: Callable[[Cursor], T]) -> T:
-        """In one transaction."""
+    async def __call__(self, query: Callable[[Cursor], T]) -> T:
+        """Call C{query} in a transaction."""
 
 
 @attrs.frozen(kw_only=True)
@@ -164,9 +169,9 @@ class StoreSettings:
     How to reach the store.
 
     @ivar address: A file, or C{mariadb://user@host:port/database}, C{mariadb://user@/database?socket=/path}.
-    @ivar archive: What archive it is of; a store that is another's is refused.
-    @ivar timeout: What connecting, and any answer, may take, in seconds.
-    @ivar default: Says where C{address} comes from, if nobody has named it.
+    @ivar archive: The name of the archive; a store of another archive is refused.
+    @ivar timeout: The timeout of connecting, and of each answer, in seconds.
+    @ivar default: How C{address} was found, if the settings do not name it.
     """
 
     address: str
@@ -177,7 +182,7 @@ class StoreSettings:
 
 
 MakePool = Callable[[Any, str, int], BlockingPool]
-"""From reactor, name and size to threads."""
+"""Makes threads, from the reactor, a name and a size."""
 
 
 class Store:
@@ -185,7 +190,7 @@ class Store:
     The database, opened once.
 
     @param reactor: The reactor, also the source of time.
-    @param settings: How to reach it.
+    @param settings: How to reach the database.
     @param make_pool: Makes the threads for its connections.
     """
 
@@ -201,7 +206,7 @@ class Store:
 
     async def start(self) -> None:
         """
-        Open the database, and make the tables or bring them up to date.
+        Open the database, and create the tables or bring them up to date.
 
         @raise StoreUnavailable: It cannot be opened, or is another archive's.
         """
@@ -214,17 +219,18 @@ class Store:
             raise
 
     async def stop(self) -> None:
-        """Close it."""
+        """Close the database."""
         for channel in (self._writer, self._readers):
             if channel is not None:
                 channel.stop()
         self._writer = self._readers = None
 
-    async def write(self, change: Callable[[Turn], T]) -> T:
+    async def write(self, change: Callable[[Transaction], T]) -> T:
         """
         Change something, durably: all of it or nothing.
 
-        @param change: Is called in a thread.
+        @param change: Called in a thread.
+        @return: The result of C{change}.
         @raise StoreUnavailable: It cannot be done now.
         @raise OutcomeUnknown: It may have been done, or not.
         """
@@ -232,44 +238,45 @@ class Store:
         def run(transaction: Any) -> T:
             if not self._shared:
                 transaction.execute("BEGIN IMMEDIATE")
-            return change(Turn(transaction, self._dialect, self._reactor.seconds()))
+            return change(Transaction(transaction, self._dialect, self._reactor.seconds()))
 
         return await self._run(self._writer, run)
 
-    async def read(self, look: Callable[[Cursor], T]) -> T:
+    async def read(self, query: Callable[[Cursor], T]) -> T:
         """
-        Read something, all of it as it was at one moment.
+        Read from a snapshot.
 
-        @param look: Is called in a thread, unless nobody waits for it any more when its turn comes.
+        @param query: Called in a thread, unless the caller has been cancelled by then.
+        @return: The result of C{query}.
         @raise StoreUnavailable: It cannot be done now.
         """
 
         def run(transaction: Any) -> T:
             transaction.execute("START TRANSACTION READ ONLY" if self._shared else "BEGIN")
-            return look(Cursor(transaction, self._dialect))
+            return query(Cursor(transaction, self._dialect))
 
-        return await self._run(self._readers, run, may_leave=True)
+        return await self._run(self._readers, run, cancellable=True)
 
     @property
     def trouble(self) -> str:
-        """That it does not answer, from when it has not in time until it does; else empty."""
+        """That the database does not answer, from the first timeout until it answers again; else empty."""
         hangs = any(channel is not None and channel.hangs for channel in (self._writer, self._readers))
         return _NO_ANSWER if hangs else ""
 
-    async def _run(self, channel: Channel | None, interaction: Callable[[Any], T], *, may_leave: bool = False) -> T:
+    async def _run(self, channel: Channel | None, interaction: Callable[[Any], T], *, cancellable: bool = False) -> T:
         if channel is None:
             raise StoreUnavailable("The server is about to stop.")
         call = Call(interaction)
         try:
             try:
-                return await channel.ask(call, may_leave=may_leave)
+                return await channel.run(call, cancellable=cancellable)
             except channel.pool.dbapi.OperationalError as error:
                 if call.completed or not error.args or error.args[0] not in _LOST:
                     raise
                 channel.distrust()
-                call = Call(interaction)  # which is refused, if the first has had no answer
-                return await channel.ask(call, may_leave=may_leave)
-        except NotAsked as error:  # it was logged once, when it was found out
+                call = Call(interaction)  # refused, if the first was not answered
+                return await channel.run(call, cancellable=cancellable)
+        except NotExecuted as error:  # it was logged when the database was found to hang
             raise StoreUnavailable(_NO_ANSWER) from error
         except channel.pool.dbapi.Error as error:
             _log.error("job store: {error}", error=error)
@@ -280,7 +287,7 @@ class Store:
         threads = self._make_pool(self._reactor, name, size)
         pool = self._make_connections(threads)
         pool.start()
-        # What SQLite waits for is another process's write, which ends; and a file system has no time limit.
+        # SQLite only waits for the write of another process, which ends; and a file system has no timeout.
         return Channel(self._reactor, pool, probe, self._settings.timeout if self._shared else None)
 
     def _sqlite(self, threads: BlockingPool) -> DaemonConnectionPool:
@@ -293,11 +300,11 @@ class Store:
             database=self._settings.address,
             timeout=self._settings.timeout,
             isolation_level=None,
-            check_same_thread=False,  # they are closed by the reactor thread, when the others have ended
+            check_same_thread=False,  # the reactor's thread closes them, after the others have ended
         )
 
     def _mariadb(self) -> Callable[[BlockingPool], DaemonConnectionPool]:
-        from pacarchive.runtime.mariadb import MariaDBPool  # only now: what it imports takes 8 MiB
+        from pacarchive.runtime.mariadb import MariaDBPool  # here, as it imports 8 MiB
 
         url = urlsplit(self._settings.address)
         return partial(
@@ -317,13 +324,13 @@ class Store:
         )
 
     def _prepare(self, transaction: Any) -> None:
-        """Bring the tables up to date; nobody else does at the same time."""
+        """Bring the tables up to date, while no other process does."""
         cursor = Cursor(transaction, self._dialect)
         if self._shared:
             cursor.execute("SELECT GET_LOCK('pacarchive-recall', 60)")
             try:
                 _migrate(cursor, "information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'version'")
-                cursor.execute("COMMIT")  # whoever has the lock next is to see it
+                cursor.execute("COMMIT")  # before the next process gets the lock
             finally:
                 cursor.execute("SELECT RELEASE_LOCK('pacarchive-recall')")
         else:
@@ -331,18 +338,18 @@ class Store:
             _migrate(cursor, "sqlite_master WHERE name = 'version'")
         archive, default = self._settings.archive, self._settings.default
         if default is not None and default.is_inside:
-            # That archive's for sure, also after it was mounted in another place.
+            # The store lies in the archive, and so is its own, also after that was mounted in another place.
             cursor.execute("UPDATE turn SET archive = ?", archive)
         cursor.execute("UPDATE turn SET archive = ? WHERE archive = ''", archive)
         row = cursor.row("SELECT archive FROM turn")
         if row is None or row[0] != archive:
-            whose = row[0] if row else "nobody's"
-            words = f"{self._settings.address} is that of another archive ({whose}): name another one"
-            raise StoreRefused("The list of recalls is that of another archive.") from ValueError(words)
+            owner = row[0] if row else "nobody's"
+            message = f"{self._settings.address} is that of another archive ({owner}): name another one"
+            raise StoreRefused("The list of recalls is that of another archive.") from ValueError(message)
 
 
 def _probe_writing(transaction: Any) -> None:
-    """Have the turn, and change nothing."""
+    """Begin to write, and change nothing."""
     transaction.execute("SELECT seq FROM turn WHERE one = 1 FOR UPDATE")
 
 
@@ -357,12 +364,15 @@ def _prepare_sqlite(connection: sqlite3.Connection) -> None:
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Have a log; all processes do so when they start, and it is the one thing that SQLite does not wait for."""
-    for tries_left in reversed(range(_TRIES)):
+    """
+    Switch to write-ahead logging.  Every process does so when it starts, and SQLite itself does not wait for others
+    here.
+    """
+    for attempts_left in reversed(range(_ATTEMPTS)):
         try:
             connection.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or not tries_left:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or not attempts_left:
                 raise
             time.sleep(_PAUSE)
         else:

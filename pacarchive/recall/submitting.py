@@ -13,9 +13,9 @@ from twisted.internet.interfaces import IReactorTime
 from pacarchive import errors
 from pacarchive.recall import jobs
 from pacarchive.recall.jobs import Submission
-from pacarchive.recall.planning import asked_before, asked_for
+from pacarchive.recall.planning import answer_for, earlier_answer
 from pacarchive.recall.settings import RecallSettings
-from pacarchive.recall.store import Look, Write
+from pacarchive.recall.store import Read, Write
 from pacarchive.recall.words import Asked, JobRequest
 from pacarchive.runtime.shared import Shared
 from pacarchive.runtime.threads import finished
@@ -40,17 +40,17 @@ class Submissions:
         clock: IReactorTime,
         settings: RecallSettings,
         write: Write,
-        look: Look,
+        read: Read,
         keep: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
         self._clock = clock
         self._settings = settings
         self._write = write
-        self._look = look
+        self._read = read
         self._keep = keep
         self._pending: list[tuple[Submission, Deferred[str]]] = []
         self._submitting = False
-        self._wanted: dict[tuple[int, str], Shared[Asked]] = {}
+        self._requested: dict[tuple[int, str], Shared[Asked]] = {}
 
     async def make(self, request: JobRequest) -> str:
         """
@@ -69,32 +69,32 @@ class Submissions:
             Submission(request=attrs.evolve(request, pins=pins), pin=settings.pin, deadline=deadline)
         )
 
-    async def want(self, file_id: int, owner: str) -> Asked:
+    async def request_file(self, file_id: int, owner: str) -> Asked:
         """
         Ask for one file; all who ask for it at the same time get the same answer.
 
         @raise errors.ArchiveError: As L{submit}.
         """
         request = file_id, owner
-        if (asking := self._wanted.get(request)) is None:
-            asking = Shared(self._want(file_id, owner))
-            if not asking.ended:
-                self._wanted[request] = asking
-        return await asking.result()
+        if (running := self._requested.get(request)) is None:
+            running = Shared(self._request_file(file_id, owner))
+            if not running.ended:
+                self._requested[request] = running
+        return await running.result()
 
-    async def _want(self, file_id: int, owner: str) -> Asked:
+    async def _request_file(self, file_id: int, owner: str) -> Asked:
         try:
             now = self._clock.seconds()
-            asked = await self._look(lambda cursor: asked_before(cursor, file_id, owner, now))
+            asked = await self._read(lambda cursor: earlier_answer(cursor, file_id, owner, now))
             if asked is not None:
                 return asked
             request = JobRequest(owner=owner, file_ids=[file_id])
             job = await self.submit(
                 Submission(request=request, pin=self._settings.pin, deadline=self._settings.deadline, single=file_id)
             )
-            return await self._look(lambda cursor: asked_for(cursor, job, file_id, now))
+            return await self._read(lambda cursor: answer_for(cursor, job, file_id, now))
         finally:
-            self._wanted.pop((file_id, owner), None)
+            self._requested.pop((file_id, owner), None)
 
     async def submit(self, submission: Submission) -> str:
         """
@@ -117,12 +117,14 @@ class Submissions:
                 batch = self._next_batch()
                 try:
                     submissions = [each for each, _ in batch]
-                    made = await self._write(partial(jobs.submit_all, submissions=submissions, settings=self._settings))
+                    results = await self._write(
+                        partial(jobs.submit_all, submissions=submissions, settings=self._settings)
+                    )
                 except Exception as error:  # noqa: BLE001  (those who asked get it)
                     for _, done in batch:
                         done.errback(error)
                     continue
-                for (_, done), job in zip(batch, made, strict=True):
+                for (_, done), job in zip(batch, results, strict=True):
                     if isinstance(job, errors.ArchiveError):
                         done.errback(job)
                     else:

@@ -1,4 +1,4 @@
-"""What several parts of the engine do to the tables: how requests for files end."""
+"""Operations on the tables that several modules share: how requests for files end."""
 
 from __future__ import annotations
 
@@ -7,39 +7,39 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from pacarchive.recall.schema import LONGEST_TEXT
-from pacarchive.recall.store import Turn
+from pacarchive.recall.store import Transaction
 from pacarchive.recall.words import LIVE, FileState
 
 
 class RecallState(enum.IntEnum):
     """
-    How the one recall of a file stands, however many requests for it there are.  When it has ended, it is not in its
-    table.
+    The state of the one recall of a file, however many requests there are for the file.  A recall that has ended is not
+    in its table any more.
     """
 
     NEW = 0
-    """Nobody has looked yet where the file is."""
+    """It has not been looked up yet where the file is."""
     QUEUED = 1
-    """It waits for the turn of its cartridge."""
-    RESTING = 2
-    """It failed for a passing reason, and waits before it is tried again."""
+    """It waits until its cartridge is read."""
+    BACKING_OFF = 2
+    """An attempt failed for a passing reason; it is retried after a pause."""
     STARTED = 3
-    """The storage system was, or is just about to be, asked for it."""
+    """It was submitted to the storage system, or is about to be."""
     CANCELLING = 4
-    """As before, but nobody wants it any more."""
+    """It was submitted, but no request needs it any more."""
 
 
-NOT_ASKED_FOR = (RecallState.NEW, RecallState.QUEUED, RecallState.RESTING)
-"""States in which the storage system knows nothing of a recall."""
+NOT_SUBMITTED = (RecallState.NEW, RecallState.QUEUED, RecallState.BACKING_OFF)
+"""States in which the storage system does not know of a recall."""
 
 
 def cut(text: str) -> str:
-    """A text that fits."""
+    """Cut a text to the length that the database stores."""
     return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
 
 
 def end_requests(
-    turn: Turn,
+    transaction: Transaction,
     requests: Sequence[tuple[int, int]],
     state: FileState,
     reason: str = "",
@@ -49,76 +49,94 @@ def end_requests(
     End requests for files that have not ended.
 
     @param requests: Job numbers and file keys.
-    @param sizes: The sizes of files, where they are known better than from the recalls.
+    @param state: Their final state.
+    @param reason: Why, for a person.
+    @param sizes: Sizes of files by key, where they are known better than from the recalls.
     """
     sizes = sizes or {}
-    turn.many(
+    transaction.many(
         "UPDATE wishes SET state = ?, ended = ?, reason = ?, seq = ?, "
         "size = COALESCE(?, size, (SELECT size FROM recalls WHERE recalls.file = wishes.file))"
         " WHERE job = ? AND file = ?",
-        [(state, turn.now, cut(reason), turn.seq, sizes.get(key), job, key) for job, key in requests],
+        [(state, transaction.now, cut(reason), transaction.seq, sizes.get(key), job, key) for job, key in requests],
     )
-    count_down(turn, Counter(job for job, _ in requests))
+    count_down(transaction, Counter(job for job, _ in requests))
 
 
-def count_down(turn: Turn, ended: Counter[int]) -> None:
-    """Note for jobs how many of their files have ended just now."""
-    turn.many("UPDATE jobs SET remaining = remaining - ? WHERE number = ?", [(n, job) for job, n in ended.items()])
-    turn.execute_among(
+def count_down(transaction: Transaction, ended: Counter[int]) -> None:
+    """
+    Count the files of jobs that have just ended; a job without any others has ended too.
+
+    @param ended: How many have ended, by job number.
+    """
+    transaction.many(
+        "UPDATE jobs SET remaining = remaining - ? WHERE number = ?", [(n, job) for job, n in ended.items()]
+    )
+    transaction.execute_among(
         "UPDATE jobs SET ended = ?, single = NULL WHERE remaining = 0 AND ended IS NULL AND number IN (*)",
         ended,
-        turn.now,
+        transaction.now,
     )
 
 
-def live_requests(turn: Turn, keys: Iterable[int]) -> list[tuple[int, int, FileState]]:
-    """Job numbers, file keys and states of the requests for files that have not ended."""
-    found = turn.among("SELECT job, file, state FROM wishes WHERE state < ? AND file IN (*)", keys, LIVE)
+def live_requests(transaction: Transaction, keys: Iterable[int]) -> list[tuple[int, int, FileState]]:
+    """Return the requests for files that have not ended: job numbers, file keys and states."""
+    found = transaction.among("SELECT job, file, state FROM wishes WHERE state < ? AND file IN (*)", keys, LIVE)
     return [(job, key, FileState(state)) for job, key, state in found]
 
 
-def fail(turn: Turn, keys: Sequence[int], reason: str) -> None:
-    """The recalls of files have failed for good."""
-    requests = live_requests(turn, keys)
+def fail(transaction: Transaction, keys: Sequence[int], reason: str) -> None:
+    """
+    End the recalls of files, and the requests for them, as failed for good.
+
+    @param keys: The keys of the files.
+    @param reason: Why, for a person.
+    """
+    requests = live_requests(transaction, keys)
     unwanted = [(job, key) for job, key, state in requests if state is FileState.CANCELLING]
-    end_requests(turn, unwanted, FileState.CANCELLED)
+    end_requests(transaction, unwanted, FileState.CANCELLED)
     end_requests(
-        turn,
+        transaction,
         [(job, key) for job, key, state in requests if state is not FileState.CANCELLING],
         FileState.FAILED,
         reason,
     )
-    turn.execute_among("DELETE FROM recalls WHERE file IN (*)", keys)
+    transaction.execute_among("DELETE FROM recalls WHERE file IN (*)", keys)
 
 
-def give_up(turn: Turn, requests: Sequence[tuple[int, int]], state: FileState, reason: str = "") -> int:
+def cancel_requests(
+    transaction: Transaction, requests: Sequence[tuple[int, int]], state: FileState, reason: str = ""
+) -> int:
     """
     End requests for files, and the recalls that no other request needs.
 
     @param requests: Job numbers and file keys, of requests that have not ended.
-    @param state: What becomes of them, but for those that were given up before.  L{FileState.CANCELLED} only comes
-        true at once where the storage system has not been asked; else it is L{FileState.CANCELLING} until that agrees.
-    @return: For how many it came true.
+    @param state: The state that they end in, except those that are being cancelled already.  L{FileState.CANCELLED} is
+        reached at once only where the file was not submitted to the storage system; else the request stays
+        L{FileState.CANCELLING} until that agrees.
+    @param reason: Why, for a person.
+    @return: How many have reached C{state}.
     """
     mine = set(requests)
     keys = {key for _, key in requests}
-    live = live_requests(turn, keys)
-    others = {key for job, key, stands in live if (job, key) not in mine and stands is not FileState.CANCELLING}
+    live = live_requests(transaction, keys)
+    others = {key for job, key, current in live if (job, key) not in mine and current is not FileState.CANCELLING}
     alone = keys - others
-    standing = {key: stands for key, stands in turn.among("SELECT file, state FROM recalls WHERE file IN (*)", alone)}  # noqa: C416
-    asked_for = {key for key, stands in standing.items() if stands not in NOT_ASKED_FOR}
-    turn.execute_among("UPDATE recalls SET state = ? WHERE file IN (*)", asked_for, RecallState.CANCELLING)
+    found = transaction.among("SELECT file, state FROM recalls WHERE file IN (*)", alone)
+    standing = {key: current for key, current in found}  # noqa: C416  (dict() does not take rows)
+    submitted = {key for key, current in standing.items() if current not in NOT_SUBMITTED}
+    transaction.execute_among("UPDATE recalls SET state = ? WHERE file IN (*)", submitted, RecallState.CANCELLING)
     if state is FileState.CANCELLED:
-        waiting = [(job, key) for job, key in requests if key in asked_for]
-        turn.many(
+        waiting = [(job, key) for job, key in requests if key in submitted]
+        transaction.many(
             "UPDATE wishes SET state = ?, seq = ? WHERE job = ? AND file = ?",
-            [(FileState.CANCELLING, turn.seq, job, key) for job, key in waiting],
+            [(FileState.CANCELLING, transaction.seq, job, key) for job, key in waiting],
         )
-        requests = [(job, key) for job, key in requests if key not in asked_for]
+        requests = [(job, key) for job, key in requests if key not in submitted]
     else:
-        before = {(job, key) for job, key, stands in live if stands is FileState.CANCELLING} & mine
-        end_requests(turn, sorted(before), FileState.CANCELLED)
+        before = {(job, key) for job, key, current in live if current is FileState.CANCELLING} & mine
+        end_requests(transaction, sorted(before), FileState.CANCELLED)
         requests = [each for each in requests if each not in before]
-    end_requests(turn, requests, state, reason)
-    turn.execute_among("DELETE FROM recalls WHERE file IN (*)", standing.keys() - asked_for)
+    end_requests(transaction, requests, state, reason)
+    transaction.execute_among("DELETE FROM recalls WHERE file IN (*)", standing.keys() - submitted)
     return len(requests)

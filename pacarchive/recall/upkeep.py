@@ -7,30 +7,30 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 
-from pacarchive.recall import listing, schedule, work
+from pacarchive.recall import listing, schedule, stored_forecasts, work
 from pacarchive.recall.dispatcher_state import DispatcherState
 from pacarchive.recall.forecast import Load, forecast, shared_ends
 from pacarchive.recall.lookup import ABSENT, find
 from pacarchive.recall.planning import time_left
 from pacarchive.recall.schedule import Flow, weight
 from pacarchive.recall.schema import from_key, to_key
-from pacarchive.recall.store import Cursor, Turn
+from pacarchive.recall.store import Cursor, Transaction
+from pacarchive.recall.stored_forecasts import MediumForecast
 from pacarchive.recall.waiting import Waiting, troubled, waiting
-from pacarchive.recall.work import Outlook
 
-PUBLISH = 5.0
+FORECAST_INTERVAL = 5.0
 """Seconds between two forecasts."""
 
-RECHECK = 10.0
+RECHECK_INTERVAL = 10.0
 """Seconds between two looks whether files that wait have come by another way."""
 
 _RECHECKED = 200
 """Files of one such look."""
 
-_PROMISES = 50
+_FORECASTS = 50
 """Jobs that are forecast at a time, to learn from it."""
 
-_PATIENCE, _LEAST_PATIENCE = 4, 30.0
+_STUCK_FACTOR, _STUCK_AFTER = 4, 30.0
 """A cartridge of which nothing has come for so many times as long as a file should take, and for so many seconds at the
 least, is taken to be stuck: when its files come, nobody can tell."""
 
@@ -57,8 +57,8 @@ class Upkeep:
         self._release = release
         self._obstacle = obstacle
         self._rechecked = -(1 << 63)
-        self._promised = 0
-        self._published: tuple[Sequence[Outlook], str, str] | None = None
+        self._last_forecast = 0
+        self._stored: tuple[Sequence[MediumForecast], str, str] | None = None
 
     async def by_the_clock(self) -> bool:
         """Do what is due."""
@@ -72,7 +72,7 @@ class Upkeep:
             _, unpinned = await shared.write(work.expire_pins)
             await self._release(unpinned)
         if "forget" in due:
-            await shared.write(lambda turn: work.forget_old(turn, shared.settings.keep))
+            await shared.write(lambda transaction: work.forget_old(transaction, shared.settings.keep))
         return bool(due)
 
     async def recheck(self) -> bool:
@@ -84,91 +84,97 @@ class Upkeep:
             return False
         ids = [from_key(key) for key in keys]
         found = await find(shared.backend, await shared.recaller.locate(ids), ids)
-        come = {to_key(file_id): each.status.size for file_id, each in found.items() if each.on_disk and each.status}
-        gone = {
-            to_key(file_id): "No file has this id any more." for file_id, each in found.items() if each.words == ABSENT
+        recalled = {
+            to_key(file_id): each.status.size for file_id, each in found.items() if each.on_disk and each.status
         }
-        if come or gone:
+        gone = {
+            to_key(file_id): "No file has this id any more."
+            for file_id, each in found.items()
+            if each.problem == ABSENT
+        }
+        if recalled or gone:
 
-            def note(turn: Turn) -> None:
-                work.complete(turn, come)
-                work.fail_all(turn, gone)
+            def note(transaction: Transaction) -> None:
+                work.complete(transaction, recalled)
+                work.fail_all(transaction, gone)
 
             await shared.write(note)
         return False
 
-    async def publish(self) -> bool:
+    async def update_forecasts(self) -> bool:
         """Let those who ask know what is to be expected."""
-        outlooks, now = self._outlooks(), self._shared.now
+        forecasts, now = self._forecasts(), self._shared.now
         obstacle = self._obstacle()
-        await self._hold_to_promises()
+        await self._compare_forecasts()
         learned = json.dumps(
             {
                 "rates": self._shared.rates.dump(),
                 "queue": self._shared.queue.dump(),
-                "promises": self._shared.promises.dump(),
+                "promises": self._shared.accuracy.dump(),
                 "ends": [[*flow, round(now + end)] for flow, end in self._shared_ends().items()],
             }
         )
-        published = (outlooks, obstacle, learned)
-        if published != self._published:
-            complete = await self._shared.read(lambda cursor: work.with_extents(cursor, outlooks))
-            await self._shared.write(lambda turn: work.publish(turn, complete, obstacle, learned))
-            self._published = published
-        await self._promise()
+        state = (forecasts, obstacle, learned)
+        if state != self._stored:
+            complete = await self._shared.read(lambda cursor: stored_forecasts.with_extents(cursor, forecasts))
+            await self._shared.write(
+                lambda transaction: stored_forecasts.store(transaction, complete, obstacle, learned)
+            )
+            self._stored = state
+        await self._record_forecasts()
         return False
 
-    async def _hold_to_promises(self) -> None:
+    async def _compare_forecasts(self) -> None:
         """Learn from the jobs that have ended how good the forecasts were."""
-        promises = self._shared.promises
+        accuracy = self._shared.accuracy
 
         def look(cursor: Cursor) -> tuple[set[int], dict[int, float | None]]:
-            return troubled(cursor, promises.open), work.outcomes(cursor, promises.open)
+            return troubled(cursor, accuracy.open), stored_forecasts.outcomes(cursor, accuracy.open)
 
         in_trouble, outcomes = await self._shared.read(look)
         for job in in_trouble:
-            promises.forget(job)  # what an accident takes says nothing of forecasts
+            accuracy.forget(job)  # what an accident takes says nothing of forecasts
         for job, ended in outcomes.items():
             if ended is None:
-                promises.forget(job)
+                accuracy.forget(job)
             else:
-                promises.keep(job, ended)
+                accuracy.compare(job, ended)
 
-    async def _promise(self) -> None:
+    async def _record_forecasts(self) -> None:
         """Note what is forecast for new jobs."""
         shared, now = self._shared, self._shared.now
 
         def look(cursor: Cursor) -> list[tuple[int, list[Waiting]]]:
-            numbers = listing.new_jobs(cursor, self._promised, _PROMISES)
+            numbers = listing.new_jobs(cursor, self._last_forecast, _FORECASTS)
             return [(number, waiting(cursor, number)) for number in numbers]
 
-        for number, waits_for in await shared.read(look):
-            seconds = time_left(waits_for, shared.rates, now)
-            failing = any(each.failures for each in waits_for)
+        for number, waiting_files in await shared.read(look):
+            seconds = time_left(waiting_files, shared.rates, now)
+            failing = any(each.failures for each in waiting_files)
             if seconds is None and not failing:
                 break  # it was not looked up yet; next time
-            self._promised = number
+            self._last_forecast = number
             if seconds is not None and not failing:
-                shared.promises.make(number, now, seconds)
+                shared.accuracy.record(number, now, seconds)
 
     def _shared_ends(self) -> dict[Flow, float]:
         """When each flow has all that it waits for, in seconds."""
         shared = self._shared
         rates = shared.rates
-        crowd = Counter(medium for medium, _ in shared.demands)
+        flow_counts = Counter(medium for medium, _ in shared.demands)
         work: dict[Flow, float] = defaultdict(float)
         for (medium, flow), demand in shared.demands.items():
-            mount = 0.0 if medium in shared.readings else rates.mount_seconds / crowd[medium]
+            mount = 0.0 if medium in shared.readings else rates.mount_seconds / flow_counts[medium]
             work[flow] += mount + rates.reading_time(demand.files, demand.size)
         for active in shared.active.values():
             if active.flow is not None:
-                work[active.flow] += rates.cost(active.handed.size)
+                work[active.flow] += rates.cost(active.file.size)
         largest = heapq.nlargest(_MOST_FLOWS, work, key=work.__getitem__)
         return shared_ends(
             {flow: work[flow] for flow in largest}, {flow: weight(flow) for flow in largest}, shared.settings.drives
         )
 
-    def _outlooks(self) -> list[Outlook]:
+    def _forecasts(self) -> list[MediumForecast]:
         shared, now = self._shared, self._shared.now
         waiting: dict[str, tuple[int, int]] = {}
         for demand in shared.demands.values():
@@ -176,8 +182,8 @@ class Upkeep:
             waiting[demand.medium] = files + demand.files, size + demand.size
         started: dict[str, tuple[int, int]] = {}
         for active in shared.active.values():
-            files, size = started.get(active.handed.medium, (0, 0))
-            started[active.handed.medium] = files + 1, size + active.handed.size
+            files, size = started.get(active.file.medium, (0, 0))
+            started[active.file.medium] = files + 1, size + active.file.size
         running = []
         for medium, (files, size) in started.items():
             reading = shared.readings.get(medium)
@@ -194,7 +200,7 @@ class Upkeep:
         loads = {load.medium: load.files for load in (*running, *queue)}
         stuck = {load.medium for load in running if self._is_stuck(load)}
         found = [
-            Outlook(medium, loads[medium], span.ready, span.end)
+            MediumForecast(medium, loads[medium], span.ready, span.end)
             for medium, span in spans.items()
             if medium not in stuck
         ]
@@ -208,5 +214,5 @@ class Upkeep:
         rates, settings = shared.rates, shared.settings
         file = rates.cost(load.size // max(1, load.files))
         expected = file if load.mounted else rates.mount_seconds + file
-        since = max(reading.came, reading.fed)
-        return shared.now - since > max(_LEAST_PATIENCE, _PATIENCE * expected + 2 * settings.poll_interval)
+        since = max(reading.last_recalled, reading.last_submitted)
+        return shared.now - since > max(_STUCK_AFTER, _STUCK_FACTOR * expected + 2 * settings.poll_interval)

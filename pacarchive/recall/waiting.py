@@ -18,7 +18,7 @@ from pacarchive.recall.words import LIVE, FileState
 _FAILURES = f"CASE WHEN r.state >= {RecallState.STARTED:d} THEN r.attempts - 1 ELSE r.attempts END"
 """How many tries of a recall have failed: one that is under way has not."""
 
-_UNTIL = f"CASE WHEN r.state = {RecallState.RESTING:d} THEN r.resting END"
+_UNTIL = f"CASE WHEN r.state = {RecallState.BACKING_OFF:d} THEN r.resting END"
 
 
 @attrs.frozen
@@ -42,7 +42,7 @@ class Waiting:
     lowest: int | None
     highest: int | None
     failures: int = 0
-    resting: int = 0
+    backing_off: int = 0
     until: float | None = None
 
 
@@ -95,14 +95,14 @@ def last_failure(cursor: Cursor, file_id: int, most_attempts: int, now: float) -
     )
     if row is None:
         return None
-    state, reason, recall, last, attempts, resting = row
+    state, reason, recall, last, attempts, backing_off = row
     if state == FileState.FAILED:
         return str(reason)
     if state >= LIVE or not last:
         return None
-    if recall != RecallState.RESTING:
+    if recall != RecallState.BACKING_OFF:
         return f"{last} It is being tried again."
-    return f"{last} Attempt {attempts} of {most_attempts}; next try in {max(0.0, resting - now):.0f} s."
+    return f"{last} Attempt {attempts} of {most_attempts}; next try in {max(0.0, backing_off - now):.0f} s."
 
 
 def troubled(cursor: Cursor, numbers: Collection[int]) -> set[int]:
@@ -112,6 +112,6 @@ def troubled(cursor: Cursor, numbers: Collection[int]) -> set[int]:
     rows = cursor.among(
         "SELECT DISTINCT w.job FROM recalls r JOIN wishes w ON w.file = r.file WHERE r.state = ? AND w.job IN (*)",
         numbers,
-        RecallState.RESTING,
+        RecallState.BACKING_OFF,
     )
     return {row[0] for row in rows}

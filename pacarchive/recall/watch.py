@@ -48,8 +48,8 @@ class Watch:
         if self._next is not None:
             self._next.cancel()
             self._next = None
-        everybody = [*self._changes, *(each for waiting in self._files.values() for each in waiting)]
-        for each in everybody:
+        all_waiting = [*self._changes, *(each for waiting in self._files.values() for each in waiting)]
+        for each in all_waiting:
             _fire(each, False)
 
     def poke(self) -> None:

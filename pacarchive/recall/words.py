@@ -1,6 +1,6 @@
-"""The nouns of the recall engine: jobs, their files, pins and plans.
+"""The data types of the recall engine: jobs, their files, pins and plans.
 
-Everything is plain data.  Times are float seconds since the epoch, sizes bytes.
+Times are float seconds since the epoch, sizes are bytes.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from pacarchive.model import Estimate, Trouble
 
 class FileState(enum.IntEnum):
     """
-    How a file of a job stands.  C{docs/recall.md} draws what follows what.
+    The state of one file of a job.  C{docs/recall.md} has a drawing of the transitions.
 
-    The numbers are stored; what is below L{COMPLETED} has not ended.
+    The numbers are stored in the database.  States below L{COMPLETED} have not ended.
     """
 
     QUEUED = 0
-    """It waits for its turn."""
+    """Waits until its cartridge is read."""
     STARTED = 1
-    """The storage system was asked for it."""
+    """Was submitted to the storage system."""
     CANCELLING = 2
-    """Nobody wants it any more, and the storage system has not agreed to give it up yet."""
+    """No request needs it any more, but the storage system has not agreed yet to cancel it."""
     COMPLETED = 3
     """Its bytes are on disk."""
     FAILED = 4
-    """It will not come; the reason says why."""
+    """Failed for good, for the reason that is stored with it."""
     CANCELLED = 5
-    """It was given up."""
+    """Was cancelled."""
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will happen."""
+        """Whether the state is final."""
         return self >= FileState.COMPLETED
 
 
@@ -44,7 +44,7 @@ LIVE = FileState.COMPLETED
 
 
 class Priority(enum.IntEnum):
-    """How urgent a job is beside the others of its owner, and how large its owner's share."""
+    """The priority of a job among those of its owner, and for the size of its owner's fair share."""
 
     LOW = -1
     NORMAL = 0
@@ -54,15 +54,14 @@ class Priority(enum.IntEnum):
 @attrs.frozen(kw_only=True)
 class JobRequest:
     """
-    A request for files.
+    A request to recall files.
 
-    @ivar owner: Who asks, as far as it is known; fair shares are by owner.
+    @ivar owner: The owner, as far as it is known; fair shares are by owner.
     @ivar file_ids: The files, each once.
-    @ivar pins: For how long each file that has come is to stay on disk, in seconds; those that are not here get the
-        setting's.
-    @ivar deadline: Seconds after which what has not come has failed; C{None} for the setting's.
-    @ivar priority: How urgent it is.
-    @ivar others: Names that were asked for and are no ids; they are kept and told, and nothing else comes of them.
+    @ivar pins: The pin of each file after its recall, in seconds, by file id; the others get the setting's.
+    @ivar deadline: Seconds until files that were not recalled have failed; C{None} for the setting's.
+    @ivar priority: The priority.
+    @ivar others: Requested names that are not file ids; they are stored and reported, and nothing is recalled for them.
     """
 
     owner: str
@@ -79,12 +78,12 @@ class JobSummary:
     A job without its files.
 
     @ivar job: Its identifier: 32 hexadecimal digits.
-    @ivar number: Grows with the time of submission; the key of pages.
-    @ivar deadline: When what has not come will have failed.
-    @ivar started: When the first of its files was asked for, if one was.
-    @ivar ended: When its last file ended, if it has.
-    @ivar files: How many.
-    @ivar left: How many of them have not ended.
+    @ivar number: Its number, in the order of submission; pages of jobs are ordered by it.
+    @ivar deadline: When files that were not recalled will have failed.
+    @ivar started: When the first of its files was submitted to the storage system; C{None} before.
+    @ivar ended: When its last file ended; C{None} before.
+    @ivar files: The count of its files.
+    @ivar left: The count of its files that have not ended.
     """
 
     job: str
@@ -102,19 +101,18 @@ class JobSummary:
 @attrs.frozen(kw_only=True)
 class JobStatus:
     """
-    A job and how it stands.
+    A job and its progress.
 
-    @ivar counts: Its files by state; all states are there.
-    @ivar size: Bytes of all its files, as far as they are known.
-    @ivar done: Bytes of those that have come.
-    @ivar rate: Bytes a second that came so far, since the first was asked for; 0 while nothing is known.
-    @ivar estimate: When the last will be there; C{None} where it has ended or nobody can tell.
-    @ivar trouble: Why files do not come; C{None} while nothing is known to be wrong.
-    @ivar pin: For how many seconds each file that has come stays on disk: what was granted, of the one that stays
-        longest.
-    @ivar most_attempts: How often a file is asked for before it has failed.
-    @ivar cursor: What to give as C{since} to hear of later changes only.
-    @ivar others: The request's.
+    @ivar counts: The counts of its files by state; every state has one.
+    @ivar size: Bytes of all its files, as far as their sizes are known.
+    @ivar done: Bytes of those that are completed.
+    @ivar rate: Bytes per second, on average since the first file was submitted; 0 while that is not known.
+    @ivar estimate: When the last file will be on disk; C{None} if the job has ended, or if that cannot be estimated.
+    @ivar trouble: Why files are not recalled; C{None} while no problem is known.
+    @ivar pin: The longest pin that was granted to one of its files, in seconds.
+    @ivar most_attempts: After how many attempts a file has failed for good.
+    @ivar cursor: The value of C{since} with which only later changes are listed.
+    @ivar others: As in the request.
     """
 
     summary: JobSummary
@@ -135,13 +133,13 @@ class JobFile:
     """
     A file of a job.
 
-    @ivar size: Bytes, where they are known.
-    @ivar deadline: When it will have failed, unless it ends before.
-    @ivar heard: When the storage system was last heard of about it.
-    @ivar attempts: How often the storage system was asked for it.
-    @ivar next_try: When it is asked again, where it rests after a try that failed.
-    @ivar reason: For a person: why it stands so.  Never empty for what failed.
-    @ivar pinned: Until when it is to stay on disk; C{None} where it is not pinned.
+    @ivar size: Bytes; C{None} if that is not known.
+    @ivar deadline: When it will have failed, unless it ends earlier.
+    @ivar heard: When the storage system last reported on it.
+    @ivar attempts: How often it was submitted to the storage system.
+    @ivar next_try: When it is retried, if it is backing off after an attempt that failed.
+    @ivar reason: For a person: why it is in this state.  Never empty if it failed.
+    @ivar pinned: When its pin expires; C{None} if it has none.
     """
 
     file_id: int
@@ -160,11 +158,11 @@ class JobFile:
 @attrs.frozen(kw_only=True)
 class Cancelled:
     """
-    What giving files of a job up has done.
+    The result of cancelling files of a job.
 
-    @ivar cancelled: How many were given up just now.
-    @ivar cancelling: How many will be when the storage system agrees, unless they come.
-    @ivar ended: How many had ended before, and are left as they are.
+    @ivar cancelled: How many were cancelled by this call.
+    @ivar cancelling: How many will be when the storage system agrees, unless they are recalled before.
+    @ivar ended: How many had ended before, and were not changed.
     """
 
     cancelled: int
@@ -175,10 +173,10 @@ class Cancelled:
 @attrs.frozen(kw_only=True)
 class Released:
     """
-    What ending pins of a job has done.
+    The result of releasing pins of a job.
 
     @ivar released: How many files were pinned, and are not any more.
-    @ivar coming: How many are still to come, and will not be pinned.
+    @ivar coming: How many have not been recalled yet, and will not be pinned when they are.
     @ivar unpinned: How many had no pin, or none any more.
     """
 
@@ -190,10 +188,10 @@ class Released:
 @attrs.frozen(kw_only=True)
 class FilesPage:
     """
-    Some files of a job.
+    A page of the files of a job.
 
-    @ivar cursor: Where to go on: with the rest, or, after the last page, with what changes later.
-    @ivar more: Whether there are more now.
+    @ivar cursor: Where the next page begins; after the last page, where later changes begin.
+    @ivar more: Whether there is a next page now.
     """
 
     files: Sequence[JobFile]
@@ -204,10 +202,10 @@ class FilesPage:
 @attrs.frozen(kw_only=True)
 class Pin:
     """
-    A promise that a file stays on disk.
+    The guarantee that a file stays on disk.
 
     @ivar expires: When it expires.
-    @ivar until_read: Whether the first whole read ends it.
+    @ivar until_read: Whether the first read of the whole file ends it.
     """
 
     file_id: int
@@ -221,14 +219,14 @@ class Pin:
 @attrs.frozen(kw_only=True)
 class Plan:
     """
-    What a job would mean, before anything moves.
+    What a job would mean; nothing is recalled for it.
 
-    @ivar files: How many were asked about.
+    @ivar files: The count of files in the request.
     @ivar on_disk: How many of them need no recall.
     @ivar missing: Ids that have no file.
     @ivar recalls: How many must be recalled.
-    @ivar media: From how many cartridges.
-    @ivar size: Bytes of buffer that they need.
+    @ivar media: The count of cartridges that they are on.
+    @ivar size: Bytes of disk buffer that they need.
     """
 
     files: int
@@ -245,8 +243,8 @@ class Asked:
     """
     The answer to a request for one file.
 
-    @ivar job: The job that it became part of.
-    @ivar retry_after: Seconds after which it is worth looking again.
+    @ivar job: The job that the request became part of.
+    @ivar retry_after: Seconds after which the client should retry.
     """
 
     job: str

@@ -17,7 +17,18 @@ import attrs
 
 from pacarchive.model import RecallState
 from pacarchive.recall.forecast import Load, Rates
-from pacarchive.recall.schedule import Demand, FairQueue, Flow, Turn, Want, handing, in_order, next_medium, rooms, share
+from pacarchive.recall.schedule import (
+    Demand,
+    FairQueue,
+    Flow,
+    SpaceNeed,
+    TimeSlice,
+    count_fitting,
+    divide_buffer,
+    eligible_flows,
+    in_order,
+    next_medium,
+)
 
 LENGTH = 100_000
 """Positions of a cartridge."""
@@ -278,7 +289,7 @@ def first_in_first_out(library: Library, file_ids: Iterable[int], outstanding: i
 
 
 @attrs.define(eq=False)
-class Reading(Turn):
+class Reading(TimeSlice):
     """
     @ivar cursor: The last place that was handed: the next are those behind it, and then the tape's beginning.
     @ivar handed: What has not come.
@@ -327,7 +338,7 @@ class Desk:
         self.queue = FairQueue()
         self.rates = Rates()
         self.demands: dict[tuple[str, Flow], Demand] = {}
-        self.turns: dict[str, Reading] = {}
+        self.time_slices: dict[str, Reading] = {}
         self.waited: dict[int, float] = {}
         self.had: defaultdict[Flow, float] = defaultdict(float)
         self.held = self.fullest = 0
@@ -360,24 +371,24 @@ class Desk:
         while self._leaving and self._leaving[0][0] <= now:
             self.held -= heapq.heappop(self._leaving)[1]
         self._stray -= set(self._arrived(self._stray, now))
-        for turn in list(self.turns.values()):
-            self._collect(turn, now)
-            size = sum(self.library.files[file_id].size for file_id in turn.handed)
-            turn.ahead = self.rates.reading_time(len(turn.handed), size)
-            few = 0 if turn.heard is None else self.few
-            if (turn.over or turn.medium not in self._places) and len(turn.handed) <= few:
-                self._stray |= self.turns.pop(turn.medium).handed
+        for time_slice in list(self.time_slices.values()):
+            self._collect(time_slice, now)
+            size = sum(self.library.files[file_id].size for file_id in time_slice.handed)
+            time_slice.ahead = self.rates.reading_time(len(time_slice.handed), size)
+            few = 0 if time_slice.heard is None else self.few
+            if (time_slice.over or time_slice.medium not in self._places) and len(time_slice.handed) <= few:
+                self._stray |= self.time_slices.pop(time_slice.medium).handed
         demands = self.demands.values()
         granted = self._granted(now)
         for medium, flows in granted.items():
-            self.turns[medium].over = not flows and medium in self._places
-        while len(self.turns) < self._drives:
-            chosen = next_medium(demands, self.queue, self.turns.keys(), now, self._batch_delay)
+            self.time_slices[medium].over = not flows and medium in self._places
+        while len(self.time_slices) < self._drives:
+            chosen = next_medium(demands, self.queue, self.time_slices.keys(), now, self._batch_delay)
             if chosen is None:
                 break
             self.queue.charge(chosen.flow, self.rates.mount_seconds)
             self.had[chosen.flow] += self.rates.mount_seconds
-            self.turns[chosen.medium] = Reading(medium=chosen.medium, flow=chosen.flow, begun=now, fed=now)
+            self.time_slices[chosen.medium] = Reading(medium=chosen.medium, flow=chosen.flow, begun=now, fed=now)
         self._hand(now)
 
     def run(self, every: float = 10, until: float = 1e9, now: float = 0) -> float:
@@ -398,15 +409,15 @@ class Desk:
         for demand in self.demands.values():
             totals[demand.medium] += demand.files
             sizes[demand.medium] += demand.size
-        for turn in self.turns.values():
-            totals[turn.medium] += len(turn.handed)
-            sizes[turn.medium] += sum(self.library.files[file_id].size for file_id in turn.handed)
-        waiting = [each.medium for each in in_order(self.demands.values(), self.queue, self.turns.keys())]
+        for time_slice in self.time_slices.values():
+            totals[time_slice.medium] += len(time_slice.handed)
+            sizes[time_slice.medium] += sum(self.library.files[file_id].size for file_id in time_slice.handed)
+        waiting = [each.medium for each in in_order(self.demands.values(), self.queue, self.time_slices.keys())]
         return (
             [Load(medium=each, files=totals[each], size=sizes[each]) for each in waiting],
             [
                 Load(medium=each.medium, files=totals[each.medium], size=sizes[each.medium], mounted=bool(each.heard))
-                for each in self.turns.values()
+                for each in self.time_slices.values()
             ],
         )
 
@@ -417,60 +428,60 @@ class Desk:
             heapq.heappush(self._leaving, (now + self._keep, self.library.files[file_id].size))
         return come
 
-    def _collect(self, turn: Reading, now: float) -> None:
-        come = self._arrived(turn.handed, now)
+    def _collect(self, time_slice: Reading, now: float) -> None:
+        come = self._arrived(time_slice.handed, now)
         if not come:
             return
-        turn.handed.difference_update(come)
+        time_slice.handed.difference_update(come)
         size = sum(self.library.files[file_id].size for file_id in come)
-        if turn.heard is None:
-            self.rates.learn_mount(max(0, now - turn.begun - self.rates.reading_time(len(come), size)))
+        if time_slice.heard is None:
+            self.rates.learn_mount(max(0, now - time_slice.begun - self.rates.reading_time(len(come), size)))
         else:
-            self.rates.learn_reading(len(come), size, now - turn.heard)
-        turn.heard = now
+            self.rates.learn_reading(len(come), size, now - time_slice.heard)
+        time_slice.heard = now
 
     def _hand(self, now: float) -> None:
         files = self.library.files
         granted = self._granted(now)
-        coming = {medium: self._coming(self.turns[medium], flows) for medium, flows in granted.items() if flows}
-        ready = sorted((self.turns[medium] for medium in coming), key=lambda turn: turn.fed)
+        coming = {medium: self._coming(self.time_slices[medium], flows) for medium, flows in granted.items() if flows}
+        ready = sorted((self.time_slices[medium] for medium in coming), key=lambda time_slice: time_slice.fed)
         free = None if self._buffer is None else self._buffer - self.held
         wants = [
-            Want(
-                medium=turn.medium,
-                first=files[coming[turn.medium][0][1]].size,
-                size=sum(files[file_id].size for _, file_id in coming[turn.medium]),
+            SpaceNeed(
+                medium=time_slice.medium,
+                first=files[coming[time_slice.medium][0][1]].size,
+                size=sum(files[file_id].size for _, file_id in coming[time_slice.medium]),
             )
-            for turn in ready
+            for time_slice in ready
         ]
-        room = rooms(free, wants, self._buffer)
-        for turn in ready:
-            places = coming[turn.medium]
+        room = divide_buffer(free, wants, self._buffer)
+        for time_slice in ready:
+            places = coming[time_slice.medium]
             sizes = [files[file_id].size for _, file_id in places]
-            count = share(room[turn.medium], sizes, self._outstanding - len(turn.handed), self.held)
+            count = count_fitting(room[time_slice.medium], sizes, self._outstanding - len(time_slice.handed), self.held)
             if count:
-                self._submit(turn, places[:count], now)
+                self._submit(time_slice, places[:count], now)
 
     def _granted(self, now: float) -> dict[str, frozenset[Flow]]:
-        return handing(
-            self.turns.values(),
+        return eligible_flows(
+            self.time_slices.values(),
             self.demands.values(),
             self.queue,
             self.rates,
             now,
             limit=self._limit,
             batch_delay=self._batch_delay,
-            free=self._drives - len(self.turns),
+            free=self._drives - len(self.time_slices),
         )
 
-    def _coming(self, turn: Reading, flows: Collection[Flow]) -> list[tuple[int, int]]:
-        places = self._places[turn.medium]
-        index = bisect_right(places, turn.cursor)
+    def _coming(self, time_slice: Reading, flows: Collection[Flow]) -> list[tuple[int, int]]:
+        places = self._places[time_slice.medium]
+        index = bisect_right(places, time_slice.cursor)
         found = (place for place in chain(places[index:], places[:index]) if self._wishes[place[1]][0] in flows)
         return list(islice(found, self._outstanding))
 
-    def _submit(self, turn: Reading, places: list[tuple[int, int]], now: float) -> None:
-        medium, turn.cursor, turn.fed = turn.medium, places[-1], now
+    def _submit(self, time_slice: Reading, places: list[tuple[int, int]], now: float) -> None:
+        medium, time_slice.cursor, time_slice.fed = time_slice.medium, places[-1], now
         gone = set(places)
         left = self._places[medium] = [place for place in self._places[medium] if place not in gone]
         if not left:
@@ -491,5 +502,5 @@ class Desk:
             else:
                 ages = (self._wishes[file_id] for _, file_id in left)
                 self.demands[medium, flow].since = min(since for each, since in ages if each == flow)
-        turn.handed |= {file_id for _, file_id in places}
+        time_slice.handed |= {file_id for _, file_id in places}
         self.library.submit(file_id for _, file_id in places)

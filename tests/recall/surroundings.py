@@ -381,7 +381,7 @@ class Tapes(MemoryArchive):
         return said
 
     async def cancel(self, request: UUID, file_ids: Sequence[int]) -> frozenset[int]:
-        def give_up() -> frozenset[int]:
+        def cancel_requests() -> frozenset[int]:
             agreed = set()
             for file_id in file_ids:
                 each = self.files.get(file_id)
@@ -394,7 +394,7 @@ class Tapes(MemoryArchive):
                     each.given_up = True
             return frozenset(agreed)
 
-        return await self._call("cancel", give_up)
+        return await self._call("cancel", cancel_requests)
 
     async def release(self, file_id: int) -> None:
         await self._call("release", lambda: self.released.append(file_id))

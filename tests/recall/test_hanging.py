@@ -20,11 +20,12 @@ from twisted.python.failure import Failure
 from pacarchive import errors
 from pacarchive.backends.contract.handling import in_reactor, running
 from pacarchive.recall import jobs
-from pacarchive.recall.channel import RETRY, Call, Channel, NotAsked
+from pacarchive.recall.channel import RETRY, Call, Channel, NotExecuted
 from pacarchive.recall.engine import RecallEngine
 from pacarchive.recall.jobs import Submission
 from pacarchive.recall.settings import RecallSettings
-from pacarchive.recall.store import OutcomeUnknown, Store, StoreSettings, StoreUnavailable, Turn
+from pacarchive.recall.store import OutcomeUnknown, Store, StoreSettings, StoreUnavailable
+from pacarchive.recall.store import Transaction as StoreTransaction
 from pacarchive.recall.words import JobRequest
 from pacarchive.runtime import mariadb
 from recall.surroundings import ARCHIVE, Going, Surroundings, Tapes, logged, settings
@@ -55,7 +56,7 @@ class Taken:
         """It succeeds, or fails after it was made."""
         try:
             result = self.call(Transaction())
-        except NotAsked:
+        except NotExecuted:
             self.answer.errback(Failure())
             return
         self.answer.callback(result) if error is None else self.answer.errback(error)
@@ -99,7 +100,7 @@ class Stuck:
     def ask(self, name: str = "") -> Going:
         """Ask for something."""
         self.calls.append(Call(lambda transaction: self.ran.append(name)))
-        return Going(self.channel.ask(self.calls[-1], may_leave=False))
+        return Going(self.channel.run(self.calls[-1], cancellable=False))
 
 
 @pytest.fixture
@@ -118,7 +119,7 @@ def late(number: int = CR.CR_SERVER_LOST) -> pymysql.OperationalError:
 def refused(*asked: Going) -> bool:
     """Whether all have been."""
     for each in asked:
-        with pytest.raises(NotAsked):
+        with pytest.raises(NotExecuted):
             _ = each.result
     return True
 
@@ -147,7 +148,7 @@ class TestStuckConnections:
         stuck.clock.advance(LIMIT)
         assert refused(waiting)
         stuck.pool.asked[0].end()  # its connection is there, too late
-        with pytest.raises(NotAsked):  # so that no thread looks for a connection
+        with pytest.raises(NotExecuted):  # so that no thread looks for a connection
             stuck.pool.asked[1].take()
         assert stuck.ran == []
 
@@ -302,10 +303,10 @@ async def opened(server: MariaDB) -> AsyncIterator[Store]:
         await store.stop()
 
 
-def submit(turn: Turn) -> None:
+def submit(transaction: StoreTransaction) -> None:
     """Make a job."""
     submission = Submission(request=JobRequest(owner="a", file_ids=[1]), pin=100, deadline=1000)
-    jobs.submit_all(turn, [submission], RecallSettings())
+    jobs.submit_all(transaction, [submission], RecallSettings())
 
 
 async def count_of_jobs(store: Store) -> int:
@@ -367,8 +368,8 @@ async def test_a_frozen_server(own_mariadb: MariaDB, monkeypatch: pytest.MonkeyP
 async def test_a_server_that_freezes_while_it_makes_a_change_durable(own_mariadb: MariaDB) -> None:
     """Nobody knows whether that one was done; those that wait for it were not."""
 
-    def change(turn: Turn) -> None:
-        submit(turn)
+    def change(transaction: StoreTransaction) -> None:
+        submit(transaction)
         own_mariadb.freeze()
 
     async with opened(own_mariadb) as store:

@@ -8,7 +8,7 @@ from pacarchive import errors
 from pacarchive.model import RecallProgress
 from pacarchive.model import RecallState as Said
 from pacarchive.recall.engine import RecallEngine
-from pacarchive.recall.lease import SILENCE
+from pacarchive.recall.lease import LEASE_TIMEOUT
 from pacarchive.recall.listing import circumstances
 from pacarchive.recall.tables import RecallState
 from pacarchive.recall.words import JobRequest
@@ -174,7 +174,7 @@ class TestCancelling:
         around.tapes.files[1].sentence = RecallProgress(Said.UNKNOWN, "the drive is dirty")
         job = submit(engine, 1)
         around.spend(3)
-        assert recalls(engine) == {1: RecallState.RESTING}
+        assert recalls(engine) == {1: RecallState.BACKING_OFF}
         assert (state(engine, job), files(engine, job)[1].reason) == (STARTED, "the drive is dirty")
         done(engine.cancel(job))
         assert state(engine, job) is CANCELLED
@@ -229,7 +229,7 @@ class TestCancelling:
         second = submit(engine, 1)
         around.tapes.files[1].sentence = RecallProgress(Said.UNKNOWN, "the drive is dirty")
         around.spend(3)
-        assert recalls(engine) == {1: RecallState.RESTING}
+        assert recalls(engine) == {1: RecallState.BACKING_OFF}
         done(engine.cancel(second))
         assert [state(engine, each) for each in (first, second)] == [CANCELLED, CANCELLED]
 
@@ -419,7 +419,7 @@ class TestTroubles:
         around.tapes.calls.clear()
         for _ in range(60):
             around.spend(5)
-            assert done(engine._look(circumstances))[1] == "The robot is on strike.", "that is said all the time"
+            assert done(engine._read(circumstances))[1] == "The robot is on strike.", "that is said all the time"
         assert around.tapes.calls["poll"] <= 15, "it is asked less and less often"
         around.tapes.down, around.tapes.delay = "", 0
         around.tapes.come()
@@ -527,7 +527,7 @@ class TestLife:
         reactors[0].die()
         around.forget(first)
         later = submit(second, 2)
-        around.spend(SILENCE - 3)
+        around.spend(LEASE_TIMEOUT - 3)
         assert around.tapes.under_way() == [1]
         around.spend(8)
         assert around.tapes.under_way() == [1, 2]

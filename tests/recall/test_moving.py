@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred
 
 from pacarchive.backends.local.hidden import HIDDEN
 from pacarchive.recall.engine import RecallEngine
-from pacarchive.recall.moving import InUse, make_room, take_over
+from pacarchive.recall.moving import InUse, make_store_directory, take_over
 from pacarchive.recall.places import DefaultStore
 from pacarchive.recall.settings import RecallSettings
 from pacarchive.recall.store import StoreRefused, StoreSettings, StoreUnavailable
@@ -171,7 +171,7 @@ def test_a_directory_of_somebody_elses_is_refused(
     path = str(tmp_path / HIDDEN / "recall.sqlite")
     settings = StoreSettings(address=path, archive=ARCHIVE, default=DefaultStore(path, True, ""))
     with logged() as log, pytest.raises(StoreUnavailable):
-        make_room(settings)
+        make_store_directory(settings)
     assert log == [f"{tmp_path}/{HIDDEN} is not a directory of this user"]
     assert os.listdir(tmp_path / "elsewhere") == []
 

@@ -217,7 +217,7 @@ def test_forgotten_jobs_do_not_count(around: Surroundings) -> None:
 def test_the_sums_are_put_right(around: Surroundings, engine: RecallEngine) -> None:
     """By the next dispatcher: nodes of an earlier version do not keep them."""
     submit(engine, 1, 2)
-    done(engine._store.write(lambda turn: turn.execute("DELETE FROM accounts")))
+    done(engine._store.write(lambda transaction: transaction.execute("DELETE FROM accounts")))
     assert counted(engine) == {}
     around.stop(engine)
     assert counted(around.engine()) == {"a": (1, 2), "": (1, 2)}

@@ -18,13 +18,13 @@ from pacarchive.recall.schedule import (
     Demand,
     FairQueue,
     Flow,
-    Turn,
-    Want,
-    handing,
+    SpaceNeed,
+    TimeSlice,
+    count_fitting,
+    divide_buffer,
+    eligible_flows,
     in_order,
     next_medium,
-    rooms,
-    share,
     weight,
 )
 from pacarchive.recall.words import Priority
@@ -58,9 +58,9 @@ def demand_lists(draw: st.DrawFn) -> list[Demand]:
 
 
 @st.composite
-def turn_lists(draw: st.DrawFn) -> list[Turn]:
+def time_slice_lists(draw: st.DrawFn) -> list[TimeSlice]:
     return [
-        Turn(
+        TimeSlice(
             medium=medium,
             begun=draw(times),
             flow=draw(st.none() | flows),
@@ -238,14 +238,14 @@ class TestHanding:
     rates = Rates()
 
     def _granted(
-        self, turns: list[Turn], demands: list[Demand], queue: FairQueue, now: float, *, free: int = 0
+        self, time_slices: list[TimeSlice], demands: list[Demand], queue: FairQueue, now: float, *, free: int = 0
     ) -> dict[str, frozenset[Flow]]:
-        return handing(turns, demands, queue, self.rates, now, limit=LIMIT, batch_delay=DELAY, free=free)
+        return eligible_flows(time_slices, demands, queue, self.rates, now, limit=LIMIT, batch_delay=DELAY, free=free)
 
-    @given(turn_lists(), demand_lists(), charges, times, st.integers(0, 2))
+    @given(time_slice_lists(), demand_lists(), charges, times, st.integers(0, 2))
     def test_always(
         self,
-        turns: list[Turn],
+        time_slices: list[TimeSlice],
         demands: list[Demand],
         charged: list[tuple[Flow, float]],
         now: float,
@@ -256,19 +256,25 @@ class TestHanding:
         flow that it was mounted for; and what follows does come before it.
         """
         queue = _queue(charged)
-        granted = self._granted(turns, demands, queue, now, free=free)
+        granted = self._granted(time_slices, demands, queue, now, free=free)
         there: defaultdict[str, set[Flow]] = defaultdict(set)
         for each in demands:
             if each.files:
                 there[each.medium].add(each.flow)
-        assert granted.keys() == {turn.medium for turn in turns if not turn.over}
+        assert granted.keys() == {time_slice.medium for time_slice in time_slices if not time_slice.over}
         assert all(given_to <= there[medium] for medium, given_to in granted.items())
-        yielding = [turn for turn in turns if not turn.over and there[turn.medium] and not granted[turn.medium]]
-        for turn in yielding:
-            assert turn.has_lasted(now, LIMIT) or (turn.flow is not None and turn.flow not in there[turn.medium])
-        reading = {turn.medium for turn in turns}
+        yielding = [
+            time_slice
+            for time_slice in time_slices
+            if not time_slice.over and there[time_slice.medium] and not granted[time_slice.medium]
+        ]
+        for time_slice in yielding:
+            assert time_slice.has_expired(now, LIMIT) or (
+                time_slice.flow is not None and time_slice.flow not in there[time_slice.medium]
+            )
+        reading = {time_slice.medium for time_slice in time_slices}
         taken: list[Demand] = []
-        ending_anyway = sum(turn.over or not there[turn.medium] for turn in turns)
+        ending_anyway = sum(time_slice.over or not there[time_slice.medium] for time_slice in time_slices)
         for _ in range(free + ending_anyway + len(yielding)):
             busy = reading | {each.medium for each in taken}
             chosen = next_medium(demands, queue, busy, now, DELAY)
@@ -277,17 +283,17 @@ class TestHanding:
         if yielding:
             assert len(taken) == free + ending_anyway + len(yielding)
             worst = max(queue.tag(each.flow) for each in taken[free + ending_anyway :])
-            lowest = min(min(queue.tag(flow) for flow in there[turn.medium]) for turn in yielding)
-            assert worst <= max(min(queue.tag(flow) for flow in there[turn.medium]) for turn in yielding)
+            lowest = min(min(queue.tag(flow) for flow in there[time_slice.medium]) for time_slice in yielding)
+            assert worst <= max(min(queue.tag(flow) for flow in there[time_slice.medium]) for time_slice in yielding)
             assert queue.tag(taken[free + ending_anyway].flow) <= lowest
 
     @given(st.integers(1, 100), times, st.integers(1, 4))
     def test_one_burst_never_gives_way(self, files: int, now: float, drives: int) -> None:
         """All cartridges of a flow have one tag, whatever it had of which."""
         demands = [_demand(medium, "a", files=files) for medium in MEDIA]
-        turns = [Turn(medium=medium, flow=("a", 0), begun=-1e6) for medium in MEDIA[:drives]]
+        time_slices = [TimeSlice(medium=medium, flow=("a", 0), begun=-1e6) for medium in MEDIA[:drives]]
         queue = _queue([(("a", 0), 500)])
-        assert all(flows == {("a", 0)} for flows in self._granted(turns, demands, queue, now).values())
+        assert all(flows == {("a", 0)} for flows in self._granted(time_slices, demands, queue, now).values())
 
     def test_others_wait_for_a_turn(self) -> None:
         """Who had less comes when the turn has lasted, not sooner."""
@@ -295,12 +301,12 @@ class TestHanding:
         demands = [_demand("V0", "a"), _demand("V1", "b")]
         queue.update(demands[:1])
         queue.charge(("a", 0), 500)
-        turn = Turn(medium="V0", flow=("a", 0), begun=100)
-        assert self._granted([turn], demands, queue, 100 + LIMIT - 1) == {"V0": {("a", 0)}}
-        assert self._granted([turn], demands, queue, 100 + LIMIT) == {"V0": frozenset()}
-        assert self._granted([turn], demands, queue, 100 + LIMIT, free=1) == {"V0": {("a", 0)}}
-        turn.ahead = 600
-        assert self._granted([turn], demands, queue, 100 + LIMIT - 600) == {"V0": frozenset()}
+        time_slice = TimeSlice(medium="V0", flow=("a", 0), begun=100)
+        assert self._granted([time_slice], demands, queue, 100 + LIMIT - 1) == {"V0": {("a", 0)}}
+        assert self._granted([time_slice], demands, queue, 100 + LIMIT) == {"V0": frozenset()}
+        assert self._granted([time_slice], demands, queue, 100 + LIMIT, free=1) == {"V0": {("a", 0)}}
+        time_slice.ahead = 600
+        assert self._granted([time_slice], demands, queue, 100 + LIMIT - 600) == {"V0": frozenset()}
 
     def test_no_more_give_way_than_wait(self) -> None:
         """One cartridge that waits needs one drive: that of who had most."""
@@ -310,11 +316,11 @@ class TestHanding:
         queue.charge(("a", 0), 500)
         queue.charge(("b", 0), 900)
         queue.update(demands)
-        turns = [Turn(medium=f"V{index}", begun=-1e6) for index in range(3)]
-        granted = self._granted(turns, demands, queue, 1000)
+        time_slices = [TimeSlice(medium=f"V{index}", begun=-1e6) for index in range(3)]
+        granted = self._granted(time_slices, demands, queue, 1000)
         assert [medium for medium, to in granted.items() if not to] == ["V1"]
-        turns[1].over = True
-        assert all(self._granted(turns, demands, queue, 1000).values())
+        time_slices[1].over = True
+        assert all(self._granted(time_slices, demands, queue, 1000).values())
 
     def test_who_can_give_way_does(self) -> None:
         """Where the one that had most is still left in peace, another gives way whose turn has lasted."""
@@ -323,8 +329,11 @@ class TestHanding:
         queue.update(demands[:2])
         queue.charge(("a", 0), 900)
         queue.charge(("b", 0), 500)
-        turns = [Turn(medium="V0", flow=("a", 0), begun=900), Turn(medium="V1", flow=("b", 0), begun=-1e6)]
-        assert self._granted(turns, demands, queue, 1000) == {"V0": {("a", 0)}, "V1": frozenset()}
+        time_slices = [
+            TimeSlice(medium="V0", flow=("a", 0), begun=900),
+            TimeSlice(medium="V1", flow=("b", 0), begun=-1e6),
+        ]
+        assert self._granted(time_slices, demands, queue, 1000) == {"V0": {("a", 0)}, "V1": frozenset()}
 
     def test_riders_do_not_hold_the_next_up(self) -> None:
         """What others want of a cartridge is read after, and only while nobody with less waits; small rests are."""
@@ -333,33 +342,33 @@ class TestHanding:
         queue.update([mine, many, few])
         queue.charge(("a", 0), 5000)
         queue.charge(("c", 0), 5000)
-        turn = Turn(medium="V0", flow=("b", 0), begun=0)
+        time_slice = TimeSlice(medium="V0", flow=("b", 0), begun=0)
         other = _demand("V1", "b")
-        assert self._granted([turn], [mine, many, few, other], queue, 10) == {"V0": {("b", 0), ("c", 0)}}
-        assert self._granted([turn], [many, few, other], queue, 10) == {"V0": {("c", 0)}}
-        assert self._granted([turn], [many, other], queue, 10) == {"V0": frozenset()}
-        assert self._granted([turn], [many], queue, 10) == {"V0": {("a", 0)}}
+        assert self._granted([time_slice], [mine, many, few, other], queue, 10) == {"V0": {("b", 0), ("c", 0)}}
+        assert self._granted([time_slice], [many, few, other], queue, 10) == {"V0": {("c", 0)}}
+        assert self._granted([time_slice], [many, other], queue, 10) == {"V0": frozenset()}
+        assert self._granted([time_slice], [many], queue, 10) == {"V0": {("a", 0)}}
 
     def test_who_had_less_is_first_of_a_cartridge(self) -> None:
         """One file behind thousands of somebody's who had much is not read last; near ones go in tape order."""
         queue = FairQueue()
         demands = [_demand("V0", "a", files=5000), _demand("V0", "b", files=1)]
         queue.update(demands)
-        turn = Turn(medium="V0", flow=("a", 0), begun=-1e6)
+        time_slice = TimeSlice(medium="V0", flow=("a", 0), begun=-1e6)
         queue.charge(("a", 0), LIMIT)
-        assert self._granted([turn], demands, queue, 0) == {"V0": {("a", 0), ("b", 0)}}
+        assert self._granted([time_slice], demands, queue, 0) == {"V0": {("a", 0), ("b", 0)}}
         queue.charge(("a", 0), 1)
-        assert self._granted([turn], demands, queue, 0) == {"V0": {("b", 0)}}
+        assert self._granted([time_slice], demands, queue, 0) == {"V0": {("b", 0)}}
 
     def test_arrivals_without_end(self) -> None:
         """Files that keep coming for one cartridge do not starve another of the same flow for ever."""
         queue = FairQueue()
-        turn = Turn(medium="V0", flow=("a", 0), begun=0)
+        time_slice = TimeSlice(medium="V0", flow=("a", 0), begun=0)
         waiting = _demand("V1", "a", since=0)
         for now in range(0, 10_000, 100):
             # What waited for a minute has been read: what waits is young.
             demands = [waiting, _demand("V0", "a", since=now - 60)]
-            if not self._granted([turn], demands, queue, now)["V0"]:
+            if not self._granted([time_slice], demands, queue, now)["V0"]:
                 assert now > LIMIT
                 chosen = next_medium(demands, queue, (), now, DELAY)
                 assert chosen is waiting
@@ -373,37 +382,37 @@ class TestRoom:
     """What may be handed at all."""
 
     @given(st.none() | st.integers(0, 300), st.lists(st.integers(0, 100)), st.integers(0, 10), st.integers(0, 2))
-    def test_share(self, room: int | None, sizes: list[int], most: int, held: int) -> None:
+    def test_share(self, room: int | None, sizes: list[int], most: int, occupied: int) -> None:
         """As many as fit, and no more, but one larger than the room when nothing else is there."""
-        handed = share(room, sizes, most, held)
-        assert 0 <= handed <= min(most, len(sizes))
-        total = sum(sizes[:handed])
-        alone = handed == 1 and held == 0
+        fitting = count_fitting(room, sizes, most, occupied)
+        assert 0 <= fitting <= min(most, len(sizes))
+        total = sum(sizes[:fitting])
+        alone = fitting == 1 and occupied == 0
         assert room is None or total <= room or alone
-        if handed < min(most, len(sizes)):
+        if fitting < min(most, len(sizes)):
             assert room is not None
-            assert total + sizes[handed] > room
-            assert handed > 0 or held > 0
+            assert total + sizes[fitting] > room
+            assert fitting > 0 or occupied > 0
 
     def test_a_file_larger_than_the_buffer(self) -> None:
         """It comes, by itself."""
-        assert share(100, [500, 1], 10, held=0) == 1
-        assert share(100, [500, 1], 10, held=1) == 0
-        assert share(0, [500], 10, held=0) == 1
+        assert count_fitting(100, [500, 1], 10, occupied=0) == 1
+        assert count_fitting(100, [500, 1], 10, occupied=1) == 0
+        assert count_fitting(0, [500], 10, occupied=0) == 1
 
     @given(
         st.integers(-10, 1000),
         st.lists(st.tuples(st.integers(1, 400), st.integers(0, 2000)), max_size=6),
         st.none() | st.just(300),
     )
-    def test_rooms(self, free: int, sizes: list[tuple[int, int]], whole: int | None) -> None:
+    def test_rooms(self, free: int, sizes: list[tuple[int, int]], capacity: int | None) -> None:
         """No more than there is, no more than is wanted, and the first can go on if it can at all."""
-        wants = [Want(medium=str(index), first=one, size=one + more) for index, (one, more) in enumerate(sizes)]
-        divided = rooms(free, wants, whole)
+        wants = [SpaceNeed(medium=str(index), first=one, size=one + more) for index, (one, more) in enumerate(sizes)]
+        divided = divide_buffer(free, wants, capacity)
         got = [divided[want.medium] or 0 for want in wants]
         assert all(0 <= each <= want.size for each, want in zip(got, wants, strict=True))
         assert sum(got) <= max(0, free)
-        fitting = [want for want in wants if whole is None or want.first <= whole]
+        fitting = [want for want in wants if capacity is None or want.first <= capacity]
         if fitting:
             assert (divided[fitting[0].medium] or 0) >= min(fitting[0].first, max(0, free))
         if sum(want.size for want in wants) <= free and len(fitting) == len(wants):
@@ -411,20 +420,23 @@ class TestRoom:
 
     def test_even_shares(self) -> None:
         """One cannot take all; what one does not need is for the others."""
-        wants = [Want(medium=name, first=1, size=size) for name, size in (("a", 1000), ("b", 10), ("c", 1000))]
-        assert rooms(110, wants) == {"a": 50, "b": 10, "c": 50}
-        assert rooms(None, wants) == {"a": None, "b": None, "c": None}
+        wants = [SpaceNeed(medium=name, first=1, size=size) for name, size in (("a", 1000), ("b", 10), ("c", 1000))]
+        assert divide_buffer(110, wants) == {"a": 50, "b": 10, "c": 50}
+        assert divide_buffer(None, wants) == {"a": None, "b": None, "c": None}
 
     def test_a_large_file_is_kept_room(self) -> None:
         """Small files of others do not take the room for which a large one waits, if that waits longest."""
-        large, small = Want(medium="a", first=80, size=80), Want(medium="b", first=1, size=1000)
-        assert rooms(90, [large, small]) == {"a": 80, "b": 10}
-        assert rooms(60, [large, small]) == {"a": 60, "b": 0}
-        assert rooms(90, [small, large]) == {"a": 80, "b": 10}
-        assert rooms(60, [small, large]) == {"a": 30, "b": 30}
-        assert rooms(60, [large, small], whole=70) == {"a": 0, "b": 60}
+        large, small = SpaceNeed(medium="a", first=80, size=80), SpaceNeed(medium="b", first=1, size=1000)
+        assert divide_buffer(90, [large, small]) == {"a": 80, "b": 10}
+        assert divide_buffer(60, [large, small]) == {"a": 60, "b": 0}
+        assert divide_buffer(90, [small, large]) == {"a": 80, "b": 10}
+        assert divide_buffer(60, [small, large]) == {"a": 30, "b": 30}
+        assert divide_buffer(60, [large, small], capacity=70) == {"a": 0, "b": 60}
         # But not what the next file of one that waits longer needs.
-        assert rooms(2, [Want(medium="a", first=1, size=1), Want(medium="b", first=2, size=2)]) == {"a": 1, "b": 1}
+        assert divide_buffer(2, [SpaceNeed(medium="a", first=1, size=1), SpaceNeed(medium="b", first=2, size=2)]) == {
+            "a": 1,
+            "b": 1,
+        }
 
 
 class TestLibrary:

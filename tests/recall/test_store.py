@@ -22,7 +22,7 @@ from twisted.internet.threads import deferToThread
 from pacarchive.backends.contract.handling import in_reactor, running
 from pacarchive.recall import jobs, listing
 from pacarchive.recall.jobs import Submission
-from pacarchive.recall.lease import HEARTBEAT, SILENCE, Lease
+from pacarchive.recall.lease import HEARTBEAT, LEASE_TIMEOUT, Lease
 from pacarchive.recall.schema import STEPS, statements
 from pacarchive.recall.settings import RecallSettings
 from pacarchive.recall.store import (
@@ -33,7 +33,7 @@ from pacarchive.recall.store import (
     Store,
     StoreSettings,
     StoreUnavailable,
-    Turn,
+    Transaction,
 )
 from pacarchive.recall.words import JobRequest
 from recall.surroundings import AFTER, ARCHIVE, BEFORE, Going, Trouble, VirtualReactor, done, logged
@@ -95,7 +95,9 @@ def submission(*file_ids: int, owner: str = "a") -> Submission:
 
 
 def submit(store: Store, *file_ids: int) -> str:
-    (job,) = done(store.write(lambda turn: jobs.submit_all(turn, [submission(*file_ids)], RecallSettings())))
+    (job,) = done(
+        store.write(lambda transaction: jobs.submit_all(transaction, [submission(*file_ids)], RecallSettings()))
+    )
     assert isinstance(job, str)
     return job
 
@@ -173,7 +175,7 @@ class TestOpening:
             monkeypatch.setattr("pacarchive.recall.store.time.sleep", pause)
             done(store.start())
         assert len(pauses) == 3
-        assert done(store.write(lambda turn: turn.row("PRAGMA journal_mode"))) == ("wal",)
+        assert done(store.write(lambda transaction: transaction.row("PRAGMA journal_mode"))) == ("wal",)
         done(store.stop())
 
     def test_is_closed_while_it_is_stopped(self, store: Store) -> None:
@@ -189,8 +191,8 @@ class TestTransactions:
         class Oops(Exception):
             pass
 
-        def fail(turn: Turn) -> None:
-            jobs.submit_all(turn, [submission(1)], RecallSettings())
+        def fail(transaction: Transaction) -> None:
+            jobs.submit_all(transaction, [submission(1)], RecallSettings())
             raise Oops
 
         before = done(store.read(listing.circumstances))
@@ -201,7 +203,7 @@ class TestTransactions:
 
     def test_changes_are_numbered(self, open_store: Open) -> None:
         first, second = open_store(), open_store()
-        numbers = [done(each.write(lambda turn: turn.seq)) for each in (first, second, second, first)]
+        numbers = [done(each.write(lambda transaction: transaction.seq)) for each in (first, second, second, first)]
         assert numbers == list(range(numbers[0], numbers[0] + 4))
 
     def test_a_read_sees_one_moment(self, open_store: Open) -> None:
@@ -235,7 +237,9 @@ class TestTransactions:
         keys = range(0, 4000, 2)
         found = done(store.read(lambda cursor: list(cursor.among("SELECT file FROM recalls WHERE file IN (*)", keys))))
         assert sorted(row[0] for row in found) == list(range(0, 1234, 2))
-        changed = store.write(lambda turn: turn.execute_among("DELETE FROM recalls WHERE file IN (*)", keys))
+        changed = store.write(
+            lambda transaction: transaction.execute_among("DELETE FROM recalls WHERE file IN (*)", keys)
+        )
         assert done(changed) == 617
 
     @in_reactor
@@ -313,13 +317,13 @@ class TestReadsThatNobodyWaitsFor:
         assert (rows, told) == ([(1,)], [])
 
 
-def _take_number(turn: Turn) -> int:
+def _take_number(transaction: Transaction) -> int:
     # In the middle of the transaction, nobody else's number is there.
-    jobs.submit_all(turn, [submission(turn.seq)], RecallSettings())
-    row = turn.row("SELECT seq FROM turn")
+    jobs.submit_all(transaction, [submission(transaction.seq)], RecallSettings())
+    row = transaction.row("SELECT seq FROM turn")
     assert row is not None
-    assert row[0] == turn.seq
-    return turn.seq
+    assert row[0] == transaction.seq
+    return transaction.seq
 
 
 class TestTrouble:
@@ -353,9 +357,9 @@ class TestTrouble:
         store = Store(time, settings_of({"store": str(tmp_path / "recall.sqlite")}), time.make_pool)
         done(store.start())
         try:
-            pages = done(store.write(lambda turn: turn.row("PRAGMA page_count")))
+            pages = done(store.write(lambda transaction: transaction.row("PRAGMA page_count")))
             assert pages is not None
-            done(store.write(lambda turn: turn.rows(f"PRAGMA max_page_count = {pages[0] + 5}")))
+            done(store.write(lambda transaction: transaction.rows(f"PRAGMA max_page_count = {pages[0] + 5}")))
             with logged() as log, pytest.raises(StoreUnavailable) as failure:
                 submit(store, *range(10000))
             assert log == ["database or disk is full"]
@@ -390,19 +394,19 @@ def shared(mariadb_store: dict[str, Any], time: VirtualReactor) -> Iterator[Stor
 
 
 class TestLostConnections:
-    def _kill(self, turn: Any, mariadb: MariaDB) -> None:
-        row = turn.row("SELECT CONNECTION_ID()")
+    def _kill(self, transaction: Any, mariadb: MariaDB) -> None:
+        row = transaction.row("SELECT CONNECTION_ID()")
         mariadb.execute(f"KILL {row[0]}")
 
     def test_in_the_middle_of_a_change(self, shared: Store, mariadb: MariaDB) -> None:
         tries = []
 
-        def change(turn: Turn) -> int:
-            tries.append(turn.seq)
-            jobs.submit_all(turn, [submission(1)], RecallSettings())
+        def change(transaction: Transaction) -> int:
+            tries.append(transaction.seq)
+            jobs.submit_all(transaction, [submission(1)], RecallSettings())
             if len(tries) == 1:
-                self._kill(turn, mariadb)
-            row = turn.row("SELECT COUNT(*) FROM jobs")
+                self._kill(transaction, mariadb)
+            row = transaction.row("SELECT COUNT(*) FROM jobs")
             assert row is not None
             return int(row[0])
 
@@ -412,10 +416,10 @@ class TestLostConnections:
         assert count_of(shared) == 1
 
     def test_again_and_again(self, shared: Store, mariadb: MariaDB) -> None:
-        def change(turn: Turn) -> None:
-            jobs.submit_all(turn, [submission(1)], RecallSettings())
-            self._kill(turn, mariadb)
-            turn.row("SELECT 1")
+        def change(transaction: Transaction) -> None:
+            jobs.submit_all(transaction, [submission(1)], RecallSettings())
+            self._kill(transaction, mariadb)
+            transaction.row("SELECT 1")
 
         with pytest.raises(StoreUnavailable) as caught:
             done(shared.write(change))
@@ -425,7 +429,7 @@ class TestLostConnections:
 
     def test_between_two_changes(self, shared: Store, mariadb: MariaDB) -> None:
         submit(shared, 1)
-        number = done(shared.write(lambda turn: turn.row("SELECT CONNECTION_ID()")))
+        number = done(shared.write(lambda transaction: transaction.row("SELECT CONNECTION_ID()")))
         assert number is not None
         mariadb.execute(f"KILL {number[0]}")
         submit(shared, 2)
@@ -505,7 +509,7 @@ class Candidate:
         """Change something as the dispatcher."""
         term = self.lease.term
         assert term is not None, "this is not the dispatcher"
-        done(self.store.write(lambda turn: turn.require(term)))
+        done(self.store.write(lambda transaction: transaction.require(term)))
 
 
 class TestLease:
@@ -518,7 +522,7 @@ class TestLease:
             time.spend(HEARTBEAT)
             assert one.renew()
             assert not other.renew()
-        time.spend(SILENCE - 0.1)
+        time.spend(LEASE_TIMEOUT - 0.1)
         assert not other.renew()
         one.write()
         time.spend(0.1)
@@ -534,11 +538,11 @@ class TestLease:
         one, other = Candidate(open_store, time, "one"), Candidate(open_store, time, "other")
         one.renew()
         other.renew()
-        time.spend(SILENCE - 0.1)
+        time.spend(LEASE_TIMEOUT - 0.1)
         one.renew()
-        time.spend(SILENCE - 0.1)
+        time.spend(LEASE_TIMEOUT - 0.1)
         assert not other.renew()
-        time.spend(SILENCE)
+        time.spend(LEASE_TIMEOUT)
         assert other.renew()
 
     def test_is_given_up_at_once(self, open_store: Open, time: VirtualReactor) -> None:
@@ -553,13 +557,13 @@ class TestLease:
         one, other = Candidate(open_store, time, "one"), Candidate(open_store, time, "other")
         one.renew()
         other.renew()
-        time.spend(SILENCE)
+        time.spend(LEASE_TIMEOUT)
         assert other.renew()
         done(one.lease.end())
         assert other.renew()
         other.write()
 
-    @pytest.mark.parametrize("after", [0.0, SILENCE])
+    @pytest.mark.parametrize("after", [0.0, LEASE_TIMEOUT])
     def test_one_of_two_wins(self, open_store: Open, time: VirtualReactor, after: float) -> None:
         candidates = [Candidate(open_store, time, name) for name in ("one", "other")]
         if after:

@@ -129,7 +129,7 @@ class TestSubmitting:
         submissions = [
             Submission(request=JobRequest(owner=f"node{each}", file_ids=[each]), pin=0, deadline=1000) for each in many
         ]
-        done(engine._store.write(lambda turn: submit_all(turn, submissions, RecallSettings())))
+        done(engine._store.write(lambda transaction: submit_all(transaction, submissions, RecallSettings())))
         around.spend(5)
         around.tapes.prompt = True
         around.tapes.come()

@@ -140,14 +140,14 @@ class TestEstimates:
             around.tapes.come()
         assert status(engine, job).summary.left == 0
         around.spend(10)
-        kept = json.loads(done(engine._look(circumstances))[2])
+        kept = json.loads(done(engine._read(circumstances))[2])
         assert kept["promises"]["sum"] == 0
         # And the forecasts of later ones are held against what comes.
         submit(engine, 2)
         around.spend(20)
         around.tapes.come()
         around.spend(10)
-        assert json.loads(done(engine._look(circumstances))[2])["promises"]["sum"] != 0
+        assert json.loads(done(engine._read(circumstances))[2])["promises"]["sum"] != 0
 
 
 def test_followers_hear_of_a_failed_try(around: Surroundings, engine: RecallEngine) -> None:

@@ -33,9 +33,9 @@ class House:
         self.store.read = self._count  # type: ignore[method-assign]
         self.watch = Watch(self.time, self.store)
 
-    async def _count(self, look: Any) -> Any:
+    async def _count(self, query: Any) -> Any:
         self.reads += 1
-        return await self._read(look)
+        return await self._read(query)
 
     def set_latency(self, seconds: float) -> None:
         """What a look takes."""

@@ -22,7 +22,7 @@ _MEMORY = 20.0
 """After so many jobs, what was learned counts for a third."""
 
 
-class Promises:
+class ForecastAccuracy:
     """
     Forecasts that are to be held against what comes.
 
@@ -30,7 +30,7 @@ class Promises:
     """
 
     def __init__(self) -> None:
-        self._made: dict[int, tuple[float, float]] = {}
+        self._forecasts: dict[int, tuple[float, float]] = {}
         self._sum = 0.0
         self._count = _ASSUMED
         self.stretch = 1.0
@@ -38,26 +38,26 @@ class Promises:
     @property
     def open(self) -> list[int]:
         """The jobs whose end is waited for."""
-        return list(self._made)
+        return list(self._forecasts)
 
-    def make(self, job: int, now: float, seconds: float) -> None:
+    def record(self, job: int, now: float, seconds: float) -> None:
         """
         A job was forecast to end.
 
         @param seconds: From now, by the forecast alone.
         """
-        if seconds > 0 and len(self._made) < _MOST:
-            self._made[job] = now, seconds
+        if seconds > 0 and len(self._forecasts) < _MOST:
+            self._forecasts[job] = now, seconds
 
     def forget(self, job: int) -> None:
         """A job ended otherwise, or nobody knows how."""
-        self._made.pop(job, None)
+        self._forecasts.pop(job, None)
 
-    def keep(self, job: int, ended: float) -> None:
+    def compare(self, job: int, ended: float) -> None:
         """A job has ended, with all its files there."""
-        if (made := self._made.pop(job, None)) is None:
+        if (forecast := self._forecasts.pop(job, None)) is None:
             return
-        when, seconds = made
+        when, seconds = forecast
         ratio = min(_LARGEST, max(_LEAST, (ended - when) / seconds))
         fade = math.exp(-1 / _MEMORY)
         self._sum = self._sum * fade + math.log(ratio)
@@ -68,9 +68,9 @@ class Promises:
         """What was learned, as JSON can have it."""
         return {"sum": self._sum, "count": self._count}
 
-    def load(self, kept: Mapping[str, object]) -> None:
+    def load(self, stored: Mapping[str, object]) -> None:
         """Go on from what L{dump} gave.  What makes no sense is as if nothing had been learned."""
-        total, count = kept.get("sum"), kept.get("count")
+        total, count = stored.get("sum"), stored.get("count")
         if not (isinstance(total, int | float) and isinstance(count, int | float) and 0 < count < 1e6):
             return
         if math.log(_LEAST) <= total / count <= math.log(_LARGEST):
