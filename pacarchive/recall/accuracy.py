@@ -1,7 +1,8 @@
-"""What was forecast for jobs, and what came of it.
+"""How accurate the forecasts for jobs have been.
 
-A forecast knows the queue, and neither who comes next, nor all the turns that fair shares make of it.  How much longer
-jobs took than was forecast, lately and by and large, is learned here and told with the next estimates.
+A forecast is made from the queue; it does not account for jobs that come later, nor for all the time slices that fair
+shares lead to.  By which factor jobs have lately taken longer than their forecasts is learned here, and applied to
+estimates.
 """
 
 from __future__ import annotations
@@ -10,23 +11,23 @@ import math
 from collections.abc import Mapping
 
 _MOST = 1000
-"""Jobs whose forecast is remembered."""
+"""The most jobs whose forecast is remembered."""
 
 _LEAST, _LARGEST = 0.2, 5.0
-"""What was wrong by more than that says more of an accident than of the forecast."""
+"""The limits of the factor: a forecast that is wrong by more says more about an accident than about forecasts."""
 
 _ASSUMED = 3.0
-"""For how many jobs it counts that a forecast is assumed to be right at first."""
+"""For how many jobs the initial assumption counts, that forecasts are right."""
 
 _MEMORY = 20.0
-"""After so many jobs, what was learned counts for a third."""
+"""The count of jobs after which what was learned has a third of its weight left."""
 
 
 class ForecastAccuracy:
     """
-    Forecasts that are to be held against what comes.
+    Forecasts that are compared with the outcome.
 
-    @ivar stretch: How many times as long jobs take as is forecast.
+    @ivar stretch: How many times as long jobs take as their forecasts.
     """
 
     def __init__(self) -> None:
@@ -37,24 +38,31 @@ class ForecastAccuracy:
 
     @property
     def open(self) -> list[int]:
-        """The jobs whose end is waited for."""
+        """The numbers of the jobs that have a forecast and have not ended."""
         return list(self._forecasts)
 
     def record(self, job: int, now: float, seconds: float) -> None:
         """
-        A job was forecast to end.
+        Remember the forecast for a job.
 
-        @param seconds: From now, by the forecast alone.
+        @param job: The job's number.
+        @param now: The time.
+        @param seconds: The forecast duration from now, without L{stretch}.
         """
         if seconds > 0 and len(self._forecasts) < _MOST:
             self._forecasts[job] = now, seconds
 
     def forget(self, job: int) -> None:
-        """A job ended otherwise, or nobody knows how."""
+        """Drop the forecast for a job, which has not ended in success, or of which nothing is known."""
         self._forecasts.pop(job, None)
 
     def compare(self, job: int, ended: float) -> None:
-        """A job has ended, with all its files there."""
+        """
+        Learn from a job whose files are all on disk.
+
+        @param job: The job's number.
+        @param ended: When it ended.
+        """
         if (forecast := self._forecasts.pop(job, None)) is None:
             return
         when, seconds = forecast
@@ -65,11 +73,11 @@ class ForecastAccuracy:
         self.stretch = math.exp(self._sum / self._count)
 
     def dump(self) -> dict[str, float]:
-        """What was learned, as JSON can have it."""
+        """Return what was learned, in a form for JSON."""
         return {"sum": self._sum, "count": self._count}
 
     def load(self, stored: Mapping[str, object]) -> None:
-        """Go on from what L{dump} gave.  What makes no sense is as if nothing had been learned."""
+        """Load what L{dump} has returned; invalid values are ignored."""
         total, count = stored.get("sum"), stored.get("count")
         if not (isinstance(total, int | float) and isinstance(count, int | float) and 0 < count < 1e6):
             return

@@ -184,7 +184,7 @@ class Channel:
         """Refuse all calls that have not begun, and new ones, until a probe succeeds."""
         if self._timeout is None or self._stopped:
             return
-        _log.error("job store: it does not answer, and is not asked before it does: {error}", error=message)
+        _log.error("job store: it does not answer, and is not used before it does: {error}", error=message)
         self.hangs = True
         self._hang_count += 1
         self.distrust()

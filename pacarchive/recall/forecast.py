@@ -1,6 +1,6 @@
-"""How long recalls take: rates that are learned, and what they say of the queue.
+"""How long recalls take: rates that are learned, and forecasts for the queue.
 
-Plain arithmetic; times are arguments.
+This module only computes; times are arguments.
 """
 
 from __future__ import annotations
@@ -19,18 +19,20 @@ _FILE = 8.0
 _BYTE = 1 / 200e6
 
 _BELIEF = 120.0
-"""How many seconds of reading what was assumed counts for, beside what is learned."""
+"""For how many seconds of reading the initial assumptions count, beside what is learned."""
 
 _MEMORY = 100_000.0
-"""After so many seconds of reading, something learned counts for a third."""
+"""The seconds of reading after which an observation has a third of its weight left."""
 
 _MOUNTS = 20.0
-"""After so many mounts, something learned counts for a third."""
+"""The count of mounts after which an observation has a third of its weight left."""
 
 _ABSURD = 10.0
-"""What took more times as long as was expected, or less than one such part, is taken to be so long: a drive that was
-repaired in between, or a file that was on disk already, must not upset everything, and what is true is learned in a few
-steps."""
+"""
+The limit for an observation: it counts as at most so many times the expected duration, and at least such a part of it.
+A drive that was under repair, or a file that was on disk already, must not distort the rates, and true values are
+learned in a few steps all the same.
+"""
 
 _SHORTEST_MOUNT = 0.001
 _LONGEST_MOUNT = 3600.0
@@ -40,17 +42,17 @@ _GB = 1e9
 
 class Rates:
     """
-    What was learned of the library.
+    The learned rates of the tape library.
 
-    Reading takes C{file_seconds} for each file and C{byte_seconds} for each byte: least squares, where the older counts
-    for less, and what is assumed at first counts for two minutes.  The latter also decides where what was seen cannot
-    tell one from the other.
+    Reading takes C{file_seconds} for each file and C{byte_seconds} for each byte: least squares with weights that
+    decrease with age, and with initial assumptions that count as two minutes of reading.  Those also decide where the
+    observations cannot tell one rate from the other.
 
-    @ivar mount_seconds: Until a cartridge that lies in its place can be read.
-    @ivar file_seconds: For each file, whatever its size: mostly for finding its place.
-    @ivar byte_seconds: For each byte.
-    @ivar observations: Files learned from.
-    @ivar recalled: Files that have come, whether there was something to learn from them or not.
+    @ivar mount_seconds: Seconds from the choice of a cartridge until it can be read.
+    @ivar file_seconds: Seconds for each file, whatever its size: mostly for locating it.
+    @ivar byte_seconds: Seconds for each byte.
+    @ivar observations: The count of files from which rates were learned.
+    @ivar recalled: The count of all files that were recalled.
     """
 
     def __init__(self) -> None:
@@ -64,7 +66,7 @@ class Rates:
         self._seen = [0.0] * 5
 
     def learn_mount(self, seconds: float) -> None:
-        """A mount took so long.  Nonsense is passed over."""
+        """Learn from a mount that took so many seconds.  Invalid values are ignored."""
         if not _is_duration(seconds):
             return
         least, most = self.mount_seconds / _ABSURD, self.mount_seconds * _ABSURD
@@ -75,14 +77,20 @@ class Rates:
         self.mount_seconds = self._mounts[0] / self._mounts[1]
 
     def learn_reading(self, files: int, size: int, seconds: float) -> None:
-        """A drive read files, of so many bytes together, one after the other, in so many seconds.  Nonsense is passed
-        over."""
+        """
+        Learn from a drive's reading of files, one after the other.  Invalid values are ignored.
+
+        @param files: The count of the files.
+        @param size: Their bytes.
+        @param seconds: How long it took.
+        """
         if not _is_duration(seconds) or not 0 < files < 1e9 or not 0 <= size < 1e18:
             return
         expected = self.reading_time(files, size)
         seconds = min(max(seconds, expected / _ABSURD), expected * _ABSURD)
         keep = math.exp(-seconds / _MEMORY)
-        # What takes long varies by more.  By what was expected, not by what it took: else the quick ones would win.
+        # Long durations vary by more.  The weight is that of the expected duration, as that of the observed one would
+        # prefer quick readings.
         new = _products(files, size / _GB, seconds, 1 / expected)
         self._seen = [old * keep + more for old, more in zip(self._seen, new, strict=True)]
         self.observations += files
@@ -94,32 +102,32 @@ class Rates:
         ff, fb, bb, fs, bs = map(sum, zip(self._seen, assumed_files, assumed_bytes, strict=True))
         determinant = ff * bb - fb * fb
         if determinant < 1e-9 * ff * bb:
-            # What was kept is no sum of observations.
+            # The loaded sums are not those of any observations.
             return
         each, rate = (fs * bb - bs * fb) / determinant, (bs * ff - fs * fb) / determinant
         if each < 0:
             each, rate = 0.0, bs / bb
         elif rate < 0:
             each, rate = fs / ff, 0.0
-        # Neither is ever nothing: what is expected to take no time could not be corrected by a factor.
+        # Neither is ever 0, as an expected duration of 0 could not be corrected by a factor.
         self.file_seconds = max(each, 1e-6)
         self.byte_seconds = max(rate / _GB, 1e-13)
 
     def reading_time(self, files: int, size: int) -> float:
-        """Seconds that a drive takes to read files of so many bytes together from a mounted cartridge."""
+        """Return the seconds that a drive takes to read files of C{size} bytes in total from a mounted cartridge."""
         return max(0, files) * self.file_seconds + max(0, size) * self.byte_seconds
 
     def cost(self, size: int) -> float:
-        """Seconds that a drive takes for a single file of many."""
+        """Return the seconds that a drive takes to read one of many files."""
         return self.reading_time(1, size)
 
     def dump(self) -> dict[str, object]:
-        """All that was learned, as JSON can have it."""
+        """Return what was learned, in a form for JSON."""
         counted = {"observations": self.observations, "recalled": self.recalled}
         return {**counted, "mounts": list(self._mounts), "seen": list(self._seen)}
 
     def load(self, kept: Mapping[str, object]) -> None:
-        """Go on from what L{dump} gave.  What makes no sense is as if nothing had been learned."""
+        """Load what L{dump} has returned; invalid values are ignored."""
         mounts, seen, observations = kept.get("mounts"), _numbers(kept.get("seen"), 5), kept.get("observations")
         self.__init__()  # type: ignore[misc]
         match _numbers(mounts, 2):
@@ -150,7 +158,7 @@ def _is_duration(seconds: float) -> bool:
 
 
 def _numbers(value: object, count: int) -> list[float] | None:
-    """So many numbers that can be what they are said to be."""
+    """Return a list of so many valid numbers; C{None} if the value is not one."""
     if not isinstance(value, list) or len(value) != count:
         return None
     if not all(isinstance(each, int | float) and 0 <= each < 1e30 for each in value):
@@ -161,11 +169,12 @@ def _numbers(value: object, count: int) -> list[float] | None:
 @attrs.frozen(kw_only=True)
 class Load:
     """
-    What is to be read from a cartridge.
+    The files that are to be read from a cartridge.
 
-    @ivar files: How many files have not come.
+    @ivar medium: The cartridge.
+    @ivar files: The count of files that have not been recalled.
     @ivar size: Their bytes.
-    @ivar mounted: Whether it can be read already.
+    @ivar mounted: Whether the cartridge can be read already.
     """
 
     medium: str
@@ -177,11 +186,11 @@ class Load:
 @attrs.frozen(kw_only=True)
 class Span:
     """
-    When a cartridge will be in a drive.
+    The time during which a cartridge will be in a drive.
 
-    @ivar begin: When it gets one.
+    @ivar begin: When it gets a drive.
     @ivar ready: When it can be read.
-    @ivar end: When its last file has come.
+    @ivar end: When its last file will be on disk.
     """
 
     begin: float
@@ -189,22 +198,26 @@ class Span:
     end: float
 
     def at(self, part: float) -> float:
-        """When a file has come that lies so far along, see L{position_share}."""
+        """Return when a file will be on disk, from its share of the reading (L{position_share})."""
         return self.ready + part * (self.end - self.ready)
 
 
 def forecast(queue: Sequence[Load], running: Sequence[Load], drives: int, rates: Rates, now: float) -> dict[str, Span]:
     """
-    When each cartridge will be read: a drive goes on with what it has, and then takes the next.
+    Forecast when each cartridge will be read.  A drive finishes its cartridge, and then takes the next of the queue.
 
-    @param queue: What waits, the next first.
-    @param running: What is being read, with all that is still wanted of it.
+    @param queue: What waits, in order.
+    @param running: What is being read, including what else waits for the same cartridge.
+    @param drives: The count of drives.
+    @param rates: The rates.
+    @param now: The time.
+    @return: The spans, by cartridge.
     """
     spans = {each.medium: _span(each, now, rates) for each in running}
     ends = [span.end for span in spans.values()]
     ends += [now] * (drives - len(ends))
     heapq.heapify(ends)
-    # Where there are fewer drives than there were, the first to end are not followed by others.
+    # If there are fewer drives than cartridges being read, the drives that are free first take no other.
     for _ in range(len(ends) - max(1, drives)):
         heapq.heappop(ends)
     for each in queue:
@@ -222,12 +235,13 @@ def _span(load: Load, begin: float, rates: Rates) -> Span:
 
 def shared_ends(work: Mapping[Flow, float], weights: Mapping[Flow, float], drives: int) -> dict[Flow, float]:
     """
-    When each of those who share the drives fairly has all that is his: whoever wants less is done before, and leaves
-    the drives to the others.
+    Forecast when each flow will have all of its files, if the drives are shared fairly: one with less work ends
+    earlier, and leaves its share to the others.
 
     @param work: Drive-seconds by flow.
-    @param weights: How large their shares are beside each other.
-    @return: Seconds from now.
+    @param weights: The weights of the shares, by flow.
+    @param drives: The count of drives.
+    @return: Seconds from now, by flow.
     """
     ends: dict[Flow, float] = {}
     now = served = 0.0
@@ -242,9 +256,11 @@ def shared_ends(work: Mapping[Flow, float], weights: Mapping[Flow, float], drive
 
 def position_share(position: int, lowest: int, highest: int) -> float:
     """
-    How much of a cartridge's reading will be done when a file has come, from 0 to 1.
+    Return how much of a cartridge's reading will be done when a file is on disk, from 0 to 1.
 
-    @param lowest: The lowest position that is still wanted; C{highest} likewise.
+    @param position: The file's position.
+    @param lowest: The lowest position that is still to be read.
+    @param highest: The highest one.
     """
     if highest <= lowest:
         return 1.0
@@ -252,7 +268,7 @@ def position_share(position: int, lowest: int, highest: int) -> float:
 
 
 def basis(files: int, media: int, drives: int, rates: Rates) -> str:
-    """For a person: what a forecast was worked out from."""
+    """Describe for a person what a forecast is computed from."""
     where = f"{_count(files, 'file')} on {_count(media, 'cartridge')}, {_count(drives, 'drive')}"
     how = (
         f"{_short(rates.mount_seconds)} s a mount, {_short(rates.file_seconds)} s a file and "
@@ -271,5 +287,5 @@ def _count(number: int, noun: str) -> str:
 
 
 def _short(value: float) -> str:
-    """Two digits or more, without a point where that says nothing."""
+    """Format a number with two digits or more, without a decimal point where that is not significant."""
     return f"{value:,.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2g}"

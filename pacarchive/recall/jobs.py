@@ -1,4 +1,4 @@
-"""What those who ask do to the store: jobs are made, given up, forgotten; pins end.
+"""What callers do with the store: jobs are submitted, cancelled and deleted, and pins are released.
 
 Each function runs in a thread of the store, inside one transaction.
 """
@@ -24,11 +24,13 @@ from pacarchive.recall.words import LIVE, Cancelled, FileState, JobRequest, Prio
 @attrs.frozen(kw_only=True)
 class Submission:
     """
-    A job to be made.
+    A job to be stored.
 
-    @ivar pin: Seconds, for files that the request has no pin of.
+    @ivar request: The request.
+    @ivar pin: The pin in seconds, for files for which the request has none.
     @ivar deadline: Seconds from now.
-    @ivar single: Its only file, which it is made for again and again; such jobs are one.
+    @ivar single: The id of its only file, if it is one that is requested outside of a job; an owner's repeated requests
+        for it are the same job.
     """
 
     request: JobRequest
@@ -41,10 +43,11 @@ def submit_all(
     transaction: Transaction, submissions: Iterable[Submission], settings: RecallSettings
 ) -> list[str | errors.ArchiveError]:
     """
-    Make jobs.
+    Store jobs.
 
-    @param settings: What owners may have.
-    @return: Their identifiers; or why one cannot be made, which is no failure of the others.
+    @param submissions: The jobs.
+    @param settings: The limits for owners.
+    @return: For each, its identifier, or the error for which it is refused; others are stored all the same.
     """
     accounts = Accounts(transaction, settings)
     made: list[str | errors.ArchiveError] = []
@@ -65,7 +68,7 @@ def _submit(transaction: Transaction, submission: Submission, accounts: Accounts
             return known
     others = json.dumps(list(request.others))
     job = uuid4().hex
-    file_ids = list(dict.fromkeys(request.file_ids))  # one that is there twice would fail all jobs that are made now
+    file_ids = list(dict.fromkeys(request.file_ids))  # a duplicate would fail the whole transaction
     keys = [to_key(file_id) for file_id in file_ids]
     accounts.admit(request.owner, len(keys), others)
     number = transaction.execute(
@@ -87,7 +90,7 @@ def _submit(transaction: Transaction, submission: Submission, accounts: Accounts
         "INSERT INTO wishes (job, file, state, seq, pin) VALUES (?, ?, ?, ?, ?)",
         [(number, key, FileState.QUEUED, transaction.seq, pin) for key, pin in zip(keys, pins, strict=True)],
     )
-    # All of them parameters: PyMySQL sends such rows together, others one by one.
+    # Every value is a parameter, as PyMySQL sends only such rows together.
     owner, priority = cut(request.owner), request.priority
     transaction.many(
         "{ignore} INTO recalls (file, state, owner, priority, since, medium, position, request, attempts, resting,"
@@ -103,13 +106,21 @@ def _single(file_id: int, owner: str) -> str:
 
 
 def single_job(cursor: Cursor, file_id: int, owner: str) -> str | None:
-    """The job that an owner's requests for one file are part of, as long as it has not ended."""
+    """
+    Return the identifier of the job that an owner's requests for one file are part of, or C{None} if none is under way.
+    """
     row = cursor.row("SELECT job FROM jobs WHERE single = ?", _single(file_id, owner))
     return None if row is None else str(row[0])
 
 
 def _join(transaction: Transaction, number: int, keys: Sequence[int], priority: Priority) -> None:
-    """Take account of how far those got who asked for the same files before."""
+    """
+    Join recalls that are under way for earlier requests.
+
+    @param number: The number of the new job.
+    @param keys: The keys of its files.
+    @param priority: Its priority.
+    """
     found = transaction.among(
         "SELECT file, state FROM recalls WHERE state >= ? AND file IN (*)", keys, RecallState.STARTED
     )
@@ -119,7 +130,7 @@ def _join(transaction: Transaction, number: int, keys: Sequence[int], priority: 
         transaction.execute_among(
             "UPDATE recalls SET state = ? WHERE file IN (*)", requested_again, RecallState.STARTED
         )
-        # The storage system is not to give it up any more, so those who gave it up have nothing to wait for.
+        # The storage system does not need to cancel it any more, so earlier requests that were cancelled end now.
         cancelled = [
             (job, key)
             for job, key, state in live_requests(transaction, requested_again)
@@ -133,8 +144,8 @@ def _join(transaction: Transaction, number: int, keys: Sequence[int], priority: 
         )
         transaction.execute("UPDATE jobs SET started = ? WHERE number = ?", transaction.now, number)
     if priority > Priority.LOW:
-        # They are looked at again, for a better place in the queue.  Without the plus, SQLite looks for them among all
-        # that wait, as it has an index of states.
+        # They are looked up again, which gives them a better position in the queue.  Without the plus, SQLite would use
+        # its index of states, and search all that wait.
         transaction.execute_among(
             "UPDATE recalls SET state = ?, priority = ? WHERE +state IN (?, ?) AND priority < ? AND file IN (*)",
             keys,
@@ -144,9 +155,9 @@ def _join(transaction: Transaction, number: int, keys: Sequence[int], priority: 
 
 def _requests(transaction: Transaction, number: int, file_ids: Collection[int] | None) -> list[tuple[int, FileState]]:
     """
-    The keys and states of a job's files, or of some.
+    Return the keys and states of a job's files, or of some of them.
 
-    @raise errors.InvalidRequest: One is none of its files.
+    @raise errors.InvalidRequest: One of C{file_ids} is not in the job.
     """
     if file_ids is None:
         found = transaction.rows("SELECT file, state FROM wishes WHERE job = ?", number)
@@ -161,16 +172,18 @@ def _requests(transaction: Transaction, number: int, file_ids: Collection[int] |
 
 def cancel(transaction: Transaction, job: str, file_ids: Collection[int] | None) -> Cancelled:
     """
-    Give files of a job up.
+    Cancel files of a job.
 
+    @param job: The job's identifier.
+    @param file_ids: The files; C{None} for all.
     @raise errors.NotFound: There is no such job.
-    @raise errors.InvalidRequest: One is none of its files.
+    @raise errors.InvalidRequest: One of the files is not in the job.
     """
     number = number_of(transaction, job)
     found = _requests(transaction, number, file_ids)
     live = [(number, key) for key, state in found if not state.ended and state is not FileState.CANCELLING]
     cancelled_now = cancel_requests(transaction, live, FileState.CANCELLED)
-    if live:  # whoever wants the file again must not become part of what is being given up
+    if live:  # a new request for the file must not join the job that is being cancelled
         transaction.execute("UPDATE jobs SET single = NULL WHERE number = ?", number)
     cancelling = len(live) - cancelled_now + sum(state is FileState.CANCELLING for _, state in found)
     return Cancelled(cancelled=cancelled_now, cancelling=cancelling, ended=sum(state.ended for _, state in found))
@@ -178,9 +191,10 @@ def cancel(transaction: Transaction, job: str, file_ids: Collection[int] | None)
 
 def delete(transaction: Transaction, job: str) -> list[int]:
     """
-    Give all files of a job up, and forget it.
+    Cancel all files of a job, end its pins, and delete it.
 
-    @return: The files that nobody has pinned any more.
+    @param job: The job's identifier.
+    @return: The ids of files that have no pin any more.
     @raise errors.NotFound: There is no such job.
     """
     number = number_of(transaction, job)
@@ -194,11 +208,13 @@ def delete(transaction: Transaction, job: str) -> list[int]:
 
 def release(transaction: Transaction, job: str, file_ids: Collection[int] | None) -> tuple[Released, list[int]]:
     """
-    End pins of a job, those that are still to come too.
+    Release pins of a job, including those of files that have not been recalled yet.
 
-    @return: What that was; and the files that nobody has pinned any more.
+    @param job: The job's identifier.
+    @param file_ids: The files; C{None} for all.
+    @return: The counts; and the ids of files that have no pin any more.
     @raise errors.NotFound: There is no such job.
-    @raise errors.InvalidRequest: One is none of its files.
+    @raise errors.InvalidRequest: One of the files is not in the job.
     """
     number = number_of(transaction, job)
     keys = [key for key, _ in _requests(transaction, number, file_ids)]
@@ -227,6 +243,6 @@ def unpin(transaction: Transaction, file_id: int, owner: str | None) -> tuple[in
 
 
 def unpinned(cursor: Cursor, keys: Collection[int]) -> list[int]:
-    """The ids among some files that nobody has pinned."""
+    """Return the ids of those files that have no pin."""
     pinned = {row[0] for row in cursor.among("SELECT DISTINCT file FROM pins WHERE file IN (*)", keys)}
     return [from_key(key) for key in keys if key not in pinned]

@@ -1,4 +1,4 @@
-"""What those who ask see of the store.
+"""Listings of the store for callers: jobs, their files, pins.
 
 Each function runs in a thread of the store, inside one transaction.
 """
@@ -24,9 +24,9 @@ _LAST = (1 << 63) - 1
 
 def number_of(cursor: Cursor, job: str) -> int:
     """
-    A job's number.
+    Return a job's number.
 
-    @raise errors.NotFound: There is none of this name.
+    @raise errors.NotFound: No job has this identifier.
     """
     if (row := cursor.row("SELECT number FROM jobs WHERE job = ?", job)) is None:
         raise errors.NotFound("There is no such job; those that ended long ago are forgotten.")
@@ -35,7 +35,7 @@ def number_of(cursor: Cursor, job: str) -> int:
 
 
 def summary(cursor: Cursor, number: int) -> JobSummary:
-    """A job without its files."""
+    """Return a job without its files."""
     row = cursor.row(f"SELECT {_SUMMARY} FROM jobs WHERE number = ?", number)  # noqa: S608
     assert row is not None, "a snapshot does not change"
     return _summary(row)
@@ -67,7 +67,7 @@ def _summary(row: Row) -> JobSummary:
 
 
 def others(cursor: Cursor, number: int) -> tuple[str, ...]:
-    """The names that a job was made with, and that are no ids."""
+    """Return the requested names of a job that are not file ids."""
     row = cursor.row("SELECT others FROM jobs WHERE number = ?", number)
     return () if row is None else tuple(json.loads(row[0]))
 
@@ -75,9 +75,12 @@ def others(cursor: Cursor, number: int) -> tuple[str, ...]:
 @attrs.frozen
 class Tally:
     """
-    What a job's files amount to: their numbers by state, all bytes that are known, and bytes that have come.
+    Totals over the files of a job.
 
-    @ivar pin: For how many seconds a file is to stay on disk, of the one that stays longest.
+    @ivar counts: The counts of files by state.
+    @ivar size: The bytes of all files whose size is known.
+    @ivar done: The bytes of those that are completed.
+    @ivar pin: The longest pin of a file, in seconds.
     """
 
     counts: dict[FileState, int]
@@ -87,7 +90,7 @@ class Tally:
 
 
 def tally(cursor: Cursor, number: int) -> Tally:
-    """Count a job's files."""
+    """Compute the totals over a job's files."""
     counts = dict.fromkeys(FileState, 0)
     size = done = 0
     pin = 0.0
@@ -105,14 +108,19 @@ def tally(cursor: Cursor, number: int) -> Tally:
 
 
 def circumstances(cursor: Cursor) -> tuple[int, str, str]:
-    """The number of the last change, what holds everything up (or nothing), and what was learned of the drives."""
+    """
+    Return what concerns all jobs.
+
+    @return: The number of the last change; what keeps everything from being recalled, or an empty text; and what was
+        learned about the drives.
+    """
     row = cursor.row("SELECT seq, obstacle, learned FROM turn")
     assert row is not None, "the schema has put it there"
     return row[0], row[1], row[2]
 
 
 def cursor_text(seq: int, key: int = _LAST) -> str:
-    """Where a listing of changes ends: after all of a number, or after one file of it."""
+    """Return the cursor for the position after all changes of a number, or after one file of them."""
     return f"{seq}-{from_key(key) if key != _LAST else 'all'}"
 
 
@@ -131,10 +139,13 @@ def _parse_cursor(text: str) -> tuple[int, int]:
 
 def files(cursor: Cursor, job: str, since: str, limit: int) -> FilesPage:
     """
-    Files of a job, in the order of their changes.
+    List files of a job, in the order of their changes.
 
+    @param job: The job's identifier.
+    @param since: A cursor; empty for the beginning.
+    @param limit: The most files.
     @raise errors.NotFound: There is no such job.
-    @raise errors.InvalidRequest: C{since} is no cursor.
+    @raise errors.InvalidRequest: C{since} is not a cursor.
     """
     seq, key = _parse_cursor(since)
     number = number_of(cursor, job)
@@ -156,7 +167,7 @@ def files(cursor: Cursor, job: str, since: str, limit: int) -> FilesPage:
 
 
 def changes(cursor: Cursor, job: str, since: str, limit: int) -> tuple[FilesPage, int]:
-    """As L{files}; and how many files of the job have not ended."""
+    """As L{files}, together with the count of the job's files that have not ended."""
     return files(cursor, job, since, limit), summary(cursor, number_of(cursor, job)).left
 
 
@@ -178,16 +189,16 @@ def _file(row: Row, deadline: float, obstacle: str) -> JobFile:
 
 
 def _describe(recall: int | None, reason: str | None, obstacle: str) -> str:
-    """Why a file that has not ended stands as it does."""
+    """Describe for a person why a file that has not ended is in its state."""
     match recall:
         case None:
             return ""
         case RecallState.NEW:
-            return reason or obstacle or "It is being looked up where the file is."
+            return reason or obstacle or "The location of the file is being looked up."
         case RecallState.QUEUED:
-            return obstacle or reason or "It waits for its cartridge's turn."
+            return obstacle or reason or "It waits until its cartridge is read."
         case RecallState.CANCELLING:
-            return "The storage system was told that nobody wants the file any more, and has not agreed yet."
+            return "It is being cancelled; the storage system has not confirmed that yet."
         case RecallState.STARTED if reason:
             return f"It is being tried again; the last time: {reason}"
         case _:
@@ -195,7 +206,13 @@ def _describe(recall: int | None, reason: str | None, obstacle: str) -> str:
 
 
 def jobs(cursor: Cursor, owner: str | None, before: int | None, limit: int) -> list[JobSummary]:
-    """A page of jobs, the youngest first."""
+    """
+    List jobs, the latest first.
+
+    @param owner: The owner; C{None} for all.
+    @param before: The number of the last job of the page before.
+    @param limit: The most jobs.
+    """
     conditions, arguments = ["number < ?"], [_LAST if before is None else before]
     if owner is not None:
         conditions.append("owner = ?")
@@ -208,7 +225,13 @@ def jobs(cursor: Cursor, owner: str | None, before: int | None, limit: int) -> l
 
 
 def pins(cursor: Cursor, owner: str | None, after: tuple[int, str] | None, limit: int) -> list[Pin]:
-    """A page of pins, by file and job."""
+    """
+    List pins, by file and job.
+
+    @param owner: The owner; C{None} for all.
+    @param after: File and job of the last pin of the page before.
+    @param limit: The most pins.
+    """
     conditions, arguments = ["1 = 1"], []
     if after is not None:
         row = cursor.row("SELECT number FROM jobs WHERE job = ?", after[1])
@@ -230,7 +253,11 @@ def pins(cursor: Cursor, owner: str | None, after: tuple[int, str] | None, limit
 
 
 def new_jobs(cursor: Cursor, after: int, limit: int) -> list[int]:
-    """Numbers of jobs that have not ended, the oldest first."""
+    """
+    Return the numbers of jobs that have not ended, the oldest first.
+
+    @param after: Only later numbers.
+    """
     rows = cursor.rows(
         "SELECT number FROM jobs WHERE number > ? AND ended IS NULL ORDER BY number LIMIT ?", after, limit
     )
@@ -238,6 +265,11 @@ def new_jobs(cursor: Cursor, after: int, limit: int) -> list[int]:
 
 
 def queue_ahead(cursor: Cursor) -> tuple[list[tuple[str, int, float]], str]:
-    """The cartridges that are waited for, with how many files and until when; and what was learned of the drives."""
+    """
+    Return what is queued already.
+
+    @return: The cartridges, with the counts of their files and the times when they will have been read; and what was
+        learned about the drives.
+    """
     rows = [(medium, files, ends) for medium, files, ends in cursor.rows("SELECT medium, files, ends FROM media")]
     return rows, circumstances(cursor)[2]

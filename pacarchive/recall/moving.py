@@ -1,4 +1,4 @@
-"""Taking over the list of stage jobs from where an earlier version had it."""
+"""Moving the job store from where an earlier version had it."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _log = Logger()
 
 
 class InUse(Exception):
-    """Somebody else has the list open; C{str()} names it."""
+    """Another process has the store open; C{str()} names it."""
 
 
 async def find_store(reactor: Any, settings: StoreSettings, make_pool: MakePool) -> bool:
     """
-    Take over what an earlier version has left elsewhere.
+    Find out whether there is a store; one that an earlier version has elsewhere is moved first.
 
     @param reactor: The reactor.
     @param settings: How to reach the store.
     @param make_pool: Makes the thread for that.
     @return: Whether there is a store.
-    @raise StoreUnavailable: There is one, but it cannot be taken over.
+    @raise StoreUnavailable: There is one, but it cannot be moved.
     """
     default = settings.default
     if default is not None and _is_to_be_moved(default):
@@ -53,9 +53,10 @@ async def find_store(reactor: Any, settings: StoreSettings, make_pool: MakePool)
 
 def make_store_directory(settings: StoreSettings) -> None:
     """
-    See that the archive's own directory, if the store is to be in it, exists and is nobody else's.
+    Create the archive's own directory, if the store is to be in it, and check that it belongs to this user.
 
-    @raise StoreUnavailable: It cannot be made, or is somebody else's.
+    @param settings: How to reach the store.
+    @raise StoreUnavailable: It cannot be created, or belongs to another user.
     """
     if settings.default is not None and settings.default.is_inside:
         try:
@@ -89,29 +90,28 @@ def _move(default: DefaultStore, archive: str) -> None:
 
 def take_over(former: str, store: str, archive: str) -> None:
     """
-    Move the list, if there is one there, none here yet, and it is this archive's.  Blocks; may be called by several
+    Move the store, if it is this archive's and there is none yet in the new place.  Blocks; may be called by several
     processes at the same time.
 
-    The old file goes when the new one is durable.  Whoever is interrupted between the two leaves one that nobody looks
-    at any more.
+    The old file is removed when the new one is durable.  After an interruption between the two, it is left and ignored.
 
-    @param former: Where it was.
-    @param store: Where it is to be; the directory exists.
-    @param archive: What the archive is known by.
+    @param former: The old file.
+    @param store: The new file; its directory exists.
+    @param archive: The archive's name in the store.
     @raise InUse: A server has it open.
-    @raise OSError: The new one cannot be made.
+    @raise OSError: The new file cannot be written.
     @raise sqlite3.Error: Likewise.
     """
     with _locked(os.path.dirname(store)):
         if os.path.lexists(store) or not _belongs_to_user(former):
             return
-        # Its own locks rule, so no other descriptor of the file is closed here while it is open: that would drop them.
+        # SQLite's locks protect the file, and closing any other descriptor of it in this process would drop them.
         with closing(_open(former)) as connection:
             if _archive_of(connection) != archive:
                 return
             try:
                 connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-                connection.execute("PRAGMA journal_mode = DELETE")  # which needs to be alone, and stays so
+                connection.execute("PRAGMA journal_mode = DELETE")  # which takes the exclusive lock, and keeps it
             except sqlite3.OperationalError as error:
                 raise InUse(f"{former} is in use; stop the server that has it open") from error
             _copy(connection, store)
@@ -131,7 +131,7 @@ def _locked(directory: str) -> Iterator[None]:
 
 
 def _belongs_to_user(path: str) -> bool:
-    """Whether a file is this user's own: in a working directory, anybody may have put one with this name."""
+    """Return whether a file belongs to this user: in a working directory, anybody may have put one of this name."""
     try:
         state = os.lstat(path)
     except OSError:
@@ -144,7 +144,7 @@ def _open(path: str) -> sqlite3.Connection:
 
 
 def _archive_of(connection: sqlite3.Connection) -> str | None:
-    """Whose list it is; C{None} where it is none."""
+    """Return the archive that a store belongs to; C{None} if the file is not a store."""
     try:
         row = connection.execute("SELECT archive FROM turn").fetchone()
     except sqlite3.DatabaseError:
@@ -155,7 +155,7 @@ def _archive_of(connection: sqlite3.Connection) -> str | None:
 def _copy(connection: sqlite3.Connection, store: str) -> None:
     draft = f"{store}.new"
     with suppress(FileNotFoundError):
-        os.unlink(draft)  # of somebody who was interrupted
+        os.unlink(draft)  # left by an interrupted process
     try:
         with closing(sqlite3.connect(draft)) as copy:
             connection.backup(copy)

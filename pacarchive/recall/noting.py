@@ -1,4 +1,4 @@
-"""What the faces report of files, noted in the store a little later: that one was read whole, or removed."""
+"""Files that were read or removed, as the REST API reports them: they are collected and noted in the store together."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from pacarchive.recall.schema import from_key, to_key
 from pacarchive.recall.store import Read, StoreUnavailable, Write
 
 _DELAY = 0.5
-"""Seconds within which what was read or removed is noted."""
+"""Seconds from the first report to the writing."""
 
 _RETRY_AFTER = 10.0
-"""Seconds after which that is tried again where the store did not answer."""
+"""Seconds until a write is retried that failed because the store did not answer."""
 
 
 class Notes:
     """
-    What is still to be noted.
+    Collects what has to be noted.
 
-    @param clock: The time.
+    @param clock: The source of time.
     @param write: Changes the store.
-    @param look: Reads from it.
-    @param keep: Owns work that nobody waits for.
-    @param released: Is called with the files that nobody has pinned any more.
+    @param query: Reads from it.
+    @param keep: Runs a coroutine in the background.
+    @param on_unpinned: Called with the ids of files that have no pin any more.
     """
 
     def __init__(
@@ -48,17 +48,17 @@ class Notes:
         self._stopped = False
 
     def was_read(self, file_id: int) -> None:
-        """A file was read whole: pins that last until then end."""
+        """Note that the whole of a file was read, which ends pins that last until then."""
         self._read_ids.add(file_id)
         self._schedule(_DELAY)
 
     def was_removed(self, file_id: int) -> None:
-        """A file was removed: its recalls end."""
+        """Note that a file was removed, which ends its recall."""
         self._removed_ids.add(file_id)
         self._schedule(_DELAY)
 
     def stop(self) -> None:
-        """Note nothing more by itself."""
+        """Stop the timer; what is collected then is only written by L{write_notes}."""
         self._stopped = True
         if self._next is not None:
             self._next.cancel()
@@ -73,7 +73,7 @@ class Notes:
         self._keep(self.write_notes())
 
     async def write_notes(self) -> None:
-        """Note what there is; where the store does not answer, that is tried again."""
+        """Write what is collected; if the store does not answer, keep it and retry later."""
         read, self._read_ids = {to_key(file_id) for file_id in self._read_ids}, set()
         removed, self._removed_ids = {to_key(file_id) for file_id in self._removed_ids}, set()
         if not read and not removed:

@@ -1,4 +1,4 @@
-"""Where the list of stage jobs is kept when nobody says, and what it says of whose it is."""
+"""The default place of the job store, and the archive's name in it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ _FORMER = "recall.sqlite"
 @attrs.frozen
 class DefaultStore:
     """
+    The place of the job store when the settings do not name one.
+
     @ivar path: The file.
-    @ivar is_inside: Whether it is below the prefix, and so that archive's for sure, wherever the prefix is mounted.
+    @ivar is_inside: Whether it is below the prefix, and so belongs to that archive, wherever the prefix is mounted.
     @ivar former: Where earlier versions had it.
     """
 
@@ -38,33 +40,34 @@ class DefaultStore:
 
 
 def archive_name(server: ServerSettings) -> str:
-    """What an archive is known by in its list of stage jobs."""
+    """Return the name of an archive in its job store."""
     return f"{server.type}:{server.prefix}"
 
 
 def absolute_store(address: str) -> str:
-    """A store as it is named, whatever the working directory is later."""
+    """Return a store's address, independent of the working directory."""
     return address if address.startswith("mariadb:") else os.path.abspath(address)
 
 
 def default_store(server: ServerSettings, local_prefix: bool, environ: Mapping[str, str]) -> DefaultStore:
     """
-    Where the list of stage jobs is, if the settings do not say.
+    Find the place of the job store when the settings do not name one.
 
-    It is with the archive, so that several are in nobody's way; unless that is on no disk of this machine: SQLite has
-    shared memory beside its file, which machines cannot share, and what is on tape is read and written as little as can
-    be.
+    It is in the archive, so that the stores of several archives are apart; unless the archive is not on a disk of this
+    machine: SQLite has shared memory beside its file, which machines cannot share, and storage with tape should be read
+    and written as little as possible.
 
+    @param server: The section C{[server]}.
     @param local_prefix: Whether the prefix is a directory of this machine.
     @param environ: As C{os.environ}.
     """
     # systemd names the directories of StateDirectory= with colons between them.
     home = environ.get(STATE_VARIABLE, "").partition(":")[0]
     if not home:
-        with suppress(FileNotFoundError):  # it may be gone, where all that is needed is named
+        with suppress(FileNotFoundError):  # the working directory may have been removed
             home = os.getcwd()
     former = os.path.join(home, _FORMER)
-    # One that does not exist yet is about to be made, in the working directory.
+    # A prefix that does not exist yet is about to be created, in the working directory.
     if local_prefix and (not os.path.exists(server.prefix) or is_one_machines(server.prefix)):
         return DefaultStore(os.path.join(server.prefix, _INSIDE), True, former)
     mark = hashlib.sha256(archive_name(server).encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""What is to be expected: of a job, of a file, and of a job that nobody has made yet."""
+"""Estimates: for a job, for a file, and for a job that has not been submitted."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from pacarchive.recall.waiting import Waiting, waiting_for_file
 from pacarchive.recall.words import Asked, JobStatus, JobSummary, Plan
 
 _SOONEST, _LATEST = 1, 3600
-"""The least and the most seconds after which a client is told to come back."""
+"""The least and the most seconds after which a client is asked to retry."""
 
 _UNKNOWN = 60.0
-"""What a file takes of which nothing is known yet, in seconds."""
+"""The seconds after which a client is asked to retry if there is no forecast for its file."""
 
 _NEGLIGIBLE = 0.1
-"""What is stretched by less than about a tenth needs no words."""
+"""The logarithm of a factor below which an estimate does not mention it."""
 
 _TOGETHER = 500
-"""Files that are looked up together."""
+"""The most files of one look-up."""
 
 
 def learned_of(text: str) -> dict[str, Any]:
-    """What the dispatcher has put into the store; empty where that makes no sense."""
+    """Decode what the dispatcher has stored of what it learned; empty if that is invalid."""
     with suppress(ValueError, RecursionError):
         if isinstance(stored := json.loads(text), dict):
             return stored
@@ -47,8 +47,9 @@ class Learned:
     """
     What the dispatcher has learned.
 
-    @ivar stretch: How many times as long jobs take as is forecast.
-    @ivar ends: When those who share the drives fairly have all that they wait for, by owner and priority.
+    @ivar rates: The rates of the tape library.
+    @ivar stretch: How many times as long jobs take as their forecasts.
+    @ivar ends: When each flow will have all of its files if the drives are shared fairly, by owner and priority.
     """
 
     rates: Rates
@@ -57,7 +58,7 @@ class Learned:
 
     @classmethod
     def from_text(cls, text: str) -> Learned:
-        """What is in the store; nothing where that makes no sense."""
+        """Decode what is in the store; invalid values are ignored."""
         rates, accuracy, ends = Rates(), ForecastAccuracy(), []
         if stored := learned_of(text):
             rates.load(stored.get("rates", {}))
@@ -66,7 +67,7 @@ class Learned:
         return cls(rates, accuracy.stretch, {(owner, priority): end for owner, priority, end in ends})
 
     def basis(self, files: int, media: int, drives: int) -> str:
-        """For a person: what an estimate was worked out from."""
+        """Describe for a person what an estimate is computed from."""
         description = basis(files, media, drives, self.rates)
         if abs(math.log(self.stretch)) < _NEGLIGIBLE:
             return description
@@ -74,10 +75,10 @@ class Learned:
 
 
 def _when(waiting: Waiting, rates: Rates, now: float) -> float | None:
-    """Seconds until the furthest of some files has come, where somebody has thought about it."""
+    """Return the seconds until the last of some files is on disk; C{None} if there is no forecast."""
     times = []
     if waiting.until is not None:
-        # When it has rested, it needs a drive; how many wait for one by then, nobody knows.
+        # After its pause, it needs a drive; how many others wait for one by then is not known.
         times.append(max(0.0, waiting.until - now) + rates.mount_seconds + rates.cost(waiting.size // waiting.files))
     if waiting.backing_off < waiting.files:
         if waiting.begins is None or waiting.ends is None or waiting.lowest is None or waiting.highest is None:
@@ -89,10 +90,13 @@ def _when(waiting: Waiting, rates: Rates, now: float) -> float | None:
 
 def time_left(waiting: Sequence[Waiting], rates: Rates, now: float) -> float | None:
     """
-    Seconds until the last file of a job has come, by the forecast alone.
+    Return the seconds until the last file of a job is on disk, by the forecast alone.
 
-    @return: C{None} where nobody can tell: not all of it was looked up, or forecast; or a try of it failed, and nothing
-        says that the next one will not.
+    @param waiting: What the job waits for.
+    @param rates: The rates of the tape library.
+    @param now: The time.
+    @return: C{None} if that is not known: some of it has not been looked up or forecast; or an attempt has failed, and
+        the next may fail too.
     """
     if any(each.failures for each in waiting):
         return None
@@ -105,16 +109,22 @@ def job_estimate(
     job: JobSummary, waiting: Sequence[Waiting], learned: Learned, obstacle: str, drives: int, now: float
 ) -> Estimate | None:
     """
-    When the last file of a job will be there.
+    Estimate when the last file of a job will be on disk.
 
-    @return: C{None} where nobody can tell, as L{time_left}; or something holds everything up.
+    @param job: The job.
+    @param waiting: What it waits for.
+    @param learned: What the dispatcher has learned.
+    @param obstacle: What keeps everything from being recalled; empty if nothing does.
+    @param drives: The count of drives.
+    @param now: The time.
+    @return: C{None} if that is not known, as for L{time_left}, or because of an obstacle.
     """
     if obstacle or not waiting:
         return None
     seconds = time_left(waiting, learned.rates, now)
     if seconds is None:
         return None
-    # A cartridge is not read to its end for all who wait for it, where others had less than they.
+    # A cartridge is not read to its end for a flow while others that had less than it wait.
     if (end := learned.ends.get((job.owner, job.priority))) is not None and not any(
         each.backing_off for each in waiting
     ):
@@ -124,14 +134,20 @@ def job_estimate(
 
 
 def answer_for(cursor: Cursor, job: str, file_id: int, now: float) -> Asked:
-    """The answer to a request for one file."""
+    """
+    Return the answer to a request for one file.
+
+    @param job: The job that it is part of.
+    @param file_id: The file.
+    @param now: The time.
+    """
     waiting = waiting_for_file(cursor, file_id)
-    if waiting is None:  # it has come already
+    if waiting is None:  # it is on disk already
         return Asked(job=job, retry_after=_SOONEST)
     learned = Learned.from_text(listing.circumstances(cursor)[2])
     seconds = _when(waiting, learned.rates, now)
     if waiting.backing_off:
-        assert seconds is not None, "it is known when it has rested"
+        assert seconds is not None, "it is known when it is retried"
     elif seconds is None or waiting.failures:
         seconds = _UNKNOWN
     else:
@@ -140,7 +156,10 @@ def answer_for(cursor: Cursor, job: str, file_id: int, now: float) -> Asked:
 
 
 def earlier_answer(cursor: Cursor, file_id: int, owner: str, now: float) -> Asked | None:
-    """The answer to a request for one file that the same owner has had before, and that has not ended."""
+    """
+    Return the answer to a request for one file, if an earlier request of the same owner is still under way; else
+    C{None}.
+    """
     job = jobs.single_job(cursor, file_id, owner)
     return None if job is None else answer_for(cursor, job, file_id, now)
 
@@ -154,9 +173,14 @@ async def make_plan(
     now: float,
 ) -> Plan:
     """
-    What a job would mean.
+    Plan a job, without recalling anything.
 
-    @param look: Reads from the store, if there is one.
+    @param backend: The archive.
+    @param recaller: Its recalls, if it has any.
+    @param read: Reads from the store, if there is one.
+    @param file_ids: The files.
+    @param drives: The count of drives.
+    @param now: The time.
     @raise errors.BackendUnavailable: The storage does not answer.
     """
     to_recall: list[TapeLocation] = []
@@ -189,7 +213,7 @@ async def make_plan(
     for location in to_recall:
         files, size = loads.get(location.medium, (0, 0))
         loads[location.medium] = files + 1, size + location.size
-    # A cartridge that others wait for is read for all at once; one that nobody waits for comes after those.
+    # A cartridge that other jobs wait for is read once for all of them; any other comes after those.
     known = {medium: end for medium, _, end in ahead}
     joined = [
         max(0.0, known[medium] - now) + rates.reading_time(*load) for medium, load in loads.items() if medium in known
@@ -214,10 +238,12 @@ async def make_plan(
 
 def job_status(cursor: Cursor, job: str, settings: RecallSettings, now: float) -> JobStatus:
     """
-    How a job stands.
+    Return a job and its progress.
 
+    @param job: The job's identifier.
+    @param settings: The settings.
     @param now: Seconds since the epoch.
-    @raise errors.NotFound: There is none of this name.
+    @raise errors.NotFound: No job has this identifier.
     """
     number = listing.number_of(cursor, job)
     summary = listing.summary(cursor, number)

@@ -1,7 +1,7 @@
-"""What owners may keep in the store, in sum and each: its size is a matter of the site, and not of the busiest owner.
+"""Limits on what is kept in the store, in total and for each owner, so that a single owner cannot fill it.
 
-What counts is a job's files, as long as the job is kept, and so its pins, which keep it.  A table has the sums: to
-count all jobs for each that is made would take the longer the more there are.
+What counts are a job's files, as long as the job is kept; pins keep their jobs.  The totals have a table of their own,
+as counting all jobs for each new one would take the longer the more there are.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from pacarchive.recall.store import Transaction
 from pacarchive.recall.tables import cut
 
 SHOWN = 3600.0
-"""Seconds for which a job that has ended can be seen in any case."""
+"""Seconds for which a job that has ended is kept in any case."""
 
 _RETRY_AFTER = 300
-"""Seconds after which an owner may try again: by then some of what it has may have ended."""
+"""Seconds after which an owner may retry: some of the owner's jobs may have ended by then."""
 
 _OTHERS_OF_A_FILE = 100
-"""Characters of names that are no ids, which take about as much room as a file."""
+"""Characters of names that are not ids, which take about as much space as a file."""
 
 _LOOKED_AT = 100
-"""Jobs that ended long ago, of which some may make way."""
+"""The most jobs that are examined to find some that can be deleted."""
 
 _SUM, _OWNER = 0, 1
 
 _WEIGHT = f"files + LENGTH(others) {{div}} {_OTHERS_OF_A_FILE}"
 
 OLD = "ended <= ? AND NOT EXISTS (SELECT 1 FROM pins WHERE pins.job = jobs.number)"
-"""Which jobs can be forgotten: a pin is kept for as long as was promised, and is its job's."""
+"""The condition for jobs that can be deleted: a pin lasts for as long as was granted, and keeps its job."""
 
 
 @attrs.define
@@ -44,9 +44,9 @@ class _Account:
 
 class Accounts:
     """
-    What there is, while jobs are made in one transaction.
+    The totals, while jobs are stored in one transaction.
 
-    @param turn: The transaction.
+    @param transaction: The transaction.
     @param settings: The limits.
     """
 
@@ -58,11 +58,13 @@ class Accounts:
 
     def admit(self, owner: str, files: int, others: str) -> None:
         """
-        See that a job may be made, and count it.  Jobs that ended long ago make way for it.
+        Check that a job may be stored, and count it.  Jobs that ended long ago are deleted to make room.
 
-        @param others: The text of its names that are no ids.
-        @raise errors.QuotaReached: Its owner has as much as one may have.
-        @raise errors.Overloaded: There is as much as there may be.
+        @param owner: Its owner.
+        @param files: The count of its files.
+        @param others: The text of its names that are not ids.
+        @raise errors.QuotaReached: Its owner has reached the limit.
+        @raise errors.Overloaded: All owners together have reached the limit.
         """
         settings, weight = self._settings, files + len(others) // _OTHERS_OF_A_FILE
         mine, all_of_them = (_OWNER, cut(owner)), (_SUM, "")
@@ -86,7 +88,7 @@ class Accounts:
             self._added[key].weight += weight
 
     def write(self) -> None:
-        """Put what was counted into the store."""
+        """Store the totals."""
         for (kind, owner), added in self._added.items():
             self._turn.execute("{ignore} INTO accounts (kind, owner, jobs, weight) VALUES (?, ?, 0, 0)", kind, owner)
             self._turn.execute(
@@ -111,7 +113,7 @@ class Accounts:
         return account.jobs >= jobs or account.weight + weight > files
 
     def _make_way(self, key: tuple[int, str], jobs: int, weight: int) -> None:
-        """Forget the oldest jobs that have ended, if they are enough: so many, of so much weight."""
+        """Delete the oldest jobs that have ended, if that frees so many jobs and so much weight."""
         kind, owner = key
         whose, arguments = (" AND owner = ?", [owner]) if kind == _OWNER else ("", [])
         rows = self._turn.rows(
@@ -133,7 +135,7 @@ class Accounts:
 
 
 def forget(transaction: Transaction, numbers: Collection[int]) -> None:
-    """Forget jobs that have ended, and whose pins have."""
+    """Delete jobs that have ended and have no pins."""
     freed: defaultdict[tuple[int, str], _Account] = defaultdict(_Account)
     for owner, weight in transaction.among(f"SELECT owner, {_WEIGHT} FROM jobs WHERE number IN (*)", numbers):  # noqa: S608
         for key in ((_OWNER, owner), (_SUM, "")):
@@ -153,7 +155,7 @@ def forget(transaction: Transaction, numbers: Collection[int]) -> None:
 
 
 def recount(transaction: Transaction) -> None:
-    """Count again: a node of an earlier version may have made jobs, and forgotten some."""
+    """Count the totals again: a node with an earlier version may have stored and deleted jobs without counting."""
     transaction.execute("DELETE FROM accounts")
     for kind, owner, group in ((_OWNER, "owner", " GROUP BY owner"), (_SUM, "''", "")):
         transaction.execute(

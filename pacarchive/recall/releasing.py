@@ -1,4 +1,4 @@
-"""Telling the storage system that files need not stay on disk."""
+"""Releasing files in the storage system."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _log = Logger()
 
 
 async def release_all(recaller: IRecaller, file_ids: Sequence[int]) -> None:
-    """Release files; what the storage system makes of that is its own affair, and a failure is only logged."""
+    """Tell the storage system that files need not stay on disk; failures are only logged."""
     for file_id in file_ids:
         try:
             await recaller.release(file_id)

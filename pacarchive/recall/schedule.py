@@ -1,25 +1,25 @@
 """Which cartridge is read next, for how long, and how many of its files fit.
 
-All of it is arithmetic over small summaries: one L{Demand} for each cartridge and flow, never a file.  Times are
-arguments; nothing waits, and nothing is asked.
+All of it is arithmetic over small summaries: one L{Demand} for each cartridge and flow, and nothing for each file.
+Times are arguments.
 
 A I{flow} is what gets a fair share: an owner's jobs of one priority.  Fairness is start-time fair queueing over
-drive-seconds, but a flow moves on when its files are I{handed} to the storage system, not when they are asked for:
-cartridges are read in the order of the tape, which takes files from all over an owner's queue, so that a tag given to
-each file when it arrives says nothing of what the owner has had since.  Hence the tag is the flow's, and all its
-cartridges have the same; which of them is first is a matter of age.
+drive-seconds, except that a flow is charged when its files are I{submitted} to the storage system, not when they are
+requested.  Cartridges are read in the order of the tape, which takes files from all over an owner's queue, so a tag
+given to each file on arrival would say nothing about what the owner has had since.  Hence the tag is the flow's, and
+the same for all its cartridges; which of them is first depends on their age.
 
-The order of cartridges is that of the lowest tag of the flows that wait for them; of those with the same, the one
-that has waited longest.  While all drives are in use and a cartridge waits, one that is being read is handed only
-files of flows that come before it in this order; and, until its turn has lasted, of the flow for which it was mounted,
-and small rests, for which it is not worth another mount.  When there is nothing of these, it gives way; L{handing} says
-all this.  So
+Cartridges are ordered by the lowest tag of the flows that wait for them, and those with the same tag by how long they
+have waited.  While all drives are in use and a cartridge waits, only files of flows that come before it in this order
+are submitted from a cartridge that is being read; until its time slice has expired, also those of the flow for which it
+was mounted, and small remainders that are not worth another mount.  When there are none of these, it gives way to the
+one that waits: see L{eligible_flows}.  It follows that
 
   - a burst of one flow never mounts a cartridge twice: its cartridges have the same tag, and the same age;
-  - those who had less than others wait for a turn to last, not for a cartridge to be read to its end; and what others
-    want of a cartridge that was mounted for them does not keep them from the next;
-  - files that keep arriving for one cartridge do not starve the owner's others: one that is older by more than a turn
-    comes before it;
+  - flows that had less than others wait for a time slice to expire, not for a cartridge to be read to its end; and what
+    others request of a cartridge that was mounted for them does not keep them from the next;
+  - files that keep arriving for one cartridge do not starve the owner's others: one that is older by more than a time
+    slice comes before it;
   - flows that keep arriving do not starve one that had much: virtual time, at which they begin, moves with the work.
 """
 
@@ -40,20 +40,22 @@ Flow = tuple[str, int]
 _WEIGHTS: Mapping[int, float] = {Priority.LOW: 0.25, Priority.NORMAL: 1.0, Priority.HIGH: 4.0}
 
 _LARGEST_TAG = 1e15
-"""Thirty million years: what was kept of a larger one is no tag."""
+"""Thirty million years: a larger stored value is not a tag."""
 
 
 def weight(flow: Flow) -> float:
-    """How large a flow's share is beside the others'."""
+    """Return the weight of a flow's share."""
     return _WEIGHTS.get(flow[1], 1.0)
 
 
 @attrs.define(kw_only=True)
 class Demand:
     """
-    What a flow wants from a cartridge and was not handed yet.
+    What a flow waits for from one cartridge.
 
-    @ivar files: How many files; one without is as good as none.
+    @ivar medium: The cartridge.
+    @ivar flow: The flow.
+    @ivar files: The count of its files that have not been submitted; a demand without any is ignored.
     @ivar size: Their bytes.
     @ivar since: When the oldest of them began to wait.
     """
@@ -68,12 +70,13 @@ class Demand:
 @attrs.define(kw_only=True)
 class TimeSlice:
     """
-    A cartridge that is being read.
+    The use of a drive by a cartridge that is being read.
 
+    @ivar medium: The cartridge.
     @ivar begun: When it was chosen.
-    @ivar flow: For which it was mounted; C{None}: for all, as nobody knows any more.
-    @ivar ahead: Seconds that what it was handed, and has not come, will take; they count as if they had passed.
-    @ivar over: It is handed nothing more; what it was handed before is still awaited.
+    @ivar flow: The flow for which it was mounted; C{None} if that is not known, and then it counts for all.
+    @ivar ahead: Seconds that the files which were submitted and are not on disk yet will take; they count as elapsed.
+    @ivar over: Whether no more of its files are submitted; earlier ones are still recalled.
     """
 
     medium: str
@@ -83,23 +86,23 @@ class TimeSlice:
     over: bool = False
 
     def has_expired(self, now: float, limit: float) -> bool:
-        """Whether it was left in peace for long enough."""
+        """Return whether it has lasted for C{limit} seconds."""
         return self.begun + limit <= now + self.ahead
 
     def is_for(self, demand: Demand) -> bool:
-        """Whether it was mounted for that."""
+        """Return whether the cartridge was mounted for a demand."""
         return self.flow in (None, demand.flow)
 
 
 class FairQueue:
     """
-    How much each flow had: a tag in weighted drive-seconds, which grows with what it is handed.
+    How much each flow had: a tag in weighted drive-seconds, which increases as its files are submitted.
 
-    A flow that begins to wait gets no less than virtual time, so that nobody saves up a share for later.  Virtual time
-    is not below the lowest tag of those who wait, and moves with the work (WF2Q+), so a flow that is alone does not
-    pay for it when others come.
+    A flow that begins to wait has at least virtual time as its tag, so that no flow can save up a share for later.
+     Virtual time is not below the lowest tag of those that wait, and moves with the work (WF2Q+), so a flow that was
+    alone does not pay for that when others come.
 
-    @ivar virtual: Where a flow begins that had nothing lately.
+    @ivar virtual: Virtual time: the tag of a flow that had nothing lately.
     """
 
     def __init__(self) -> None:
@@ -111,14 +114,15 @@ class FairQueue:
         return len(self._tags)
 
     def tag(self, flow: Flow) -> float:
-        """How much a flow had; the lowest comes next."""
+        """Return a flow's tag; the lowest is served next."""
         if flow in self._waiting:
             return self._tags[flow]
         return max(self.virtual, self._tags.get(flow, self.virtual))
 
     def update(self, demands: Iterable[Demand]) -> None:
         """
-        Note who waits, and forget those who do not and had no more than others.  L{next_medium} and L{handing} do so.
+        Update which flows wait, and drop the tags of others that had no more than virtual time.  L{next_medium} and
+        L{eligible_flows} call this.
         """
         waiting = {demand.flow for demand in demands if demand.files > 0}
         for flow in waiting - self._waiting:
@@ -128,23 +132,24 @@ class FairQueue:
 
     def charge(self, flow: Flow, seconds: float) -> None:
         """
-        A flow gets something: files are handed, or a cartridge is mounted for it.
+        Charge a flow for files that are submitted, or for a cartridge that is mounted for it.
 
-        @param seconds: How long a drive will be busy with it.
+        @param flow: The flow.
+        @param seconds: How long a drive will be busy with that.
         """
         seconds, start = max(0.0, seconds), self.tag(flow)
-        # As if one more were there all the time: so whoever comes next is before those who were served, not beside.
+        # One more is counted, so that the next flow to come is before those that were served, not level with them.
         waiting_weight = 1 + sum(map(weight, self._waiting | {flow}))
         lowest = min([start, *(self._tags[each] for each in self._waiting)])
         self.virtual = max(self.virtual + seconds / waiting_weight, lowest)
         self._tags[flow] = start + seconds / weight(flow)
 
     def dump(self) -> dict[str, object]:
-        """All that must outlive a restart, as JSON can have it."""
+        """Return what must outlive a restart, in a form for JSON."""
         return {"virtual": self.virtual, "tags": [[*flow, tag] for flow, tag in self._tags.items()]}
 
     def load(self, kept: Mapping[str, object]) -> None:
-        """Go on from what L{dump} gave.  What makes no sense is left out: at worst, everybody begins from nothing."""
+        """Load what L{dump} has returned; invalid values are left out: at worst, all flows begin from 0."""
         self.virtual = _tag(kept.get("virtual")) or 0.0
         self._waiting = set()
         self._tags = {}
@@ -164,7 +169,10 @@ class _Claim:
     """
     A cartridge in the order of all.
 
-    @ivar demand: The one that it owes its place to.
+    @ivar tag: The lowest tag of the flows that wait for it.
+    @ivar demand: The demand that determines its position.
+    @ivar files: The count of files of all its demands.
+    @ivar oldest: When the oldest of these files began to wait.
     """
 
     tag: float
@@ -175,13 +183,17 @@ class _Claim:
     @property
     def key(self) -> tuple[float, float, int, str]:
         """
-        What to sort by.  Of those with the same age, the one with most files is first, so that the drives have done at
+        The key to sort by.  Of those with the same age, the one with most files is first, so that the drives end at
         about the same time.
         """
         return self.tag, self.demand.since, -self.files, self.demand.medium
 
     def is_before(self, tag: float, since: float, tolerance: float) -> bool:
-        """Whether this is worth the mounts to interrupt what has that tag and age."""
+        """
+        Return whether this is worth the mounts to interrupt a demand with that tag and age.
+
+        @param tolerance: The least difference in age, in seconds, where the tags are the same.
+        """
         return self.tag < tag if self.tag != tag else self.demand.since + tolerance < since
 
 
@@ -201,10 +213,9 @@ def _claims(demands: Iterable[Demand], queue: FairQueue) -> dict[str, _Claim]:
 
 def in_order(demands: Collection[Demand], queue: FairQueue, busy: Collection[str] = ()) -> list[Demand]:
     """
-    The cartridges that wait, the next first, each as the demand that it owes its place to: as things are now, for
-    forecasts.
+    Return the cartridges that wait, in order, each as the demand that determines its position.
 
-    @param busy: Those that are being read.
+    @param busy: Cartridges that are being read, which are left out.
     """
     queue.update(demands)
     waiting = [claim for medium, claim in _claims(demands, queue).items() if medium not in busy]
@@ -215,10 +226,15 @@ def next_medium(
     demands: Collection[Demand], queue: FairQueue, busy: Collection[str], now: float, batch_delay: float
 ) -> Demand | None:
     """
-    The cartridge to be read next, as the demand that it owes its place to; whose flow is to be charged for the mount.
+    Return the cartridge to be read next, as the demand that determines its position; its flow is to be charged for the
+    mount.
 
-    @param busy: Those that are being read, also those whose turn is over.
-    @param batch_delay: How long the oldest file of a cartridge must have waited.
+    @param demands: All demands.
+    @param queue: The tags of the flows.
+    @param busy: Cartridges that are being read, also those whose time slice is over.
+    @param now: The time.
+    @param batch_delay: The seconds that the oldest file of a cartridge must have waited.
+    @return: C{None} if no cartridge is ready.
     """
     queue.update(demands)
     ready = [
@@ -241,15 +257,20 @@ def eligible_flows(
     free: int = 0,
 ) -> dict[str, frozenset[Flow]]:
     """
-    Whose files each cartridge that is being read may be handed now.  One that has files waiting, but of nobody here, is
-    to give way: its turn is over.
+    Return the flows whose files may be submitted now, for each cartridge that is being read.  One that has files
+    waiting, but none of an eligible flow, is to give way: its time slice is over.
 
-    No more turns are held back than there are cartridges which wait with a better claim, and get no drive otherwise.
+    No more cartridges are held back than there are others which wait with a better claim and get no drive otherwise.
 
-    @param turns: All, also those which are over, whose drives will be free.
-    @param limit: How long a turn is left in peace.
-    @param free: Drives that are not in use.
-    @return: By medium, for the turns which are not over.
+    @param time_slices: All of them, also those that are over, whose drives will be free.
+    @param demands: All demands.
+    @param queue: The tags of the flows.
+    @param rates: The rates of the tape library.
+    @param now: The time.
+    @param limit: The length of a time slice, in seconds.
+    @param batch_delay: The seconds that the oldest file of another cartridge must have waited.
+    @param free: The count of drives that are not in use.
+    @return: The flows, by cartridge, for the time slices that are not over.
     """
     queue.update(demands)
     time_slices, claims = list(time_slices), _claims(demands, queue)
@@ -264,7 +285,7 @@ def eligible_flows(
     )
     standing = [time_slice for time_slice in time_slices if not time_slice.over and time_slice.medium in waiting]
     ending = len(time_slices) - len(standing)
-    # The first to be held back are those which can give way at once, and of these the ones which had most.
+    # The first to be held back are those that can give way at once, and of these the ones that had most.
     standing.sort(
         key=lambda time_slice: (
             time_slice.has_expired(now, limit) or not any(map(time_slice.is_for, waiting[time_slice.medium])),
@@ -278,7 +299,7 @@ def eligible_flows(
     }
     for time_slice, rival in zip_longest(standing, unserved):
         has_expired = time_slice.has_expired(now, limit)
-        # Who had much less than the others here is not to wait until the tape has come to it past all of theirs.
+        # A flow that had much less than others need not wait until the tape has been read past all of their files.
         most = claims[time_slice.medium].tag + limit
         granted[time_slice.medium] = frozenset(
             each.flow
@@ -293,17 +314,18 @@ def eligible_flows(
 
 
 def _is_small_remainder(demand: Demand, rates: Rates) -> bool:
-    """Whether another mount for it would take longer than to read it."""
+    """Return whether another mount for a demand would take longer than to read it."""
     return rates.reading_time(demand.files, demand.size) <= rates.mount_seconds
 
 
 @attrs.frozen(kw_only=True)
 class SpaceNeed:
     """
-    What a cartridge that is being read could be handed.
+    The disk buffer that a cartridge which is being read could use.
 
+    @ivar medium: The cartridge.
     @ivar first: Bytes of its next file.
-    @ivar size: Bytes of all that wait.
+    @ivar size: Bytes of all its files that wait.
     """
 
     medium: str
@@ -313,17 +335,18 @@ class SpaceNeed:
 
 def divide_buffer(free: int | None, needs: Sequence[SpaceNeed], capacity: int | None = None) -> dict[str, int | None]:
     """
-    Share free buffer among cartridges that are being read: evenly, and what one does not need is for the others.
+    Divide the free disk buffer among cartridges that are being read: evenly, and what one does not need is for the
+    others.
 
-    Where a share is too small for the next file, the cartridge is kept what that file needs, as long as there is so
-    much beside the next files of those before it; for the first in the list, also while it is not enough yet.  Else a
-    large file would wait until the small ones of others leave room by chance.
+    Where a share is too small for the next file, the space for that file is reserved, if there is so much beside the
+    next files of those before it; for the first in the list, also while there is not enough yet.  Otherwise a large
+    file would wait until small files of others leave enough space by chance.
 
     @param free: Bytes; C{None} for no limit.
-    @param wants: Those who have waited for room longest first.
-    @param whole: Bytes of the whole buffer.  No room is kept for a file that is larger: it waits until nothing else is
-        there, see L{share}.
-    @return: Bytes by medium; no more than C{free} together.
+    @param needs: The needs, those first that have waited longest.
+    @param capacity: Bytes of the whole buffer.  No space is reserved for a larger file: it waits until the buffer is
+        empty, see L{count_fitting}.
+    @return: Bytes by cartridge; no more than C{free} in total.
     """
     if free is None:
         return dict.fromkeys((need.medium for need in needs), None)
@@ -347,7 +370,7 @@ def divide_buffer(free: int | None, needs: Sequence[SpaceNeed], capacity: int | 
 
 
 def _even_shares(left: int, needs: Sequence[SpaceNeed]) -> dict[str, int]:
-    """As even as can be, and to nobody more than is wanted."""
+    """Divide space as evenly as possible, without giving any cartridge more than it needs."""
     shares = {}
     for index, need in enumerate(sorted(needs, key=lambda need: max(need.size, need.first))):
         shares[need.medium] = min(max(need.size, need.first), left // (len(needs) - index))
@@ -357,15 +380,15 @@ def _even_shares(left: int, needs: Sequence[SpaceNeed]) -> dict[str, int]:
 
 def count_fitting(space: int | None, sizes: Iterable[int], most: int, occupied: int) -> int:
     """
-    How many of the next files may be handed now: those up to the first that does not fit, so that the order stays that
-    of the tape, and large files get their turn.
+    Return how many of the next files may be submitted now: those before the first that does not fit, so that the order
+    remains that of the tape, and large files are not overtaken.
 
-    A file that is larger than its room is handed when there is nothing else: it would wait for ever.
+    A file that is larger than the space is submitted when the buffer is empty, as it would wait forever otherwise.
 
-    @param room: Bytes; C{None} for no limit.
-    @param sizes: In the order of the tape.
+    @param space: Bytes; C{None} for no limit.
+    @param sizes: The sizes of the files, in the order of the tape.
     @param most: The most files.
-    @param held: What was handed of all cartridges, also just now, and has not come, and what is pinned: files or bytes.
+    @param occupied: What is pinned, or was submitted of all cartridges and is not on disk yet: files or bytes.
     """
     count, total = 0, 0
     for size in sizes:

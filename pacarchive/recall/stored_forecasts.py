@@ -1,4 +1,4 @@
-"""What the dispatcher forecasts, and how it turns out, in the store.
+"""The forecasts that the dispatcher stores for all processes, and the outcomes that it compares them with.
 
 Each function runs in a thread of the store, inside one transaction.
 """
@@ -16,7 +16,16 @@ from pacarchive.recall.words import FileState
 
 @attrs.frozen
 class MediumForecast:
-    """When the first and the last file of a cartridge are thought to come, and between which positions they lie."""
+    """
+    The forecast for a cartridge.
+
+    @ivar medium: The cartridge.
+    @ivar files: The count of its files that are to be recalled.
+    @ivar begins: When it can be read.
+    @ivar ends: When its last file will be on disk.
+    @ivar lowest: The lowest position of its files.
+    @ivar highest: The highest one.
+    """
 
     medium: str
     files: int
@@ -27,12 +36,12 @@ class MediumForecast:
 
 
 def with_extents(cursor: Cursor, forecasts: Iterable[MediumForecast]) -> list[MediumForecast]:
-    """Complete forecasts with the lowest and the highest position that waits, or is being read."""
+    """Complete forecasts with the lowest and the highest position of files that wait or are being read."""
     extents = []
     for forecast in forecasts:
         found: list[int] = []
         for state in (RecallState.QUEUED, RecallState.STARTED):
-            for end in ("MIN", "MAX"):  # each by itself is the end of an index
+            for end in ("MIN", "MAX"):  # separately, as each is then the end of an index
                 row = cursor.row(
                     f"SELECT {end}(position) FROM recalls WHERE state = ? AND medium = ?",  # noqa: S608
                     *(state, forecast.medium),
@@ -44,7 +53,12 @@ def with_extents(cursor: Cursor, forecasts: Iterable[MediumForecast]) -> list[Me
 
 
 def outcomes(cursor: Cursor, numbers: Iterable[int]) -> dict[int, float | None]:
-    """Which of some jobs have ended, and when; C{None}: not with all of their files there, or it was forgotten."""
+    """
+    Return which of some jobs have ended.
+
+    @param numbers: The numbers of the jobs.
+    @return: When each ended; C{None} if not all of its files are on disk, or if it was deleted.
+    """
     numbers = list(numbers)
     rows = {row[0]: row[1] for row in cursor.among("SELECT number, ended FROM jobs WHERE number IN (*)", numbers)}
     ended = [number for number in numbers if number not in rows or rows[number] is not None]
@@ -54,7 +68,13 @@ def outcomes(cursor: Cursor, numbers: Iterable[int]) -> dict[int, float | None]:
 
 
 def store(transaction: Transaction, forecasts: Iterable[MediumForecast], obstacle: str, learned: str) -> None:
-    """Let those who ask know what is thought of the time to come."""
+    """
+    Replace the stored forecasts.
+
+    @param forecasts: The forecasts for cartridges.
+    @param obstacle: What keeps everything from being recalled, for a person; else empty.
+    @param learned: What was learned, as JSON.
+    """
     transaction.execute("DELETE FROM media")
     transaction.many(
         "INSERT INTO media (medium, files, begins, ends, lowest, highest) VALUES (?, ?, ?, ?, ?, ?)",

@@ -93,8 +93,8 @@ def fail(transaction: Transaction, keys: Sequence[int], reason: str) -> None:
     @param reason: Why, for a person.
     """
     requests = live_requests(transaction, keys)
-    unwanted = [(job, key) for job, key, state in requests if state is FileState.CANCELLING]
-    end_requests(transaction, unwanted, FileState.CANCELLED)
+    cancelled = [(job, key) for job, key, state in requests if state is FileState.CANCELLING]
+    end_requests(transaction, cancelled, FileState.CANCELLED)
     end_requests(
         transaction,
         [(job, key) for job, key, state in requests if state is not FileState.CANCELLING],

@@ -1,4 +1,4 @@
-"""What jobs and files wait for, and what is the trouble with them: seen in the store, for estimates and for people.
+"""What jobs and files wait for, and why they are not recalled, as the store has it.
 
 Each function runs in a thread of the store, inside one transaction.
 """
@@ -16,7 +16,7 @@ from pacarchive.recall.tables import RecallState
 from pacarchive.recall.words import LIVE, FileState
 
 _FAILURES = f"CASE WHEN r.state >= {RecallState.STARTED:d} THEN r.attempts - 1 ELSE r.attempts END"
-"""How many tries of a recall have failed: one that is under way has not."""
+"""The count of a recall's failed attempts; one that is under way has not failed."""
 
 _UNTIL = f"CASE WHEN r.state = {RecallState.BACKING_OFF:d} THEN r.resting END"
 
@@ -24,13 +24,17 @@ _UNTIL = f"CASE WHEN r.state = {RecallState.BACKING_OFF:d} THEN r.resting END"
 @attrs.frozen
 class Waiting:
     """
-    Files of a job that wait for one cartridge.
+    Files of a job that wait for the same cartridge.
 
-    @ivar begins: When the cartridge's turn is thought to begin; C{None} where nobody has thought about it.
+    @ivar medium: The cartridge; empty for files that have not been looked up.
+    @ivar files: The count of the files.
+    @ivar size: Their bytes.
     @ivar furthest: The position of the last of them, in a queue from C{lowest} to C{highest}.
-    @ivar failures: How many tries of the one that was tried most often have failed.
-    @ivar resting: How many of them rest before they are tried again.
-    @ivar until: When the last of those is tried again; C{None} where none rests.
+    @ivar begins: When the cartridge can be read, by the forecast, and C{ends} when all its files will be on disk;
+        C{None} if there is no forecast.
+    @ivar failures: The most failed attempts of one of them.
+    @ivar backing_off: How many of them are backing off.
+    @ivar until: When the last of those is retried; C{None} if there is none.
     """
 
     medium: str
@@ -47,7 +51,7 @@ class Waiting:
 
 
 def waiting(cursor: Cursor, number: int) -> list[Waiting]:
-    """What a job waits for, by cartridge; the empty one stands for what nobody has looked up yet."""
+    """Return what a job waits for, by cartridge."""
     rows = cursor.rows(
         "SELECT r.medium, COUNT(*), SUM(COALESCE(r.size, 0)), MAX(r.position), MAX(m.begins), MAX(m.ends),"  # noqa: S608
         f" MAX(m.lowest), MAX(m.highest), MAX({_FAILURES}), COUNT({_UNTIL}), MAX({_UNTIL})"
@@ -59,7 +63,7 @@ def waiting(cursor: Cursor, number: int) -> list[Waiting]:
 
 
 def waiting_for_file(cursor: Cursor, file_id: int) -> Waiting | None:
-    """What a file waits for, if it does."""
+    """Return what a file waits for; C{None} if it has no recall."""
     row = cursor.row(
         "SELECT r.medium, 1, COALESCE(r.size, 0), r.position, m.begins, m.ends, m.lowest, m.highest,"  # noqa: S608
         f" {_FAILURES}, {_UNTIL} IS NOT NULL, {_UNTIL} FROM recalls r"
@@ -70,12 +74,12 @@ def waiting_for_file(cursor: Cursor, file_id: int) -> Waiting | None:
 
 
 def trouble(cursor: Cursor, number: int) -> Trouble | None:
-    """What is the trouble with a job's files, if the last try of one has failed."""
+    """Return why files of a job are not recalled; C{None} if no attempt has failed."""
     of_job = "FROM wishes w JOIN recalls r ON r.file = w.file WHERE w.job = ? AND w.state <= ? AND r.reason <> ''"
     row = cursor.row(f"SELECT COUNT(*) {of_job}", number, FileState.STARTED)
     if row is None or not row[0]:
         return None
-    # Told by the one that was tried most often, and of those, by the one that is tried next.
+    # The reason is that of the file with the most attempts, and of those, of the one that is retried next.
     worst = cursor.row(
         f"SELECT r.reason, r.attempts, {_UNTIL} AS next_try {of_job}"
         " ORDER BY r.attempts DESC, next_try, r.file LIMIT 1",
@@ -87,7 +91,13 @@ def trouble(cursor: Cursor, number: int) -> Trouble | None:
 
 
 def last_failure(cursor: Cursor, file_id: int, most_attempts: int, now: float) -> str | None:
-    """Why the last request for a file failed, if it did; or the last try, and when the next one is, if there is one."""
+    """
+    Describe why the last request for a file failed; or why its last attempt did, and when the next one is.
+
+    @param most_attempts: After how many attempts a file has failed for good.
+    @param now: Seconds since the epoch.
+    @return: A message for a person; C{None} if nothing has failed.
+    """
     row = cursor.row(
         "SELECT w.state, w.reason, r.state, r.reason, r.attempts, r.resting"
         " FROM wishes w LEFT JOIN recalls r ON r.file = w.file WHERE w.file = ? ORDER BY w.job DESC LIMIT 1",
@@ -106,7 +116,7 @@ def last_failure(cursor: Cursor, file_id: int, most_attempts: int, now: float) -
 
 
 def troubled(cursor: Cursor, numbers: Collection[int]) -> set[int]:
-    """Which of some jobs have a file that rests after a failure: no forecast could know."""
+    """Return those jobs that have a file which backs off after a failure: forecasts do not account for that."""
     if not numbers:
         return set()
     rows = cursor.among(

@@ -1,7 +1,7 @@
-"""Those who wait: for the end of a file's recall, or for any change.
+"""Waiting for the end of a file's recall, or for any change in the store.
 
-What changes is written by one process, and waited for in all of them; the store's count of changes tells that something
-did.  It is looked at only while somebody waits.
+Changes are written by one process and waited for in all of them.  The store's counter of changes shows that there was
+one; it is read only while a caller waits.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from pacarchive.recall.schema import to_key
 from pacarchive.recall.store import Cursor, Store, StoreUnavailable
 
 LOOK = 0.5
-"""Seconds between two looks at the count of changes."""
+"""Seconds between two reads of the counter."""
 
 _log = Logger()
 
 
 class Watch:
     """
-    Wakes those who wait.
+    Notifies callers of changes in the store.
 
-    @param clock: The time.
+    @param clock: The source of time.
     @param store: The store.
-    @ivar stopped: Whether nobody is to wait any more.
+    @ivar stopped: Whether waiting has ended for good.
     """
 
     def __init__(self, clock: Any, store: Store) -> None:
@@ -43,7 +43,7 @@ class Watch:
         self.stopped = False
 
     def stop(self) -> None:
-        """Wake everybody: there is nothing to wait for any more."""
+        """Notify all callers that waiting has ended, as the service is about to stop."""
         self.stopped = True
         if self._next is not None:
             self._next.cancel()
@@ -53,7 +53,7 @@ class Watch:
             _fire(each, False)
 
     def poke(self) -> None:
-        """Something was changed by this very process."""
+        """Read the counter now, as this process has changed the store."""
         if self._changes or self._files:
             self._look()
 
@@ -62,20 +62,23 @@ class Watch:
         Wait for any change in the store.
 
         @param after: The number of the last change that is known.
-        @return: Whether there was a later one within the time; C{False} at once when everything is about to stop.
+        @param seconds: The timeout, in seconds.
+        @return: Whether there was a later change; C{False} after the timeout, and when the service is about to stop.
         """
         return await self._wait(self._changes, after, seconds)
 
     async def end_of(self, file_id: int, seconds: float) -> bool:
         """
-        Wait until a file has no recall under way.
+        Wait until a file has no recall.
 
-        @return: Whether that is so, within the time.
+        @param file_id: The file.
+        @param seconds: The timeout, in seconds.
+        @return: Whether it has none; C{False} after the timeout, and when the service is about to stop.
         """
         key = to_key(file_id)
         waiting = self._files.setdefault(key, {})
         try:
-            self._again = True  # its recall may have ended before anybody waited for that
+            self._again = True  # its recall may have ended already
             return await self._wait(waiting, 0, seconds)
         finally:
             if not waiting and self._files.get(key) is waiting:
@@ -113,7 +116,7 @@ class Watch:
         try:
             seq, left = await self._store.read(lambda cursor: _read(cursor, None if force else self._seq, watched))
         except StoreUnavailable:
-            self._seq = -1  # it was logged; they wait on, and next time all is looked at
+            self._seq = -1  # it was logged; callers go on waiting, and the next read checks all files
             return
         self._seq = seq
         for key in watched:
@@ -135,7 +138,12 @@ class Watch:
 
 
 def _read(cursor: Cursor, seen: int | None, watched: Sequence[int]) -> tuple[int, set[int] | None]:
-    """The number of the last change; and which of some files are recalled, unless nothing has changed since."""
+    """
+    Return the number of the last change; and the keys of the files that are still recalled, unless nothing has changed.
+
+    @param seen: The number of the last change that is known.
+    @param watched: The keys of the files.
+    """
     row = cursor.row("SELECT seq FROM turn")
     assert row is not None, "the schema has put it there"
     if row[0] == seen:

@@ -157,7 +157,7 @@ class TestCancelling:
         done(engine.cancel(job))
         assert state(engine, job) is (CANCELLED if agrees else CANCELLING)
         if not agrees:
-            assert "told that nobody wants the file any more" in files(engine, job)[1].reason
+            assert "It is being cancelled" in files(engine, job)[1].reason
         around.spend(3)
         assert state(engine, job) is (CANCELLED if agrees else CANCELLING)
         assert around.tapes.under_way() == ([] if agrees else [1])
