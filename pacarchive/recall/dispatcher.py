@@ -1,7 +1,7 @@
-"""The dispatcher: it looks recalls up, orders them, has the storage system do them, and sees to their end.
+"""The dispatcher: it looks recalls up, orders them, submits them to the storage system, and handles their end.
 
-There is one for all processes that share a store, for as long as it holds the lease.  All that it must not forget is in
-the store; the rest it works out again when it takes over, from there and from the storage system.
+There is one for all processes that share a store, as long as it holds the lease.  What must not be lost is in the
+store; the rest is found out again after a takeover, from the store and from the storage system.
 """
 
 from __future__ import annotations
@@ -32,26 +32,28 @@ from pacarchive.recall.upkeep import FORECAST_INTERVAL, RECHECK_INTERVAL, Upkeep
 from pacarchive.runtime.shared import all_of
 
 _INHERITED_GRACE = 60.0
-"""Seconds for which the storage system may not know of what another dispatcher asked it for: not all can tell."""
+"""Seconds for which the storage system may not know of what another dispatcher submitted: not every system can tell."""
 
 _STOP_TIMEOUT = 2.0
-"""Seconds that the storage system has to answer at the end; its own end may take several more, and all of it C{GRACE}
-of L{pacarchive.launch.workers} at the most."""
+"""
+Seconds that the storage system has to answer when the dispatcher stops; its own stop may take several more, and all of
+it at most C{GRACE} of L{pacarchive.launch.workers}.
+"""
 
 _log = Logger()
 
 
 class Dispatcher:
     """
-    One term of office.
+    The dispatcher, for the time of one lease.
 
     @param reactor: The source of time.
     @param store: The store.
     @param backend: The archive.
     @param settings: The settings.
-    @param lease: What makes this process the dispatcher.
-    @param on_change: Is called after each change of the store.
-    @ivar term: The term.
+    @param lease: The lease, which this process holds.
+    @param on_change: Called after each change of the store.
+    @ivar term: The number of the lease.
     """
 
     def __init__(
@@ -67,7 +69,7 @@ class Dispatcher:
         self.term = lease.term
         self._lose = partial(lease.lose, self.term)
         recaller = IRecaller(backend) if IRecaller.providedBy(backend) else None
-        # When in doubt, the term ends, and the next begins with what the store says.
+        # After a change with an unknown outcome, the lease is released, and the next holder reads the store again.
         self._shared = DispatcherState(reactor, store, backend, recaller, settings, self.term, on_change, self._lose)
         self._loops: list[Loop] = []
         self._storage_requests: StorageRequests | None = None
@@ -78,12 +80,12 @@ class Dispatcher:
         if recaller is not None:
             self._progress = progress = Progress(self._shared, recaller, self._poke_requests)
             self._storage_requests = StorageRequests(self._shared, recaller, progress)
-            self._request_loop = self._loop("asking for files", self._storage_requests.step, 0.5)
-            self._loop("asking how recalls stand", progress.poll, settings.poll_interval)
-            self._cancel = self._loop("giving recalls up", progress.cancel, 1.0)
-            self._loop("telling what is to be expected", upkeep.update_forecasts, FORECAST_INTERVAL)
-            self._loop("looking again", upkeep.recheck, RECHECK_INTERVAL)
-        self._loop("doing what is due", upkeep.by_the_clock, 1.0)
+            self._request_loop = self._loop("submitting files", self._storage_requests.step, 0.5)
+            self._loop("polling recalls", progress.poll, settings.poll_interval)
+            self._cancel = self._loop("cancelling recalls", progress.cancel, 1.0)
+            self._loop("forecasting", upkeep.update_forecasts, FORECAST_INTERVAL)
+            self._loop("rechecking files", upkeep.recheck, RECHECK_INTERVAL)
+        self._loop("handling deadlines and pins", upkeep.by_the_clock, 1.0)
         self._taking_over = Loop(reactor, "taking over", self._take_over, 1.0, self._lose)
         self._begun = False
 
@@ -93,19 +95,19 @@ class Dispatcher:
         return loop
 
     def start(self) -> None:
-        """Begin."""
+        """Start, by taking over what the store has."""
         self._taking_over.start()
 
     async def stop(self) -> None:
-        """End; what the storage system was asked for goes on without us."""
+        """Stop; what was submitted to the storage system goes on there."""
         ending = Deferred.fromCoroutine(self._end()).addTimeout(_STOP_TIMEOUT, self._shared.clock)
         try:
             await ending
         except defer.TimeoutError:
-            _log.warn("recalls: the storage system has not answered; calls of it are left behind")
+            _log.warn("recalls: the storage system has not answered; calls to it are abandoned")
 
     async def _end(self) -> None:
-        await self._taking_over.stop()  # first: it begins the others
+        await self._taking_over.stop()  # first, as it starts the others
         await all_of(loop.stop() for loop in self._loops)
         await self._look_ups.stop()
         if self._storage_requests is not None:
@@ -113,7 +115,7 @@ class Dispatcher:
             await self._progress.stop()
 
     def poke(self) -> None:
-        """Somebody of this process has changed the store."""
+        """Look for new work now, as this process has changed the store."""
         self._look_up.poke()
         if self._storage_requests is not None:
             self._cancel.poke()
@@ -124,7 +126,7 @@ class Dispatcher:
             self._request_loop.poke()
 
     async def _take_over(self) -> bool:
-        """Learn from the store how things stand, and begin."""
+        """Load the state from the store, and start the loops."""
         if self._begun:
             return False
         await self._shared.write(recount)

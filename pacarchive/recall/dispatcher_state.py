@@ -1,4 +1,4 @@
-"""What all parts of the dispatcher share."""
+"""The state that all parts of the dispatcher share."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class Reading(TimeSlice):
     """
     A cartridge that is being read.
 
-    @ivar after: Position and key of the last of its files that was handed.
-    @ivar left: Files that were handed and have not ended; C{left_size} their bytes.
-    @ivar finished: Nothing that may be handed waits behind L{after}.
-    @ivar counted: When it was last counted what waits for it.
-    @ivar fed: When it was last handed something.
-    @ivar asking: Requests for its files that the storage system has not answered.
-    @ivar learned: When its reading was last learned from; C{None} before its first file has come.
-    @ivar come: Files and bytes that have come since.
-    @ivar came: When the last of its files came; at first, when it began.
-    @ivar stalled: Something else than the drive held it up since.
+    @ivar after: Position and key of the last of its files that was submitted.
+    @ivar left: The count of files that were submitted and have not ended; C{left_size} their bytes.
+    @ivar finished: Whether no file that may be submitted waits behind L{after}.
+    @ivar counted: When the files that wait for it were last counted.
+    @ivar last_submitted: When files of it were last submitted.
+    @ivar unanswered: The count of submissions that the storage system has not answered.
+    @ivar learned: When rates were last learned from its reading; C{None} before its first file is on disk.
+    @ivar recalled: The count and bytes of files that were recalled since then.
+    @ivar last_recalled: When the last of its files was recalled; at first, when it was chosen.
+    @ivar stalled: Whether something else than the drive has delayed it since then.
     """
 
     after: tuple[int, int]
@@ -55,12 +55,14 @@ class Reading(TimeSlice):
 @attrs.define
 class Active:
     """
-    A file that the storage system was asked for.
+    A file that was submitted to the storage system.
 
-    @ivar unknown_since: Since when the storage system has said that it does not know of it.
-    @ivar grace: Seconds for which that is not taken for the truth.
-    @ivar settled: The storage system was asked, and has answered.
-    @ivar flow: Whose it is; C{None} where another dispatcher knew.
+    @ivar file: The file.
+    @ivar grace: Seconds for which it is ignored that the storage system does not know of it.
+    @ivar heard: When the storage system last reported on it, as far as that is noted in the store.
+    @ivar unknown_since: Since when the storage system does not know of it.
+    @ivar answered: Whether the storage system has answered the submission.
+    @ivar flow: Its flow; C{None} if another dispatcher submitted it.
     """
 
     file: SubmittedFile
@@ -74,13 +76,13 @@ class Active:
 @attrs.define
 class DispatcherState:
     """
-    What the dispatcher knows and works with, for one term of office.
+    The dispatcher's state, for the time of one lease.
 
-    @ivar active: What the storage system was asked for, by key.
+    @ivar active: Files that were submitted to the storage system, by key.
     @ivar readings: Cartridges that are being read.
     @ivar demands: What waits, by cartridge and flow.
-    @ivar on_change: Is called after each change of the store.
-    @ivar on_doubt: Is called when a change may have been made or not, so that what is known here may be wrong.
+    @ivar on_change: Called after each change of the store.
+    @ivar on_doubt: Called when the outcome of a change is unknown, so that this state may be wrong.
     """
 
     clock: Any
@@ -108,13 +110,15 @@ class DispatcherState:
         """
         Change the store, as the dispatcher.
 
-        @raise LeaseLost: This is not the dispatcher any more.
+        @param change: Called in a thread.
+        @return: The result of C{change}.
+        @raise LeaseLost: Another process is the dispatcher now.
         @raise StoreUnavailable: It cannot be done now.
         """
 
-        def fenced(turn: Transaction) -> T:
-            turn.require(self.term)
-            return change(turn)
+        def fenced(transaction: Transaction) -> T:
+            transaction.require(self.term)
+            return change(transaction)
 
         try:
             result = await self.store.write(fenced)
@@ -125,11 +129,11 @@ class DispatcherState:
         return result
 
     async def read(self, look: Callable[[Cursor], T]) -> T:
-        """Read from the store."""
+        """Read from the store.  @return: The result of C{query}."""
         return await self.store.read(look)
 
     def wait_for(self, demand: Demand) -> None:
-        """More files wait."""
+        """Add a demand."""
         known = self.demands.get((demand.medium, demand.flow))
         if known is None:
             self.demands[demand.medium, demand.flow] = demand
@@ -139,7 +143,7 @@ class DispatcherState:
             known.since = min(known.since, demand.since)
 
     def served(self, medium: str, flow: Flow, size: int) -> None:
-        """A file does not wait any more."""
+        """Subtract a file from the demand of a flow."""
         if (demand := self.demands.get((medium, flow))) is not None:
             demand.files -= 1
             demand.size = max(0, demand.size - size)
@@ -147,14 +151,16 @@ class DispatcherState:
                 del self.demands[medium, flow]
 
     def recount(self, medium: str, demands: Iterable[Demand]) -> None:
-        """Put what is counted for a cartridge right: files leave the queue behind the dispatcher's back."""
+        """
+        Replace the demands for a cartridge by a count: files can leave the queue without the dispatcher's knowledge.
+        """
         for each in [each for each in self.demands if each[0] == medium]:
             del self.demands[each]
         for demand in demands:
             self.demands[demand.medium, demand.flow] = demand
 
     def end(self, key: int) -> Active | None:
-        """A file is not recalled any more, for whatever reason."""
+        """Remove a file that is not being recalled any more.  @return: What was known of it, if anything."""
         active = self.active.pop(key, None)
         if active is not None and (reading := self.readings.get(active.file.medium)) is not None:
             reading.left -= 1

@@ -1,7 +1,7 @@
-"""The recall engine, as the faces see it.
+"""The recall engine, as its callers use it.
 
-Every process has one.  All of them take requests and report how they stand; one of all that share a store is the
-dispatcher as well, as long as it holds the lease.
+Every process has one.  All of them take requests and report on jobs; one of those that share a store is also the
+dispatcher, as long as it holds the lease.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ from pacarchive.runtime.threads import BlockingPool
 T = TypeVar("T")
 
 SIGN_OF_LIFE = 15.0
-"""Seconds after which a follower hears that nothing has changed."""
+"""Seconds without changes after which L{RecallEngine.follow} yields a page without files."""
 
 _PAGE = 1000
-"""Files that a follower is told about at once."""
+"""The most files of a page of L{RecallEngine.follow}."""
 
 _log = Logger()
 
@@ -62,10 +62,10 @@ class RecallEngine(Service):
     Stage jobs over one archive.
 
     @param reactor: The reactor.
-    @param backend: The archive; where it is no L{IRecaller}, every file is on disk.
+    @param backend: The archive; if it is not an L{IRecaller}, every file is on disk.
     @param settings: The settings.
-    @param archive: What the archive is known by in the store.
-    @param make_pool: Makes the threads of the store's connections.
+    @param archive: The archive's name in the store.
+    @param make_pool: Makes the threads for the store's connections.
     """
 
     name = "recall"
@@ -107,27 +107,27 @@ class RecallEngine(Service):
 
     @property
     def obstacle(self) -> str:
-        """Why jobs cannot be taken, or reported on, at present, in words; else empty."""
+        """Why jobs cannot be accepted or reported on now, for a person; else empty."""
         return self._obstacle or self._store.trouble
 
-    # Its life
+    # Start and stop
 
     def startService(self) -> Deferred[None]:
         """
-        Open the store where it will be needed; over an archive that has everything on disk only if there is one, and
-        else when somebody asks for a job.
+        Open the store if it is needed; over an archive that has everything on disk, only if there is one already, and
+        else when a job is submitted.
         """
         super().startService()
         self._running = True
         return Deferred.fromCoroutine(self._begin())
 
     def stopService(self) -> Deferred[None]:
-        """Make way for another dispatcher, and close the store; the jobs stay."""
+        """Release the lease, and close the store; the jobs stay."""
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
 
     def stop_waiting(self) -> None:
-        """Those who wait for files, or follow jobs, are to come back later: the service is about to stop."""
+        """End the waiting for files and the following of jobs, as the service is about to stop."""
         self._watch.stop()
 
     async def _begin(self) -> None:
@@ -139,7 +139,7 @@ class RecallEngine(Service):
         except StoreUnavailable as error:
             if self._recaller is not None:
                 raise
-            # Files are served all the same: what makes room on a full disk must not need any.
+            # Files are served all the same: deletions on a full disk must not need space.
             self._obstacle = str(error)
 
     async def _open(self) -> None:
@@ -183,14 +183,14 @@ class RecallEngine(Service):
             await self._lease.renew()
             await self._follow_lease()
         except StoreUnavailable as error:
-            self._obstacle = str(error)  # it was logged; whoever is the dispatcher cannot do anything either
-        except Exception:  # noqa: BLE001  (the heart goes on beating)
+            self._obstacle = str(error)  # it was logged; the dispatcher cannot do anything either
+        except Exception:  # noqa: BLE001  (the next renewal may succeed)
             _log.failure("recalls: unexpected")
         else:
             self._obstacle = ""
 
     async def _follow_lease(self) -> None:
-        """Be the dispatcher, or not, as the lease says."""
+        """Start or stop the dispatcher, according to the lease."""
         if self._dispatcher is not None and self._dispatcher.term != self._lease.term:
             await self._end_dispatcher()
         if self._dispatcher is None and self._lease.term is not None and self._running:
@@ -217,7 +217,7 @@ class RecallEngine(Service):
         return await self._store.read(query)
 
     async def _read_long(self, query: Callable[[Cursor], T]) -> T:
-        """Read what may be many rows, one after the other: they take the interpreter from who answers requests."""
+        """Read what may be many rows, one call at a time, as that keeps the reactor's thread from running."""
         await self._long_reads.acquire()
         try:
             return await self._read(query)
@@ -228,88 +228,90 @@ class RecallEngine(Service):
 
     async def submit(self, request: JobRequest) -> str:
         """
-        Make a job, durably.
+        Submit a job; it is stored durably.
 
+        @param request: The request.
         @return: The job's identifier.
         @raise errors.BackendUnavailable: The store does not answer.
-        @raise errors.QuotaReached: The owner has as much as one may have.
-        @raise errors.Overloaded: The store has as much as it may have.
+        @raise errors.QuotaReached: The owner has reached the limit.
+        @raise errors.Overloaded: All owners together have reached the limit.
         @raise errors.TooLarge: It has more files than a job may have.
         """
         return await self._submissions.make(request)
 
     async def want(self, file_id: int, owner: str) -> Asked:
         """
-        Ask for one file that is on tape; however many ask for it at once, and again and again, it is one job an owner,
-        and one recall.  Its pin ends with the first whole read.
+        Request one file that is on tape.  However often that is repeated, it is one job for each owner, and one recall.
+         Its pin ends with the first read of the whole file.
 
         @raise errors.BackendUnavailable: The store does not answer.
-        @raise errors.QuotaReached: The owner has as much as one may have; likewise C{Overloaded}.
+        @raise errors.QuotaReached: The owner has reached the limit; likewise C{Overloaded} for all owners together.
         """
         return await self._submissions.request_file(file_id, owner)
 
     async def wait(self, file_id: int, seconds: float) -> bool:
         """
-        Wait until a file that was asked for has ended, in whatever way.
+        Wait until the recall of a file has ended, in whatever way.
 
-        @return: Whether it has, within the time; C{False} also when the service is about to stop.
+        @param seconds: The timeout, in seconds.
+        @return: Whether it has ended; C{False} after the timeout, and when the service is about to stop.
         """
         return await self._watch.end_of(file_id, seconds)
 
     async def cancel(self, job: str, file_ids: Collection[int] | None = None) -> Cancelled:
         """
-        Give files up, or all of them; what has ended already is left as it is.
+        Cancel files of a job, or all of them; files that have ended stay as they are.
 
         @raise errors.NotFound: There is no such job.
-        @raise errors.InvalidRequest: A file is none of the job's; nothing has changed then.
+        @raise errors.InvalidRequest: A file is not in the job; nothing has changed then.
         """
         return await self._write(lambda transaction: jobs.cancel(transaction, job, file_ids))
 
     async def delete(self, job: str) -> None:
         """
-        Give all files up, end their pins, and forget the job.
+        Cancel all files of a job, end its pins, and delete it.
 
         @raise errors.NotFound: There is no such job.
         """
         self._released(await self._write(lambda transaction: jobs.delete(transaction, job)))
 
-    # Looking
+    # Reports
 
     async def status(self, job: str) -> JobStatus:
         """
-        How a job stands.
+        Return a job and its progress.
 
-        @raise errors.NotFound: There is none of this name.
+        @raise errors.NotFound: No job has this identifier.
         """
         now = self._reactor.seconds()
         return await self._read(lambda cursor: job_status(cursor, job, self._settings, now))
 
     async def owner_of(self, job: str) -> str:
-        """Whose a job is.  @raise errors.NotFound: There is none of this name."""
+        """Return the owner of a job.  @raise errors.NotFound: No job has this identifier."""
         return await self._read(lambda cursor: listing.owner_of(cursor, job))
 
     async def files(self, job: str, since: str = "", limit: int = 1000) -> FilesPage:
         """
-        The files of a job, or those that have changed since, in the order of their changes.
+        List the files of a job, or those that have changed since, in the order of their changes.
 
         @param since: A cursor from an earlier answer.
         @raise errors.NotFound: There is no such job.
-        @raise errors.InvalidRequest: It is no cursor.
+        @raise errors.InvalidRequest: It is not a cursor.
         """
         return await self._read_long(lambda cursor: listing.files(cursor, job, since, limit))
 
     async def reason(self, file_id: int) -> str | None:
         """
-        Why the last recall of a file failed, if it has, and nobody has asked for it since; or why its last try did, if
-        that is under way.
+        Return why the last recall of a file failed, if there is no later request; or why the last attempt of the one
+        that is under way did; or C{None}.
         """
         now, most = self._reactor.seconds(), self._settings.attempts
         return await self._read(lambda cursor: waiting.last_failure(cursor, file_id, most, now))
 
     async def follow(self, job: str, since: str = "") -> AsyncIterator[FilesPage]:
         """
-        The changes of a job as they happen, beginning with C{since}; a page without files is a sign of life.  Ends
-        when the job has ended and all was told, or the service stops.
+        Yield the changes of a job as they happen, from C{since} on, and a page without files when there was none for a
+        while. Ends when the job has ended and all was reported, or when the service stops.
 
         @raise errors.NotFound: There is no such job (any more).
         """
@@ -324,22 +326,22 @@ class RecallEngine(Service):
                 continue
             if not left or self._watch.stopped:
                 return
-            # Others' jobs change the store as well, which is no news of this one.
+            # Other jobs change the store as well.
             await self._watch.change(int(since.partition("-")[0]), last_page + SIGN_OF_LIFE - self._reactor.seconds())
 
     async def jobs(
         self, *, owner: str | None = None, before: int | None = None, limit: int = 100
     ) -> Sequence[JobSummary]:
         """
-        Jobs, the youngest first.
+        List jobs, the latest first.
 
-        @param before: The number of the last of the page before.
+        @param before: The number of the last job of the page before.
         """
         return await self._read(lambda cursor: listing.jobs(cursor, owner, before, limit))
 
     async def plan(self, file_ids: Sequence[int]) -> Plan:
         """
-        What a job would mean; nothing is asked for.
+        Return what a job would mean, without recalling anything.
 
         @raise errors.BackendUnavailable: The storage does not answer.
         """
@@ -351,11 +353,10 @@ class RecallEngine(Service):
 
     async def release(self, job: str, file_ids: Collection[int] | None = None) -> Released:
         """
-        End pins of a job: its files need not stay on disk.  Ended ones are passed over; one that has not come yet is
-        not pinned when it comes.
+        Release pins of a job: its files need not stay on disk.  Those that were not recalled yet will not be pinned.
 
         @raise errors.NotFound: There is no such job.
-        @raise errors.InvalidRequest: A file is none of the job's; nothing has changed then.
+        @raise errors.InvalidRequest: A file is not in the job; nothing has changed then.
         """
         released, unpinned = await self._write(lambda transaction: jobs.release(transaction, job, file_ids))
         self._released(unpinned)
@@ -365,31 +366,31 @@ class RecallEngine(Service):
         self, *, owner: str | None = None, after: tuple[int, str] | None = None, limit: int = 100
     ) -> Sequence[Pin]:
         """
-        Pins, by file and job.
+        List pins, by file and job.
 
-        @param after: File and job of the last of the page before.
+        @param after: File and job of the last pin of the page before.
         """
         return await self._read(lambda cursor: listing.pins(cursor, owner, after, limit))
 
     async def unpin(self, file_id: int, owner: str | None = None) -> int:
-        """End an owner's pins of a file, or (C{None}) everyone's.  @return: How many there were."""
+        """End an owner's pins of a file, or with C{None} those of all owners.  @return: How many there were."""
         ended, unpinned = await self._write(lambda transaction: jobs.unpin(transaction, file_id, owner))
         self._released(unpinned)
         return ended
 
     def was_read(self, file_id: int) -> None:
-        """A file was read whole: pins that last until then end.  Returns at once."""
+        """Note that the whole of a file was read, which ends pins that last until then.  Returns at once."""
         if self._recaller is not None and self._is_open:
             self._notes.was_read(file_id)
 
     def was_removed(self, file_id: int) -> None:
-        """A file was removed: its recalls end.  Returns at once."""
+        """Note that a file was removed, which ends its recall.  Returns at once."""
         if self._is_open:
             self._notes.was_removed(file_id)
 
     @property
     def _is_open(self) -> bool:
-        """Whether somebody has asked for anything, so that there is a store to note something in."""
+        """Whether the store has been opened, as there was a request or there are jobs."""
         return self._opening is not None and self._running
 
     def _released(self, file_ids: Sequence[int]) -> None:

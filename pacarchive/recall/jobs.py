@@ -231,14 +231,15 @@ def unpin(transaction: Transaction, file_id: int, owner: str | None) -> tuple[in
     """
     End the pins of a file.
 
-    @param owner: Whose; C{None} for everyone's.
-    @return: How many there were, and the ids among it that nobody has pinned any more.
+    @param file_id: The file.
+    @param owner: The owner whose pins end; C{None} for those of all owners.
+    @return: How many there were; and the file's id in a list, if it has no pin any more.
     """
-    whose, arguments = "", [cut(owner)] if owner is not None else []
+    of_owner, arguments = "", [cut(owner)] if owner is not None else []
     if arguments:
-        whose = " AND job IN (SELECT number FROM jobs WHERE owner = ?)"
+        of_owner = " AND job IN (SELECT number FROM jobs WHERE owner = ?)"
     key = to_key(file_id)
-    ended: int = transaction.execute("DELETE FROM pins WHERE file = ?" + whose, key, *arguments).rowcount  # noqa: S608
+    ended: int = transaction.execute("DELETE FROM pins WHERE file = ?" + of_owner, key, *arguments).rowcount  # noqa: S608
     return ended, unpinned(transaction, [key]) if ended else []
 
 

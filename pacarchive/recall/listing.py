@@ -43,9 +43,9 @@ def summary(cursor: Cursor, number: int) -> JobSummary:
 
 def owner_of(cursor: Cursor, job: str) -> str:
     """
-    Whose a job is.
+    Return the owner of a job.
 
-    @raise errors.NotFound: There is none of this name.
+    @raise errors.NotFound: No job has this identifier.
     """
     return summary(cursor, number_of(cursor, job)).owner
 

@@ -1,4 +1,4 @@
-"""Where files are: each recall is looked up before it waits for a turn."""
+"""Finding out where files are: each recall is looked up before it is queued."""
 
 from __future__ import annotations
 
@@ -24,14 +24,16 @@ from pacarchive.runtime.shared import Shared
 from pacarchive.runtime.statuses import statuses_of
 
 AT_ONCE = 500
-"""Files that are looked up together."""
+"""The most files of one look-up."""
 
 _LOCATE_TIMEOUT = 10.0
-"""Seconds after which a file is queued although nobody can tell on which cartridge it is, as long as the archive has
-it: the storage system may know better when it is asked for it."""
+"""
+Seconds after which a file that exists is queued although its cartridge cannot be found out: the storage system may know
+it when the file is submitted.
+"""
 
 _BATCH_TIMEOUT = 10.0
-"""Seconds that files may take that are looked up together; then each is looked up by itself."""
+"""The timeout of a look-up of many files, in seconds; after that, each is looked up separately."""
 
 ABSENT = "No file has this id."
 
@@ -46,9 +48,9 @@ class Found:
     """
     What was found out about a file.
 
-    @ivar status: What the archive says of it; C{None}: there is no such file, or nothing can be said of it.
-    @ivar location: Where it has to be recalled from, if it has to.
-    @ivar words: Why it cannot be recalled; empty where it can, or need not.
+    @ivar status: Its status; C{None} if there is no such file, or if the status cannot be read.
+    @ivar location: Where it has to be recalled from; C{None} if it need not or cannot be recalled.
+    @ivar problem: Why it cannot be recalled; empty if it can be, or need not.
     """
 
     status: FileStatus | None
@@ -67,7 +69,10 @@ async def find(
     """
     Look files up.
 
-    @param locations: Where some of them have to be recalled from, as far as that is known.
+    @param backend: The archive.
+    @param locations: Locations on tape that are known already, by file id.
+    @param file_ids: The files.
+    @return: What was found out, by file id.
     @raise errors.BackendUnavailable: The storage does not answer.
     """
     found = {file_id: Found(None, location) for file_id, location in locations.items() if location is not None}
@@ -97,30 +102,30 @@ class LookUp:
     """
     The loop that looks recalls up.
 
-    It does so for many together.  Where that fails, or takes too long, one of them may be the reason: each is looked up
-    by itself then, and none waits for another.
+    It looks many up together.  Where that fails or times out, one of them may be the reason: then each is looked up
+    separately, and none waits for another.
 
-    @param shared: What is shared.
-    @param queued: Is called when some wait for a turn now.
+    @param shared: The dispatcher's state.
+    @param queued: Called when recalls have been queued.
     """
 
     def __init__(self, shared: DispatcherState, queued: Callable[[], None]) -> None:
         self._shared = shared
         self._queued = queued
         self._tasks = Tasks()
-        self._separate: set[int] = set()  # keys of those that are being looked up by themselves
+        self._separate: set[int] = set()  # keys of those that are being looked up separately
 
     async def stop(self) -> None:
-        """End, when the loop has."""
+        """Wait for look-ups that are under way, after the loop has stopped."""
         await self._tasks.stop()
 
     async def step(self) -> bool:
-        """Look some up; says whether there may be more."""
+        """Look some recalls up.  @return: Whether there may be more."""
         shared = self._shared
         new = await shared.read(lambda cursor: work.new_recalls(cursor, AT_ONCE + len(self._separate)))
         batch = [each for each in new if each.key not in self._separate][:AT_ONCE]
         if len(self._separate) >= AT_ONCE:
-            batch = []  # it is not one file that is the reason
+            batch = []  # the reason is not a single file
         if len(batch) > 1:
             try:
                 together = Shared(self._look_up(batch))
@@ -152,7 +157,7 @@ class LookUp:
         shared, begun = self._shared, self._shared.now
         results = await self._find(new)
         if len(new) > 1 and shared.now - begun >= _BATCH_TIMEOUT:
-            return  # they were set apart, and who knows what has become of them since
+            return  # it timed out, and each has been looked up separately since
         located: list[Located] = []
         on_disk: dict[int, int] = {}
         failed: dict[int, str] = {}

@@ -1,6 +1,6 @@
-"""Work that is done over and over: one loop for each kind, so that none waits for another.
+"""Steps that are repeated, each in a loop of its own, so that none waits for another.
 
-What may take long, as the storage system does not answer, is a task of a loop: that goes on meanwhile.
+What may take long, because the storage system does not answer, is a task, beside which the loop continues.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from pacarchive import errors
 from pacarchive.recall.store import LeaseLost
 
 LONGEST_PAUSE = 30.0
-"""Seconds between two tries of what fails."""
+"""The most seconds between two attempts of a step that fails."""
 
 _DOUBLINGS = 20
-"""How often a pause is doubled at the most: it has reached the longest by then, and is no number too large."""
+"""The most doublings of a pause: it has reached the longest by then, and the number does not grow without limit."""
 
 _log = Logger()
 
 Step = Callable[[], Awaitable[bool]]
-"""Does some of the work; says whether there is more to do at once."""
+"""Does some of the work; returns whether there is more to do at once."""
 
 
 class Loop:
     """
-    Repeats a step, with pauses in which there is nothing to do.
+    Repeats a step, with a pause whenever there is nothing to do.
 
-    @param clock: The time.
-    @param name: For the log.
-    @param step: What is repeated.
-    @param interval: Seconds between two looks whether there is something to do.
-    @param lost: Called when the step finds out that this is not the dispatcher any more; the loop has ended then.
-    @ivar trouble: Why the last step failed; empty when it did not.
+    @param clock: The source of time.
+    @param name: What the step does, for the log.
+    @param step: The step.
+    @param interval: The pause, in seconds.
+    @param lost: Called when the step fails because this process is not the dispatcher any more; the loop ends then.
+    @ivar trouble: Why the last step failed; empty if it did not.
     """
 
     def __init__(self, clock: Any, name: str, step: Step, interval: float, lost: Callable[[], None]) -> None:
@@ -55,12 +55,12 @@ class Loop:
         self.trouble = ""
 
     def start(self) -> None:
-        """Begin."""
+        """Start the loop."""
         self._running = True
         self._begin()
 
     async def stop(self) -> None:
-        """End; a step that is under way is waited for."""
+        """Stop the loop, and wait for the step that is under way."""
         self._running = False
         if self._next is not None:
             self._next.cancel()
@@ -70,7 +70,7 @@ class Loop:
             await self._ended
 
     def poke(self) -> None:
-        """There is something to do."""
+        """Make a step now, or after the one that is under way, as there is something to do."""
         if self._busy:
             self._poked = True
         elif self._next is not None and not self._failures:
@@ -84,7 +84,7 @@ class Loop:
         Deferred.fromCoroutine(self._once()).addCallback(self._done)
 
     async def _once(self) -> float | None:
-        """A step.  @return: The pause after it; C{None}: there is none."""
+        """Make a step.  @return: The pause after it, in seconds; C{None} if the loop ends."""
         try:
             more = await self._step()
         except LeaseLost:
@@ -94,7 +94,7 @@ class Loop:
             if str(error) != self.trouble:
                 _log.warn("recalls: {name}: {error}", name=self._name, error=error)
             return self._pause(str(error))
-        except Exception:  # noqa: BLE001  (logged; what is tried again may succeed)
+        except Exception:  # noqa: BLE001  (logged; a retry may succeed)
             _log.failure("recalls: {name}: unexpected", name=self._name)
             return self._pause("An unexpected failure; it is in the server's log.")
         self._failures, self.trouble = 0, ""
@@ -118,9 +118,9 @@ class Loop:
 
 class Tasks:
     """
-    What a loop has begun and does not wait for: one of each name at a time.
+    Tasks that a loop starts and does not wait for: at most one of each name at a time.
 
-    A failure is kept for the loop, whose steps are to L{check} for one: so it is logged, and the loop pauses.
+    A failure is kept until the loop calls L{check} in a step: so it is logged, and the loop pauses.
     """
 
     def __init__(self) -> None:
@@ -129,27 +129,27 @@ class Tasks:
         self._idle: Deferred[None] | None = None
 
     def is_under_way(self, name: str) -> bool:
-        """Whether one of this name has not ended."""
+        """Return whether a task of this name has not ended."""
         return name in self._under_way
 
     def begin(self, name: str, task: Coroutine[Any, Any, None]) -> None:
-        """Begin one; none of its name may be under way."""
+        """Start a task; none of the same name may be under way."""
         assert name not in self._under_way, name
         self._under_way[name] = begun = Deferred.fromCoroutine(task)
         begun.addBoth(self._ended, name)
 
     def check(self) -> None:
         """
-        See whether one has failed since the last time.
+        Raise the failure of a task since the last call, if there was one.
 
-        @raise Exception: What the first of them failed with.
+        @raise Exception: The error of the first task that failed.
         """
         failure, self._failure = self._failure, None
         if failure is not None:
             failure.raiseException()
 
     async def stop(self) -> None:
-        """Wait for the end of all; how they ended is nobody's concern any more."""
+        """Wait for the end of all tasks; their failures are ignored."""
         if self._under_way:
             self._idle = Deferred()
             await self._idle

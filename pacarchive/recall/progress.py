@@ -1,4 +1,4 @@
-"""What the storage system says of recalls, and what follows from it."""
+"""What the storage system reports on recalls, and how they continue or end."""
 
 from __future__ import annotations
 
@@ -19,21 +19,30 @@ from pacarchive.recall.store import Transaction
 from pacarchive.texts import counted
 
 _NOTE_REPORT = 60.0
-"""Seconds after which it is noted again that the storage system still knows of a recall."""
+"""Seconds after which it is noted in the store again that the storage system still knows of a recall."""
 
 _FIRST_BACKOFF = 5.0
 _LONGEST_BACKOFF = 3600.0
 _BACKOFF_FACTOR = 4
 
 _LEARN_AFTER = 10.0
-"""Seconds of reading that are worth learning from."""
+"""The least seconds of reading from which rates are learned."""
 
 _log = Logger()
 
 
 @attrs.define
 class _Outcomes:
-    """What becomes of some recalls, by key: the sizes of those that have come, the reasons of those that have not."""
+    """
+    The outcomes of some recalls.
+
+    @ivar reported: The recalls that the storage system has reported on, by key.
+    @ivar recalled: The sizes of those that are on disk, by key.
+    @ivar failed: The reasons of those that have failed for good, by key.
+    @ivar backing_off: When those are retried that failed for a passing reason, and that reason, by key.
+    @ivar heard: The keys of those that the storage system still knows.
+    @ivar overdue: The keys of those that the storage system has been working on for too long.
+    """
 
     reported: dict[int, Active] = attrs.field(factory=dict)
     recalled: dict[int, int] = attrs.field(factory=dict)
@@ -60,11 +69,11 @@ class _Outcomes:
 
 class Progress:
     """
-    The loops that ask how recalls stand, and that have them given up.
+    The loops that poll the storage system for recalls, and cancel those that no request needs.
 
-    @param shared: What is shared.
+    @param shared: The dispatcher's state.
     @param recaller: The storage system.
-    @param ended: Is called when some have ended, so that there is room for others.
+    @param ended: Called when recalls have ended, so that others can be submitted.
     """
 
     def __init__(self, shared: DispatcherState, recaller: IRecaller, ended: Callable[[], None]) -> None:
@@ -76,29 +85,29 @@ class Progress:
         self._too_short = (0, 0, 0.0)  # files, bytes and seconds of readings that were each too short to learn from
 
     async def stop(self) -> None:
-        """End, when the loops have."""
+        """Wait for calls that are under way, after the loops have stopped."""
         await self._polls.stop()
         await self._cancels.stop()
 
     async def poll(self) -> bool:
-        """Ask how all of them stand."""
+        """Poll all recalls that are under way.  @return: C{False}: there is nothing more to do."""
         answered = self._by_request(key for key, each in self._shared.active.items() if each.answered)
         for request, keys in answered.items():
             if not self._polls.is_under_way(request):
                 self._polls.begin(request, self._poll(request, keys))
-        self._polls.check()  # last: were every other step without failure, the loop would never pause for longer
+        self._polls.check()  # last: if it came first, every other step would succeed, and the pause would not grow
         return False
 
     async def _poll(self, request: str, keys: Sequence[int]) -> None:
         await self.process(request, await self._recaller.poll(UUID(request), [from_key(key) for key in keys]))
 
     async def cancel(self) -> bool:
-        """Have given up what nobody wants any more."""
+        """Cancel recalls that no request needs any more.  @return: C{False}: there is nothing more to do."""
         shared = self._shared
-        unwanted = await shared.read(work.cancelling)
-        answered = [key for key in unwanted if (active := shared.active.get(key)) is not None and active.answered]
+        cancelling = await shared.read(work.cancelling)
+        answered = [key for key in cancelling if (active := shared.active.get(key)) is not None and active.answered]
         for key in answered:
-            # There is nothing to give up of what it does not know of: the next poll tells.
+            # What the storage system does not know need not be cancelled: the next poll ends it.
             shared.active[key].grace = 0.0
         for request, keys in self._by_request(answered).items():
             if not self._cancels.is_under_way(request):
@@ -119,12 +128,17 @@ class Progress:
         self._ended()
 
     async def process(self, request: str, reports: Mapping[int, RecallProgress]) -> None:
-        """Draw the conclusions from what the storage system says of a request, by id."""
+        """
+        Process what the storage system reports on a submission.
+
+        @param request: The name of the submission.
+        @param reports: The reports, by file id.
+        """
         shared = self._shared
         outcomes = _Outcomes()
         for file_id, progress in reports.items():
             active = shared.active.get(to_key(file_id))
-            if active is not None and active.file.request == request:  # else it was given up meanwhile
+            if active is not None and active.file.request == request:  # else it was cancelled meanwhile
                 outcomes.reported[active.file.key] = active
                 self._decide(active, progress, outcomes)
         for request, keys in self._by_request(outcomes.overdue).items():
@@ -165,7 +179,7 @@ class Progress:
         return found
 
     def _lost_reason(self, active: Active, progress: RecallProgress) -> str:
-        """Why a recall that the storage system does not know of has to be asked for again, if it has to."""
+        """Return why a recall that the storage system does not know has to be retried; empty if it may still appear."""
         if progress.words:
             return progress.words
         now = self._shared.now
@@ -174,14 +188,14 @@ class Progress:
         return "The tape system dropped the request." if now - active.unknown_since >= active.grace else ""
 
     def _retry(self, active: Active, reason: str, outcomes: _Outcomes) -> None:
-        """Try a recall again after a rest, or not, when that was done often enough."""
+        """Retry a recall after a pause, or let it fail for good after the last attempt."""
         file = active.file
         if file.attempts >= self._shared.settings.attempts:
             outcomes.failed[file.key] = f"Tried {counted(file.attempts, 'time')}; the last time: {reason}"
             return
         pause = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * _BACKOFF_FACTOR ** (file.attempts - 1))
         _log.info(
-            "file {file_id} is asked for again in {pause:.0f} s: {reason}",
+            "file {file_id} is retried in {pause:.0f} s: {reason}",
             file_id=from_key(file.key),
             pause=pause,
             reason=reason,
@@ -189,7 +203,7 @@ class Progress:
         outcomes.backing_off[file.key] = (self._shared.now + pause, reason)
 
     def _learn(self, recalled: Sequence[Active], now: float) -> None:
-        """Learn how fast the drives are."""
+        """Learn the rates of the drives from files that were recalled."""
         self._shared.rates.recalled += len(recalled)
         readings: dict[str, tuple[int, int]] = {}
         for active in recalled:
@@ -214,7 +228,7 @@ class Progress:
             reading.recalled, reading.learned, reading.stalled = (0, 0), now, False
 
     def learn_remaining(self, reading: Reading) -> None:
-        """A cartridge is done with: what came since it was last learned from counts together with others' rests."""
+        """Learn from the end of a cartridge's reading, together with the ends of others."""
         if reading.learned is None or reading.stalled or not reading.recalled[0]:
             return
         files, size, seconds = self._too_short

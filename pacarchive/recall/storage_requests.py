@@ -1,4 +1,4 @@
-"""Which files the storage system is asked for, and when."""
+"""Which files are submitted to the storage system, and when."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from pacarchive.recall.store import Cursor
 from pacarchive.runtime.shared import all_of
 
 GRACE = 10.0
-"""Seconds for which the storage system may not know of what it was just asked for."""
+"""Seconds for which the storage system may not know of what was just submitted."""
 
 _ANSWERED = 5.0
-"""Seconds that the storage system has to answer for some files before it is asked for others of the same cartridge."""
+"""The most seconds that a submission waits for the answer to an earlier one of the same cartridge."""
 
 _RECOUNT = 60.0
-"""Seconds after which is counted again what waits for a cartridge that is being read."""
+"""Seconds after which the files that wait for a cartridge which is being read are counted again."""
 
 
 class StorageRequests:
     """
-    The loop that chooses cartridges, and asks for their files in the order of the tape.
+    The loop that chooses cartridges, and submits their files in the order of the tape.
 
-    @param shared: What is shared.
+    @param shared: The dispatcher's state.
     @param recaller: The storage system.
-    @param progress: Takes what it answers.
-    @ivar full: Why nothing more is asked for, when the buffer has no room; else empty.
+    @param progress: Processes the answers.
+    @ivar full: Why nothing is submitted, if the disk buffer is full; else empty.
     """
 
     def __init__(self, shared: DispatcherState, recaller: IRecaller, progress: Progress) -> None:
@@ -43,11 +43,11 @@ class StorageRequests:
         self.full = ""
 
     async def stop(self) -> None:
-        """End, when the loop has."""
+        """Wait for submissions that are under way, after the loop has stopped."""
         await self._sending.stop()
 
     async def step(self) -> bool:
-        """Ask for what can be asked for now."""
+        """Submit what can be submitted now.  @return: C{False}: there is nothing more to do."""
         self._sending.check()
         await self._end_readings()
         self._choose()
@@ -60,12 +60,15 @@ class StorageRequests:
         occupied, space = await self._available_space(candidates)
         ready = [each for each in candidates if space[each.medium] != 0]
         if not ready and not occupied:
-            ready = candidates[:1]  # its next file is larger than all the room that there is
+            ready = candidates[:1]  # its next file is larger than the whole buffer
         await all_of(self._submit_next(each, grants[each.medium], space[each.medium], occupied) for each in ready)
         return False
 
     def _grants(self) -> dict[str, frozenset[Flow]]:
-        """Whose files each cartridge may be handed; one that has files, but of none of these, gives way."""
+        """
+        Return the flows whose files may be submitted, by cartridge; one that has files, but none of these flows, gives
+        way.
+        """
         shared, settings = self._shared, self._shared.settings
         for reading in shared.readings.values():
             reading.ahead = shared.rates.reading_time(reading.left, reading.left_size)
@@ -86,7 +89,7 @@ class StorageRequests:
         return grants
 
     async def _end_readings(self) -> None:
-        """Let go of cartridges that are done with."""
+        """Remove cartridges that have been read."""
         shared = self._shared
         for reading in list(shared.readings.values()):
             has_waiting = any(medium == reading.medium for medium, _ in shared.demands)
@@ -98,13 +101,15 @@ class StorageRequests:
                 await self._recount(reading)
 
     async def _recount(self, reading: Reading) -> None:
-        """What waits has become younger by what was handed; and some of it may have been given up."""
+        """
+        Count again what waits for a cartridge: the oldest files have been submitted, and some may have been cancelled.
+        """
         shared, medium = self._shared, reading.medium
         reading.counted = shared.now
         shared.recount(medium, await shared.read(partial(work.demands, medium=medium)))
 
     def _choose(self) -> None:
-        """Take new cartridges for drives that are free, or will be before those are there."""
+        """Choose cartridges for drives that are free, or will be when those are mounted."""
         shared, settings = self._shared, self._shared.settings
         while True:
             soon_free = [each for each in shared.readings.values() if self._is_ending(each)]
@@ -126,14 +131,19 @@ class StorageRequests:
             shared.queue.charge(demand.flow, shared.rates.mount_seconds)
 
     def _is_ending(self, reading: Reading) -> bool:
-        """Whether a cartridge's last files are about to come: before the next can be mounted, in all likelihood."""
+        """
+        Return whether a cartridge's last files will probably be recalled before the next cartridge can be mounted.
+        """
         if reading.learned is None or not (reading.finished or reading.over):
-            return False  # before its first file has come, another is still in its drive
+            return False  # before its first file is on disk, another cartridge may still be in the drive
         left = self._shared.rates.reading_time(reading.left, reading.left_size)
         return left <= self._shared.settings.poll_interval
 
     def _can_take_more(self, reading: Reading) -> bool:
-        """Whether a cartridge should be handed more: before the storage system has run out of its files."""
+        """
+        Return whether more files of a cartridge should be submitted, before the storage system has recalled the earlier
+        ones.
+        """
         if reading.finished or reading.over:
             return False
         if reading.unanswered and self._shared.now - reading.last_submitted < _ANSWERED:
@@ -142,16 +152,18 @@ class StorageRequests:
 
     @property
     def _most(self) -> int:
-        """The most files of a cartridge that the storage system is asked for at a time."""
+        """The most files of a cartridge that are submitted at a time."""
         return max(self._shared.settings.outstanding, self._recaller.batch_limit)
 
     @property
     def _most_seconds(self) -> float:
-        """For how many seconds of reading it is asked at a time: what it was asked for, nobody else gets past."""
+        """
+        The most seconds of reading that are submitted of a cartridge: nothing can overtake files that were submitted.
+        """
         return self._shared.settings.turn / 4
 
     def _next_count(self, reading: Reading) -> int:
-        """How many more files a cartridge may be handed now."""
+        """Return how many more files of a cartridge may be submitted now."""
         shared = self._shared
         waiting = [demand for (medium, _), demand in shared.demands.items() if medium == reading.medium]
         files, size = sum(each.files for each in waiting), sum(each.size for each in waiting)
@@ -159,7 +171,11 @@ class StorageRequests:
         return max(1, min(self._most - reading.left, int((self._most_seconds - reading.ahead) / each)))
 
     async def _available_space(self, candidates: list[Reading]) -> tuple[int, dict[str, int | None]]:
-        """What is handed or pinned already, and how many bytes each cartridge may be handed."""
+        """
+        Divide the free disk buffer.
+
+        @return: What occupies the buffer already; and the bytes that may be submitted, by cartridge.
+        """
         shared, settings = self._shared, self._shared.settings
         if not settings.buffer:
             self.full = ""
@@ -195,7 +211,7 @@ class StorageRequests:
         return pinned + len(shared.active), space
 
     async def _submit_next(self, reading: Reading, flows: frozenset[Flow], space: int | None, occupied: int) -> None:
-        """Hand a cartridge's next files over."""
+        """Submit the next files of a cartridge."""
         shared, request = self._shared, uuid4()
         most = self._next_count(reading)
         submitted, finished = await shared.write(
@@ -210,13 +226,13 @@ class StorageRequests:
             )
         )
         if finished:
-            # Those that came behind its back are read on another pass, without another mount.
+            # Files that were queued at earlier positions are read in another pass, without another mount.
             reading.finished = not submitted and reading.after == BEGINNING
             reading.after = BEGINNING
         for file, flow in submitted:
             shared.served(reading.medium, flow, file.size)
             shared.queue.charge(flow, shared.rates.cost(file.size))
-            shared.end(file.key)  # its recall may have ended unnoticed: the file was removed, and written again
+            shared.end(file.key)  # an earlier recall may have ended unnoticed, if the file was removed and stored again
             shared.active[file.key] = Active(file, GRACE, shared.now, answered=False, flow=flow)
             reading.left += 1
             reading.left_size += file.size
@@ -229,7 +245,7 @@ class StorageRequests:
             )
 
     async def _send(self, reading: Reading, request: UUID, keys: list[int]) -> None:
-        """Ask the storage system; where it does not answer, what it made of that is found out by polling."""
+        """Send a submission; if the storage system does not answer, polling finds out the result."""
         reading.unanswered += 1
         try:
             reports = await self._recaller.recall(request, [from_key(key) for key in keys])

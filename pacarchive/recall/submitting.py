@@ -1,4 +1,4 @@
-"""Jobs on their way into the store: together what comes at the same time, and one job for many who ask for one file."""
+"""Submits jobs to the store: those that arrive at the same time together, and an owner's requests for a file as one."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from pacarchive.runtime.shared import Shared
 from pacarchive.runtime.threads import finished
 
 _TOGETHER = 2000
-"""Files that are submitted in one transaction, at least one job's."""
+"""The most files that are stored in one transaction, unless a single job has more."""
 
 
 class Submissions:
     """
-    What is being submitted.
+    Jobs that are being submitted.
 
-    @param clock: The time.
+    @param clock: The source of time.
     @param settings: The settings.
     @param write: Changes the store.
-    @param look: Reads from it.
-    @param keep: Owns work that nobody waits for.
+    @param read: Reads from it.
+    @param keep: Runs a coroutine in the background.
     """
 
     def __init__(
@@ -54,8 +54,9 @@ class Submissions:
 
     async def make(self, request: JobRequest) -> str:
         """
-        Make a job of what a caller asks for.
+        Submit a job.
 
+        @param request: The request.
         @return: The job's identifier.
         @raise errors.TooLarge: It has more files than a job may have.
         @raise errors.ArchiveError: As L{submit}.
@@ -71,8 +72,10 @@ class Submissions:
 
     async def request_file(self, file_id: int, owner: str) -> Asked:
         """
-        Ask for one file; all who ask for it at the same time get the same answer.
+        Request one file; requests for it by the same owner at the same time share the answer.
 
+        @param file_id: The file.
+        @param owner: The owner.
         @raise errors.ArchiveError: As L{submit}.
         """
         request = file_id, owner
@@ -98,11 +101,14 @@ class Submissions:
 
     async def submit(self, submission: Submission) -> str:
         """
-        Make a job, together with those that come at the same time: a transaction costs the same for one as for many.
+        Store a job, together with others that arrive at the same time, as a transaction costs the same for one as for
+        many.
 
+        @param submission: The job.
         @return: The job's identifier.
         @raise errors.BackendUnavailable: The store does not answer.
-        @raise errors.QuotaReached: The owner has as much as one may have; likewise C{Overloaded}.
+        @raise errors.QuotaReached: The owner has reached the limit.
+        @raise errors.Overloaded: All owners together have reached the limit.
         """
         done: Deferred[str] = Deferred()
         self._pending.append((submission, done))
@@ -120,7 +126,7 @@ class Submissions:
                     results = await self._write(
                         partial(jobs.submit_all, submissions=submissions, settings=self._settings)
                     )
-                except Exception as error:  # noqa: BLE001  (those who asked get it)
+                except Exception as error:  # noqa: BLE001  (passed on to the callers)
                     for _, done in batch:
                         done.errback(error)
                     continue

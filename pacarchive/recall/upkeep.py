@@ -1,4 +1,4 @@
-"""What is done by the clock: deadlines, pins, rests, and telling what is to be expected."""
+"""What is done at certain times: deadlines, pins, retries, and forecasts."""
 
 from __future__ import annotations
 
@@ -22,32 +22,34 @@ FORECAST_INTERVAL = 5.0
 """Seconds between two forecasts."""
 
 RECHECK_INTERVAL = 10.0
-"""Seconds between two looks whether files that wait have come by another way."""
+"""Seconds between two checks whether files that wait are on disk already."""
 
 _RECHECKED = 200
-"""Files of one such look."""
+"""The most files of one such check."""
 
 _FORECASTS = 50
-"""Jobs that are forecast at a time, to learn from it."""
+"""The most jobs for which a forecast is remembered at a time, to be compared with the outcome."""
 
 _STUCK_FACTOR, _STUCK_AFTER = 4, 30.0
-"""A cartridge of which nothing has come for so many times as long as a file should take, and for so many seconds at the
-least, is taken to be stuck: when its files come, nobody can tell."""
+"""
+A cartridge is taken to be stuck if no file of it was recalled for so many times as long as one should take, and for at
+least so many seconds: then it cannot be forecast when its files will be on disk.
+"""
 
 _MOST_FLOWS = 1000
-"""Flows whose end is told; the others are not told apart."""
+"""The most flows that a forecast has separately."""
 
 _MOST_MEDIA = 5000
-"""Cartridges that a forecast names."""
+"""The most cartridges that a forecast has."""
 
 
 class Upkeep:
     """
-    The loops for all that.
+    The loops for that.
 
-    @param shared: What is shared.
+    @param shared: The dispatcher's state.
     @param release: Tells the storage system that files need not stay on disk.
-    @param obstacle: What holds everything up, in words; empty where nothing does.
+    @param obstacle: Returns what keeps everything from being recalled, for a person; or an empty text.
     """
 
     def __init__(
@@ -61,7 +63,7 @@ class Upkeep:
         self._stored: tuple[Sequence[MediumForecast], str, str] | None = None
 
     async def by_the_clock(self) -> bool:
-        """Do what is due."""
+        """Do what is due.  @return: Whether there may be more."""
         shared = self._shared
         due = await shared.read(lambda cursor: work.due(cursor, shared.now, shared.settings.keep))
         if "wake" in due:
@@ -76,7 +78,7 @@ class Upkeep:
         return bool(due)
 
     async def recheck(self) -> bool:
-        """Look whether some of those that wait have come by another way, or are gone: what is on disk need not wait."""
+        """Check some of the files that wait: those that are on disk already, or were removed, need no recall."""
         shared = self._shared
         keys = await shared.read(lambda cursor: work.queued_after(cursor, self._rechecked, _RECHECKED))
         self._rechecked = keys[-1] if len(keys) == _RECHECKED else -(1 << 63)
@@ -102,7 +104,7 @@ class Upkeep:
         return False
 
     async def update_forecasts(self) -> bool:
-        """Let those who ask know what is to be expected."""
+        """Store new forecasts, and learn how accurate earlier ones were."""
         forecasts, now = self._forecasts(), self._shared.now
         obstacle = self._obstacle()
         await self._compare_forecasts()
@@ -125,7 +127,7 @@ class Upkeep:
         return False
 
     async def _compare_forecasts(self) -> None:
-        """Learn from the jobs that have ended how good the forecasts were."""
+        """Learn from jobs that have ended how accurate their forecasts were."""
         accuracy = self._shared.accuracy
 
         def look(cursor: Cursor) -> tuple[set[int], dict[int, float | None]]:
@@ -133,7 +135,7 @@ class Upkeep:
 
         in_trouble, outcomes = await self._shared.read(look)
         for job in in_trouble:
-            accuracy.forget(job)  # what an accident takes says nothing of forecasts
+            accuracy.forget(job)  # the duration of an accident says nothing about forecasts
         for job, ended in outcomes.items():
             if ended is None:
                 accuracy.forget(job)
@@ -141,7 +143,7 @@ class Upkeep:
                 accuracy.compare(job, ended)
 
     async def _record_forecasts(self) -> None:
-        """Note what is forecast for new jobs."""
+        """Remember the forecasts for new jobs."""
         shared, now = self._shared, self._shared.now
 
         def look(cursor: Cursor) -> list[tuple[int, list[Waiting]]]:
@@ -152,13 +154,13 @@ class Upkeep:
             seconds = time_left(waiting_files, shared.rates, now)
             failing = any(each.failures for each in waiting_files)
             if seconds is None and not failing:
-                break  # it was not looked up yet; next time
+                break  # it has not been looked up yet: next time
             self._last_forecast = number
             if seconds is not None and not failing:
                 shared.accuracy.record(number, now, seconds)
 
     def _shared_ends(self) -> dict[Flow, float]:
-        """When each flow has all that it waits for, in seconds."""
+        """Return the seconds until each flow has all that it waits for."""
         shared = self._shared
         rates = shared.rates
         flow_counts = Counter(medium for medium, _ in shared.demands)
@@ -207,7 +209,7 @@ class Upkeep:
         return sorted(found, key=lambda each: each.begins)[:_MOST_MEDIA]
 
     def _is_stuck(self, load: Load) -> bool:
-        """Whether nothing has come of a cartridge for so long that no forecast would say more than that it should."""
+        """Return whether no file of a cartridge was recalled for so long that there can be no forecast."""
         shared, reading = self._shared, self._shared.readings.get(load.medium)
         if reading is None:
             return False

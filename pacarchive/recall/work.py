@@ -1,7 +1,7 @@
-"""What the dispatcher does to the store.
+"""What the dispatcher does with the store.
 
-Each function runs in a thread of the store, inside one transaction; those that write demand that the caller still is
-the dispatcher.
+Each function runs in a thread of the store, inside one transaction; those that write are called through
+L{pacarchive.recall.dispatcher_state.DispatcherState.write}, which checks the lease.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from pacarchive.recall.tables import RecallState, cancel_requests, cut, end_requ
 from pacarchive.recall.words import LIVE, FileState
 
 _SOME = 500
-"""How much is cleared away in one transaction."""
+"""The most rows that are removed or ended in one transaction."""
 
 _FORGOTTEN = 20_000
-"""How many files of jobs that are forgotten are cleared away in one transaction, unless a single job has more."""
+"""The most files of old jobs that are deleted in one transaction, unless a single job has more."""
 
 
 @attrs.frozen
 class New:
-    """A recall that nobody has looked up."""
+    """A recall that has not been looked up."""
 
     key: int
     owner: str
@@ -39,7 +39,7 @@ class New:
 
 @attrs.frozen
 class Located:
-    """A recall that can be queued."""
+    """A recall that was looked up and can be queued."""
 
     key: int
     medium: str
@@ -49,7 +49,12 @@ class Located:
 
 @attrs.frozen
 class SubmittedFile:
-    """A file that the storage system is asked for; C{attempts} counts this time."""
+    """
+    A file that is submitted to the storage system.
+
+    @ivar request: The name of the submission.
+    @ivar attempts: The count of attempts, including this one.
+    """
 
     key: int
     medium: str
@@ -61,7 +66,7 @@ class SubmittedFile:
 
 
 def new_recalls(cursor: Cursor, limit: int) -> list[New]:
-    """Recalls that nobody has looked up."""
+    """Return recalls that have not been looked up."""
     rows = cursor.rows(
         "SELECT file, owner, priority, since FROM recalls WHERE state = ? LIMIT ?", RecallState.NEW, limit
     )
@@ -69,7 +74,7 @@ def new_recalls(cursor: Cursor, limit: int) -> list[New]:
 
 
 def queue(transaction: Transaction, located: Sequence[Located]) -> None:
-    """Queue recalls that were looked up, unless they were given up meanwhile."""
+    """Queue recalls that were looked up, except those that were cancelled meanwhile."""
     transaction.many(
         "UPDATE recalls SET state = ?, medium = ?, position = ?, size = ? WHERE file = ? AND state = ?",
         [
@@ -80,7 +85,11 @@ def queue(transaction: Transaction, located: Sequence[Located]) -> None:
 
 
 def demands(cursor: Cursor, medium: str | None = None) -> list[Demand]:
-    """What waits, by cartridge and owner; of all cartridges or of one."""
+    """
+    Count what waits, by cartridge and flow.
+
+    @param medium: The cartridge; C{None} for all.
+    """
     one = "" if medium is None else " AND medium = ?"
     rows = cursor.rows(
         "SELECT medium, owner, priority, COUNT(*), SUM(size), MIN(since) FROM recalls"  # noqa: S608
@@ -103,13 +112,15 @@ def start_next(
     admit: Callable[[Sequence[int]], int],
 ) -> tuple[list[tuple[SubmittedFile, tuple[str, int]]], bool]:
     """
-    Take the next files of a cartridge that is being read, in their order on the tape.
+    Mark the next files of a cartridge that is being read as submitted, in the order of the tape.
 
-    @param after: Position and key of the last that was taken.
-    @param flows: Whose.
-    @param request: The name that the storage system will know them by.
-    @param admit: How many of them there is room for, by their sizes.
-    @return: The files, each with its flow; and whether there was none left beyond those that were looked at.
+    @param medium: The cartridge.
+    @param after: Position and key of the last file that was submitted.
+    @param flows: The flows whose files may be submitted.
+    @param most: The most files.
+    @param request: The name of the submission.
+    @param admit: Returns how many of the files fit, from their sizes.
+    @return: The files, each with its flow; and whether no other file is left behind them.
     """
     position, key = after
     owners: defaultdict[int, list[str]] = defaultdict(list)
@@ -151,7 +162,7 @@ def start_next(
 
 
 def next_size(cursor: Cursor, medium: str, after: tuple[int, int]) -> int | None:
-    """The size of the next file of a cartridge that is being read, if there is one."""
+    """Return the size of the next file of a cartridge that is being read; C{None} if there is none."""
     position, key = after
     row = cursor.row(
         "SELECT COALESCE(size, 0) FROM recalls WHERE state = ? AND medium = ?"
@@ -162,7 +173,7 @@ def next_size(cursor: Cursor, medium: str, after: tuple[int, int]) -> int | None
 
 
 def submitted(cursor: Cursor) -> list[SubmittedFile]:
-    """All that the storage system was asked for, by whichever dispatcher."""
+    """Return all files that are submitted to the storage system, by this or an earlier dispatcher."""
     rows = cursor.rows(
         "SELECT file, medium, position, COALESCE(size, 0), request, attempts, COALESCE(started, since)"
         " FROM recalls WHERE state >= ?",
@@ -172,13 +183,13 @@ def submitted(cursor: Cursor) -> list[SubmittedFile]:
 
 
 def cancelling(cursor: Cursor) -> list[int]:
-    """The keys of recalls that are to be given up."""
+    """Return the keys of recalls that are to be cancelled."""
     return [row[0] for row in cursor.rows("SELECT file FROM recalls WHERE state = ?", RecallState.CANCELLING)]
 
 
 def complete(transaction: Transaction, sizes: dict[int, int]) -> None:
     """
-    The bytes of files are on disk.
+    End the recalls of files that are on disk, and pin the files for those requests that have a pin.
 
     @param sizes: Their sizes, by key.
     """
@@ -190,47 +201,59 @@ def complete(transaction: Transaction, sizes: dict[int, int]) -> None:
             LIVE,
         )
     )
-    unwanted = [(job, key) for job, key, state, _, _ in rows if state == FileState.CANCELLING]
-    end_requests(transaction, unwanted, FileState.CANCELLED)
-    wanted = [row for row in rows if row[2] != FileState.CANCELLING]
+    cancelled = [(job, key) for job, key, state, _, _ in rows if state == FileState.CANCELLING]
+    end_requests(transaction, cancelled, FileState.CANCELLED)
+    needed = [row for row in rows if row[2] != FileState.CANCELLING]
     transaction.many(
         "{ignore} INTO pins (file, job, size, expires, until_read) VALUES (?, ?, ?, ?, ?)",
         [
             (key, job, sizes[key], transaction.now + pin, until_read)
-            for job, key, _, pin, until_read in wanted
+            for job, key, _, pin, until_read in needed
             if pin > 0
         ],
     )
-    end_requests(transaction, [(job, key) for job, key, *_ in wanted], FileState.COMPLETED, sizes=sizes)
+    end_requests(transaction, [(job, key) for job, key, *_ in needed], FileState.COMPLETED, sizes=sizes)
     transaction.execute_among("DELETE FROM recalls WHERE file IN (*)", sizes)
 
 
 def fail_all(transaction: Transaction, reasons: dict[int, str]) -> None:
-    """The recalls of files have failed for good."""
+    """
+    End recalls as failed for good.
+
+    @param reasons: Why, by key.
+    """
     for reason in set(reasons.values()):
         fail(transaction, [key for key, each in reasons.items() if each == reason], reason)
 
 
 def back_off(transaction: Transaction, until: dict[int, tuple[float, str]]) -> None:
-    """Let recalls rest before they are tried again; those that nobody wants any more end."""
-    wanted = {key for _, key, state in live_requests(transaction, until) if state is not FileState.CANCELLING}
-    recalls_cancelled(transaction, until.keys() - wanted)
+    """
+    Let recalls back off before they are retried; those that no request needs any more end.
+
+    @param until: When each is retried, and why its attempt failed, by key.
+    """
+    needed = {key for _, key, state in live_requests(transaction, until) if state is not FileState.CANCELLING}
+    recalls_cancelled(transaction, until.keys() - needed)
     transaction.many(
         "UPDATE recalls SET state = ?, resting = ?, reason = ?, heard = ? WHERE file = ?",
         [
             (RecallState.BACKING_OFF, when, cut(reason), transaction.now, key)
             for key, (when, reason) in until.items()
-            if key in wanted
+            if key in needed
         ],
     )
-    # Those who follow are told why, and of the next try.
+    # Callers that follow a job are notified of the reason and of the next attempt.
     transaction.execute_among(
-        "UPDATE wishes SET seq = ? WHERE state < ? AND file IN (*)", wanted, transaction.seq, LIVE
+        "UPDATE wishes SET seq = ? WHERE state < ? AND file IN (*)", needed, transaction.seq, LIVE
     )
 
 
 def current(transaction: Transaction, requests: Mapping[int, str]) -> frozenset[int]:
-    """Which recalls still are those that the storage system knows by these names: its answers may come late."""
+    """
+    Return those recalls that still belong to a submission: an answer may arrive after the file was submitted again.
+
+    @param requests: The names of the submissions, by key.
+    """
     rows = transaction.among(
         "SELECT file, request FROM recalls WHERE state >= ? AND file IN (*)", requests, RecallState.STARTED
     )
@@ -238,7 +261,7 @@ def current(transaction: Transaction, requests: Mapping[int, str]) -> frozenset[
 
 
 def recalls_cancelled(transaction: Transaction, keys: Iterable[int]) -> None:
-    """The storage system has given recalls up; what somebody wants all the same is tried again."""
+    """End recalls that the storage system has cancelled; those that a new request needs are retried."""
     keys = set(keys)
     requests = live_requests(transaction, keys)
     again = {key for _, key, state in requests if state is not FileState.CANCELLING}
@@ -252,12 +275,12 @@ def recalls_cancelled(transaction: Transaction, keys: Iterable[int]) -> None:
 
 
 def reported(transaction: Transaction, keys: Iterable[int]) -> None:
-    """The storage system knows of recalls."""
+    """Note that the storage system still knows of recalls."""
     transaction.execute_among("UPDATE recalls SET heard = ? WHERE file IN (*)", keys, transaction.now)
 
 
 def wake(transaction: Transaction) -> int:
-    """Recalls whose pause is over are looked up again.  @return: How many."""
+    """Look recalls up again whose pause is over.  @return: How many."""
     changed: int = transaction.execute(
         "UPDATE recalls SET state = ? WHERE state = ? AND resting <= ?",
         RecallState.NEW,
@@ -268,27 +291,32 @@ def wake(transaction: Transaction) -> int:
 
 
 def overdue(transaction: Transaction) -> int:
-    """Requests for files whose deadline has passed fail.  @return: How many."""
+    """End requests for files whose deadline has passed.  @return: How many."""
     rows = transaction.rows(
         "SELECT w.job, w.file FROM jobs j JOIN wishes w ON w.job = j.number"
         " WHERE j.deadline <= ? AND j.ended IS NULL AND w.state < ? LIMIT ?",
         *(transaction.now, LIVE, _SOME),
     )
     cancel_requests(
-        transaction, [(job, key) for job, key in rows], FileState.FAILED, "It did not come before its deadline."
+        transaction, [(job, key) for job, key in rows], FileState.FAILED, "It was not recalled before its deadline."
     )
     return len(rows)
 
 
 def expire_pins(transaction: Transaction) -> tuple[int, list[int]]:
-    """End pins whose time has come.  @return: How many; and the ids of files that nobody has pinned any more."""
+    """End pins that have expired.  @return: How many; and the ids of files that have no pin any more."""
     rows = transaction.rows("SELECT file, job FROM pins WHERE expires <= ? LIMIT ?", transaction.now, _SOME)
     transaction.many("DELETE FROM pins WHERE file = ? AND job = ?", rows)
     return len(rows), unpinned(transaction, {row[0] for row in rows})
 
 
 def due(cursor: Cursor, now: float, age: float) -> frozenset[str]:
-    """Which of the things that are done by the clock are to be done: C{wake}, C{overdue}, C{expire}, C{forget}."""
+    """
+    Return which tasks are due: C{wake}, C{overdue}, C{expire}, C{forget}.
+
+    @param now: The time.
+    @param age: Seconds after which a job that has ended is deleted.
+    """
     questions = {
         "wake": ("SELECT 1 FROM recalls WHERE state = ? AND resting <= ? LIMIT 1", (RecallState.BACKING_OFF, now)),
         "overdue": ("SELECT 1 FROM jobs WHERE deadline <= ? AND ended IS NULL LIMIT 1", (now,)),
@@ -299,7 +327,7 @@ def due(cursor: Cursor, now: float, age: float) -> frozenset[str]:
 
 
 def concerned(cursor: Cursor, read: Collection[int], removed: Collection[int]) -> bool:
-    """Whether it makes a difference that files were read whole, or removed."""
+    """Return whether L{note} would change anything."""
     found = cursor.among("SELECT 1 FROM pins WHERE until_read = 1 AND file IN (*)", read)
     if next(found, None) is not None:
         return True
@@ -311,9 +339,12 @@ def concerned(cursor: Cursor, read: Collection[int], removed: Collection[int]) -
 
 def note(transaction: Transaction, read: Collection[int], removed: Collection[int]) -> list[int]:
     """
-    Files were read whole, which ends pins that last until then; others were removed, which ends their recalls.
+    Note that files were read whole, which ends pins that last until then, and that others were removed, which ends
+    their recalls and pins.
 
-    @return: The keys of files that were read, and that nobody has pinned any more.
+    @param read: The keys of files that were read.
+    @param removed: The keys of files that were removed.
+    @return: The keys of files that were read and have no pin any more.
     """
     found = [
         row[0] for row in transaction.among("SELECT DISTINCT file FROM pins WHERE until_read = 1 AND file IN (*)", read)
@@ -325,16 +356,16 @@ def note(transaction: Transaction, read: Collection[int], removed: Collection[in
 
 
 def pinned_bytes(cursor: Cursor) -> int:
-    """Bytes of all files that are pinned."""
+    """Return the bytes of all files that are pinned."""
     row = cursor.row("SELECT SUM(size) FROM (SELECT file, MAX(size) AS size FROM pins GROUP BY file) AS files")
     return int(row[0] or 0) if row else 0
 
 
 def forget_old(transaction: Transaction, age: float) -> int:
-    """Forget some of the jobs that ended long ago.  @return: How many."""
+    """Delete some of the jobs that ended more than C{age} seconds ago.  @return: How many."""
     query = f"SELECT number, files FROM jobs WHERE {OLD} ORDER BY ended LIMIT 20"  # noqa: S608
     rows = transaction.rows(query, transaction.now - age)
-    # Everybody else who writes waits for this.
+    # All other writers wait for this transaction, so it must be short.
     files = accumulate(row[1] for row in rows)
     numbers = [row[0] for row, so_far in zip(rows, files, strict=True) if so_far <= max(_FORGOTTEN, rows[0][1])]
     forget(transaction, numbers)
@@ -342,7 +373,7 @@ def forget_old(transaction: Transaction, age: float) -> int:
 
 
 def queued_after(cursor: Cursor, key: int, limit: int) -> list[int]:
-    """Keys of recalls that wait, beginning after one; to look whether their files have come by another way."""
+    """Return the keys of recalls that wait, in order, from the one after C{key}."""
     rows = cursor.rows(
         "SELECT file FROM recalls WHERE file > ? AND state IN (?, ?) ORDER BY file LIMIT ?",
         *(key, RecallState.QUEUED, RecallState.BACKING_OFF, limit),

@@ -305,7 +305,7 @@ class TestDeadlines:
         assert states(engine, job) == {20: STARTED, 1: QUEUED}
         around.spend(2.5)
         assert states(engine, job) == {20: FAILED, 1: FAILED}
-        assert {each.reason for each in files(engine, job).values()} == {"It did not come before its deadline."}
+        assert {each.reason for each in files(engine, job).values()} == {"It was not recalled before its deadline."}
         assert done(engine.status(job)).summary.ended is not None
         assert recalls(engine) == {20: RecallState.STARTED}, "somebody else has more time"
         assert state(engine, other) is STARTED
