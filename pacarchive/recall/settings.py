@@ -1,4 +1,4 @@
-"""How files come from tape: the section C{[recall]}."""
+"""The section C{[recall]}: recalls of files from tape."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pacarchive.settings.sections import Surroundings
 @attrs.frozen(kw_only=True)
 class RecallSettings:
     """
-    Files that come from tape: C{[recall]}.
+    The settings for recalls of files from tape: C{[recall]}.
 
-    @ivar default_store: Where stage jobs are kept where nobody has said so; C{None} where somebody has.
+    @ivar default_store: How the place of the store was found if C{store} is not set; C{None} if it is.
     """
 
     store: str = setting(
@@ -30,58 +30,58 @@ class RecallSettings:
     store_timeout: float = setting(
         10,
         timeout,
-        "What the store may take to connect, and to answer; then the request is refused, and a store in MariaDB is "
-        "not asked again before it is well. In seconds.",
+        "The timeout of connecting to the store, and of each answer; after that the request is refused, and a "
+        "store in MariaDB is not used again before it answers a probe. In seconds.",
     )
     drives: int = setting(
         4, count, "Cartridges that are read from at the same time: the drives that the archive may use."
     )
     outstanding: int = setting(
-        200, count, "The most files of one cartridge that the storage system is asked for at a time."
+        200, count, "The most files of one cartridge that are submitted to the storage system at a time."
     )
     batch_delay: float = setting(
         5,
         seconds,
-        "How long the first file of a cartridge waits for others of the same, before the cartridge is asked for, in "
-        "seconds.",
+        "How long the first file of a cartridge waits for others of the same, before they are submitted, in seconds.",
     )
     turn: float = setting(
         1200,
         timeout,
-        "How long a cartridge may be read from while others, for those who had less than their share, wait. In "
-        "seconds.",
+        "The time slice of a cartridge: how long it is read while others wait, for owners that had less than "
+        "their share. In seconds.",
     )
     buffer: int = setting(
         0,
         optional_size,
-        "The disk space that recalled files may take, in bytes; what does not fit below the high-water mark waits. 0: "
-        "the storage system sees to it.",
+        "The disk space that recalled files may take, in bytes; what does not fit below the high-water mark "
+        "waits. 0: the storage system manages it.",
     )
     high_water: int = setting(90, percent, "How much of the buffer may be in use, in percent.")
     pin: float = setting(
         86400,
         seconds,
-        "How long a recalled file is to stay on disk where the caller does not say, in seconds; one that was asked "
-        "for by itself stays until it is read, if that is sooner.",
+        "How long a recalled file stays on disk if the request does not say, in seconds; one that was "
+        "requested outside of a job stays until it is read, if that is earlier.",
     )
     longest_pin: float = setting(30 * 86400, seconds, "The longest pin that a caller gets, in seconds.")
     deadline: float = setting(
-        7 * 86400, timeout, "After so long a recall has failed, where the caller does not say. In seconds."
+        7 * 86400, timeout, "After so long a recall has failed, if the request does not say. In seconds."
     )
     attempts: int = setting(
         20,
         count,
-        "How often the storage system is asked for a file before its recall has failed; with pauses that grow to an "
-        "hour.",
+        "After how many attempts a recall has failed for good; the pauses between them grow to an hour.",
     )
     silence: float = setting(
         86400,
         timeout,
-        "A recall that the storage system claims to be at for so long without an end is given up, and asked for "
-        "again. In seconds.",
+        "A recall that the storage system reports as under way for so long is cancelled, and submitted again. "
+        "In seconds.",
     )
     poll_interval: float = setting(
-        2, timeout, "How often the storage system is asked how recalls stand, in seconds; less often when idle."
+        2,
+        timeout,
+        "How often the storage system is polled for recalls that are under way, in seconds; less often when idle.",
     )
     get_wait: float = setting(
         3600,
@@ -94,8 +94,8 @@ class RecallSettings:
     owner_jobs: int = setting(
         5_000,
         count,
-        "The most jobs of one owner that are kept. Those that ended longest ago, and at least an hour, make way for "
-        "new ones; beyond: 429.",
+        "The most jobs of one owner that are kept. Those that ended longest ago, and at least an hour, are "
+        "deleted to make room for new ones; beyond: 429.",
     )
     owner_files: int = setting(200_000, count, "The most files of all jobs of one owner, likewise.")
     kept_jobs: int = setting(100_000, count, "The most jobs of all owners, likewise; beyond: 503.")
@@ -111,8 +111,8 @@ class RecallSettings:
     default_store: DefaultStore | None = attrs.field(default=None, metadata={"computed": True})
 
     def completed(self, surroundings: Surroundings) -> RecallSettings:
-        """Find out where the store is, if that is not said, and what it is called, whatever the working directory."""
+        """Make the store's address independent of the working directory; if it is not set, use the default place."""
         default = default_store(surroundings.server, surroundings.local_prefix, surroundings.environ)
         store = absolute_store(self.store) if "store" in surroundings.given else default.path
-        # It may be named as "pacarchive config" names it.
+        # The default place may be set explicitly, as "pacarchive config" prints it.
         return attrs.evolve(self, store=store, default_store=default if store == default.path else None)

@@ -1,4 +1,4 @@
-"""The drawings of C{docs/recall.md}: what may become of wishes and recalls."""
+"""The drawings of C{docs/recall.md}: the transitions of requests for files and of recalls."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 DOCUMENT = Path(__file__).parents[2] / "docs/recall.md"
 
-BEGINNING, GONE = "(asked for)", "(gone)"
+BEGINNING, GONE = "(requested)", "(gone)"
 
 _BLOCK = re.compile(r"^```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _ARROW = re.compile(r" [├└]─► (\S+) +\S")
@@ -16,9 +16,9 @@ Arrow = tuple[str, str]
 
 
 def drawn() -> tuple[frozenset[Arrow], frozenset[Arrow]]:
-    """The arrows of wishes, and those of recalls."""
-    wishes, recalls = _BLOCK.findall(DOCUMENT.read_text())
-    return _arrows(wishes), _arrows(recalls)
+    """Return the arrows of requests, and those of recalls."""
+    requests, recalls = _BLOCK.findall(DOCUMENT.read_text())
+    return _arrows(requests), _arrows(recalls)
 
 
 def _arrows(block: str) -> frozenset[Arrow]:
