@@ -64,7 +64,7 @@ environment:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line."""
+    """Make the parser of the whole command line."""
     parser = Parser(
         prog="pacarchive",
         description=_TUTORIAL,
@@ -76,7 +76,7 @@ def make_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True, title="commands", prog="pacarchive")
     for command in _COMMANDS:
         command.register(subparsers)
-    parser.set_defaults(root=parser)  # which the completion of shells is made of
+    parser.set_defaults(root=parser)  # for the completion of shells
     return parser
 
 
@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Run one command.
 
     @param argv: The arguments without the program's name; those of the process by default.
-    @return: One of L{exits}.
+    @return: An exit code of L{exits}.
     """
     return run_program("pacarchive", lambda: _run(argv))
 

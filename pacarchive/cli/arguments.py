@@ -1,4 +1,4 @@
-"""What argparse does not do for who types: options before the command, and words for what there is not."""
+"""What argparse lacks for users: options before the command, and suggestions for unknown names."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ _FILES = {
     "tcsh": "f",
     "fish": "(__fish_complete_path (commandline -ct))",
 }
-"""How shells complete a path; what C{shtab.FILE} is, without the time that it takes to import that."""
+"""How shells complete a path; the value of C{shtab.FILE}, without the time that its import takes."""
 
 
 def complete_path(action: argparse.Action) -> None:
-    """Have shells complete an argument with names of files."""
+    """Let shells complete an argument with names of files."""
     action.complete = _FILES  # type: ignore[attr-defined]
 
 
 def parsed(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
     """
-    Read a command line.
+    Parse a command line.
 
-    @raise SystemExit: It is none, or asks for help; what is said names commands and options like the wrong one.
+    @raise SystemExit: It is invalid, or asks for help; messages suggest commands and options like the wrong one.
     """
     command, place, words = arranged(parser, argv)
     # Some do something by themselves, and have commands as well.
@@ -45,10 +45,10 @@ def parsed(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Nam
 
 def arranged(parser: argparse.ArgumentParser, argv: Sequence[str]) -> tuple[argparse.ArgumentParser, int, list[str]]:
     """
-    Put the options that stand before the command behind it, where argparse looks for them; C{help} is C{--help}.
+    Move the options that precede the command behind it, where argparse expects them; C{help} becomes C{--help}.
 
     @return: The parser of the command, how many words name it, and all words.
-    @raise SystemExit: There is no such command; what is said names those that are like it.
+    @raise SystemExit: There is no such command; the message suggests those that are like it.
     """
     if argv and argv[0] == "help" and "help" not in _commands(parser):
         argv = [*argv[1:], "--help"]
@@ -72,7 +72,9 @@ def arranged(parser: argparse.ArgumentParser, argv: Sequence[str]) -> tuple[argp
 
 
 def _options(parser: argparse.ArgumentParser) -> dict[str, bool]:
-    """The options of all commands, and whether each takes a value: it is the same of all that have it."""
+    """
+    Return the options of all commands, and whether each takes a value; that is the same in all commands that have it.
+    """
     found: dict[str, bool] = {}
     for command in _commands(parser).values():
         found |= {name: action.nargs != 0 for action in command._actions for name in action.option_strings}
@@ -81,7 +83,10 @@ def _options(parser: argparse.ArgumentParser) -> dict[str, bool]:
 
 
 def _end_of_options(words: Sequence[str], options: Mapping[str, bool]) -> int:
-    """Where the first word stands that is no option of a command, nor the value of one; help stays where it is."""
+    """
+    Return the index of the first word that is neither an option of a command nor the value of one; help stays in its
+    place.
+    """
     place = 0
     while place < len(words):
         name, equals, _ = words[place].partition("=")
@@ -92,7 +97,7 @@ def _end_of_options(words: Sequence[str], options: Mapping[str, bool]) -> int:
 
 
 def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    """The commands that a parser has; none where it is a command's own."""
+    """Return the commands of a parser; none if it is the parser of a command."""
     found: Any = [action.choices for action in parser._actions if isinstance(action.choices, dict)]
     return found[0] if found else {}
 

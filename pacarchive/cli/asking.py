@@ -1,4 +1,4 @@
-"""The question before files are removed for good."""
+"""The confirmation before files are removed for good."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ def require_yes(ids: Sequence[int], archive: str = "archive") -> None:
     """
     Ask the user at the terminal whether to remove files.
 
-    @param archive: What they are removed from, in words.
-    @raise Misunderstood: The answer is not yes, or there is nobody to ask.
+    @param ids: The files.
+    @param archive: The archive, as the question names it.
+    @raise Misunderstood: The answer is not yes, or there is no terminal.
     """
     what = f"file {ids[0]}"
     if len(ids) > 1:

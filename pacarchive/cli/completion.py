@@ -1,4 +1,4 @@
-"""C{pacarchive completion}: what lets a shell complete the command."""
+"""C{pacarchive completion}: print the script with which a shell completes the command."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pacarchive.cli import exits
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command."""
+    """Add the command to the parser."""
     parser = subparsers.add_parser(
         "completion",
         help="print what lets a shell complete this command",
@@ -25,7 +25,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run it."""
+    """Run the command.  @return: The exit code."""
     import shtab
 
     sys.stdout.write(shtab.complete(arguments.root, arguments.shell))

@@ -1,24 +1,24 @@
-"""What the command's exit codes say; C{docs/command.md} has them for users."""
+"""The exit codes of the command; C{docs/command.md} has them for users."""
 
 from __future__ import annotations
 
 OK = 0
-"""All of it was done."""
+"""Everything was done."""
 
 FAILED = 1
-"""Something that was asked for was not done, or of several things not all: words on stderr say which."""
+"""Something was not done; messages on stderr say what."""
 
 USAGE = 2
-"""A command line, or settings, that mean nothing; nothing was done."""
+"""The command line or the settings are invalid; nothing was done."""
 
 UNAVAILABLE = 3
-"""The archive was not reached, or is not able to just now: the same command may succeed later."""
+"""The archive cannot be reached, or cannot serve the request now: the same command may succeed later."""
 
 OFFLINE = 4
-"""A file is on tape, and it was not asked to wait for it."""
+"""A file is on tape, and the command was not told to wait for it."""
 
 DIFFERENT = 5
-"""Bytes are not those that they should be."""
+"""Bytes differ from what they should be."""
 
 UNAUTHORISED = 6
 """The archive requires authentication, or does not accept the token, password or certificate."""
@@ -27,11 +27,13 @@ NOT_PERMITTED = 7
 """The archive does not allow the caller to do this."""
 
 INTERRUPTED = 130
-"""Ctrl-C; what shells expect of it."""
+"""Ctrl-C; the code that shells expect."""
 
 PIPE = 141
-"""Whoever read the output has gone: what shells see of a program that SIGPIPE ends.  No words: it may be what was
-wanted, as with C{| head}."""
+"""
+The reader of the output has closed it: the code that shells see of a program that SIGPIPE ends.  There is no message,
+as that may be intended, as with C{| head}.
+"""
 
 TEXT = """exit codes:
   0    all done

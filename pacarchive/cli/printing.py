@@ -1,4 +1,4 @@
-"""What the commands print: sizes, times, names that come from a file system, and JSON."""
+"""What commands print: sizes, times, names from a file system, and JSON."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
 def is_screen(file: TextIO) -> bool:
-    """Whether lines on it can be drawn again."""
+    """Return whether lines on a file can be drawn again."""
     return file.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown", "")
 
 
 def write_line(line: str, file: TextIO | None = None) -> None:
-    """Write a line at once, to standard output if to no other file."""
+    """Write a line and flush it, by default to standard output."""
     file = file or sys.stdout
     file.write(f"{line}\n")
     file.flush()
 
 
 def print_json(value: object) -> None:
-    """One line of JSON; names keep their odd bytes, as C{surrogateescape} has them."""
+    """Print a value as one line of JSON; undecodable bytes of names are kept, as C{surrogateescape} encodes them."""
     write_line(json.dumps(value))
 
 
 def complain(error: object, code: int) -> int:
     """
-    Write why a command ends.
+    Write to stderr why a command ends.
 
     @return: C{code}.
     """
@@ -42,16 +42,16 @@ def complain(error: object, code: int) -> int:
 
 
 def size_words(size: float) -> str:
-    """A number of bytes, in at most nine characters."""
+    """Return a size in bytes as text, of at most nine characters."""
     exponent = 0
-    while size >= 1023.95 and exponent < len(_UNITS) - 1:  # what would be shown as 1024.0
+    while size >= 1023.95 and exponent < len(_UNITS) - 1:  # larger ones would be shown as 1024.0
         size /= 1024
         exponent += 1
     return f"{size:.0f} B" if exponent == 0 else f"{size:.1f} {_UNITS[exponent]}"
 
 
 def amount_words(size: int, total: int | None) -> str:
-    """How many of how many bytes; in the same unit, so that it is short."""
+    """Return how many of how many bytes as text, both in the same unit."""
     if not total:
         return size_words(size)
     number, unit = size_words(total).split()
@@ -61,7 +61,7 @@ def amount_words(size: int, total: int | None) -> str:
 
 
 def time_words(seconds: float) -> str:
-    """How long something takes, in at most eight characters."""
+    """Return a duration as text, of at most eight characters."""
     if seconds < 0.95:
         return f"{max(0, round(seconds * 1000))} ms"
     if seconds < 9.95:
@@ -77,7 +77,7 @@ def time_words(seconds: float) -> str:
 
 
 def clock_words(time: float, now: float) -> str:
-    """A time that is near, as the clock on the wall has it; one that is not has its date."""
+    """Return a time as text, in the local time zone; with the date if it is not near C{now}."""
     try:
         return datetime.fromtimestamp(time).strftime("%H:%M" if abs(time - now) < 20 * 3600 else "%Y-%m-%d %H:%M")  # noqa: DTZ006
     except (OverflowError, ValueError, OSError):
@@ -85,7 +85,7 @@ def clock_words(time: float, now: float) -> str:
 
 
 def when_words(time: float) -> str:
-    """A time, in UTC, to the second that it is in."""
+    """Return a time as text, in UTC, rounded down to a second."""
     try:
         return datetime.fromtimestamp(math.floor(time), UTC).strftime("%Y-%m-%d %H:%M:%S")
     except (OverflowError, ValueError, OSError):
@@ -93,12 +93,12 @@ def when_words(time: float) -> str:
 
 
 def decapitalised(text: str) -> str:
-    """A sentence as the end of another: with a small letter, unless it begins with a name in capitals."""
+    """Return a sentence as it can follow another: with a small letter, unless it begins with a name in capitals."""
     return text[:1].lower() + text[1:] if text[1:2].islower() else text
 
 
 def wait_words(seconds: float) -> str:
-    """For how long something has to be waited for, at the least: in whole units, rounded up."""
+    """Return as text how long one has to wait at least: in whole units, rounded up."""
     for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if seconds >= length:
             return counted(math.ceil(seconds / length), unit)
@@ -106,7 +106,7 @@ def wait_words(seconds: float) -> str:
 
 
 def age_words(seconds: float) -> str:
-    """A length of time, in the unit that fits."""
+    """Return a duration as text, in the unit that fits."""
     for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"

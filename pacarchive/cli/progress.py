@@ -1,4 +1,4 @@
-"""How far work on many files has come, on stderr: bars on a terminal, a line now and then elsewhere."""
+"""The progress of work on many files, on stderr: bars on a terminal, an occasional line elsewhere."""
 
 from __future__ import annotations
 
@@ -20,26 +20,28 @@ if TYPE_CHECKING:
     from pacarchive.cli.bars import Bars
 
 LINE, SELDOM = 5.0, 320.0
-"""How many seconds are between two lines where there is no terminal; each time that nothing has changed, twice as many,
-up to the latter."""
+"""
+The least seconds between two lines where there is no terminal.  Each time that nothing has changed, the pause is
+doubled, up to the second value.
+"""
 
-_LOOK = 1.0
-"""How many seconds are between two looks whether something has changed."""
+_INTERVAL = 1.0
+"""Seconds between two checks for changes."""
 
 
 @attrs.define(eq=False)
 class Display(Tally):
     """
-    A tally that is shown.
+    A tally that is displayed.
 
-    @ivar clock: Calls for the lines where there is no terminal; C{None} for work that calls L{look} itself.
+    @ivar clock: The clock that schedules lines where there is no terminal; C{None} for work that calls L{look} itself.
     """
 
     clock: IReactorTime | None = attrs.field(default=None, kw_only=True)
     _bars: Bars | None = attrs.field(default=None, init=False)
     _draws: bool = attrs.field(default=False, init=False)
-    _told: object = attrs.field(default=None, init=False)
-    _told_at: float = attrs.field(default=0.0, init=False)
+    _written: object = attrs.field(default=None, init=False)
+    _written_at: float = attrs.field(default=0.0, init=False)
     _pause: float = attrs.field(default=LINE, init=False)
 
     def _seconds(self) -> float:
@@ -48,11 +50,11 @@ class Display(Tally):
     @contextmanager
     def shown(self, *, quiet: bool = False) -> Iterator[None]:
         """
-        Show it until the end of the block; bars are taken away then.
+        Display the progress until the end of the block; bars are removed then.
 
-        @param quiet: Show nothing at all.
+        @param quiet: Display nothing at all.
         """
-        self._told_at = self._seconds()
+        self._written_at = self._seconds()
         if quiet:
             yield
         elif is_screen(sys.stderr):
@@ -65,11 +67,11 @@ class Display(Tally):
         elif self.clock is None:
             yield
         else:
-            from twisted.internet.task import LoopingCall  # the other commands have no reactor
+            from twisted.internet.task import LoopingCall  # here, as other commands have no reactor
 
             looping = LoopingCall(self.look)
             looping.clock = self.clock
-            looping.start(_LOOK, now=False)
+            looping.start(_INTERVAL, now=False)
             try:
                 yield
             finally:
@@ -82,24 +84,24 @@ class Display(Tally):
 
     def look(self, words: str = "") -> None:
         """
-        Write a line where there are no bars, if it is time for one and something has changed.
+        Write a line, where there are no bars, if it is time for one and something has changed.
 
-        @param words: The line, in the place of the usual one.
+        @param words: The line, instead of the usual one.
         """
         if self._draws:
             return
         if not words:
-            self._made_bars().sample()  # rates are means over looks, however seldom the lines are
+            self._made_bars().sample()  # rates are means over these samples, however rare the lines are
         state = self.files, self.failed, self.done, self.details, tuple(self.notes), words
-        news, now = state != self._told, self._seconds()
-        if now - self._told_at < (LINE if news else self._pause):
+        changed, now = state != self._written, self._seconds()
+        if now - self._written_at < (LINE if changed else self._pause):
             return
-        self._pause = LINE if news else min(SELDOM, self._pause * 2)
-        self._told, self._told_at = state, now
+        self._pause = LINE if changed else min(SELDOM, self._pause * 2)
+        self._written, self._written_at = state, now
         self.say(words or self.line())
 
     def line(self) -> str:
-        """All of it in one line."""
+        """Return the progress as one line."""
         rate, left = self._made_bars().sample()
         parts = [f"{self.what}: {self.files:,} of {counted(self.total or 0, self.noun)}", self.failed_words]
         parts += [self.size_words, self.rate_words(rate), self.left_words(left)]
@@ -114,7 +116,7 @@ class Display(Tally):
             write_line(line, sys.stderr)
 
     def _made_bars(self) -> Bars:
-        from pacarchive.cli.bars import Bars  # takes time to import, which a command without progress need not
+        from pacarchive.cli.bars import Bars  # here, as the import takes time that a command without progress saves
 
         if self._bars is None:
             self._bars = Bars(self, self._seconds)

@@ -1,4 +1,4 @@
-"""Runs Twisted's reactor for one command: what is logged meanwhile, and how the command is interrupted."""
+"""Runs Twisted's reactor for one command, with its logging and its signals."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def run_in_reactor(
     @raise Interrupted: There was a signal, and the command has ended.
     @raise Exception: What the command raises.
     """
-    from twisted.internet import reactor as installed  # importing it makes it
+    from twisted.internet import reactor as installed  # importing it installs it
 
     reactor: Any = installed
     outcome: list[T | Failure] = []
@@ -81,7 +81,7 @@ def run_in_reactor(
 
 
 def _end_at_once(number: int, unfinished: str) -> NoReturn:
-    """The user does not want to wait until the command has ended in order."""
+    """End the process, as the user does not wait for the command to end in order."""
     if is_screen(sys.stderr):
         os.write(sys.stderr.fileno(), _SHOW_CURSOR.encode())
     sys.stderr.write(unfinished)

@@ -28,7 +28,7 @@ _KEYS = {
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command, and those below it."""
+    """Add the command, and those below it, to the parser."""
     import argparse
 
     parser = subparsers.add_parser(
@@ -72,7 +72,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the settings."""
+    """Run the command.  @return: The exit code."""
     from pacarchive.settings.explaining import describe
     from pacarchive.settings.reading import load
 

@@ -1,7 +1,7 @@
-"""The command's standard files: what is printed goes out whatever the locale, and what does not is an error.
+"""The command's standard files: output appears whatever the locale, and a failure to write is an error.
 
-Nothing that is printed is worth a traceback: characters that the encoding lacks are written in others, whoever has
-stopped reading is left in peace, and a full disk is one line.
+No failure to print leads to a traceback: characters that the encoding lacks are replaced by others, a closed pipe ends
+the program silently, and a full disk is reported in one line.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pacarchive.texts import printable
 
 _ERRORS = "pacarchive-plain"
 _PLAIN: Mapping[str, str] = {"…": "...", "█": "#", "░": "-", "━": "-", "╸": "-", "╺": "-", "·": "."}
-"""How characters that the commands print themselves look where there is only ASCII; those of C{rich} as well."""
+"""Replacements in ASCII for characters that the commands and C{rich} print."""
 
 _SPINNER = range(0x2800, 0x2900)
 _SANE_SIZE = re.compile(r"[1-9][0-9]{0,3}", re.ASCII)
@@ -32,7 +32,7 @@ class Interrupted(KeyboardInterrupt):
     A signal has ended the command.
 
     @param number: The signal.
-    @ivar code: The exit code that shells expect of it: 130 for SIGINT, 143 for SIGTERM.
+    @ivar code: The exit code that shells expect: 130 for SIGINT, 143 for SIGTERM.
     """
 
     def __init__(self, number: int) -> None:
@@ -41,7 +41,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose help is not taken for printed where it was not."""
+    """A parser that fails if its help cannot be printed."""
 
     def _print_message(self, message: str, file: Any = None) -> None:
         if message:
@@ -50,12 +50,12 @@ class Parser(argparse.ArgumentParser):
 
 def run_program(name: str, command: Callable[[], int]) -> int:
     """
-    Do what a program does, on standard files that can be relied on.
+    Run a program on standard files that can be relied on.
 
-    @param name: How it begins its words about failures.
+    @param name: The program's name, for messages.
     @param command: Returns the exit code.
     @return: The exit code.
-    @raise SystemExit: It ended so, as C{argparse} ends.
+    @raise SystemExit: The command has raised it, as C{argparse} does.
     """
     prepare()
     try:
@@ -69,7 +69,7 @@ def run_program(name: str, command: Callable[[], int]) -> int:
         sys.stderr.write(f"{name}: interrupted\n")
         return error.code if isinstance(error, Interrupted) else exits.INTERRUPTED
     except BrokenPipeError:
-        _write_no_more()  # whoever read the output has gone
+        _write_no_more()  # the reader of the output has closed it
         return exits.PIPE
     except OSError as error:
         where = f"{error.filename}: " if isinstance(error.filename, str) else ""
@@ -79,7 +79,7 @@ def run_program(name: str, command: Callable[[], int]) -> int:
 
 
 def prepare() -> None:
-    """Have standard files that can be written to, whatever the environment says about them."""
+    """Make the standard files usable, whatever the environment has made of them."""
     _fill_standard_files()
     codecs.register_error(_ERRORS, _in_plain)
     for file in (sys.stdout, sys.stderr):
@@ -95,12 +95,12 @@ def prepare() -> None:
 
 class _Stderr(io.TextIOWrapper):
     """
-    Standard error that never fails: where it is full or gone, that cannot be reported, and what was done, and the exit
-    code, are the same.
+    Standard error that never fails: if it is full or closed, that cannot be reported, and the work and the exit code
+    are the same.
     """
 
     def __init__(self, file: io.TextIOWrapper) -> None:
-        self._file = file  # whose end would close the buffer
+        self._file = file  # kept, as its end would close the buffer
         super().__init__(
             file.buffer, encoding=file.encoding, errors=file.errors, line_buffering=True, write_through=True
         )
@@ -116,7 +116,7 @@ class _Stderr(io.TextIOWrapper):
 
 
 def _in_plain(error: UnicodeError) -> tuple[str, int]:
-    """What cannot be encoded, in characters of ASCII; an error handler of C{codecs}."""
+    """Replace what cannot be encoded by ASCII; an error handler of C{codecs}."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     return "".join(map(_plain, error.object[error.start : error.end])), error.end
@@ -128,10 +128,11 @@ def _plain(character: str) -> str:
 
 def _flushed(code: int) -> int:
     """
-    See that what was printed has gone out.
+    Flush standard output.
 
-    @param code: The exit code, if so.
-    @raise OSError: It has not, and nothing has been said of any failure so far.
+    @param code: The exit code so far.
+    @return: The exit code.
+    @raise OSError: That failed, and no failure has been reported before.
     """
     try:
         sys.stdout.flush()
@@ -144,14 +145,15 @@ def _flushed(code: int) -> int:
 
 def _fill_standard_files() -> None:
     """
-    Put something in the place of standard input, output and error where a shell has closed them (C{<&-}, C{>&-}): the
-    next file or connection that is opened would be there, and get what is printed.  What is wanted of them fails.
+    Open something in place of standard input, output and error where a shell has closed them (C{<&-}, C{>&-}):
+    otherwise the next file or connection would get that number, and receive what is printed.  Reading or writing them
+    fails.
     """
     for number, flags in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, flags)  # which has the lowest number that is free
+            os.open(os.devnull, flags)  # it gets the lowest free number
     files: Any = sys
     files.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115  (to the end of the process)
     files.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
@@ -159,5 +161,5 @@ def _fill_standard_files() -> None:
 
 
 def _write_no_more() -> None:
-    """At exit Python would complain about what it could not write."""
+    """Drop further output, as Python would complain at exit about what it cannot write."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

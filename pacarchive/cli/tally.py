@@ -1,4 +1,4 @@
-"""Counts what is done to many files, and works out how far that is.  What is seen of it: L{pacarchive.cli.progress}."""
+"""Counts what is done to many files, and computes the progress; L{pacarchive.cli.progress} displays it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from pacarchive.cli.printing import amount_words, size_words, time_words
 from pacarchive.texts import counted
 
 _COST_OF_A_FILE = 64 << 10
-"""A file takes as long as so many bytes more: without that, many small files at the end would spoil every estimate."""
+"""A file counts as so many bytes more: without that, many small files at the end would make every estimate wrong."""
 
 
 @attrs.define(eq=False)
 class Transfer:
     """
-    A file that is under way.
+    A file that is being transferred.
 
-    @ivar done: Bytes.
-    @ivar total: Bytes; C{None} while they are not known.
-    @ivar words: What is done to it now, where that is not the same all the time.
+    @ivar name: Its name.
+    @ivar done: Bytes that are done.
+    @ivar total: Its bytes; C{None} while that is not known.
+    @ivar words: What is being done to it, if that changes.
     """
 
     name: str
@@ -31,7 +32,7 @@ class Transfer:
     words: str = ""
 
     def progress(self, state: Any) -> None:
-        """It has come so far; an L{OnProgress<pacarchive.client.OnProgress>}."""
+        """Update the bytes; an L{OnProgress<pacarchive.client.OnProgress>}."""
         self.done, self.total = state.done, self.total if state.total is None else state.total
 
 
@@ -41,18 +42,20 @@ class Tally:
     Counts what is done to files, in any thread.
 
     @ivar what: What is done to them, in a word.
-    @ivar total: How many there are; C{None} while they are counted.
-    @ivar total_size: Their bytes; C{None} where they are not known.
-    @ivar counts_bytes: Whether bytes take the time, rather than files.
-    @ivar noun: What is counted in the place of files.
-    @ivar estimates: Whether to tell what time is left, rather than what time has passed.
-    @ivar files: How many are done, with those that failed.
-    @ivar size: Bytes of those that are done.
-    @ivar skipped: Those of them that did not have to be moved.
-    @ivar left: Seconds that are left by an estimate of the archive; C{None} to estimate them here.
-    @ivar notes: Lines about all of it, such as why it does not go on.
+    @ivar total: The count of files; C{None} while they are counted.
+    @ivar total_size: Their bytes; C{None} if that is not known.
+    @ivar counts_bytes: Whether the time is spent on bytes, rather than on files.
+    @ivar noun: What is counted, if not files.
+    @ivar estimates: Whether to show the time that is left, rather than the time that has passed.
+    @ivar files: The count of files that are done, including those that failed.
+    @ivar failed: The count of those that failed.
+    @ivar size: The bytes of those that are done.
+    @ivar skipped: Those of these bytes that did not have to be transferred.
+    @ivar left: Seconds left by an estimate of the archive; C{None} to estimate them here.
+    @ivar notes: Lines about all files, such as why there is no progress.
     @ivar table: Lines for terminals only.
-    @ivar details: What stands in their place elsewhere.
+    @ivar details: What is shown elsewhere instead.
+    @ivar under_way: Transfers that are under way, by key.
     """
 
     what: str
@@ -72,24 +75,27 @@ class Tally:
     under_way: dict[int, Transfer] = attrs.field(factory=dict, init=False)
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
 
-    # what is done
+    # Counting
 
     def begin(self, key: int, name: str, total: int | None = None) -> Callable[[Any], None]:
         """
-        A file is begun.
+        Begin with a file.
 
+        @param key: Its key.
+        @param name: Its name.
+        @param total: Its bytes, if that is known.
         @return: To be called with its L{Progress<pacarchive.client.Progress>}.
         """
         transfer = self.under_way[key] = Transfer(name, 0, total)
         return transfer.progress
 
     def end(self, key: int, size: int = 0, *, failed: bool = False) -> None:
-        """A file that was begun has ended."""
+        """End with a file that was begun."""
         self.under_way.pop(key, None)
         self.add(files=1, size=size, failed=failed)
 
     def add(self, *, files: int = 0, size: int = 0, skipped: int = 0, failed: int = 0) -> None:
-        """Files, or bytes of one, are done."""
+        """Count files, or bytes of one, as done."""
         with self._lock:
             self.files += files
             self.size += size
@@ -97,26 +103,26 @@ class Tally:
             self.failed += failed
 
     def begin_with(self, total: int, total_size: int | None = None) -> None:
-        """All files have been counted; nothing is done yet."""
+        """Set the totals, after all files have been counted; nothing is done yet."""
         self.files, self.total_size, self.total = 0, total_size, total
 
-    # how far that is
+    # Progress
 
     @property
     def done(self) -> int:
-        """Bytes of all files, those that are under way as well."""
+        """The bytes of all files that are done, including those of transfers under way."""
         return self.size + sum(each.done for each in list(self.under_way.values()))
 
     @property
     def whole(self) -> int | None:
-        """Bytes in all; C{None} where they are not known."""
+        """The bytes of all files; C{None} if that is not known."""
         if self.total_size is None and self.total == 1:
             return next((each.total for each in list(self.under_way.values())), None)
         return self.total_size
 
     @property
     def share(self) -> float:
-        """From 0 to 1: what part of the time is over."""
+        """The share of the time that is over, from 0 to 1."""
         if self.total is None:
             return 0.0
         whole = self.total * _COST_OF_A_FILE + (self.total_size or 0)
@@ -125,26 +131,26 @@ class Tally:
 
     @property
     def files_words(self) -> str:
-        """How many files of how many are done."""
+        """How many files of how many are done, as text."""
         if self.total is None:
             return f"counting: {counted(self.files, self.noun)}"
         return f"{self.files:,}/{counted(self.total, self.noun)}"
 
     @property
     def failed_words(self) -> str:
-        """How many of them have failed; empty where none has."""
+        """How many of them have failed, as text; empty if none has."""
         return f"{self.failed:,} failed" if self.failed else ""
 
     @property
     def size_words(self) -> str:
-        """How many bytes of how many are done; empty where they do not count."""
+        """How many bytes of how many are done, as text; empty if bytes are not counted."""
         return amount_words(self.done, self.whole) if self.counts_bytes else ""
 
     def rate_words(self, rate: float | None) -> str:
         """
-        How fast it goes.
+        Return a rate as text.
 
-        @param rate: Bytes or files a second; C{None} where that is not known.
+        @param rate: Bytes or files per second; C{None} if that is not known.
         """
         if not rate:
             return ""
@@ -152,9 +158,9 @@ class Tally:
 
     def left_words(self, left: float | None) -> str:
         """
-        For how long it goes on.
+        Return the time that is left as text.
 
-        @param left: Seconds, where C{self.left} is not known; C{None} where they are not known either.
+        @param left: Seconds, for when C{self.left} is not known; C{None} if that is not known either.
         """
         left = left if self.left is None else self.left
         return f"{time_words(left)} left" if left and self.estimates else ""

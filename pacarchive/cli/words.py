@@ -1,7 +1,7 @@
-"""What several commands have in common: words of their help, and the refusal of a command line."""
+"""What several commands share: texts of their help, and the error for an invalid command line."""
 
 SETTINGS_FILE = "the settings file (default: $ARCHIVEINTERFACE_CONFIG, else /etc/pacarchive/pacarchive.ini where it is)"
 
 
 class Misunderstood(Exception):
-    """A command line that means nothing; C{str()} is one line for the user."""
+    """The command line is invalid; C{str()} is one line for the user."""

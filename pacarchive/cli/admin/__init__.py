@@ -1,4 +1,4 @@
-"""C{pacarchive admin}: what operators do to the archive itself, without HTTP, on the machine that has it.
+"""C{pacarchive admin}: commands for operators, which work on the storage itself, without HTTP.
 
 It works on storage through L{pacarchive.backends}, and knows nothing of L{pacarchive.client}.
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def register(subparsers: Subparsers) -> None:
-    """Add the commands."""
+    """Add the commands to the parser."""
     parser = subparsers.add_parser(
         "admin",
         help="what operators do to the archive itself, without HTTP",
@@ -35,7 +35,7 @@ def register(subparsers: Subparsers) -> None:
 
 
 def settings_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which archive."""
+    """Add the options that select the archive."""
     parser.add_argument("-c", "--config", metavar="FILE", help=SETTINGS_FILE)
     parser.add_argument("--prefix", metavar="DIRECTORY", help="the archive's prefix, in place of the settings file's")
 

@@ -1,4 +1,4 @@
-"""C{pacarchive admin adopt}: what is to be known of a predecessor's tree before, or after, it is taken over."""
+"""C{pacarchive admin adopt}: report on a predecessor's tree, before or after it is taken over."""
 
 from __future__ import annotations
 
@@ -29,12 +29,14 @@ _WIDTH = 80
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run it."""
+    """Run the command.  @return: The exit code."""
     settings = settings_of(arguments)
     tree = tree_of(settings)
     if tree is None:
-        words = f"this looks at trees of files (posix, hsmsideband); an archive of type {settings.server.type} is none"
-        raise ConfigError("admin adopt", words)
+        message = (
+            f"this looks at trees of files (posix, hsmsideband); an archive of type {settings.server.type} is none"
+        )
+        raise ConfigError("admin adopt", message)
     report = _Report(examples=arguments.examples, as_json=arguments.json)
     display = Display("looking", counts_bytes=False)
     with root_of(tree) as root, display.shown():
@@ -61,11 +63,13 @@ def _count(root: int, display: Display) -> None:
 @attrs.define
 class _Report:
     """
-    What was found, in numbers and examples: of a tree of any size.
+    Counts of the findings, with examples, so that the report on a tree of any size stays short.
 
-    @ivar examples: How many of each kind to keep.
-    @ivar as_json: Print each at once.
-    @ivar attention: How many need attention.
+    @ivar examples: How many findings of each kind are kept as examples.
+    @ivar as_json: Print each finding at once, as JSON.
+    @ivar attention: The count of findings that need attention.
+    @ivar counts: The counts of findings, by kind.
+    @ivar kept: The examples, by kind.
     """
 
     examples: int
@@ -75,7 +79,7 @@ class _Report:
     kept: dict[str, list[Finding]] = attrs.field(factory=dict)
 
     def add(self, finding: Finding) -> None:
-        """One more."""
+        """Add a finding."""
         self.counts[finding.kind] = self.counts.get(finding.kind, 0) + 1
         needs_attention = KINDS[finding.kind].needs_attention
         self.attention += needs_attention
@@ -119,8 +123,10 @@ def _text(settings: Settings, layout: Layout, totals: Totals, report: _Report) -
         f"  names: {names}: {_verdict(layout, totals)}",
         f"  room: {size_words(totals.free_bytes)}{_inodes(totals)}",
     ]
-    for heading, wanted in (("Needs attention", True), ("Good to know", False)):
-        some = [kind for kind, what in KINDS.items() if what.needs_attention is wanted and kind in report.counts]
+    for heading, needs_attention in (("Needs attention", True), ("Good to know", False)):
+        some = [
+            kind for kind, what in KINDS.items() if what.needs_attention is needs_attention and kind in report.counts
+        ]
         if some:
             lines += ["", f"{heading}:"]
             for kind in some:
@@ -137,9 +143,9 @@ def _finding_lines(kind: str, report: _Report) -> list[str]:
     lines = ["", f"  {what.title}: {count}" if concerns_files else f"  {what.title}"]
     lines += wrap(what.advice, _WIDTH, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False)
     for each in kept:
-        words = [printable(word) for word in (each.path, each.detail) if word]
-        if words:
-            lines.append(f"      {': '.join(words)}")
+        parts = [printable(part) for part in (each.path, each.detail) if part]
+        if parts:
+            lines.append(f"      {': '.join(parts)}")
     if len(kept) < count:
         lines.append(f"      and {count - len(kept)} more")
     return lines
@@ -147,12 +153,12 @@ def _finding_lines(kind: str, report: _Report) -> list[str]:
 
 def _verdict(layout: Layout, totals: Totals) -> str:
     mine, other = (totals.id2filename, totals.flat) if layout is SPREAD else (totals.flat, totals.id2filename)
-    said = f"use_id2filename = {'true' if layout is SPREAD else 'false'}"
+    setting = f"use_id2filename = {'true' if layout is SPREAD else 'false'}"
     if not other:
-        return f"{said} fits" if mine else f"{said}; no name tells whether that fits"
+        return f"{setting} fits" if mine else f"{setting}; no name tells whether that fits"
     if not mine:
-        return f"{said} DOES NOT FIT"
-    return f"{said} fits {mine} of {mine + other}"
+        return f"{setting} DOES NOT FIT"
+    return f"{setting} fits {mine} of {mine + other}"
 
 
 def _inodes(totals: Totals) -> str:

@@ -1,4 +1,4 @@
-"""Which archive, and its tree where it is one of this machine."""
+"""The archive that a command works on, and its tree, if it is a tree of files on this machine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def settings_of(arguments: argparse.Namespace) -> Settings:
     """
-    The settings in force.
+    Load the settings that a command line selects.
 
     @raise ConfigError: They cannot be used.
     """
@@ -33,7 +33,7 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
 
 
 def tree_of(settings: Settings) -> FileTree | None:
-    """The archive's tree; C{None} where it is not one of this machine, or another's backend."""
+    """Return the archive's tree; C{None} if its backend has no tree on this machine."""
     if settings.server.type == "posix":
         from pacarchive.backends import posix
 
@@ -50,9 +50,9 @@ def _sam_tree(settings: BackendSettings) -> FileTree:
 @contextmanager
 def opened(tree: FileTree) -> Iterator[FileTree]:
     """
-    Open a tree for work that may write, and close it.
+    Open a tree for writing, and close it at the end of the block.
 
-    @raise ConfigError: It cannot be opened, or is another user's.
+    @raise ConfigError: It cannot be opened, or belongs to another user.
     """
     with root_of(tree) as root:
         require_own(tree, root)
@@ -71,7 +71,7 @@ def opened(tree: FileTree) -> Iterator[FileTree]:
 @contextmanager
 def root_of(tree: FileTree) -> Iterator[int]:
     """
-    A descriptor of the prefix.
+    Open the prefix; the block gets its descriptor.
 
     @raise ConfigError: It cannot be opened.
     """
@@ -87,8 +87,11 @@ def root_of(tree: FileTree) -> Iterator[int]:
 
 def require_own(tree: FileTree, root: int) -> None:
     """
-    See that what is made here is not in the service's way: its locks and digests are private to its user.
+    Check that the user is the service's: its locks and digests are private to that user, and those of another would be
+    in its way.
 
+    @param tree: The tree.
+    @param root: A descriptor of the prefix.
     @raise ConfigError: This is another user.
     """
     me = os.geteuid()
@@ -98,14 +101,14 @@ def require_own(tree: FileTree, root: int) -> None:
     except FileNotFoundError:
         owner, place = os.fstat(root).st_uid, tree.prefix
         if me != 0:
-            return  # whether this user may make it is found out at once
+            return  # if this user may not create it, that fails at once
     if owner != me:
         name = user_name(owner)
         raise ConfigError(str(place), f"belongs to {name}: run this as the service's user, with sudo -u {name}")
 
 
 def user_name(uid: int) -> str:
-    """The user's name, or his number where he has none."""
+    """Return a user's name, or the number if there is none."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

@@ -1,4 +1,4 @@
-"""C{pacarchive admin delete}: remove files by their ids, by the backend's own rules."""
+"""C{pacarchive admin delete}: remove files by their ids, by the rules of the backend."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ if TYPE_CHECKING:
 
     from pacarchive.interfaces import IArchiveBackend
 
-    Tell = Callable[[int, errors.ArchiveError | None], None]
+    Report = Callable[[int, errors.ArchiveError | None], None]
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run it."""
+    """Run the command.  @return: The exit code."""
     ids = _ids(arguments.ids)
     settings = settings_of(arguments)
     if not arguments.yes:
         require_yes(ids, f"{settings.server.type} archive {settings.server.prefix}")
     outcomes: dict[int, errors.ArchiveError | None] = {}
 
-    def tell(file_id: int, error: errors.ArchiveError | None) -> None:
+    def report(file_id: int, error: errors.ArchiveError | None) -> None:
         outcomes[file_id] = error
         if arguments.json:
             print_json(_as_json(file_id, error))
         elif error is not None:
-            sys.stderr.write(f"pacarchive: file {file_id}: {_words(error)}\n")
+            sys.stderr.write(f"pacarchive: file {file_id}: {_describe(error)}\n")
 
     code = exits.FAILED
     try:
-        with_backend(settings, lambda backend, interruption: _remove_all(backend, ids, tell, interruption))
+        with_backend(settings, lambda backend, interruption: _remove_all(backend, ids, report, interruption))
         if all(error is None for error in outcomes.values()):
             code = exits.OK
         elif any(isinstance(error, errors.Unavailable) for error in outcomes.values()):
@@ -65,19 +65,19 @@ def _ids(texts: Sequence[str]) -> list[int]:
     return list(dict.fromkeys(ids))
 
 
-async def _remove_all(backend: IArchiveBackend, ids: Sequence[int], tell: Tell, interruption: Interruption) -> None:
+async def _remove_all(backend: IArchiveBackend, ids: Sequence[int], report: Report, interruption: Interruption) -> None:
     for file_id in ids:
-        if interruption.came:
+        if interruption.received:
             return
         try:
             await backend.remove(file_id, WriteConditions())
         except errors.ArchiveError as error:
-            tell(file_id, error)
+            report(file_id, error)
         else:
-            tell(file_id, None)
+            report(file_id, None)
 
 
-def _words(error: errors.ArchiveError) -> str:
+def _describe(error: errors.ArchiveError) -> str:
     if _is_absence(error):
         return "there is none"
     return f"not removed: {error.reason}"
@@ -90,8 +90,8 @@ def _is_absence(error: errors.ArchiveError | None) -> bool:
 def _as_json(file_id: int, error: errors.ArchiveError | None) -> dict[str, object]:
     if error is None:
         return {"file": str(file_id), "removed": True}
-    told = {"kind": type(error).__name__, "message": error.reason}
-    return {"file": str(file_id), "removed": False, "error": told}
+    document = {"kind": type(error).__name__, "message": error.reason}
+    return {"file": str(file_id), "removed": False, "error": document}
 
 
 def _summarise(ids: Sequence[int], outcomes: dict[int, errors.ArchiveError | None], *, as_json: bool) -> None:
@@ -104,8 +104,8 @@ def _summarise(ids: Sequence[int], outcomes: dict[int, errors.ArchiveError | Non
     if as_json:
         print_json({"summary": counts})
         return
-    told = [f"{counts[key]} {words}" for key, words in _COUNTED.items() if counts[key] or key == "removed"]
-    sys.stdout.write(", ".join(told) + "\n")
+    parts = [f"{counts[key]} {words}" for key, words in _COUNTED.items() if counts[key] or key == "removed"]
+    sys.stdout.write(", ".join(parts) + "\n")
 
 
 _COUNTED = {"removed": "removed", "absent": "had no file", "failed": "not removed", "left": "not tried: interrupted"}

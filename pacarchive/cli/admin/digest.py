@@ -1,4 +1,4 @@
-"""C{pacarchive admin digest}: give an adopted tree the digests that it lacks, and check those that it has."""
+"""C{pacarchive admin digest}: compute missing digests of an adopted tree, and verify stored ones."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 _BLOCK = 1 << 20
 _MOST_JOBS = 4
 _WAITING = 256
-_PATIENCE = 0.1
+_POLL_INTERVAL = 0.1
 
 _Bad: TypeAlias = tuple[int | None, str, errors.ArchiveError]
-"""A file's id and path, and what is wrong with it."""
+"""A file's id and path, and the error."""
 
 _REFUSALS = {
     "hpss": "reading a file of an HPSS archive may recall it from tape",
@@ -43,14 +43,14 @@ _REFUSALS = {
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run it."""
+    """Run the command.  @return: The exit code."""
     settings = settings_of(arguments)
     if settings.server.type != "posix":
-        why = _REFUSALS.get(settings.server.type)
-        words = f"this works on archives of type posix, not {settings.server.type}"
-        if why:
-            words += f": {why}; there, the service stores the digest of a file when somebody reads it whole"
-        raise ConfigError("admin digest", words)
+        reason = _REFUSALS.get(settings.server.type)
+        message = f"this works on archives of type posix, not {settings.server.type}"
+        if reason:
+            message += f": {reason}; there, the service stores the digest of a file when somebody reads it whole"
+        raise ConfigError("admin digest", message)
     tree = tree_of(settings)
     assert tree is not None, "a posix archive has one"
     jobs = arguments.jobs or min(_MOST_JOBS, len(os.sched_getaffinity(0)))
@@ -76,7 +76,13 @@ class _Counts:
 
 
 class _Pass:
-    """Once through the tree."""
+    """
+    One pass through the tree, with several threads that read files.
+
+    @param tree: The tree.
+    @param verify: Whether to read files that have a digest, too.
+    @param as_json: Whether to print JSON.
+    """
 
     def __init__(self, tree: FileTree, *, verify: bool, as_json: bool) -> None:
         self._tree = tree
@@ -88,19 +94,25 @@ class _Pass:
         self._counting = threading.Lock()
         self._ids: queue.Queue[int | None] = queue.Queue(_WAITING)
         self._bad: queue.SimpleQueue[_Bad | BaseException] = queue.SimpleQueue()
-        self._ends: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._stopped = threading.Event()
 
     def run(self, jobs: int) -> int:
+        """
+        Read the files, and print the result.
+
+        @param jobs: The count of threads.
+        @return: The exit code.
+        """
         threads = [threading.Thread(target=self._work, name=f"digest-{number}", daemon=True) for number in range(jobs)]
-        words, code = "", exits.OK
+        message, code = "", exits.OK
         try:
             with self._display.shown():
                 try:
                     self._count()
                     for thread in threads:
                         thread.start()
-                    self._hand_out(threads)
+                    self._distribute(threads)
                 finally:
                     self._stopped.set()
                     for thread in threads:
@@ -108,19 +120,19 @@ class _Pass:
                             thread.join()
                     self._report_bad()
         except KeyboardInterrupt:
-            words, code = "interrupted; run it again to go on from here", exits.INTERRUPTED
+            message, code = "interrupted; run it again to go on from here", exits.INTERRUPTED
         except errors.NoSpace as error:
-            words, code = f"stopped, as the archive has no room for digests: {error.reason}", exits.FAILED
-        if words:
-            sys.stderr.write(f"pacarchive: {words}\n")
+            message, code = f"stopped, as the archive has no room for digests: {error.reason}", exits.FAILED
+        if message:
+            sys.stderr.write(f"pacarchive: {message}\n")
         if self._as_json:
-            print_json({"summary": {**attrs.asdict(self._counts), "complete": not words}})
+            print_json({"summary": {**attrs.asdict(self._counts), "complete": not message}})
         else:
             sys.stdout.write(f"{self._counts}\n")
         return code or (exits.FAILED if self._counts.bad else exits.OK)
 
     def _count(self) -> None:
-        """So that a bar can tell how much is left; a file that is added or removed meanwhile makes no difference."""
+        """Count the files first, for the bar; files that are added or removed meanwhile make no difference to it."""
         if not self._display.draws:
             return
         total = 0
@@ -130,7 +142,7 @@ class _Pass:
                 self._display.add(files=1)
         self._display.begin_with(self._display.files, total)
 
-    def _hand_out(self, threads: list[threading.Thread]) -> None:
+    def _distribute(self, threads: list[threading.Thread]) -> None:
         for file_id, _ in files_of(self._tree.root, self._layout, self._cannot_list):
             self._put(file_id)
             self._report_bad()
@@ -138,14 +150,14 @@ class _Pass:
         for _ in threads:
             self._put(None)
         for _ in threads:
-            self._wait_for_one()
+            self._wait_for_thread()
         self._report_bad()
 
-    def _wait_for_one(self) -> None:
-        # Not by join(): Python 3.11 takes a thread for ended when Ctrl-C comes meanwhile.
+    def _wait_for_thread(self) -> None:
+        # Not by join(): Python 3.11 considers a thread ended when that is interrupted by Ctrl-C.
         while True:
             try:
-                self._ends.get(timeout=_PATIENCE)
+                self._ended.get(timeout=_POLL_INTERVAL)
             except queue.Empty:
                 self._report_bad()
                 self._display.look(str(self._counts))
@@ -155,7 +167,7 @@ class _Pass:
     def _put(self, file_id: int | None) -> None:
         while True:
             try:
-                self._ids.put(file_id, timeout=_PATIENCE)
+                self._ids.put(file_id, timeout=_POLL_INTERVAL)
             except queue.Full:
                 self._report_bad()
                 self._display.look(str(self._counts))
@@ -163,8 +175,8 @@ class _Pass:
                 return
 
     def _cannot_list(self, path: str, error: OSError) -> None:
-        words = f"its directory cannot be read: {error.strerror}"
-        self._bad.put((None, path or ".", errors.BackendUnavailable(words)))
+        message = f"its directory cannot be read: {error.strerror}"
+        self._bad.put((None, path or ".", errors.BackendUnavailable(message)))
 
     def _report_bad(self) -> None:
         while not self._bad.empty():
@@ -174,26 +186,26 @@ class _Pass:
             file_id, path, error = bad
             self._counts.bad += 1
             if self._as_json:
-                told = {"kind": type(error).__name__, "message": error.reason}
+                error_document = {"kind": type(error).__name__, "message": error.reason}
                 named = {} if file_id is None else {"file": str(file_id)}
-                print_json({**named, "path": path, "error": told})
+                print_json({**named, "path": path, "error": error_document})
             else:
                 where = f"directory {printable(path)}" if file_id is None else f"file {file_id}"
                 self._display.say(f"pacarchive: {where}: {error.reason}")
 
-    # In threads.
+    # Called in the threads.
 
     def _work(self) -> None:
         try:
             self._visit_all()
         finally:
-            self._ends.put(None)
+            self._ended.put(None)
 
     def _visit_all(self) -> None:
         buffer = memoryview(bytearray(_BLOCK))
         while not self._stopped.is_set():
             try:
-                file_id = self._ids.get(timeout=_PATIENCE)
+                file_id = self._ids.get(timeout=_POLL_INTERVAL)
             except queue.Empty:
                 continue
             if file_id is None:
@@ -234,7 +246,7 @@ class _Pass:
             os.close(descriptor)
 
     def _computed(self, descriptor: int, buffer: memoryview) -> bytes | None:
-        """The digest; C{None} when there is no time to read on."""
+        """Compute the digest of a file; C{None} if the pass was stopped."""
         hasher, offset = Hasher([PRIMARY]), 0
         while True:
             try:
@@ -251,7 +263,7 @@ class _Pass:
                 return None
 
     def _is_current(self, file_id: int, status: FileStatus) -> bool:
-        """Whether the version that was read is still the one that counts: else nothing can be said of it."""
+        """Return whether the version that was read is still the current one: if not, its digest says nothing."""
         current = self._tree.published(file_id)
         return current is not None and current.generation == status.generation
 

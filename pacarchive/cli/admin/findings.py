@@ -1,4 +1,4 @@
-"""What C{pacarchive admin adopt} may find, and what to do about it.  Pure."""
+"""The kinds of findings of C{pacarchive admin adopt}, with advice for each."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ class Kind:
     """
     A kind of finding.
 
-    @ivar title: What it is; their number goes after it.
+    @ivar title: What was found; the count follows it.
     @ivar advice: What it means, and what to do.
-    @ivar needs_attention: Whether somebody has to decide something; otherwise it is good to know.
+    @ivar needs_attention: Whether the operator has to decide something; else it is only good to know.
     """
 
     title: str
@@ -25,11 +25,11 @@ class Kind:
 @attrs.frozen
 class Finding:
     """
-    Something that was found.
+    A finding.
 
     @ivar kind: A key of L{KINDS}.
-    @ivar path: Relative to the prefix; empty for what concerns the whole archive.
-    @ivar detail: What is special about this one.
+    @ivar path: The path, relative to the prefix; empty for what concerns the whole archive.
+    @ivar detail: Further information on this one.
     """
 
     kind: str

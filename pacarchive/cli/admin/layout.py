@@ -1,4 +1,4 @@
-"""The two ways in which names stand for ids: C{12345} (flat), or C{39/3039} (id2filename).  Pure."""
+"""The two layouts of names for ids: C{12345} (flat), or C{39/3039} (id2filename)."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _LOOSE_HEX = re.compile(r"(?:.*/)?(?:file\.)?([0-9a-f]{1,40})\Z", re.ASCII | re.
 @attrs.frozen
 class Layout:
     """
-    How names stand for ids.
+    A layout of names for ids.
 
-    @ivar name: What people call it.
-    @ivar name_of: The path of an id, relative to the prefix.
+    @ivar name: Its name, for people.
+    @ivar name_of: Returns the path of an id, relative to the prefix.
     @ivar has_directories: Whether files are in directories.
     """
 
@@ -33,7 +33,7 @@ class Layout:
     has_directories: bool
 
     def id_of(self, path: str) -> int | None:
-        """The id that a relative path stands for, if it stands for one: only one path does for each."""
+        """Return the id that a relative path stands for, or C{None}; each id has exactly one path."""
         try:
             file_id = path_to_id(f"/{path}") if self.has_directories else parse_file_id(path)
         except ValueError:
@@ -41,7 +41,11 @@ class Layout:
         return file_id if file_id <= MAX_FILE_ID else None
 
     def leads_to_files(self, directory: str) -> bool:
-        """Whether there are ids whose files are below a directory, given as a relative path."""
+        """
+        Return whether files of ids can be below a directory.
+
+        @param directory: Its path, relative to the prefix.
+        """
         return self.has_directories and _DIRECTORY.match(directory) is not None
 
 
@@ -50,15 +54,15 @@ SPREAD = Layout("id2filename", lambda file_id: id_to_path(file_id)[1:], has_dire
 
 
 def layout_of(tree: FileTree) -> Layout:
-    """The layout that a tree's settings say."""
+    """Return the layout that a tree's settings select."""
     return FLAT if tree.name_of(256) == FLAT.name_of(256) else SPREAD
 
 
 def loose_id(path: str, layout: Layout) -> int | None:
     """
-    The id that the predecessor may have meant by a name that stands for none: C{007}, C{1_0}, C{39/0003039}.
+    Return the id that the predecessor may have meant by a name which stands for none: C{007}, C{1_0}, C{39/0003039}.
 
-    @return: C{None} where it reads like no number.
+    @return: C{None} if the name cannot be read as a number.
     """
     if layout.has_directories:
         match = _LOOSE_HEX.match(path)

@@ -1,9 +1,9 @@
-"""C{pacifica-archiveinterface-cmd}: the predecessor's command, for the scripts that call it.
+"""C{pacifica-archiveinterface-cmd}: the predecessor's command, for scripts that call it.
 
-Its arguments, in its order: C{[-c FILE] [-t TYPE] [--prefix DIRECTORY] delete ID...}.  As it did, it removes the files
-in turn without asking, says nothing, and ends with 1 at the first that cannot be removed.  What differs: C{-c} has an
-effect; what is not given comes from the settings file and the environment, before the predecessor's C{posix} and
-C{/tmp}; an error is one line and no traceback; and what is no id is not removed, whatever has that name.
+Its arguments, in its order: C{[-c FILE] [-t TYPE] [--prefix DIRECTORY] delete ID...}.  Like the original, it removes
+the files in turn without asking, prints nothing, and ends with 1 at the first that cannot be removed.  The differences:
+C{-c} has an effect; defaults come from the settings file and the environment, before the predecessor's C{posix} and
+C{/tmp}; an error is one line and not a traceback; and a name that is not an id is never removed.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ _DEFAULT_PREFIX = "/tmp"  # noqa: S108  (the predecessor's default)
 
 
 class _Failed(Exception):
-    """One line, for stderr."""
+    """A failure; C{str()} is one line for stderr."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """
-    Run it.
+    Run the command.
 
     @param argv: The arguments without the program's name; those of the process by default.
-    @return: 0, or 1 as soon as a file cannot be removed.
+    @return: 0, or 1 if a file could not be removed.
     """
     return run_program(_PROGRAM, lambda: _run(argv))
 
@@ -52,7 +52,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
     async def remove(backend: IArchiveBackend, interruption: Interruption) -> None:
         for text in arguments.files:
-            if interruption.came:
+            if interruption.received:
                 return
             await _remove(backend, text)
 
@@ -65,7 +65,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The parser of its command line."""
+    """Make the parser of the command line."""
     parser = Parser(prog=_PROGRAM, description='The predecessor\'s command. New scripts say "pacarchive admin delete".')
     parser.add_argument("-c", "--config", metavar="CONFIG", help="the settings file")
     parser.add_argument("-t", "--type", choices=_TYPES, help="the kind of storage")
@@ -92,12 +92,12 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 
 
 def _has_prefix(path: str | None) -> bool:
-    """Whether environment or settings file say where the archive is."""
+    """Return whether the environment or the settings file sets the prefix."""
     from pacarchive.texts import NotText, read_text
 
     parser = configparser.ConfigParser(interpolation=None, default_section="")
     if path:
-        with suppress(configparser.Error, NotText, OSError):  # whoever reads it next says what is wrong
+        with suppress(configparser.Error, NotText, OSError):  # loading the settings reports the error
             parser.read_string(read_text(path))
     return bool(os.environ.get("PAI_PREFIX")) or parser.has_option("server", "prefix")
 

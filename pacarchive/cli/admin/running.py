@@ -1,4 +1,4 @@
-"""A backend without its service: started, used and stopped, in a reactor of its own."""
+"""Using a backend without its service: it is started, used and stopped, in a reactor of its own."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 
 class NotStarted(Exception):
-    """The backend does not start; C{str()} is one line for the operator."""
+    """The backend could not be started; C{str()} is one line for the operator."""
 
 
 class Interruption:
     """
-    Whether Ctrl-C or SIGTERM came while a backend is used.
+    Whether the command was interrupted, by Ctrl-C or SIGTERM, while it uses a backend.
 
-    @ivar came: Whether one did: the step that is under way is brought to its end, and no other begun.
-    @ivar waits_for_work: Whether the work has begun, which looks at C{came} between its steps.
+    @ivar received: Whether there was a signal: the step that is under way is finished, and no other begun.
+    @ivar waits_for_work: Whether the work has begun, which checks C{received} between its steps.
     """
 
-    came = False
+    received = False
     waits_for_work = False
 
 
@@ -41,8 +41,9 @@ def with_backend(settings: Settings, work: Callable[[IArchiveBackend, Interrupti
     """
     Start a backend, do some work with it, and stop it, in a reactor that can run once in a process.
 
+    @param settings: The settings.
     @param work: Called when the backend has started.
-    @raise ConfigError: This machine lacks something that the backend needs, or this is another user than the service's.
+    @raise ConfigError: This machine lacks something that the backend needs, or the user is not the service's.
     @raise NotStarted: The storage cannot be used at present.
     @raise Interrupted: Ctrl-C or SIGTERM; the step of the work that was under way has ended, and the backend is
         stopped.
@@ -53,7 +54,7 @@ def with_backend(settings: Settings, work: Callable[[IArchiveBackend, Interrupti
     interruption = Interruption()
 
     def interrupt(running: Deferred[None]) -> None:
-        interruption.came = True
+        interruption.received = True
         if not interruption.waits_for_work:
             running.cancel()
 

@@ -1,4 +1,4 @@
-"""A look at every name of an archive's tree, and at the place it is in.  Changes nothing, and reads no file's data."""
+"""A survey of the names in an archive's tree, and of its file system; changes nothing, and reads no file's data."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 _SPECIAL_BITS = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
 _RECENT = 3600.0
 _PREDECESSORS_BLOCK = 64 << 10
-"""Its server copies a body in pieces of so many bytes, so a body that was cut short may have ended after some."""
+"""The predecessor's server copies a body in pieces of so many bytes, so a body that was cut short may end after one."""
 
 _MOST_ALIASES = 100_000
-"""Odd spellings that are kept in mind, to find two of one id."""
+"""The most unusual spellings of ids that are remembered, to find two of the same id."""
 
 _LEAST_SHARE = 0.01
 _EMPTY_DIGEST = hashlib.sha256().digest()
@@ -43,16 +43,16 @@ _NO_UNNAMED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL})
 @attrs.define
 class Totals:
     """
-    What there is.
+    Totals of an archive's tree.
 
-    @ivar files: Regular files.
+    @ivar files: The count of regular files.
     @ivar bytes: Their bytes.
-    @ivar flat: Those with a name of the flat layout.
-    @ivar id2filename: Those with a name of the other.
-    @ivar directories: Directories, without the archive's own.
-    @ivar digested: Files of ids that have a stored digest.
-    @ivar free_bytes: Room for this user.
-    @ivar free_inodes: Files for which there is room; -1 where the file system knows no limit.
+    @ivar flat: The count of those with a name of the flat layout.
+    @ivar id2filename: The count of those with a name of the other layout.
+    @ivar directories: The count of directories, without the archive's own.
+    @ivar digested: The count of files of ids that have a stored digest.
+    @ivar free_bytes: The space that is available to this user.
+    @ivar free_inodes: The count of files that can be added; -1 if the file system has no limit.
     """
 
     files: int = 0
@@ -67,12 +67,12 @@ class Totals:
 
 class Survey:
     """
-    Goes once through a tree.
+    One pass through a tree.
 
     @param root: A descriptor of the prefix.
-    @param layout: The one of the settings.
+    @param layout: The layout that the settings select.
     @param found: Called with each finding.
-    @ivar totals: What was counted so far.
+    @ivar totals: The totals so far.
     """
 
     def __init__(self, root: int, layout: Layout, found: Callable[[Finding], None]) -> None:
@@ -90,9 +90,9 @@ class Survey:
 
     def run(self) -> Iterator[str]:
         """
-        Look at everything.
+        Survey the tree.
 
-        @return: The paths, as it comes to them.
+        @return: The paths, each after it was examined.
         """
         self._look_at_place()
         with _opened_sidecars(self._root) as self._sidecars:
@@ -137,7 +137,7 @@ class Survey:
                 os.close(directory)
 
     def _has_unnamed_files(self) -> bool:
-        """An unnamed file is made for that, and is gone with its descriptor."""
+        """Try to create an unnamed file, which is gone when its descriptor is closed."""
         try:
             os.close(os.open(".", os.O_RDWR | os.O_CLOEXEC | os.O_TMPFILE, 0o600, dir_fd=self._root))
         except OSError as error:
@@ -248,7 +248,7 @@ class Survey:
         try:
             digest = self._digest_of(name)
         except PermissionError:
-            return  # the look at the mode reports it
+            return  # reported by the check of the mode
         if digest is None:
             self._missing += 1
             self._find("no_digest", name.path)
@@ -260,7 +260,7 @@ class Survey:
             self._find("stale_digest", name.path, f"a digest of other bytes than these {state.st_size}")
 
     def _digest_of(self, name: Name) -> bytes | None:
-        # Not opened: that could recall a file from tape.
+        # The file is not opened, as that could recall it from tape.
         place = f"/proc/self/fd/{name.directory}/{name.entry.name}"
         try:
             return os.getxattr(place, f"user.pacarchive.{PRIMARY}", follow_symlinks=False)
@@ -281,7 +281,7 @@ class Survey:
 
 @contextmanager
 def _opened_sidecars(root: int) -> Iterator[FixityStore | None]:
-    """The digests in files of their own; C{None} where there are none, or none that this user may see."""
+    """Open the digests that are in files of their own; C{None} if there are none, or none that this user may read."""
     try:
         descriptor = open_beneath(root, f"{HIDDEN}/digests", DIRECTORY_FLAGS | os.O_NOFOLLOW)
     except OSError:

@@ -1,4 +1,4 @@
-"""C{pacarchive admin sweep}: remove what dead writers left, as each start does, and digests of files that are gone."""
+"""C{pacarchive admin sweep}: remove temporaries of dead processes, as each start does, and digests of lost files."""
 
 from __future__ import annotations
 
@@ -33,10 +33,12 @@ if TYPE_CHECKING:
 @attrs.frozen
 class Abandoned:
     """
-    An unfinished file whose writer is gone, or what belonged to a file that is gone.
+    A temporary whose writer has ended, or a digest of a file that was removed.
 
+    @ivar path: The path.
+    @ivar size: Bytes.
     @ivar age: Seconds since it was last changed.
-    @ivar removed: Whether it is gone now, if it was to be.
+    @ivar removed: Whether it was removed.
     """
 
     path: str
@@ -46,7 +48,7 @@ class Abandoned:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run it."""
+    """Run the command.  @return: The exit code."""
     settings = settings_of(arguments)
     if (tree := tree_of(settings)) is not None:
         found = _of_tree(tree, dry_run=arguments.dry_run)
@@ -69,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         count += 1
         size += each.size
         failed += not (each.removed or arguments.dry_run)
-        _tell(each, as_json=arguments.json, dry_run=arguments.dry_run)
+        _report(each, as_json=arguments.json, dry_run=arguments.dry_run)
     removed = 0 if arguments.dry_run else count - failed
     if arguments.json:
         print_json({"summary": {"found": count, "bytes": size, "removed": removed, "failed": failed}})
@@ -78,12 +80,12 @@ def run(arguments: argparse.Namespace) -> int:
     return exits.FAILED if failed else exits.OK
 
 
-def _tell(each: Abandoned, *, as_json: bool, dry_run: bool) -> None:
+def _report(each: Abandoned, *, as_json: bool, dry_run: bool) -> None:
     if as_json:
         print_json(attrs.asdict(each))
         return
-    words = "would be removed" if dry_run else "removed" if each.removed else "NOT REMOVED"
-    sys.stdout.write(f"{printable(each.path)}  {counted(each.size, 'byte')}, {age_words(each.age)} old: {words}\n")
+    outcome = "would be removed" if dry_run else "removed" if each.removed else "NOT REMOVED"
+    sys.stdout.write(f"{printable(each.path)}  {counted(each.size, 'byte')}, {age_words(each.age)} old: {outcome}\n")
 
 
 def _of_tree(tree: FileTree, *, dry_run: bool) -> Iterator[Abandoned]:

@@ -1,4 +1,4 @@
-"""Every name below the prefix, one by one: directories of any size need no memory, and links are not followed."""
+"""Visits every name below the prefix: directories of any size need no memory, and links are not followed."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Name:
     """
     A name in a directory.
 
-    @ivar path: Relative to the prefix.
-    @ivar directory: A descriptor of its directory, until the next name is asked for.
-    @ivar entry: What the directory tells.
+    @ivar path: The path, relative to the prefix.
+    @ivar directory: A descriptor of its directory; valid until the next name is taken.
+    @ivar entry: The directory's entry.
     """
 
     path: str
@@ -33,12 +33,12 @@ class Name:
     entry: os.DirEntry[str]
 
     def stat(self) -> os.stat_result:
-        """Its status, or that of the link if it is one."""
+        """Return its status; that of the link itself if it is one."""
         return self.entry.stat(follow_symlinks=False)
 
     @property
     def is_directory(self) -> bool:
-        """Whether it is a directory, and no link to one."""
+        """Whether it is a directory, and not a link to one."""
         return self.entry.is_dir(follow_symlinks=False)
 
     @property
@@ -49,11 +49,12 @@ class Name:
 
 def walk(root: int, enters: Callable[[Name], bool], failed: Callable[[str, OSError], None]) -> Iterator[Name]:
     """
-    Go through a tree, but for the archive's own directory.
+    Go through a tree, except for the archive's own directory.
 
     @param root: A descriptor of the top.
-    @param enters: Whether to go into a directory.
+    @param enters: Returns whether to enter a directory.
     @param failed: Called with directories that cannot be read.
+    @return: The names; each directory comes before its contents.
     """
     stack: list[_Level] = [_Level.open("", os.dup(root))]
     try:
@@ -93,7 +94,7 @@ class _Level:
 
     @classmethod
     def open(cls, path: str, descriptor: int) -> _Level:
-        """@param descriptor: Is closed with it."""
+        """Start to read a directory.  @param descriptor: Closed with it."""
         try:
             return cls(path, descriptor, os.scandir(descriptor))
         except BaseException:
@@ -112,7 +113,7 @@ def _below(level: _Level, path: str, name: str, depth: int) -> _Level:
 
 
 def files_of(root: int, layout: Layout, failed: Callable[[str, OSError], None]) -> Iterator[tuple[int, Name]]:
-    """The files that have ids, in no order, and the ids; other names are passed over."""
+    """Return the ids and names of files that have ids, in no particular order; other names are left out."""
     for name in walk(root, lambda name: layout.leads_to_files(name.path), failed):
         if name.is_file and (file_id := layout.id_of(name.path)) is not None:
             yield file_id, name
