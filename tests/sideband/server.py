@@ -104,6 +104,7 @@ def shared_template() -> Path:
             "--no-defaults",
             *_as_user(),
             f"--datadir={directory / 'data'}",
+            f"--tmpdir={directory}",  # two that begin at the same time would have the same names in one for all
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
             "--skip-name-resolve",
