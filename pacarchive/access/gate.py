@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from base64 import b64decode
-from binascii import Error as NoBase64
 from collections import OrderedDict
 from collections.abc import Mapping
 from functools import lru_cache
@@ -24,6 +23,7 @@ from pacarchive.access import tokens
 from pacarchive.access.identity import Access, BadCredentials, How, Identity
 from pacarchive.access.policy import Policy
 from pacarchive.access.throttle import Throttle
+from pacarchive.runtime.shared import Shared
 
 if TYPE_CHECKING:
     from pacarchive.access.tokens import Token
@@ -36,6 +36,9 @@ FOR = 60.0
 
 REFUSED_FOR = 10.0
 """Seconds for which a refusal is."""
+
+_SCHEMES = ("basic", "bearer", "digest", "negotiate", "hoba", "mutual", "scram-sha-256", "vapid")
+"""Those that the log may name: what stands in another's place might be the secret itself."""
 
 LONGEST = 16 << 10
 """Bytes that a credential may have."""
@@ -114,7 +117,9 @@ class Gate:
         self._tokens: Mapping[str, Token] | None = None
         self._key = os.urandom(32)
         self._accesses: OrderedDict[tuple[bytes, str | None, str | None], tuple[Access, float | None]] = OrderedDict()
-        self._refusals: OrderedDict[bytes, tuple[BadCredentials, float]] = OrderedDict()
+        self._refusals: OrderedDict[bytes, tuple[str, str, float]] = OrderedDict()
+        self._were_good: OrderedDict[bytes, None] = OrderedDict()
+        self._under_way: dict[bytes, Shared[Identity]] = {}
         self._throttle = Throttle(clock)
         self.failures = 0
 
@@ -149,6 +154,30 @@ class Gate:
             raise BadCredentials(f"credentials of more than {LONGEST} bytes", "The credentials are too long.")
         now = self._clock.seconds()
         digest, key = self._keys(caller)
+        if (access := self._remembered(caller, digest, key, now)) is not None:
+            return access
+        scheme, given = _parts(caller.authorization)
+        if scheme == "bearer" and given.startswith(tokens.PREFIX) and self._tokens is not None:
+            try:
+                return self._admit(caller, tokens.identify(given, self._tokens, now), None)
+            except BadCredentials as error:
+                self._throttle.require(caller.client)
+                raise self._refuse(caller, error) from None
+        if digest not in self._were_good:
+            self._throttle.require(caller.client)
+        if (scheme == "bearer" and self._issuers is not None) or (scheme == "basic" and self._passwords is not None):
+            return None
+        kind = f"the kind {scheme!r}" if scheme in _SCHEMES else "no kind that is known"
+        raise self._refuse(caller, BadCredentials(f"credentials of {kind}, which are not taken here"))
+
+    def _remembered(
+        self, caller: Caller, digest: bytes, key: tuple[bytes, str | None, str | None], now: float
+    ) -> Access | None:
+        """
+        What was found out before, if that still holds.
+
+        @raise BadCredentials: It was refused.
+        """
         if (found := self._accesses.get(key)) is not None:
             access, until = found
             if until is None or now < until:
@@ -156,21 +185,12 @@ class Gate:
                 return access
             del self._accesses[key]
         if (refused := self._refusals.get(digest)) is not None:
-            error, end = refused
+            detail, told, end = refused
             if now < end:
                 self._count(caller)
-                raise error
+                raise BadCredentials(detail, told)
             del self._refusals[digest]
-        self._throttle.require(caller.client)
-        scheme, given = _parts(caller.authorization)
-        if scheme == "bearer" and given.startswith(tokens.PREFIX) and self._tokens is not None:
-            try:
-                return self._admit(caller, tokens.identify(given, self._tokens, now), None)
-            except BadCredentials as error:
-                raise self._refuse(caller, error) from None
-        if (scheme == "bearer" and self._issuers is not None) or (scheme == "basic" and self._passwords is not None):
-            return None
-        raise self._refuse(caller, BadCredentials(f"no credentials of the kind {scheme[:20]!r} are taken here"))
+        return None
 
     async def verify(self, caller: Caller) -> Access:
         """
@@ -180,17 +200,31 @@ class Gate:
         @raise Unavailable: That cannot be found out now.
         """
         assert caller.authorization is not None, "who presents nothing is known"
-        scheme, given = _parts(caller.authorization)
+        digest, _ = self._keys(caller)
+        if (work := self._under_way.get(digest)) is None or work.ended:
+            # Several connections of one client present the same at once: it is verified once for all of them.
+            work = self._under_way[digest] = Shared(self._identify(caller))
         try:
-            if scheme == "bearer":
-                assert self._issuers is not None
-                identity = await self._issuers.identify(given)
-            else:
-                assert self._passwords is not None
-                identity = await self._passwords.identify(*_user_and_password(given), caller.client)
+            identity = await work.result()
         except BadCredentials as error:
             raise self._refuse(caller, error) from None
+        finally:
+            if work.ended:
+                self._under_way.pop(digest, None)
+        self._were_good[digest] = None
+        self._were_good.move_to_end(digest)
+        if len(self._were_good) > REMEMBERED:
+            self._were_good.popitem(last=False)
         return self._admit(caller, identity, self._clock.seconds() + FOR)
+
+    async def _identify(self, caller: Caller) -> Identity:
+        assert caller.authorization is not None
+        scheme, given = _parts(caller.authorization)
+        if scheme == "bearer":
+            assert self._issuers is not None
+            return await self._issuers.identify(given)
+        assert self._passwords is not None
+        return await self._passwords.identify(*_user_and_password(given), caller.client)
 
     def _without(self, caller: Caller) -> Access:
         identity = caller.connection
@@ -209,9 +243,10 @@ class Gate:
 
     def _refuse(self, caller: Caller, error: BadCredentials) -> BadCredentials:
         digest, _ = self._keys(caller)
-        error.__traceback__ = error.__context__ = None
-        self._refusals[digest] = error, self._clock.seconds() + REFUSED_FOR
-        if len(self._refusals) > REMEMBERED:
+        now = self._clock.seconds()
+        # The words, and not the error: that would keep the frames that it went through, and more with each raise.
+        self._refusals[digest] = error.detail, str(error), now + REFUSED_FOR
+        while len(self._refusals) > REMEMBERED or next(iter(self._refusals.values()))[2] < now:
             self._refusals.popitem(last=False)
         self._count(caller)
         return error
@@ -248,8 +283,8 @@ def proxy_identity(user: str) -> Identity:
 
 def _parts(authorization: bytes) -> tuple[str, str]:
     """The scheme, in small letters, and what comes with it."""
-    scheme, _, given = authorization.decode("latin-1").strip(" \t").partition(" ")
-    return scheme.lower(), given.strip(" \t")
+    scheme, *rest = authorization.decode("latin-1").split(None, 1)[:2] or [""]
+    return scheme.lower(), "".join(rest).strip()
 
 
 def _user_and_password(given: str) -> tuple[str, str]:
@@ -260,7 +295,7 @@ def _user_and_password(given: str) -> tuple[str, str]:
     """
     try:
         user, colon, password = b64decode(given, validate=True).decode().partition(":")
-    except (NoBase64, UnicodeDecodeError):
+    except ValueError:  # of base64, and of UTF-8
         colon = ""
     if not colon:
         raise BadCredentials("user and password that are not well formed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -60,6 +61,7 @@ def check(settings: Settings) -> None:
     auth = settings.of(AuthSettings)
     for key, path, load in _files(auth):
         try:
+            require_regular(path)
             load(path)
         except (OSError, ValueError) as error:
             raise ConfigError("settings", _words(path, error), "auth", key) from error
@@ -86,6 +88,19 @@ def _files(auth: AuthSettings) -> list[tuple[str, Path, Callable[[Path], Any]]]:
 
         found.append(("htpasswd", auth.htpasswd, passwords.load))
     return found
+
+
+def require_regular(path: Path) -> os.stat_result:
+    """
+    See that there is a file: to read from a pipe could last for ever.
+
+    @raise ValueError: It is something else.
+    @raise OSError: It cannot be looked at.
+    """
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("it is not a regular file")
+    return status
 
 
 def _words(path: Path, error: OSError | ValueError) -> str:
@@ -201,12 +216,17 @@ class AccessService(Service):
             await each.stop()
         self._pool.stop()
 
-    def reload(self) -> None:
-        """Read the files again, whether or not they have changed; those that cannot be read change nothing."""
+    def reload(self) -> bool:
+        """
+        Read the files again, whether or not they have changed; those that cannot be read change nothing.
+
+        @return: Whether there are any.
+        """
         if self.running:
             for each in self._watched:
                 each.seen = None
             self._look_again()
+        return bool(self.running and self._watched)
 
     def _look_again(self) -> None:
         for each in self._watched:
@@ -228,7 +248,7 @@ class AccessService(Service):
 
         def load() -> tuple[tuple[int, ...], Any] | None:
             # Before: one that is written meanwhile is read again.
-            status = os.stat(file.path)
+            status = require_regular(file.path)
             found = status.st_mtime_ns, status.st_ino, status.st_size, status.st_ctime_ns
             if found == file.seen:
                 return None

@@ -195,6 +195,7 @@ def change(path: Path, edit: Edit) -> None:
     """
     import tempfile  # only now: no server needs it
 
+    path = path.resolve()  # a link stays one
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(directory, fcntl.LOCK_EX)

@@ -132,7 +132,10 @@ def _is_of_this_machine(reactor: Any, description: str) -> bool:
             host = str(getattr(_address(adopted), "host", "::1"))
     else:
         return asked.unix
-    return ip_address(host.partition("%")[0]).is_loopback
+    try:
+        return ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:  # a name; whatever address that has is known when it is listened at
+        return host == "localhost" or host.endswith(".localhost")
 
 
 @implementer(IStreamServerEndpoint)

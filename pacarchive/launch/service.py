@@ -36,7 +36,7 @@ from pacarchive.runtime.threads import BlockingPool
 from pacarchive.settings.reading import ConfigError, find_provider
 from pacarchive.settings.sections import Settings
 from pacarchive.settings.server import PoolSettings
-from pacarchive.telemetry.audit import AuditLog
+from pacarchive.telemetry.audit import AuditLog, open_audit_file
 from pacarchive.telemetry.settings import AuditSettings
 from pacarchive.web.http.settings import LimitSettings, TlsSettings
 
@@ -96,11 +96,11 @@ class ArchiveService(Service):
 
     def reload(self) -> Sequence[str]:
         """Open the audit file again, and read those of tokens and users, which is logged when it has been done."""
-        self._access.reload()
-        if self._audit is None:
-            return ()
-        self._audit.reopen()
-        return ("the audit file",)
+        done = ["the files of tokens and users"] if self._access.reload() else []
+        if self._audit is not None:
+            self._audit.reopen()
+            done.append("the audit file")
+        return done
 
     def startService(self) -> Deferred[None]:
         """
@@ -232,6 +232,11 @@ def make_service(settings: Settings, log_file: LogFile | None = None) -> IServic
         )
         raise ConfigError("settings", words, "auth", "anonymous")
     access.check(settings)
+    if (audit_file := settings.of(AuditSettings).file) is not None:
+        try:
+            os.close(open_audit_file(audit_file))
+        except OSError as error:
+            raise ConfigError("settings", f"{audit_file}: {error.strerror}", "audit", "file") from error
     if server.durability is Durability.RELAXED:
         _log.warn("durability = relaxed: a power cut loses files that were acknowledged")
     store = settings.of(RecallSettings).store

@@ -7,21 +7,24 @@ may wait for a disk, so that it has a thread; lines that come while one is writt
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 from collections import Counter
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
-from pacarchive.errors import BackendUnavailable
-from pacarchive.runtime.shared import OwnedWork
+from pacarchive.errors import ArchiveError, BackendUnavailable
+from pacarchive.runtime.shared import OwnedWork, Shared
 from pacarchive.runtime.threads import BlockingPool
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Coroutine, Mapping
     from pathlib import Path
 
     from twisted.internet.interfaces import IDelayedCall
@@ -37,6 +40,8 @@ ADDRESSES = 1000
 """Addresses of which that is said; of others together."""
 
 _MODE = 0o640
+
+T = TypeVar("T")
 
 _log = Logger()
 
@@ -60,6 +65,7 @@ class AuditLog:
         self._reopens = False
         self._writes = False
         self._fails = False
+        self._torn = False
         self._window = -WINDOW
         self._refused: Counter[str] = Counter()
         self._left_out: Counter[str] = Counter()
@@ -86,6 +92,18 @@ class AuditLog:
     def reopen(self) -> None:
         """Open the file again before the next line: it was moved away."""
         self._reopens = True
+
+    async def to_the_end(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """
+        Do what changes something, and what comes after it, to the end: also when whoever waits for it has gone.
+
+        @raise BackendUnavailable: Nothing can be recorded at present; nothing was done.
+        """
+        if self._fails and await self._write([_line({"what": "resume"}, self._reactor.seconds())]) is not None:
+            raise BackendUnavailable("The audit file cannot be written; nothing was done therefore.")
+        shared = Shared(work())
+        self._work.keep(_until_the_end(shared))
+        return await shared.result()
 
     async def record(self, **what: Any) -> None:
         """
@@ -132,12 +150,7 @@ class AuditLog:
             self._append({"address": address, "result": "refused", "count": count, "why": "more, without a line each"})
 
     def _append(self, what: Mapping[str, Any]) -> None:
-        moment = datetime.fromtimestamp(self._reactor.seconds(), UTC).isoformat(timespec="milliseconds")
-        line = {
-            "time": moment.replace("+00:00", "Z"),
-            **{name: each for name, each in what.items() if each is not None},
-        }
-        self._lines.append(json.dumps(line).encode("ascii") + b"\n")
+        self._lines.append(_line(what, self._reactor.seconds()))
         if not self._writes:
             self._writes = True
             self._work.keep(self._write_all())
@@ -179,9 +192,37 @@ class AuditLog:
             if self._descriptor is not None:
                 os.close(self._descriptor)
             self._descriptor = fresh
-        data = memoryview(b"".join(lines))
+        data = memoryview((b"\n" if self._torn else b"") + b"".join(lines))
         while data:
-            data = data[os.write(self._descriptor, data) :]
+            written = os.write(self._descriptor, data)
+            data = data[written:]
+            self._torn = bool(data)
 
     def _open(self) -> int:
-        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, _MODE)
+        return open_audit_file(self._path)
+
+
+def open_audit_file(path: Path) -> int:
+    """
+    Open the file to append to it.  Blocks, but not for a pipe that nobody reads.
+
+    @return: The descriptor.
+    @raise OSError: It cannot be opened, or is no file.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    descriptor = os.open(path, flags, _MODE)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "is not a regular file", str(path))
+    return descriptor
+
+
+def _line(what: Mapping[str, Any], seconds: float) -> bytes:
+    moment = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    said = {name: each for name, each in what.items() if each is not None}
+    return json.dumps({"time": moment.replace("+00:00", "Z"), **said}).encode("ascii") + b"\n"
+
+
+async def _until_the_end(work: Shared[Any]) -> None:
+    with suppress(ArchiveError):  # which is told to whoever waits, if anybody does
+        await work.result()

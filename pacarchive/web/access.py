@@ -63,7 +63,7 @@ def first_look(app: RouteContext, request: ArchiveRequest) -> None:
     except BadCredentials as error:
         raise _invalid(app, error) from None
     if access is not None and not access.grants:
-        raise _lacking(app, access, "The request has no credentials", None)
+        raise _lacking(app, access, f"{access.name} may do nothing here.", None)
 
 
 def look_away(app: RouteContext, request: ArchiveRequest) -> None:
@@ -140,9 +140,26 @@ def may(request: ArchiveRequest, right: Right, file_id: int) -> bool:
     return request.access is not None and request.access.may(right, file_id)
 
 
+def may_everywhere(request: ArchiveRequest, right: Right) -> bool:
+    """Whether the caller has a right for all files."""
+    return request.access is not None and request.access.may_everywhere(right)
+
+
+def require_everywhere(app: RouteContext, request: ArchiveRequest, right: Right, why: str) -> None:
+    """
+    See that the caller has a right for all files.
+
+    @raise HTTPRefusal: As L{require}.
+    """
+    access = request.access
+    assert access is not None, "who asks is found out before anything else"
+    if not access.may_everywhere(right):
+        raise _without(app, access, right, None, why)
+
+
 def is_admin(request: ArchiveRequest) -> bool:
-    """Whether the caller may see and end what belongs to others."""
-    return request.access is not None and request.access.may_somewhere(Right.ADMIN)
+    """Whether the caller may see and end the jobs of others, which may have any files."""
+    return may_everywhere(request, Right.ADMIN)
 
 
 def owner_of(app: RouteContext, request: ArchiveRequest) -> str:
@@ -153,7 +170,8 @@ def owner_of(app: RouteContext, request: ArchiveRequest) -> str:
     access = request.access
     if access is not None and access.is_known:
         return access.name[:_LONGEST_NAME]
-    if (field := app.recall_settings.owner_header) and (name := _last(request, field)):
+    field = app.recall_settings.owner_header
+    if field and (name := _last(request, field)) and ":" not in name:  # which only principals and addresses have
         return name[:_LONGEST_NAME]
     return getattr(request.client, "host", None) or "local"
 

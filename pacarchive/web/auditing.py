@@ -2,29 +2,48 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pacarchive.texts import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
     from http import HTTPStatus
 
     from pacarchive.web.context import RouteContext
     from pacarchive.web.http.request import ArchiveRequest
 
+T = TypeVar("T")
 
-async def record(
-    app: RouteContext, request: ArchiveRequest, what: str, file_id: int | None = None, **more: Any
-) -> None:
+
+async def recorded(
+    app: RouteContext,
+    request: ArchiveRequest,
+    what: str,
+    change: Callable[[], Awaitable[T]],
+    file_id: int | None = None,
+    more: Callable[[T], Mapping[str, Any]] = lambda _: {},
+) -> T:
     """
-    Write down a change that was made, before it is acknowledged.
+    Make a change, and write it down before it is acknowledged.  Both are done to the end, also when the client has
+    gone: nobody changes anything without a line.
 
-    @param what: What was done, in one word.
-    @param more: What else there is to say, as C{bytes}, C{digest}, C{job}.
+    @param what: What is done, in one word.
+    @param change: Does it.
+    @param more: What else there is to say of its result, as C{bytes}, C{digest}, C{job}.
     @raise BackendUnavailable: It cannot be written down.
     """
-    if app.audit is not None:
-        await app.audit.record(**_who(request), what=what, id=_spoken(file_id), result="done", **more)
+    if (audit := app.audit) is None:
+        return await change()
+    who = _who(request)
+
+    async def both() -> T:
+        result = await change()
+        spoken = None if file_id is None else str(file_id)  # as everywhere: not every reader of JSON keeps 64 bits
+        await audit.record(**who, what=what, id=spoken, result="done", **more(result))
+        return result
+
+    return await audit.to_the_end(both)
 
 
 def note_refusal(app: RouteContext, request: ArchiveRequest, status: HTTPStatus, why: str) -> None:
@@ -45,8 +64,3 @@ def _who(request: ArchiveRequest) -> dict[str, Any]:
         "address": getattr(request.client, "host", None) or "local",
         "request": request.identifier,
     }
-
-
-def _spoken(file_id: int | None) -> str | None:
-    """Ids are text, as everywhere: not every reader of JSON keeps 64 bits."""
-    return None if file_id is None else str(file_id)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from http import HTTPStatus
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from pacarchive import errors
@@ -13,9 +15,9 @@ from pacarchive.interfaces import IRecaller, IStoredFile
 from pacarchive.model import Durability, FileStatus, Locality, Overwrite, WriteConditions
 from pacarchive.settings.server import Compatibility
 from pacarchive.texts import counted
-from pacarchive.web.access import may, owner_of, require
+from pacarchive.web.access import may, may_everywhere, owner_of, require, require_everywhere
 from pacarchive.web.arrival import arrival
-from pacarchive.web.auditing import record
+from pacarchive.web.auditing import recorded
 from pacarchive.web.conditions import ReadOutcome, evaluate_read, range_applies, write_conditions
 from pacarchive.web.describing import describe, set_digests, set_mtime, set_validators
 from pacarchive.web.http import digest_fields
@@ -108,7 +110,7 @@ async def _open(app: RouteContext, request: ArchiveRequest, file_id: int) -> ISt
     seconds = _patience(app, request)
     # Before it is asked for again.  One who waits hears of this try, and not of the last.
     failure = None if seconds else await app.recall.reason(file_id)
-    asked = await app.recall.want(file_id, owner_of(app, request))
+    asked = await _want(app, request, file_id)
     if seconds:
         stored = await arrival(app, request, file_id, seconds, lambda: app.backend.open(file_id))
         if stored is not None:
@@ -179,8 +181,8 @@ async def put(app: RouteContext, request: ArchiveRequest, file_id: int) -> bytes
             checks=checks,
             limit=app.body_limit,
             mtime_ns=_mtime(app, request),
+            commit=lambda commit: recorded(app, request, "put", commit, file_id, _stored),
         )
-    await record(app, request, "put", file_id, bytes=status.size, digest=_digest(status))
     request.setResponseCode(HTTPStatus.CREATED)
     request.set(b"Location", f"/{file_id}")
     request.set(b"ETag", status.etag)
@@ -199,8 +201,7 @@ async def post(app: RouteContext, request: ArchiveRequest, file_id: int) -> byte
     if not (_is_offline(status) and IRecaller.providedBy(app.backend)):
         return short_document(request, staged)
     failure = await app.recall.reason(file_id)
-    asked = await app.recall.want(file_id, owner_of(app, request))
-    await record(app, request, "stage", file_id, job=asked.job)
+    asked = await _want(app, request, file_id)
     if app.compatibility is Compatibility.PACIFICA:
         # The predecessor's clients take 200 for an answer only, and look at HEAD afterwards.
         return short_document(request, staged)
@@ -244,18 +245,28 @@ async def patch(app: RouteContext, request: ArchiveRequest, file_id: int) -> byt
     source = document.get("path") if isinstance(document, dict) else None
     if not isinstance(source, str) or not source:
         raise errors.InvalidRequest('The body is a JSON object with the source\'s "path", a string.')
+    if not (may_everywhere(request, Right.MODIFY) or _is_outside(source, app.settings.prefix)):
+        require_everywhere(app, request, Right.MODIFY, "The source lies in the archive, and may be anybody's file.")
+    conditions = _conditions(app, request, file_id)
+
+    async def move() -> FileStatus:
+        return await app.backend.move(file_id, source, conditions)
+
     with _adding_only(app, request, file_id):
-        status = await app.backend.move(file_id, source, _conditions(app, request, file_id))
-    await record(app, request, "move", file_id, source=source, bytes=status.size, digest=_digest(status))
+        await recorded(app, request, "move", move, file_id, lambda status: {"source": source, **_stored(status)})
     return short_document(request, {"message": "File Moved Successfully"})
 
 
 async def delete(app: RouteContext, request: ArchiveRequest, file_id: int) -> bytes:
     """Remove a file."""
     await no_body(request)
-    await app.backend.remove(file_id, _conditions(app, request, file_id))
-    app.recall.was_removed(file_id)
-    await record(app, request, "delete", file_id)
+    conditions = _conditions(app, request, file_id)
+
+    async def remove() -> None:
+        await app.backend.remove(file_id, conditions)
+        app.recall.was_removed(file_id)
+
+    await recorded(app, request, "delete", remove, file_id)
     request.set(b"Content-Type", b"application/json")
     request.set(b"Content-Length", b"0")
     return b""
@@ -291,10 +302,23 @@ def _adding_only(app: RouteContext, request: ArchiveRequest, file_id: int) -> It
         raise
 
 
-def _digest(status: FileStatus) -> str | None:
-    """The stored digest, for the audit file."""
+async def _want(app: RouteContext, request: ArchiveRequest, file_id: int) -> Asked:
+    """Have a file recalled for the caller."""
+    owner = owner_of(app, request)
+    return await recorded(
+        app, request, "stage", lambda: app.recall.want(file_id, owner), file_id, lambda asked: {"job": asked.job}
+    )
+
+
+def _stored(status: FileStatus) -> dict[str, Any]:
+    """What the audit file says of a file that was stored."""
     stored = status.digests.get(PRIMARY)
-    return None if stored is None else f"{PRIMARY}:{stored.hex()}"
+    return {"bytes": status.size, "digest": None if stored is None else f"{PRIMARY}:{stored.hex()}"}
+
+
+def _is_outside(source: str, prefix: PurePath) -> bool:
+    """Whether a path is one that does not lead into the archive, as far as its text tells."""
+    return source.startswith("/") and not PurePath(os.path.normpath(source)).is_relative_to(prefix)
 
 
 def _mtime(app: RouteContext, request: ArchiveRequest) -> int | None:

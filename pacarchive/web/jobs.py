@@ -31,8 +31,8 @@ from pacarchive import errors
 from pacarchive.access.rights import Right
 from pacarchive.recall.words import FilesPage, JobRequest
 from pacarchive.settings.server import Compatibility
-from pacarchive.web.access import is_admin, owner_of, require, require_each, require_own
-from pacarchive.web.auditing import record
+from pacarchive.web.access import is_admin, may, owner_of, require, require_each, require_own
+from pacarchive.web.auditing import recorded
 from pacarchive.web.errors import error_answer
 from pacarchive.web.http.documents import (
     Stream,
@@ -154,8 +154,13 @@ async def submit(app: RouteContext, request: ArchiveRequest) -> bytes:
             plan = await app.recall.plan(file_ids)
         return await write_document(request, plan_document(plan), {"missing": map(str, plan.missing)})
     with request.site.lookups.enter(request.client, len(file_ids)):
-        job = await app.recall.submit(wanted)
-    await record(app, request, "stage", job=job, files=len(file_ids))
+        job = await recorded(
+            app,
+            request,
+            "stage",
+            lambda: app.recall.submit(wanted),
+            more=lambda job: {"job": job, "files": len(file_ids)},
+        )
     status = await app.recall.status(job)
     request.setResponseCode(HTTPStatus.CREATED)
     request.set(b"Location", url_of(job))
@@ -231,8 +236,8 @@ async def _page(app: RouteContext, request: ArchiveRequest, job: str) -> FilesPa
 async def cancel(app: RouteContext, request: ArchiveRequest, job: str) -> bytes:
     """Give files of a job up."""
     await _own(app, request, job)
-    effect = await app.recall.cancel(job, await some_files(app, request))
-    await record(app, request, "cancel", job=job)
+    some = await some_files(app, request)
+    effect = await recorded(app, request, "cancel", lambda: app.recall.cancel(job, some), more=lambda _: {"job": job})
     document = {**job_document(await app.recall.status(job)), "effect": attrs.asdict(effect)}
     return await write_document(request, document)
 
@@ -240,8 +245,8 @@ async def cancel(app: RouteContext, request: ArchiveRequest, job: str) -> bytes:
 async def release(app: RouteContext, request: ArchiveRequest, job: str) -> bytes:
     """End pins of a job."""
     await _own(app, request, job)
-    effect = await app.recall.release(job, await some_files(app, request))
-    await record(app, request, "release", job=job)
+    some = await some_files(app, request)
+    effect = await recorded(app, request, "release", lambda: app.recall.release(job, some), more=lambda _: {"job": job})
     document = {**job_document(await app.recall.status(job)), "effect": attrs.asdict(effect)}
     return await write_document(request, document)
 
@@ -250,8 +255,7 @@ async def delete(app: RouteContext, request: ArchiveRequest, job: str) -> bytes:
     """Forget a job."""
     await _own(app, request, job)
     await no_body(request)
-    await app.recall.delete(job)
-    await record(app, request, "forget", job=job)
+    await recorded(app, request, "forget", lambda: app.recall.delete(job), more=lambda _: {"job": job})
     request.set(b"Content-Type", b"application/json")
     request.set(b"Content-Length", b"0")
     return b""
@@ -336,7 +340,6 @@ async def list_pins(app: RouteContext, request: ArchiveRequest) -> bytes:
 async def unpin(app: RouteContext, request: ArchiveRequest, file_id: int) -> bytes:
     """End all of the caller's pins of a file; an operator ends everyone's."""
     await no_body(request)
-    owner = None if is_admin(request) else owner_of(app, request)
-    released = await app.recall.unpin(file_id, owner)
-    await record(app, request, "unpin", file_id)
+    owner = None if may(request, Right.ADMIN, file_id) else owner_of(app, request)
+    released = await recorded(app, request, "unpin", lambda: app.recall.unpin(file_id, owner), file_id)
     return await write_document(request, {"released": released})

@@ -23,7 +23,7 @@ from pacarchive.model import FileStatus, Locality
 from pacarchive.recall.words import FileState, JobFile, JobRequest
 from pacarchive.runtime.statuses import statuses_of
 from pacarchive.web.access import may, owner_of, require_each, require_own
-from pacarchive.web.auditing import record
+from pacarchive.web.auditing import recorded
 from pacarchive.web.http.documents import media_types, no_body, read_document, require_json, write_document
 from pacarchive.web.http.durations import parse_duration
 from pacarchive.web.http.hosts import authority
@@ -126,8 +126,9 @@ async def stage(app: RouteContext, request: ArchiveRequest) -> bytes:
     await require_each(app, request, Right.STAGE, ids)
     wanted = JobRequest(owner=owner_of(app, request), file_ids=list(ids), pins=pins, others=list(others))
     with request.site.lookups.enter(request.client, len(ids)):
-        job = await app.recall.submit(wanted)
-    await record(app, request, "stage", job=job, files=len(ids))
+        job = await recorded(
+            app, request, "stage", lambda: app.recall.submit(wanted), more=lambda job: {"job": job, "files": len(ids)}
+        )
     request.setResponseCode(HTTPStatus.CREATED)
     request.set(b"Location", f"{uri}/stage/{job}")
     return await write_document(request, {"requestId": job})
@@ -159,8 +160,8 @@ async def stage_status(app: RouteContext, request: ArchiveRequest, job: str) -> 
 async def cancel(app: RouteContext, request: ArchiveRequest, job: str) -> bytes:
     """Give up some files of a job; all of the paths must be the job's."""
     job = await _own(app, request, job)
-    await app.recall.cancel(job, await _files_of(app, request, job))
-    await record(app, request, "cancel", job=job)
+    some = await _files_of(app, request, job)
+    await recorded(app, request, "cancel", lambda: app.recall.cancel(job, some), more=lambda _: {"job": job})
     return _done(request)
 
 
@@ -168,8 +169,7 @@ async def forget(app: RouteContext, request: ArchiveRequest, job: str) -> bytes:
     """Give up all files of a job, and forget it."""
     job = await _own(app, request, job)
     await no_body(request)
-    await app.recall.delete(job)
-    await record(app, request, "forget", job=job)
+    await recorded(app, request, "forget", lambda: app.recall.delete(job), more=lambda _: {"job": job})
     return _done(request)
 
 
@@ -184,8 +184,8 @@ async def release(app: RouteContext, request: ArchiveRequest, job: str) -> bytes
         await _read_paths(request)
         return _done(request)
     job = await _own(app, request, job)
-    await app.recall.release(job, await _files_of(app, request, job))
-    await record(app, request, "release", job=job)
+    some = await _files_of(app, request, job)
+    await recorded(app, request, "release", lambda: app.recall.release(job, some), more=lambda _: {"job": job})
     return _done(request)
 
 

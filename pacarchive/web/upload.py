@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
@@ -26,6 +26,7 @@ async def receive_file(
     checks: Checks,
     limit: int,
     mtime_ns: int | None,
+    commit: Callable[[Callable[[], Awaitable[FileStatus]]], Awaitable[FileStatus]],
 ) -> FileStatus:
     """
     Stream a body into the archive.
@@ -34,9 +35,21 @@ async def receive_file(
     @param checks: What the sender wants to have checked.
     @param limit: The largest body, in bytes.
     @param mtime_ns: Nanoseconds since the epoch; C{None} for now.
+    @param commit: Has the commit done, to its end if it has begun.
     @return: The status of the stored file.
     """
     incoming = await backend.receive(file_id, body.length, conditions, checks.algorithms)
+    begun = False
+
+    async def finish() -> FileStatus:
+        nonlocal begun
+        begun = True
+        try:
+            return await incoming.commit(mtime_ns, checks.complete(body.trailers))
+        except BaseException:
+            await incoming.abort()
+            raise
+
     try:
         pieces = await body.read(FIRST)
         with enter() as place:
@@ -46,9 +59,10 @@ async def receive_file(
                     raise errors.TooLarge(f"The body may have {limit} bytes at the most.")
                 await incoming.write(pieces)
                 pieces = await _next(body, place, clock)
-            return await incoming.commit(mtime_ns, checks.complete(body.trailers))
+            return await commit(finish)
     except BaseException:
-        await incoming.abort()
+        if not begun:
+            await incoming.abort()
         raise
 
 

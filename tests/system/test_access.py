@@ -216,8 +216,8 @@ def test_an_audit_file_that_cannot_be_opened(tmp_path: Path, serve: Callable[...
     write_tokens(tmp_path)
     text = settings(tmp_path).replace(f"{tmp_path}/audit", f"{tmp_path}/missing/audit")
     service = serve(settings=text)
-    assert service.ends() == 1
-    assert f"[audit] file: {tmp_path}/missing/audit: No such file or directory" in service.log
+    assert service.ends() == 2
+    assert service.log == f"pacarchive: settings: [audit] file: {tmp_path}/missing/audit: No such file or directory\n"
 
 
 def test_the_audit_file_is_opened_again(tmp_path: Path, serve: Callable[..., Service]) -> None:

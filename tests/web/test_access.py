@@ -225,8 +225,11 @@ def test_something_wrong_presented(make_server: Callable[..., Server], compatibi
         "Bearer forged": "its signature is wrong",
         "Basic " + b64encode(b"ada:guess").decode(): "the password of ada is another",
         "Basic %%%": "user and password that are not well formed",
-        "Digest username=ada": "no credentials of the kind 'digest' are taken here",
-        "": "no credentials of the kind '' are taken here",
+        "Basic \xff": "user and password that are not well formed",
+        "ada:lovelace": "credentials of no kind that is known, which are not taken here",
+        f"Bearer\t{TOKEN[:-1]}!": "a static token that is damaged: its check characters are wrong",
+        "Digest username=ada": "credentials of the kind 'digest', which are not taken here",
+        "": "credentials of no kind that is known, which are not taken here",
         f"Bearer {TOKEN[:-1]}!": "a static token that is damaged: its check characters are wrong",
         f"Bearer {tokens.make_token()}": "a static token that is not, or no longer, in the file",
     }.items():
