@@ -72,7 +72,7 @@ class Policy:
         labels = identity.labels | (also.labels if also is not None else frozenset()) | {KNOWN}
         ruled = (each for label in sorted(labels) for each in self._labels.get(label, ()))
         carried = identity.grants + (also.grants if also is not None else ())
-        grants = (*self.unrecognised(host).grants, *carried, *ruled)
+        grants = tuple(each for each in (*self.unrecognised(host).grants, *carried, *ruled) if each.bits)
         ends = [each.expires for each in (identity, also) if each is not None and each.expires is not None]
         return Access(identity.name, identity.how, grants, min(ends, default=None), identity.profile)
 

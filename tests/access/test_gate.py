@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import traceback
 from base64 import b64encode
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
@@ -273,3 +274,64 @@ def test_tokens_have_their_own_beginning() -> None:
     with pytest.raises(BadCredentials):
         gate.known(caller(f"Bearer {tokens.PREFIX}x"))
     assert counting.asked == 0
+
+
+def test_a_good_neighbour_of_a_bad_one(clock: Clock) -> None:
+    """What has been good, and any static token, is looked at although much from the same address was not good."""
+    token = make_token()
+    gate = Gate(clock, policy(), Counting())
+    known = {digest_of(token): Token("robot", digest_of(token), Right.READ)}
+    gate.use_tokens(known)
+    verified(gate, caller("Bearer good"))
+    for number in range(2 * throttle.BURST):
+        with pytest.raises((BadCredentials, TooManyFailures)):
+            verified(gate, caller(f"Bearer bad{number}"))
+    with pytest.raises(TooManyFailures):
+        verified(gate, caller("Bearer good enough, and new"))
+    with pytest.raises(TooManyFailures):
+        verified(gate, caller(f"Bearer {make_token()}"))
+    gate.use_tokens(known)  # which forgets all
+    assert verified(gate, caller(f"Bearer {token}")).name == "token:robot"
+    assert verified(gate, caller("Bearer good")).name == "sub:good"
+
+
+def test_the_same_at_once(clock: Clock) -> None:
+    """Is verified once for all who present it; who goes away takes nothing from the others."""
+    waiting: Deferred[None] = Deferred()
+
+    class Slow(Counting):
+        async def identify(self, given: str, *more: str) -> Identity:
+            await waiting
+            return await super().identify(given, *more)
+
+    slow = Slow()
+    gate = Gate(clock, policy(), slow)
+    asking = [Deferred.fromCoroutine(gate.verify(caller("Bearer good"))) for _ in range(20)]
+    found: list[Access] = []
+    for each in asking:
+        each.addCallbacks(found.append, lambda failure: failure.trap(CancelledError))
+    asking[0].cancel()
+    waiting.callback(None)
+    assert (slow.asked, len([each for each in found if isinstance(each, Access)])) == (1, 19)
+    assert verified(gate, caller("Bearer good")).name == "sub:good"
+    assert slow.asked == 1
+
+
+def test_refusals_keep_no_frames(clock: Clock) -> None:
+    """However often the same is refused, what is remembered of it does not grow; and what is over is forgotten."""
+    gate = Gate(clock, policy(), Counting())
+    for number in range(300):
+        error = None
+        try:
+            verified(gate, caller("Bearer bad", f"198.51.100.{number % 250}"))
+        except BadCredentials as caught:
+            error = caught
+        assert error is not None
+        assert len(traceback.extract_tb(error.__traceback__)) < 20
+    for number in range(50):
+        with pytest.raises(BadCredentials):
+            verified(gate, caller(f"Bearer bad{number}", f"203.0.113.{number}"))
+    clock.advance(gates.REFUSED_FOR + 1)
+    with pytest.raises(BadCredentials):
+        verified(gate, caller("Bearer another", "192.0.2.99"))
+    assert len(gate._refusals) == 1

@@ -15,7 +15,7 @@ import pytest
 
 from pacarchive.access.rights import Right
 from pacarchive.access.tokens import Token, digest_of, make_token
-from system.harness import Client, Service, content, in_background, until
+from system.harness import Client, Service, content, in_background, reset, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -209,6 +209,34 @@ def test_the_audit_file_after_kill(tmp_path: Path, serve: Callable[..., Service]
     text = (tmp_path / "audit").read_text() + service.log
     assert "secret" not in text
     assert "pac_" not in text
+
+
+def test_who_goes_leaves_a_line(tmp_path: Path, serve: Callable[..., Service]) -> None:
+    """Whatever is changed has a line, also when the client is gone before the answer."""
+    fields = write_tokens(tmp_path, robot=Right.MODIFY)
+    service = serve(settings=settings(tmp_path))
+    field = f"Authorization: {fields['robot']['Authorization']}"
+    with service.client() as client:
+        for number in range(60):
+            assert client.ask("PUT", number, b"x", fields["robot"]).status == 201
+    for number in range(60):
+        connection = service.connect()
+        connection.sendall(f"DELETE /{number} HTTP/1.1\r\nHost: localhost\r\n{field}\r\n\r\n".encode())
+        if number % 3:
+            threading.Event().wait(number / 10_000)  # to choose the moment of the cut
+        reset(connection)
+    service.stop()
+    deleted = {line["id"] for line in audited(tmp_path) if line["what"] == "delete"}
+    gone = {str(number) for number in range(60) if not (service.prefix / str(number)).exists()}
+    assert deleted == gone
+    assert gone
+
+
+def test_a_name_to_listen_at(tmp_path: Path, serve: Callable[..., Service]) -> None:
+    """C{localhost} is this machine, with nothing said."""
+    service = serve("-a", "localhost")
+    with service.client() as client:
+        assert client.ask("GET", 1).status == 404
 
 
 def test_an_audit_file_that_cannot_be_opened(tmp_path: Path, serve: Callable[..., Service]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -88,6 +89,71 @@ async def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
     await audit.record(number=2)
     await audit.stop()
     assert [line["number"] for line in lines(directory / "audit")] == [2]
+
+
+@in_reactor
+async def test_nothing_is_done_while_nothing_can_be_recorded(tmp_path: Path) -> None:
+    """And what is done is recorded, though whoever wanted it has gone."""
+    directory = tmp_path / "log"
+    directory.mkdir()
+    audit = AuditLog(reactor, directory / "audit")
+    await audit.start()
+    os.rename(directory, tmp_path / "elsewhere")
+    audit.reopen()
+    made: list[int] = []
+
+    async def change() -> int:
+        made.append(len(made))
+        await audit.record(number=len(made))
+        return len(made)
+
+    with pytest.raises(BackendUnavailable, match="was made"):
+        await audit.to_the_end(change)
+    with pytest.raises(BackendUnavailable, match="nothing was done"):
+        await audit.to_the_end(change)
+    assert made == [0]
+    directory.mkdir()
+    gone = Deferred.fromCoroutine(audit.to_the_end(change))
+    assert await audit.to_the_end(change) >= 2
+    gone.addErrback(lambda failure: failure.trap(CancelledError))
+    gone.cancel()
+    await audit.stop()
+    assert [line["number"] for line in lines(directory / "audit") if "number" in line] == [2, 3]
+
+
+@in_reactor
+async def test_a_line_that_was_torn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by a full disk: the next begins a line of its own."""
+    path = tmp_path / "audit"
+    audit = AuditLog(reactor, path)
+    await audit.start()
+    write = os.write
+
+    calls = count()
+
+    def torn(descriptor: int, data: bytes) -> int:
+        if descriptor != audit._descriptor:  # the reactor's
+            return write(descriptor, data)
+        if next(calls):
+            raise OSError(28, "No space left on device")
+        return write(descriptor, data[:9])
+
+    monkeypatch.setattr(os, "write", torn)
+    with pytest.raises(BackendUnavailable):
+        await audit.record(number=1)
+    monkeypatch.setattr(os, "write", write)
+    await audit.record(number=2)
+    await audit.stop()
+    first, second = path.read_text().splitlines()
+    assert (len(first), json.loads(second)["number"]) == (9, 2)
+
+
+@in_reactor
+async def test_a_pipe_in_its_place(tmp_path: Path) -> None:
+    """Nobody waits for a reader."""
+    os.mkfifo(tmp_path / "audit")
+    with pytest.raises(OSError, match=r"No such device|regular"):
+        await AuditLogOnly(tmp_path / "audit").start()
 
 
 @in_reactor

@@ -13,6 +13,7 @@ from doubles import JOB, job_status
 from support import DATA, Answer, Server, serving
 from test_offline import Tapes
 
+from pacarchive import errors
 from pacarchive.access import tokens
 from pacarchive.access.gate import Gate
 from pacarchive.access.identity import BadCredentials, How, Identity
@@ -21,6 +22,7 @@ from pacarchive.access.rights import EVERYTHING, NOTHING, IdRanges, Right, parse
 from pacarchive.access.settings import AllowSettings, callers
 from pacarchive.access.tokens import Token
 from pacarchive.model import Locality, Overwrite
+from pacarchive.recall.settings import RecallSettings
 from pacarchive.web.application import ROUTER
 from pacarchive.web.routing import Open, Router
 
@@ -263,6 +265,12 @@ def test_a_scope_that_is_missing(make_server: Callable[..., Server], method: str
     assert challenge(answer) == expected
 
 
+def test_who_may_do_nothing(make_server: Callable[..., Server]) -> None:
+    """Is told so, and not that there are no credentials."""
+    answer = ask(make_server(), "token", "GET", "/<file_id:file_id>")
+    assert (answer.status, answer.error["message"]) == (403, "token:robot may do nothing here.")
+
+
 def test_words_of_a_refusal(make_server: Callable[..., Server]) -> None:
     """Who is known reads which right is lacking, and whose."""
     answer = ask(make_server(rule("token:robot", Right.STAT)), "token", "GET", "/<file_id:file_id>")
@@ -409,6 +417,46 @@ def test_one_file_of_many(make_server: Callable[..., Server]) -> None:
         assert answer.status == status
     assert answer.error["message"].startswith("token:robot lacks the right 'stage' for file 9999.")
     assert len(server.recalls.called("submit")) == 1
+
+
+def test_an_operator_of_some_files(make_server: Callable[..., Server]) -> None:
+    """May end everyone's pins of these, and sees no jobs of others, which may have any."""
+    server = make_server(rule("known", Right.STAGE), rule("token:robot", Right.ADMIN, "1-10"))
+    for file_id, owner in ((5, None), (50, "token:robot")):
+        assert server.connect(ELSEWHERE).ask("DELETE", f"/pins/{file_id}", *KINDS["token"][2]).status == 200
+        assert server.recalls.called("unpin")[-1] == ([file_id] if owner is None else [file_id, owner])
+    assert ask(server, "token", "GET", "/jobs/<job>").status == 404
+
+
+def test_an_owner_that_a_field_names(make_server: Callable[..., Server]) -> None:
+    """It is no principal's name, whatever the field says."""
+    server = make_server(anonymous=Right.STAGE, recall=RecallSettings(owner_header="X-Owner"))
+    for given, owner in (("ada", "ada"), ("token:robot", ELSEWHERE), ("::1", ELSEWHERE)):
+        assert server.connect(ELSEWHERE).ask("DELETE", "/pins/1", f"X-Owner: {given}").status == 200
+        assert server.recalls.called("unpin")[-1] == [1, owner]
+
+
+# Taking over what lies in the archive
+
+
+@pytest.mark.parametrize(
+    ("source", "status"),
+    [
+        ("/archive/1", 403),
+        ("/archive/../archive/1", 403),
+        ("archive/1", 403),
+        ("/elsewhere/1", 404),
+        ("/archives/1", 404),
+    ],
+)
+def test_importing_from_the_archive(make_server: Callable[..., Server], source: str, status: int) -> None:
+    """Would take a file away from its id, and needs the right to do so with all of them."""
+    for may, expected in ((Right.IMPORT, status), (Right.IMPORT | Right.MODIFY, 404)):
+        server = make_server(rule("token:robot", may), prefix="/archive")
+        server.archive.trouble["move"] = errors.NotFound("It came to the storage.")
+        fields = (*KINDS["token"][2], "Content-Type: application/json")
+        body = json.dumps({"path": source}).encode()
+        assert server.connect(ELSEWHERE).ask("PATCH", "/900", *fields, body=body).status == expected
 
 
 # A trusted proxy

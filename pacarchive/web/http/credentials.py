@@ -130,7 +130,10 @@ class CredentialsFiles:
     def _text(self, key: str) -> bytes:
         path = self._paths[key]
         try:
-            with open(path, "rb") as file:
+            # A pipe without a writer would never open, else.
+            with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise self._error(key, f"{path} is not a regular file")
                 return file.read(_LONGEST_FILE)
         except OSError as error:
             raise self._error(key, f"{path}: {error.strerror}") from error
