@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
@@ -65,7 +65,9 @@ def check(settings: Settings) -> None:
             load(path)
         except (OSError, ValueError) as error:
             raise ConfigError("settings", _words(path, error), "auth", key) from error
-    if sections := settings.all_of(IssuerSettings):
+    sections = settings.all_of(IssuerSettings)
+    _check_rules(settings, sections)
+    if sections:
         from pacarchive.access import issuers, keys  # only now, likewise
 
         try:
@@ -77,6 +79,18 @@ def check(settings: Settings) -> None:
                 keys.check(section)
             except (OSError, ValueError) as error:
                 raise ConfigError("settings", str(error), f"issuer {name}") from error
+
+
+def _check_rules(settings: Settings, issuers: Mapping[str, IssuerSettings]) -> None:
+    """Whether there is what rules and issuers need."""
+    for name, rule in settings.all_of(AllowSettings).items():
+        for label in rule.who:
+            kind, issuer = label.split(":")[:2] if ":" in label else (label, "")
+            if kind in ("issuer", "sub", "group") and issuer not in issuers:
+                raise ConfigError("settings", f"{label!r}: there is no [issuer {issuer}]", f"allow {name}", "who")
+    if not audiences_of(settings) and not all(each.accept_any_audience for each in issuers.values()):
+        words = "must be set, here or by [server] public_url: no token of an issuer could be for this server"
+        raise ConfigError("settings", words, "auth", "audience")
 
 
 def _files(auth: AuthSettings) -> list[tuple[str, Path, Callable[[Path], Any]]]:

@@ -78,6 +78,8 @@ def field_name(value: str) -> str:
     """The name of a header field, or none."""
     if value and not _FIELD.fullmatch(value):
         raise ValueError(f"{value!r} is not the name of a header field")
+    if value.lower() in ("authorization", "host", "cookie"):
+        raise ValueError(f"{value!r} is what clients send, and no user that a proxy names")
     return value
 
 

@@ -68,6 +68,8 @@ def test_the_life_of_a_token(site: Path, capsys: pytest.CaptureFixture[str]) -> 
         (("robot", "--may", "read", "--ids", "3-1"), "'3-1' ends before it begins"),
         (("robot", "--may", "read", "--expires", "soon"), "'soon' is neither a time nor how long"),
         (("robot", "--may", "read", "--expires", "2001-01-01"), "2001-01-01 is over"),
+        (("robot", "--may", "read", "--expires", "0d"), "'0d' is neither a time nor how long"),
+        (("robot", "--may", "none"), "a token that allows nothing is of no use"),
     ],
 )
 def test_a_token_that_cannot_be_made(

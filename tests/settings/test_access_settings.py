@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pacarchive.access.rights import EVERYTHING, NOTHING, Right, parse_id_ranges, parse_rights
-from pacarchive.access.service import anonymous_rights, audiences_of, is_said
+from pacarchive.access.service import anonymous_rights, audiences_of, check, is_said
 from pacarchive.access.settings import AllowSettings, AuthSettings, IssuerSettings, Profile
 from pacarchive.settings.explaining import describe
 from pacarchive.settings.reading import ConfigError, load
@@ -137,3 +137,21 @@ def test_what_issuers_call_it(read: Callable[[str], Settings]) -> None:
         "https://b",
     )
     assert audiences_of(read("")) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "[allow a]\nwho = group:wlcg:/prod\nmay = read",
+            "[allow a] who: 'group:wlcg:/prod': there is no [issuer wlcg]",
+        ),
+        ("[issuer a]\nurl = https://a", "[auth] audience: must be set, here or by [server] public_url"),
+        ("[auth]\nproxy_user = Authorization", "[auth] proxy_user: 'Authorization' is what clients send"),
+    ],
+)
+def test_what_could_never_work(read: Callable[[str], Settings], text: str, words: str) -> None:
+    """It is found before the start."""
+    with pytest.raises(ConfigError) as caught:
+        check(read(text))
+    assert words in str(caught.value)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pacarchive.access import tokens
-from pacarchive.access.rights import parse_id_ranges, parse_rights
+from pacarchive.access.rights import NOTHING, parse_id_ranges, parse_rights
 from pacarchive.access.settings import AuthSettings
 from pacarchive.access.tokens import Token, check_name, digest_of, make_token, moment
 from pacarchive.cli import exits
@@ -35,6 +35,8 @@ def create(arguments: argparse.Namespace) -> int:
         expires = None if arguments.expires is None else end_of(arguments.expires, time.time())
     except ValueError as error:
         return complain(error, exits.USAGE)
+    if rights == NOTHING:
+        return complain("a token that allows nothing is of no use", exits.USAGE)
     token = make_token()
     made = Token(name, digest_of(token), rights, ids, expires)
     others = 0
@@ -114,7 +116,7 @@ def end_of(text: str, now: float) -> float:
     @return: Seconds since the epoch.
     @raise ValueError: It is neither; or it is over.
     """
-    if match := re.fullmatch(r"([0-9]{1,6})([hdwy])", text, re.ASCII):
+    if match := re.fullmatch(r"([1-9][0-9]{0,3})([hdwy])", text, re.ASCII):
         return now + int(match[1]) * _UNITS[match[2]]
     try:
         when = datetime.fromisoformat(text)
