@@ -100,14 +100,21 @@ def make_server() -> Iterator[Callable[..., Server]]:
         server = Server(gate=gate, **more)
         running.append(serving(server))
         running[-1].__enter__()
-        for file_id in range(1, 5):
-            server.archive.place(file_id, DATA)
-        server.recalls.place(job_status(JOB))
+        furnish(server)
         return server
 
     yield make
     for each in running:
         each.__exit__(None, None, None)
+
+
+def furnish(server: Server) -> None:
+    """Have what there is, and nothing called yet."""
+    for file_id in range(1, 5):
+        server.archive.place(file_id, DATA)
+    server.recalls.place(job_status(JOB))
+    server.archive.calls.clear()
+    server.recalls.calls.clear()
 
 
 def target_of(url: str) -> str:
@@ -141,8 +148,9 @@ OPEN = sorted((method, url) for (method, url), needs in ROUTER.needs.items() if 
 @pytest.mark.parametrize("right", [NOTHING, *Right], ids=str)
 def test_the_matrix(make_server: Callable[..., Server], kind: str, right: Right) -> None:
     """With one right alone, those routes are reached that need it or what it implies, and no other does anything."""
+    server = make_server(rule(KINDS[kind][0], right))
     for method, url, needs in ROUTES:
-        server = make_server(rule(KINDS[kind][0], right))
+        furnish(server)
         answer = ask(server, kind, method, url)
         allowed = needs in with_implied(right)
         # This backend moves nothing, and says so with 403, too.
@@ -156,8 +164,9 @@ def test_the_matrix(make_server: Callable[..., Server], kind: str, right: Right)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_right_for_other_ids_is_none(make_server: Callable[..., Server], kind: str) -> None:
     """A rule for id 2 opens nothing that names id 1."""
+    server = make_server(rule(KINDS[kind][0], EVERYTHING & ~Right.ADMIN, "2, 6-9"))
     for method, url, _ in ROUTES:
-        server = make_server(rule(KINDS[kind][0], EVERYTHING & ~Right.ADMIN, "2, 6-9"))
+        furnish(server)
         answer = ask(server, kind, method, url)
         names_one = "<file_id" in url or (method, url.rstrip("/")) in (("POST", "/jobs"), ("POST", "/api/v1/stage"))
         assert is_refused(answer) is names_one, (method, url, answer.status)
