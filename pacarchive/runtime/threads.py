@@ -240,7 +240,7 @@ def in_passing(reactor: Any, call: Callable[P, T], *args: P.args, **kwargs: P.kw
 
 def _failed_alone(failure: Failure) -> None:
     if failure.check(ArchiveError):  # foreseen: the message is enough
-        _log.debug("a call failed after its caller was cancelled: {error}", error=failure.value)
+        _log.debug("the error of a call whose caller was cancelled: {error}", error=failure.value)
     else:
         _log.debug("a call failed after its caller was cancelled", log_failure=failure)
 
