@@ -13,17 +13,16 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 
 from pacarchive.access import tokens
 from pacarchive.access.identity import Access, BadCredentials, How, Identity
 from pacarchive.access.policy import Policy
 from pacarchive.access.throttle import Throttle
-from pacarchive.runtime.shared import Shared
+from pacarchive.runtime.shared import Wanted
 
 if TYPE_CHECKING:
     from pacarchive.access.tokens import Token
@@ -43,8 +42,6 @@ _SCHEMES = ("basic", "bearer", "digest", "negotiate", "hoba", "mutual", "scram-s
 LONGEST = 16 << 10
 """Bytes that a credential may have."""
 
-_log = Logger()
-
 
 @attrs.frozen
 class Caller:
@@ -63,6 +60,10 @@ class Caller:
     client: str
     crowd: bool = False
     connection: Identity | None = None
+
+
+_Key: TypeAlias = tuple[bytes, str | None, Identity | None]
+"""What an access depends on: the digest of the credential, the address, and what the connection proves."""
 
 
 class Issuing(Protocol):
@@ -116,10 +117,10 @@ class Gate:
         self._passwords = passwords
         self._tokens: Mapping[str, Token] | None = None
         self._key = os.urandom(32)
-        self._accesses: OrderedDict[tuple[bytes, str | None, str | None], tuple[Access, float | None]] = OrderedDict()
+        self._accesses: OrderedDict[_Key, tuple[Access, float | None]] = OrderedDict()
         self._refusals: OrderedDict[bytes, tuple[str, str, float]] = OrderedDict()
         self._were_good: OrderedDict[bytes, None] = OrderedDict()
-        self._under_way: dict[bytes, Shared[Identity]] = {}
+        self._under_way: dict[bytes, Wanted[Identity]] = {}
         self._throttle = Throttle(clock)
         self.failures = 0
 
@@ -170,9 +171,7 @@ class Gate:
         kind = f"the kind {scheme!r}" if scheme in _SCHEMES else "no kind that is known"
         raise self._refuse(caller, BadCredentials(f"credentials of {kind}, which are not taken here"))
 
-    def _remembered(
-        self, caller: Caller, digest: bytes, key: tuple[bytes, str | None, str | None], now: float
-    ) -> Access | None:
+    def _remembered(self, caller: Caller, digest: bytes, key: _Key, now: float) -> Access | None:
         """
         What was found out before, if that still holds.
 
@@ -201,16 +200,16 @@ class Gate:
         """
         assert caller.authorization is not None, "who presents nothing is known"
         digest, _ = self._keys(caller)
-        if (work := self._under_way.get(digest)) is None or work.ended:
+        if (work := self._under_way.get(digest)) is None or work.is_over:
             # Several connections of one client present the same at once: it is verified once for all of them.
-            work = self._under_way[digest] = Shared(self._identify(caller))
+            work = self._under_way[digest] = Wanted(self._identify(caller))
         try:
             identity = await work.result()
         except BadCredentials as error:
             raise self._refuse(caller, error) from None
         finally:
-            if work.ended:
-                self._under_way.pop(digest, None)
+            if work.is_over and self._under_way.get(digest) is work:
+                del self._under_way[digest]
         self._were_good[digest] = None
         self._were_good.move_to_end(digest)
         if len(self._were_good) > REMEMBERED:
@@ -227,13 +226,19 @@ class Gate:
         return await self._passwords.identify(*_user_and_password(given), caller.client)
 
     def _without(self, caller: Caller) -> Access:
-        identity = caller.connection
-        if identity is None or (identity.expires is not None and self._clock.seconds() >= identity.expires):
+        if (identity := self._proved(caller)) is None:
             return self._policy.unrecognised(caller.host)
         return self._policy.access(identity, caller.host)
 
+    def _proved(self, caller: Caller) -> Identity | None:
+        """What the connection proves, unless that has ended: a connection may outlast a certificate."""
+        identity = caller.connection
+        if identity is None or (identity.expires is not None and self._clock.seconds() >= identity.expires):
+            return None
+        return identity
+
     def _admit(self, caller: Caller, identity: Identity, until: float | None) -> Access:
-        access = self._policy.access(identity, caller.host, caller.connection)
+        access = self._policy.access(identity, caller.host, self._proved(caller))
         ends = [each for each in (until, access.expires) if each is not None]
         _, key = self._keys(caller)
         self._accesses[key] = access, min(ends, default=None)
@@ -255,10 +260,10 @@ class Gate:
         self.failures += 1
         self._throttle.failed(caller.client, caller.crowd)
 
-    def _keys(self, caller: Caller) -> tuple[bytes, tuple[bytes, str | None, str | None]]:
+    def _keys(self, caller: Caller) -> tuple[bytes, _Key]:
         assert caller.authorization is not None
         digest = blake2b(caller.authorization, digest_size=32, key=self._key).digest()
-        return digest, (digest, caller.host, None if caller.connection is None else caller.connection.name)
+        return digest, (digest, caller.host, caller.connection)
 
 
 @lru_cache(1024)

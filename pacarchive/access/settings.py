@@ -170,8 +170,3 @@ class IssuerSettings:
         "The authorities that the issuer's certificate may be signed by.",
         default_words="the system's",
     )
-
-
-def caller_words(rule: AllowSettings) -> str:
-    """A rule in words."""
-    return f"{rule.may} for {' '.join(rule.who)}, ids {rule.ids}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Iterable
 from typing import Any, Generic, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -26,7 +26,8 @@ class Shared(Generic[T]):
     def __init__(self, work: Coroutine[Any, Any, T]) -> None:
         self._waiting: list[Deferred[T]] = []
         self._result: tuple[T | Failure] | None = None
-        Deferred.fromCoroutine(work).addBoth(self._ended)
+        self._work = Deferred.fromCoroutine(work)
+        self._work.addBoth(self._ended)
 
     @property
     def ended(self) -> bool:
@@ -57,6 +58,29 @@ class Shared(Generic[T]):
         for each in waiting:
             if not each.called:
                 each.callback(result)
+
+
+class Wanted(Shared[T]):
+    """
+    The same, but when all callers have been cancelled the work is cancelled, too.
+
+    @ivar is_over: Whether the work has ended, or been cancelled: another caller needs work of its own.
+    """
+
+    _is_cancelled = False
+
+    @property
+    def is_over(self) -> bool:
+        return self.ended or self._is_cancelled
+
+    async def result(self) -> T:
+        try:
+            return await super().result()
+        except CancelledError:
+            if not self.ended and all(each.called for each in self._waiting):
+                self._is_cancelled = True
+                self._work.cancel()
+            raise
 
 
 class OwnedWork:

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 
 from pacarchive.access import gate as gates
 from pacarchive.access import throttle, tokens
-from pacarchive.access.gate import Caller, Gate
+from pacarchive.access.gate import Caller, Gate, certificate_identity
 from pacarchive.access.identity import Access, BadCredentials, How, Identity, TooManyFailures
 from pacarchive.access.policy import Policy
 from pacarchive.access.rights import NOTHING, Right, parse_rights
@@ -315,6 +315,44 @@ def test_the_same_at_once(clock: Clock) -> None:
     assert (slow.asked, len([each for each in found if isinstance(each, Access)])) == (1, 19)
     assert verified(gate, caller("Bearer good")).name == "sub:good"
     assert slow.asked == 1
+
+
+def test_what_nobody_waits_for(clock: Clock) -> None:
+    """It is cancelled with the last who did, leaves nothing, and whoever comes then is verified anew."""
+    cancelled: list[Deferred[None]] = []
+
+    class Stuck(Counting):
+        async def identify(self, given: str, *more: str) -> Identity:
+            self.asked += 1
+            await Deferred(cancelled.append)
+            raise AssertionError("it never ends")
+
+    stuck = Stuck()
+    gate = Gate(clock, policy(), stuck)
+    asking = [Deferred.fromCoroutine(gate.verify(caller("Bearer good"))) for _ in range(3)]
+    for number, each in enumerate(asking):
+        assert not cancelled
+        each.addErrback(lambda failure: failure.trap(CancelledError))
+        each.cancel()
+        assert bool(cancelled) is (number == 2)
+    assert not gate._under_way
+    again = Deferred.fromCoroutine(gate.verify(caller("Bearer good")))
+    again.addErrback(lambda failure: failure.trap(CancelledError))
+    assert stuck.asked == 2
+    again.cancel()
+    assert not gate._under_way
+
+
+def test_connections_that_prove_different_things(clock: Clock) -> None:
+    """Of two certificates whose first names are the same, none has what the other's second name gives."""
+    rules = policy(a=("cert:dns:b", "read"))
+    gate = Gate(clock, rules, Counting())
+    both = certificate_identity(("dns:a", "dns:b"), "CN=x", clock.seconds() + 9)
+    one = certificate_identity(("dns:a",), "CN=x", clock.seconds() + 9)
+    assert verified(gate, caller("Bearer good", connection=both)).may(Right.READ, 1)
+    assert not verified(gate, caller("Bearer good", connection=one)).may(Right.READ, 1)
+    clock.advance(9)
+    assert not verified(gate, caller("Bearer good", connection=both)).may(Right.READ, 1)
 
 
 def test_refusals_keep_no_frames(clock: Clock) -> None:
