@@ -72,6 +72,10 @@ class NotPermitted(ArchiveError):
     """The source of a move is in none of the configured roots."""
 
 
+class InArchive(NotPermitted):
+    """The source of a move lies in the archive itself, and the caller may not take files out of it."""
+
+
 class Unavailable(ArchiveError):
     """
     A temporary failure: the same request may succeed later.

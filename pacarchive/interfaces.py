@@ -127,6 +127,8 @@ class IArchiveBackend(IService):
         @param source: An absolute path as the client sent it: untrusted.  With symbolic links resolved it must be
             inside a configured root.
         @raise pacarchive.errors.NotPermitted: It is not.
+        @raise pacarchive.errors.InArchive: It is below the prefix, where it may be another id's file, and C{conditions}
+            do not allow that (C{from_archive}).
         @raise pacarchive.errors.NotFound: The source does not exist.
         @raise pacarchive.errors.InvalidRequest: The source is not a regular file.
         @raise pacarchive.errors.AlreadyExists: As C{receive}, by C{conditions}; likewise C{PreconditionFailed}.

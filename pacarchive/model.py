@@ -146,11 +146,14 @@ class WriteConditions:
     @ivar overwrite: The policy for an id that is taken.
     @ivar if_absent: Whether the request has C{If-None-Match: *}.
     @ivar if_match: The entity tags of C{If-Match}, where C{"*"} stands for any existing file; C{None} for no condition.
+    @ivar from_archive: Of a move: whether its source, symbolic links followed, may lie below the archive's own prefix,
+        where it may be another id's file (else L{pacarchive.errors.InArchive}).
     """
 
     overwrite: Overwrite = Overwrite.ALLOW
     if_absent: bool = False
     if_match: frozenset[str] | None = None
+    from_archive: bool = True
 
     @property
     def unconditional(self) -> bool:

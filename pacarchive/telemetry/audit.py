@@ -16,7 +16,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from pacarchive.errors import ArchiveError, BackendUnavailable
@@ -111,14 +111,13 @@ class AuditLog:
 
         @param what: What it says; members that are C{None} are left out.
         @raise BackendUnavailable: It cannot be written.
+        @raise CancelledError: The caller was cancelled; it is written all the same.
         """
         written: Deferred[None] = Deferred()
         self._waiting.append(written)
         self._append(what)
         try:
             await written
-        except CancelledError:
-            raise  # the line is written all the same
         except OSError as error:
             raise BackendUnavailable(
                 "The change was made, and could not be written into the audit file; it is not acknowledged therefore."

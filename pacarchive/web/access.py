@@ -7,6 +7,7 @@ fraction of an answer, and says no more to those who are not known than that the
 
 from __future__ import annotations
 
+from hashlib import sha256
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from pacarchive.access.gate import Caller, certificate_identity, proxy_identity
 from pacarchive.access.identity import Access, BadCredentials, TooManyFailures
 from pacarchive.access.rights import Right
 from pacarchive.web.http.errors import HTTPRefusal
-from pacarchive.web.http.hosts import is_this_machine, require_known_host
+from pacarchive.web.http.hosts import is_this_machine
 from pacarchive.web.http.shares import client_of
 
 if TYPE_CHECKING:
@@ -54,25 +55,15 @@ def first_look(app: RouteContext, request: ArchiveRequest) -> None:
     """
     Decide what can be decided at once; sets C{request.access}, unless that takes L{recognise}.
 
-    @raise HTTPRefusal: The request is for another host; or its caller is known to be nobody that may do anything.
+    @raise HTTPRefusal: The caller is known to be nobody that may do anything.
     @raise TooManyFailures: Too much that came from there was not valid.
     """
-    require_known_host(request, app.settings)
     try:
         request.access = access = app.gate.known(_caller(app, request))
     except BadCredentials as error:
         raise _invalid(app, error) from None
     if access is not None and not access.grants:
         raise _lacking(app, access, f"{access.name} may do nothing here.", None)
-
-
-def look_away(app: RouteContext, request: ArchiveRequest) -> None:
-    """
-    Let a request through that everyone may make; what it presents is not looked at.
-
-    @raise HTTPRefusal: It is for another host.
-    """
-    require_known_host(request, app.settings)
 
 
 async def recognise(app: RouteContext, request: ArchiveRequest) -> Access:
@@ -105,8 +96,7 @@ def require(
     @param why: What else there is to say.
     @raise HTTPRefusal: 403; or 401 where the caller has said nothing of who it is.
     """
-    access = request.access
-    assert access is not None, "who asks is found out before anything else"
+    access = _access(request)
     if not (access.may_somewhere(right) if file_id is None else access.may(right, file_id)):
         raise _without(app, access, right, file_id, why)
 
@@ -117,8 +107,7 @@ async def require_each(app: RouteContext, request: ArchiveRequest, right: Right,
 
     @raise HTTPRefusal: As L{require}; for the first of them for which it has not.
     """
-    access = request.access
-    assert access is not None, "who asks is found out before anything else"
+    access = _access(request)
     if access.may_everywhere(right):
         return
     for number, file_id in enumerate(file_ids, 1):
@@ -137,12 +126,12 @@ def is_want_of_rights(error: errors.ArchiveError) -> bool:
 
 def may(request: ArchiveRequest, right: Right, file_id: int) -> bool:
     """Whether the caller has a right for a file."""
-    return request.access is not None and request.access.may(right, file_id)
+    return _access(request).may(right, file_id)
 
 
 def may_everywhere(request: ArchiveRequest, right: Right) -> bool:
     """Whether the caller has a right for all files."""
-    return request.access is not None and request.access.may_everywhere(right)
+    return _access(request).may_everywhere(right)
 
 
 def require_everywhere(app: RouteContext, request: ArchiveRequest, right: Right, why: str) -> None:
@@ -151,10 +140,8 @@ def require_everywhere(app: RouteContext, request: ArchiveRequest, right: Right,
 
     @raise HTTPRefusal: As L{require}.
     """
-    access = request.access
-    assert access is not None, "who asks is found out before anything else"
-    if not access.may_everywhere(right):
-        raise _without(app, access, right, None, why)
+    if not may_everywhere(request, right):
+        raise _without(app, _access(request), right, None, why)
 
 
 def is_admin(request: ArchiveRequest) -> bool:
@@ -167,9 +154,9 @@ def owner_of(app: RouteContext, request: ArchiveRequest) -> str:
     Who owns what a caller asks for: the principal; of those who are not recognised, the user that a proxy names, else
     the address.
     """
-    access = request.access
-    if access is not None and access.is_known:
-        return access.name[:_LONGEST_NAME]
+    access = _access(request)
+    if access.is_known:
+        return _short(access.name)
     field = app.recall_settings.owner_header
     if field and (name := _last(request, field)) and ":" not in name:  # which only principals and addresses have
         return name[:_LONGEST_NAME]
@@ -184,6 +171,19 @@ async def require_own(app: RouteContext, request: ArchiveRequest, job: str) -> N
     """
     if not is_admin(request) and await app.recall.owner_of(job) != owner_of(app, request):
         raise errors.NotFound("There is no such job.")
+
+
+def _access(request: ArchiveRequest) -> Access:
+    """Who asks, in a route."""
+    assert request.access is not None, "who asks is found out before anything else"
+    return request.access
+
+
+def _short(name: str) -> str:
+    """A name that the store of jobs keeps whole: of two long ones that begin alike each stays its own."""
+    if len(name) <= _LONGEST_NAME:
+        return name
+    return f"{name[: _LONGEST_NAME - 41]}~{sha256(name.encode()).hexdigest()[:40]}"
 
 
 def _caller(app: RouteContext, request: ArchiveRequest) -> Caller:
@@ -213,7 +213,7 @@ def _connection(app: RouteContext, request: ArchiveRequest) -> Identity | None:
         return certificate_identity(certificate.names, certificate.subject, certificate.not_after)
     field = app.gate.proxy_user
     if field and is_this_machine(request.client) and (name := _last(request, field)):
-        return proxy_identity(name[:_LONGEST_NAME])
+        return proxy_identity(name)
     return None
 
 

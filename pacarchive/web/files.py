@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from http import HTTPStatus
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
+
+import attrs
 
 from pacarchive import errors
 from pacarchive.access.rights import Right
@@ -245,15 +245,17 @@ async def patch(app: RouteContext, request: ArchiveRequest, file_id: int) -> byt
     source = document.get("path") if isinstance(document, dict) else None
     if not isinstance(source, str) or not source:
         raise errors.InvalidRequest('The body is a JSON object with the source\'s "path", a string.')
-    if not (may_everywhere(request, Right.MODIFY) or _is_outside(source, app.settings.prefix)):
-        require_everywhere(app, request, Right.MODIFY, "The source lies in the archive, and may be anybody's file.")
-    conditions = _conditions(app, request, file_id)
+    conditions = attrs.evolve(_conditions(app, request, file_id), from_archive=may_everywhere(request, Right.MODIFY))
 
     async def move() -> FileStatus:
         return await app.backend.move(file_id, source, conditions)
 
     with _adding_only(app, request, file_id):
-        await recorded(app, request, "move", move, file_id, lambda status: {"source": source, **_stored(status)})
+        try:
+            await recorded(app, request, "move", move, file_id, lambda status: {"source": source, **_stored(status)})
+        except errors.InArchive:
+            require_everywhere(app, request, Right.MODIFY, "The source lies in the archive, and may be anybody's file.")
+            raise
     return short_document(request, {"message": "File Moved Successfully"})
 
 
@@ -314,11 +316,6 @@ def _stored(status: FileStatus) -> dict[str, Any]:
     """What the audit file says of a file that was stored."""
     stored = status.digests.get(PRIMARY)
     return {"bytes": status.size, "digest": None if stored is None else f"{PRIMARY}:{stored.hex()}"}
-
-
-def _is_outside(source: str, prefix: PurePath) -> bool:
-    """Whether a path is one that does not lead into the archive, as far as its text tells."""
-    return source.startswith("/") and not PurePath(os.path.normpath(source)).is_relative_to(prefix)
 
 
 def _mtime(app: RouteContext, request: ArchiveRequest) -> int | None:

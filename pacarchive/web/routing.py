@@ -24,12 +24,13 @@ from werkzeug.routing import BaseConverter, Map, MapAdapter
 from pacarchive import errors
 from pacarchive.access.rights import Right
 from pacarchive.ids import parse_file_id
-from pacarchive.web.access import first_look, is_want_of_rights, look_away, recognise, require
+from pacarchive.web.access import first_look, is_want_of_rights, recognise, require
 from pacarchive.web.auditing import note_refusal
 from pacarchive.web.errors import Corrupted, error_answer, kind_of, problem_answer
 from pacarchive.web.http.answers import UNCACHED
 from pacarchive.web.http.errors import ErrorAnswer, HTTPRefusal, unexpected_answer, unexpected_problem
 from pacarchive.web.http.flow import Aborted
+from pacarchive.web.http.hosts import require_known_host
 
 if TYPE_CHECKING:
     from pacarchive.web.context import RouteContext
@@ -140,9 +141,8 @@ class Router(Klein):
         """
         try:
             # What a server can do at all is nobody's secret, and browsers ask for it without credentials.
-            if request.method == b"OPTIONS" or (request.method, request.path) in self._open:
-                look_away(app, request)
-            else:
+            require_known_host(request, app.settings)
+            if request.method != b"OPTIONS" and (request.method, request.path) not in self._open:
                 first_look(app, request)
         except errors.ArchiveError as error:
             return _noted(app, request, error)

@@ -346,6 +346,32 @@ async def test_what_locate_makes_of_a_source(tmp_path: Path) -> None:
         assert await deferToThread(look) == f"{INCOMING}/directory/file"
 
 
+@pytest.mark.parametrize(
+    "source", [f"{PREFIX}/file", f"{INCOMING}/link", f"{INCOMING}/links/file", f"{PREFIX}/missing"]
+)
+@in_reactor
+async def test_sources_in_the_archive(tmp_path: Path, source: str) -> None:
+    """They may be other ids' files, and are taken only where that is allowed."""
+
+    def look(from_archive: bool) -> str:
+        client.thread_start()
+        try:
+            return locate(tree_of(archive, "/"), source, from_archive)
+        finally:
+            client.thread_end()
+
+    async with running_archive(tmp_path) as (archive, backend, other):
+        archive.write(f"{PREFIX}/file", WORDS)
+        archive.write(f"{INCOMING}/file", WORDS)
+        other.symlink(f"{PREFIX}/file", f"{INCOMING}/link")
+        other.symlink(PREFIX, f"{INCOMING}/links")
+        if not source.endswith("missing"):
+            assert await deferToThread(look, True) == f"{PREFIX}/file"
+        with pytest.raises(errors.InArchive):
+            await deferToThread(look, False)
+        await backend.move(0x12345, f"{INCOMING}/file", WriteConditions(from_archive=False))
+
+
 # What becomes of it
 
 

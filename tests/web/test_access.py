@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
-from doubles import JOB, job_status
+from doubles import JOB, InstantPool, job_status
 from support import DATA, Answer, Server, serving
 from test_offline import Tapes
 
-from pacarchive import errors
 from pacarchive.access import tokens
 from pacarchive.access.gate import Gate
 from pacarchive.access.identity import BadCredentials, How, Identity
@@ -21,6 +20,8 @@ from pacarchive.access.policy import Policy
 from pacarchive.access.rights import EVERYTHING, NOTHING, IdRanges, Right, parse_id_ranges, with_implied
 from pacarchive.access.settings import AllowSettings, callers
 from pacarchive.access.tokens import Token
+from pacarchive.backends.local.archive import LocalArchive
+from pacarchive.backends.local.tree import FileTree
 from pacarchive.model import Locality, Overwrite
 from pacarchive.recall.settings import RecallSettings
 from pacarchive.web.application import ROUTER
@@ -28,6 +29,7 @@ from pacarchive.web.routing import Open, Router
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from twisted.internet.task import Clock
 
@@ -93,14 +95,21 @@ def make_server() -> Iterator[Callable[..., Server]]:
     """Makes servers with rules, with a file of each id below five, and one job."""
     running: list[Any] = []
 
-    def make(*rules: AllowSettings, anonymous: Right = NOTHING, carried: Right = NOTHING, **more: Any) -> Server:
+    def make(
+        *rules: AllowSettings,
+        anonymous: Right = NOTHING,
+        carried: Right = NOTHING,
+        furnished: bool = True,
+        **more: Any,
+    ) -> Server:
         def gate(clock: Clock) -> Gate:
             return governed(clock, anonymous, *rules, carried=carried)
 
         server = Server(gate=gate, **more)
         running.append(serving(server))
         running[-1].__enter__()
-        furnish(server)
+        if furnished:
+            furnish(server)
         return server
 
     yield make
@@ -445,27 +454,67 @@ def test_an_owner_that_a_field_names(make_server: Callable[..., Server]) -> None
         assert server.recalls.called("unpin")[-1] == [1, owner]
 
 
+def test_owners_with_long_names(make_server: Callable[..., Server]) -> None:
+    """Two that begin alike are two."""
+    server = make_server(rule("known", Right.STAGE))
+    owners = []
+    for end in "ab":
+        name = "n" * 300 + end
+        assert server.connect(HERE).ask("DELETE", "/pins/1", f"X-Remote-User: {name}").status == 200
+        owners.append(server.recalls.called("unpin")[-1][1])
+    assert owners[0] != owners[1]
+    assert [len(owner) for owner in owners] == [200, 200]
+
+
 # Taking over what lies in the archive
 
 
 @pytest.mark.parametrize(
     ("source", "status"),
     [
-        ("/archive/1", 403),
-        ("/archive/../archive/1", 403),
-        ("archive/1", 403),
-        ("/elsewhere/1", 404),
-        ("/archives/1", 404),
+        ("archive/5", 403),
+        ("archive/../archive/5", 403),
+        ("incoming/link", 403),
+        ("incoming/links/5", 403),
+        ("incoming/file", 200),
+        ("incoming/missing", 404),
     ],
 )
-def test_importing_from_the_archive(make_server: Callable[..., Server], source: str, status: int) -> None:
-    """Would take a file away from its id, and needs the right to do so with all of them."""
-    for may, expected in ((Right.IMPORT, status), (Right.IMPORT | Right.MODIFY, 404)):
-        server = make_server(rule("token:robot", may), prefix="/archive")
-        server.archive.trouble["move"] = errors.NotFound("It came to the storage.")
-        fields = (*KINDS["token"][2], "Content-Type: application/json")
-        body = json.dumps({"path": source}).encode()
-        assert server.connect(ELSEWHERE).ask("PATCH", "/900", *fields, body=body).status == expected
+@pytest.mark.parametrize("compatibility", ["none", "pacifica"])
+def test_importing_from_the_archive(
+    make_server: Callable[..., Server], tmp_path: Path, compatibility: str, source: str, status: int
+) -> None:
+    """Would take a file away from its id, and needs the right to do so with all of them, whatever links there are."""
+    prefix, incoming = tmp_path / "archive", tmp_path / "incoming"
+    for directory in (prefix, incoming):
+        directory.mkdir()
+    (incoming / "file").write_bytes(DATA)
+    (incoming / "link").symlink_to(prefix / "5")
+    (incoming / "links").symlink_to("../archive")
+
+    def backend(clock: Clock) -> Any:
+        return LocalArchive(FileTree(prefix, str, [tmp_path]), InstantPool())
+
+    def move(server: Server, *fields: str) -> Answer:
+        body = json.dumps({"path": f"{tmp_path}/{source}"}).encode()
+        return server.connect(ELSEWHERE).ask("PATCH", "/900", *fields, "Content-Type: application/json", body=body)
+
+    field = KINDS["token"][2]
+    server = make_server(
+        rule("token:robot", Right.IMPORT | Right.CREATE), backend=backend, compatibility=compatibility, furnished=False
+    )
+    assert server.connect(ELSEWHERE).ask("PUT", "/5", *field, body=DATA).status == 201
+    if status == 404 and compatibility == "pacifica":
+        status = 500
+    answer = move(server, *field)
+    assert answer.status == status
+    if status == 403:
+        words = "token:robot lacks the right 'modify'. The source lies in the archive, and may be anybody's file."
+        assert answer.error["message"] == words
+        assert (prefix / "5").exists()
+        server.application.gate._policy = Policy(EVERYTHING, {})
+        assert move(server).status == 200
+        assert not (prefix / "5").exists()
 
 
 # A trusted proxy

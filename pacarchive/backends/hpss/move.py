@@ -41,7 +41,7 @@ def move_into(tree: HpssTree, file_id: int, source: str, conditions: WriteCondit
     The source may be the file of another id.  So its attributes are read again, and it is moved, while both ids are
     locked; if another file has its name by then, that one is moved.
     """
-    path = locate(tree, source)
+    path = locate(tree, source, conditions.from_archive)
     with translating(_MOVING):
         for _ in range(_ATTEMPTS):
             found = tree.session.call(client.attributes, path)
@@ -124,14 +124,16 @@ def _is_there(tree: HpssTree, file_id: int, mine: Attributes) -> bool:
     return False
 
 
-def locate(tree: HpssTree, source: str) -> str:
+def locate(tree: HpssTree, source: str, from_archive: bool = True) -> str:
     """
     Resolve the source of a move, and check that it is in one of the move roots.
 
     @param source: A path from a client.
+    @param from_archive: Whether it may lie in the archive.
     @return: The path without symbolic links.
     @raise errors.InvalidRequest: It is not an absolute path.
     @raise errors.NotPermitted: It is outside of the move roots.
+    @raise errors.InArchive: It is in the archive, and may not be.
     @raise errors.NotFound: It does not exist.
     """
     if "\0" in source or not source.startswith("/"):
@@ -147,6 +149,8 @@ def locate(tree: HpssTree, source: str) -> str:
         raise errors.NotPermitted(
             "The source of the move is outside the directories from which this archive may take files.", reason=_DENIED
         )
+    if not from_archive and real.startswith(f"{tree.prefix}/"):
+        raise errors.InArchive("The source of the move lies in the archive.", reason=_DENIED)
     if missing:
         raise errors.NotFound("The source of the move is not there.", reason=f"{_MOVING} with error: [Errno 2]")
     return real

@@ -98,19 +98,24 @@ def move_into(tree: FileTree, file_id: int, source: str, conditions: WriteCondit
 
     @param source: An absolute path.
     @raise errors.NotPermitted: It leads outside the roots.
+    @raise errors.InArchive: It leads into the archive, and the conditions forbid that.
     @raise errors.NotFound: It is not there.
     @raise errors.InvalidRequest: It is not absolute, or no regular file.
     @raise errors.BackendUnavailable: Somebody writes to it, or replaces it, without end; or the storage failed.
     """
     for _ in range(_ATTEMPTS):
-        with _opened(tree, source) as found, suppress(_Changed), translating("Can't move posix file"):
+        with (
+            _opened(tree, source, conditions.from_archive) as found,
+            suppress(_Changed),
+            translating("Can't move posix file"),
+        ):
             return _move(tree, file_id, found, conditions)
     raise errors.BackendUnavailable("The source of the move changes all the time.", reason="Can't move posix file")
 
 
 @contextmanager
-def _opened(tree: FileTree, source: str) -> Iterator[_Source]:
-    root, below = locate(tree, source)
+def _opened(tree: FileTree, source: str, from_archive: bool) -> Iterator[_Source]:
+    root, below = locate(tree, source, from_archive)
     parent, name = os.path.split(below)
     with _opening_source():
         root_descriptor = os.open(root, DIRECTORY_FLAGS)
@@ -131,10 +136,11 @@ def _opened(tree: FileTree, source: str) -> Iterator[_Source]:
         release(directory)
 
 
-def locate(tree: FileTree, source: str) -> tuple[Path, str]:
+def locate(tree: FileTree, source: str, from_archive: bool = True) -> tuple[Path, str]:
     """
     Find the root that holds the source, symbolic links followed.
 
+    @param from_archive: Whether it may lie in the archive.
     @return: The root, and the path below it.
     """
     if "\0" in source or not os.path.isabs(source):
@@ -145,6 +151,8 @@ def locate(tree: FileTree, source: str) -> tuple[Path, str]:
         raise errors.InvalidRequest("The source of the move is not a path.", reason="Can't move posix file") from error
     for root in tree.move_roots:
         if real != root and real.is_relative_to(root) and not real.is_relative_to(tree.prefix / HIDDEN):
+            if not from_archive and real.is_relative_to(tree.prefix):
+                raise errors.InArchive("The source of the move lies in the archive.", reason=_DENIED)
             # Strictly only now: what is missing outside the roots must not look other than what is there.
             with _opening_source():
                 os.path.realpath(source, strict=True)  # "file/." and "file/.." are no paths of a file

@@ -96,10 +96,10 @@ def came_by_loopback(local: IAddress, listening: Iterable[IAddress]) -> bool:
 
 def is_this_machine(client: IAddress | None) -> bool:
     """Whether a connection comes from this machine: from a loopback address, or through a UNIX socket."""
-    if client is None or isinstance(client, address.UNIXAddress):
-        return True
+    if client is None:
+        return False
     number = _address(client)
-    return number is not None and number.is_loopback
+    return isinstance(client, address.UNIXAddress) if number is None else number.is_loopback
 
 
 def host_of(authority: str) -> str:
