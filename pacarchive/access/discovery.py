@@ -13,6 +13,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 
 from pacarchive.access.keysets import LARGEST, read_json_object
 from pacarchive.errors import ArchiveError
+from pacarchive.runtime.files import read_file
 from pacarchive.texts import printable
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def authorities(path: Path | None) -> Any:
 
     if path is None:
         return platformTrust()
-    found = _CERTIFICATE.findall(path.read_bytes())
+    found = _CERTIFICATE.findall(read_file(path))
     if not found:
         raise ValueError(f"{path}: contains no certificate (PEM)")
     return trustRootFromCertificates([Certificate.loadPEM(each) for each in found])

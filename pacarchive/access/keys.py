@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from pacarchive.access.discovery import NotHad, authorities, find_key_set, get_document, https_agent
 from pacarchive.access.keysets import KeySet, keep, kept, parse_key_set
 from pacarchive.errors import BackendUnavailable, Overloaded
+from pacarchive.runtime.files import read_file
 from pacarchive.runtime.shared import Shared
 from pacarchive.times import SECOND, format_iso
 
@@ -297,6 +298,6 @@ async def _end_of(work: Deferred[None]) -> None:
 
 def _read(path: Path) -> KeySet:
     try:
-        return parse_key_set(path.read_bytes())
+        return parse_key_set(read_file(path))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None

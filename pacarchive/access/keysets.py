@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from pacarchive.runtime.directories import make_durable
+from pacarchive.runtime.files import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -114,17 +114,8 @@ def keep(path: str, issuer: str, fetched: float, keys: KeySet) -> None:
     @raise OSError: It cannot be written; the file is as it was.
     """
     make_durable(os.path.dirname(path))
-    temporary = f"{path}.{os.getpid()}"
-    try:
-        with open(temporary, "w", encoding="ascii") as file:
-            json.dump({"issuer": issuer, "fetched": fetched, "keys": keys.public}, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise
+    document = {"issuer": issuer, "fetched": fetched, "keys": keys.public}
+    replace_file(path, json.dumps(document, indent=1).encode("ascii"), 0o644)
 
 
 def kept(path: str, issuer: str) -> tuple[float, KeySet] | None:

@@ -11,8 +11,9 @@ from twisted.internet.defer import DeferredLock
 
 from pacarchive.access.identity import BadCredentials, How, Identity
 from pacarchive.errors import Overloaded
+from pacarchive.runtime.files import read_file
 from pacarchive.runtime.threads import BlockingPool
-from pacarchive.texts import NotText, printable, read_text
+from pacarchive.texts import NotText, decoded, printable
 
 if TYPE_CHECKING:
     import os
@@ -61,7 +62,7 @@ def load(path: str | os.PathLike[str]) -> PasswordFile:
     @raise OSError: It cannot be read.
     """
     try:
-        text = read_text(path)
+        text = decoded(read_file(path))
     except NotText as error:
         raise ValueError(f"{path} {error}") from None
     users: dict[str, str] = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -61,7 +60,6 @@ def check(settings: Settings) -> None:
     auth = settings.of(AuthSettings)
     for key, path, load in _files(auth):
         try:
-            require_regular(path)
             load(path)
         except (OSError, ValueError) as error:
             raise ConfigError("settings", _words(path, error), "auth", key) from error
@@ -104,21 +102,9 @@ def _files(auth: AuthSettings) -> list[tuple[str, Path, Callable[[Path], Any]]]:
     return found
 
 
-def require_regular(path: Path) -> os.stat_result:
-    """
-    See that there is a file: to read from a pipe could last for ever.
-
-    @raise ValueError: It is something else.
-    @raise OSError: It cannot be looked at.
-    """
-    status = os.stat(path)
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError("it is not a regular file")
-    return status
-
-
 def _words(path: Path, error: OSError | ValueError) -> str:
-    return f"{path}: {error.strerror if isinstance(error, OSError) else error}"
+    words = str(error.strerror if isinstance(error, OSError) else error)
+    return f"{path}: {words.removeprefix(str(path)).lstrip(',: ')}"
 
 
 @attrs.define
@@ -262,7 +248,7 @@ class AccessService(Service):
 
         def load() -> tuple[tuple[int, ...], Any] | None:
             # Before: one that is written meanwhile is read again.
-            status = require_regular(file.path)
+            status = os.stat(file.path)
             found = status.st_mtime_ns, status.st_ino, status.st_size, status.st_ctime_ns
             if found == file.seen:
                 return None

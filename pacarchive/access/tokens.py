@@ -24,7 +24,8 @@ import attrs
 
 from pacarchive.access.identity import BadCredentials, How, Identity
 from pacarchive.access.rights import IdRanges, Right, grant, parse_id_ranges, parse_rights
-from pacarchive.texts import NotText, read_text
+from pacarchive.runtime.files import read_file, replace_file
+from pacarchive.texts import NotText, decoded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -151,10 +152,7 @@ def load(path: Path) -> Mapping[str, Token]:
     @raise ValueError: It is not well formed.
     @raise OSError: It cannot be read.
     """
-    try:
-        found = [token for _, token in parse_lines(read_text(path)) if token is not None]
-    except NotText as error:
-        raise ValueError(str(error)) from None
+    found = [token for _, token in parse_lines(_text_of(path)) if token is not None]
     tokens: dict[str, Token] = {}
     for token in found:
         if token.digest in tokens:
@@ -193,33 +191,22 @@ def change(path: Path, edit: Edit) -> None:
     @raise ValueError: It is not well formed.
     @raise OSError: It cannot be written.
     """
-    import tempfile  # only now: no server needs it
-
     path = path.resolve()  # a link stays one
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(directory, fcntl.LOCK_EX)
-        try:
-            text, status = read_text(path), os.stat(path)
-        except FileNotFoundError:
-            text, status = "", None
-        except NotText as error:
-            raise ValueError(str(error)) from None
+        mode, owner, text = _MODE, None, ""
+        with suppress(FileNotFoundError):
+            text, status = _text_of(path), os.stat(path)
+            mode, owner = status.st_mode & 0o7777, (status.st_uid, status.st_gid)
         lines = edit(list(parse_lines(text)))
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with open(descriptor, "w", encoding="utf-8") as file:
-                os.fchmod(descriptor, _MODE if status is None else status.st_mode & 0o7777)
-                if status is not None:
-                    with suppress(PermissionError):  # of another owner, and we are not root
-                        os.fchown(descriptor, status.st_uid, status.st_gid)
-                file.writelines(f"{line}\n" for line in lines)
-                file.flush()
-                os.fsync(descriptor)
-            os.rename(name, path)
-        except BaseException:
-            os.unlink(name)
-            raise
-        os.fsync(directory)
+        replace_file(path, "".join(f"{line}\n" for line in lines).encode(), mode, owner)
     finally:
         os.close(directory)
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return decoded(read_file(path))
+    except NotText as error:
+        raise ValueError(str(error)) from None

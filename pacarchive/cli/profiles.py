@@ -6,7 +6,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -130,20 +130,14 @@ def changing(path: str) -> Iterator[ConfigParser]:
     @raise Misunderstood: As L{read}.
     @raise OSError: It cannot be written.
     """
-    import tempfile
+    from io import StringIO
+
+    from pacarchive.runtime.files import replace_file
 
     found = read(path)
     yield found
     path = os.path.realpath(path)
-    os.makedirs(directory := os.path.dirname(path), 0o700, exist_ok=True)
-    descriptor, new = tempfile.mkstemp(dir=directory, prefix=".profiles-")  # with the mode 0600
-    try:
-        with open(descriptor, "w", encoding="utf-8") as file:
-            found.write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(new)
-        raise
+    os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+    text = StringIO()
+    found.write(text)
+    replace_file(path, text.getvalue().encode())

@@ -160,7 +160,7 @@ REFUSED = [
     ("certificate = /nonexistent.pem", "[tls] certificate: /nonexistent.pem: No such file or directory"),
     ("", "[tls] certificate: must be set where TLS is spoken"),
     ("certificate = @\nclient = required", "[tls] client_ca: must be set with client = required"),
-    ("certificate = @\nkey = /dev/null", "[tls] key: /dev/null is not a regular file"),
+    ("certificate = @\nkey = /dev/null", "[tls] key: /dev/null: is not a regular file"),
     ("certificate = @\nminimum = 1.1", "[tls] minimum: '1.1' is not among 1.2, 1.3"),
     ("certificate = @\nclient = yes", "[tls] client: 'yes' is not among none, optional, required"),
 ]

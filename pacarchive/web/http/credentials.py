@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
+from pacarchive.runtime.files import read_file
 from pacarchive.settings.errors import ConfigError
 from pacarchive.web.http.settings import STRONG_CIPHERS, ClientCertificates, TlsSettings, TlsVersion
 
@@ -130,11 +131,7 @@ class CredentialsFiles:
     def _text(self, key: str) -> bytes:
         path = self._paths[key]
         try:
-            # A pipe without a writer would never open, else.
-            with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise self._error(key, f"{path} is not a regular file")
-                return file.read(_LONGEST_FILE)
+            return read_file(path, _LONGEST_FILE)
         except OSError as error:
             raise self._error(key, f"{path}: {error.strerror}") from error
 
