@@ -136,6 +136,23 @@ def test_explain(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(site, "access", "explain", "--id", "05") == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--who", "nonsense"), "'nonsense' is nobody"),
+        (("--who", "net:10.0.0.0/8"), "--address says where"),
+        (("--address", "nonsense"), "'nonsense' does not appear to be an IPv4 or IPv6 address"),
+        (("--token-file", "/nonexistent"), "/nonexistent: No such file or directory"),
+    ],
+)
+def test_what_cannot_be_explained(
+    site: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], complaint: str
+) -> None:
+    """A mistake is not taken for somebody without rights."""
+    assert run(site, "access", "explain", *words) == 2
+    assert complaint in capsys.readouterr().err
+
+
 @pytest.mark.server
 def test_explain_a_token(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It is looked at as the server would; a wrong one is refused with the reason that the server would log."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from pacarchive.access.gate import Caller
 from pacarchive.access.identity import Access, BadCredentials, How, Identity
 from pacarchive.access.rights import Right
 from pacarchive.access.service import AccessService, policy_of
+from pacarchive.access.settings import callers
 from pacarchive.cli import exits
 from pacarchive.cli.admin.archive import settings_of
 from pacarchive.cli.printing import complain, print_json
@@ -31,7 +33,16 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         file_id = None if arguments.id is None else parse_file_id(arguments.id)
         token = None if arguments.token_file is None else _read(arguments.token_file)
-    except (OSError, ValueError) as error:
+        for label in arguments.who or ():
+            if callers(label) != (label,) or label.startswith("net:"):
+                raise ValueError(
+                    f"{label!r} is nobody that a rule calls so; --address says where a caller connects from"
+                )
+        if arguments.address is not None:
+            ip_address(arguments.address)
+    except OSError as error:
+        return complain(f"{arguments.token_file}: {error.strerror}", exits.USAGE)
+    except ValueError as error:
         return complain(error, exits.USAGE)
     try:
         access = _access(settings, arguments, token)
