@@ -20,6 +20,7 @@ from pacarchive.ids import id_to_path
 from pacarchive.interfaces import BackendSettings
 from pacarchive.model import Durability
 from sideband.server import Sideband
+from sideband.watching import UNHURRIED
 from sideband.writer import SidebandWriter
 
 PREFIX = "/archive"
@@ -37,7 +38,13 @@ def settings_for(directory: Path, database: Sideband | None, **own: Any) -> Back
     prefix, incoming = directory / "archive", directory / "incoming"
     for each in (prefix, incoming):
         each.mkdir(exist_ok=True)
-    values: dict[str, Any] = {"sam_qfs_prefix": PREFIX, "remember": 0, "host": "127.0.0.1", "port": 1}
+    values: dict[str, Any] = {
+        "sam_qfs_prefix": PREFIX,
+        "remember": 0,
+        "database_timeout": UNHURRIED,
+        "host": "127.0.0.1",
+        "port": 1,
+    }
     if database is not None:
         values |= {"schema": database.name, "user": database.user, "password": database.password}
         values["unix_socket"] = database.server.socket

@@ -19,6 +19,7 @@ from pacarchive.backends.sideband.queries import MOST_PLACES, Query, Row
 from pacarchive.backends.sideband.settings import SidebandSettings
 from sideband.base import SIZES, write_base
 from sideband.server import LAX, STRICT, Sideband
+from sideband.watching import UNHURRIED
 from sideband.writer import SidebandWriter
 
 KINDS = pytest.mark.parametrize(
@@ -43,6 +44,7 @@ async def catalogue_of(database: Sideband, home: bytes = b"/archive", **own: Any
         "password": database.password,
         "unix_socket": database.server.socket,
         "remember": 0,
+        "database_timeout": UNHURRIED,
     }
     catalogue = SidebandCatalogue(reactor, SidebandSettings(**(values | own)), Place(home, b""))
     await catalogue.start(0)

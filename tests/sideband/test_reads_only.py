@@ -138,7 +138,7 @@ async def test_nobody_learns_the_password(database: Sideband, tmp_path: Path, tr
         if trouble == "no tables":
             for table in TABLES:
                 database.server.execute(f"DROP TABLE {table}", database=database.name)
-        async with serving(tmp_path, database, database_timeout=1, **own) as backend:
+        async with serving(tmp_path, database, **own) as backend:
             await store(backend, 1, DATA)
             if trouble == "none":
                 daemon.to_tape(1)

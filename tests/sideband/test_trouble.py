@@ -25,6 +25,9 @@ from sideband.watching import SLACK, Watch, all_words, logged, until
 LIMIT = 0.3
 """What the database may take, in all of these tests."""
 
+ROUNDS = 40
+"""In which nobody waits: what one costs that waits is seen on a busy machine, too."""
+
 DATA = b"words on disk"
 MTIME = 1_000_000_000
 
@@ -197,7 +200,7 @@ async def test_trouble_comes_and_goes(
         async with serving(tmp_path, database, mount=SlowMount(), database_timeout=LIMIT) as backend:
             await store(backend, 1, DATA, mtime=MTIME)
             daemon.to_tape(1)
-            assert await locality(backend) is Locality.TAPE
+            await require_recovery(backend)
             with trouble(database):
                 if trouble in NOTICED_BY_CHECKS:
                     await backend.health()
@@ -260,7 +263,7 @@ async def test_wrong_settings(database: Sideband, tmp_path: Path, what: str) -> 
 async def _well(backend: SidebandArchive, daemon: Daemon) -> None:
     await store(backend, 1, DATA, mtime=MTIME)
     daemon.to_tape(1)
-    assert await locality(backend) is Locality.TAPE
+    await require_recovery(backend)
 
 
 @in_reactor
@@ -316,10 +319,10 @@ async def test_a_frozen_server(own_mariadb: MariaDB, tmp_path: Path, most: int) 
             found = await many(backend, 100)
             assert watch.seconds < LIMIT + SLACK
             assert {each.locality for each in found} == {Locality.UNAVAILABLE}
-            for _ in range(3):
-                watch = Watch()
-                await many(backend, 100)
-                assert watch.seconds < LIMIT / 2
+            watch = Watch()
+            for _ in range(ROUNDS):
+                await many(backend, 10)
+            assert watch.seconds < ROUNDS * LIMIT / 2
             await require_degraded(backend, database, NO_ANSWER)
             own_mariadb.thaw()
             await require_recovery(backend)
@@ -331,7 +334,7 @@ async def test_a_server_that_froze_long_ago(
 ) -> None:
     """It costs one limit also where a connection is tried first, and made anew when it does not answer."""
     monkeypatch.setattr(connections, "_FRESH", -1.0)
-    limit = 0.8
+    limit = 3.0
     database = make_database(own_mariadb)
     with Daemon(tmp_path, database) as daemon:
         async with serving(tmp_path, database, database_timeout=limit) as backend:

@@ -14,8 +14,11 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, global
 PATIENCE = 15.0
 """Seconds that a test waits for what comes by itself; far more than it ever takes."""
 
-SLACK = 0.7
-"""Seconds that a busy machine may add to a time limit."""
+UNHURRIED = 60.0
+"""What a database may take that is well, in seconds, however busy the machine is."""
+
+SLACK = 10.0
+"""Seconds that a busy machine may add to a time limit; what is not limited takes longer than that."""
 
 
 async def pause(seconds: float) -> None:
