@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile=")
 HOST = "127.0.0.1"
-PATIENCE = 30.0
+PATIENCE = 60.0
 """What any single step of another process may take, in seconds; far more than it ever does."""
 
 _SERVING = re.compile(r"pacarchive \S+: \S+ archive .* on https?://[^/]+:(\d+)/")

@@ -119,7 +119,7 @@ def test_cut_by_the_end_of_the_server(serve: Callable[..., Service], number: sig
         connection.sendall(whole[: head // 2 + (len(whole) - head // 2 - 1) * (file_id - 20) // 11])
     _assert_nothing(service, 20)  # asked last, so the server has seen something of all the others
     if number == signal.SIGTERM:
-        assert service.stop(10) == -signal.SIGTERM
+        assert service.stop() == -signal.SIGTERM
     else:
         service.kill()
     for connection in connections:

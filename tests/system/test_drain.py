@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from ports import free_port
 
-from system.harness import HOST, content, group_members, read_to_the_end, status_of, until
+from system.harness import HOST, PATIENCE, content, group_members, read_to_the_end, status_of, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +69,7 @@ def test_transfers_complete(serve: Callable[..., Service], workers: int) -> None
         assert status_of(answer) == 201
         assert b"\r\nconnection: close\r\n" in answer.lower()
         assert _body(read_to_the_end(reader)) == BIG
-    assert service.ends(5) == -signal.SIGTERM
+    assert service.ends(PATIENCE) == -signal.SIGTERM
     assert (service.prefix / "2").read_bytes() == upload
 
 
@@ -82,7 +82,7 @@ def test_drain_has_a_limit(serve: Callable[..., Service], workers: int) -> None:
         assert service.ask("GET", "/").status == 200
         began = time.monotonic()
         service.process.terminate()
-        assert service.ends(7) == -signal.SIGTERM
+        assert service.ends() == -signal.SIGTERM
         assert time.monotonic() - began >= 1
         assert status_of(read_to_the_end(writer)) in (0, 400)
         assert len(_body(read_to_the_end(reader))) < len(BIG)
@@ -102,7 +102,7 @@ def test_impatience(serve: Callable[..., Service], workers: int, number: signal.
         os.kill(service.process.pid, number)
         until(lambda: f"{number.name}: stopping already" in service.log, "it says that it does already")
         assert _body(read_to_the_end(reader)) == BIG
-    assert service.ends(5) == -number
+    assert service.ends(PATIENCE) == -number
     assert "Traceback" not in service.log
     assert service.log.count("waits for") == 1
 
@@ -115,8 +115,8 @@ def test_idle_service_ends_at_once(serve: Callable[..., Service], workers: int) 
         assert client.ask("GET", "/").status == 200
         with service.connect():
             began = time.monotonic()
-            assert service.stop(10) == -signal.SIGTERM
-            assert time.monotonic() - began < 2
+            assert service.stop(PATIENCE) == -signal.SIGTERM
+            assert time.monotonic() - began < PATIENCE / 2
 
 
 @BOTH
@@ -130,8 +130,8 @@ def test_senders_that_left_do_not_delay_the_end(serve: Callable[..., Service], w
             connection.shutdown(socket.SHUT_WR)
             assert status_of(read_to_the_end(connection)) in (400, 404)
     began = time.monotonic()
-    assert service.stop(10) == -signal.SIGTERM
-    assert time.monotonic() - began < 2
+    assert service.stop(PATIENCE) == -signal.SIGTERM
+    assert time.monotonic() - began < PATIENCE / 2
 
 
 def _can_be_bound(port: int) -> bool:
@@ -148,7 +148,7 @@ def test_workers_follow_their_parent(serve: Callable[..., Service]) -> None:
     service = serve(workers=2, port=free_port())
     assert service.ask("PUT", 1, b"data").status == 201
     os.kill(service.process.pid, signal.SIGKILL)
-    service.ends(5)
+    service.ends(PATIENCE)
     # A process counts as ended a moment before its last thread has given up the port.
     until(lambda: _can_be_bound(service.port), "the port is free", 5)
     assert serve(workers=2, port=service.port).ask("GET", 1).body == b"data"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from system.harness import at_once, content, in_background, read_to_the_end, status_of, until
+from system.harness import PATIENCE, at_once, content, in_background, read_to_the_end, status_of, until
 from system.hpss import PREFIX, path_of
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def test_core_server_busy(site: Site) -> None:
     began = time.monotonic()
     requests: list[tuple[str, int, bytes | None]] = [("GET", 1, None), ("PUT", 2, b"data"), ("DELETE", 1, None)]
     answers = at_once([partial(service.ask, *request) for request in requests])
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < PATIENCE / 2
     assert {_checked(answer) for answer in answers} == {503}
     assert f"HPSS_EBUSY ({EBUSY})" in json.loads(answers[0].body)["message"]
 
@@ -220,7 +220,7 @@ def test_pings(site: Site) -> None:
     until(lambda: service.ask("HEAD", 1).status == 503, "the ping that does not come back is noticed")
     began = time.monotonic()
     assert service.stop() == -signal.SIGTERM
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < PATIENCE / 2
 
 
 # Calls that do not come back
@@ -271,7 +271,7 @@ def _others_are_served(service: Service, limit: float) -> None:
 
 def test_stuck_calls(site: Site) -> None:
     """They hold up only their own requests, and those not for ever; when HPSS lets them go, so does the service."""
-    timeout = 3.0
+    timeout = 10.0
     service = site.start(hpss={**BLOCKS, "call_timeout": timeout, "ping_interval": 1})
     files = {file_id: content(file_id, LARGE) for file_id in VICTIMS}
     for file_id, data in files.items():
@@ -282,7 +282,7 @@ def test_stuck_calls(site: Site) -> None:
         _others_are_served(service, timeout)
         assert answers == []
         until(lambda: len(answers) == 4, "they are given up")
-        assert time.monotonic() - began < timeout + 3
+        assert time.monotonic() - began < timeout + PATIENCE / 2
     assert [_checked(answer) for answer in answers] == [503] * 4
     assert service.log.count("abandoned, as it does not return: ") >= 4
     assert service.ask("HEAD", 1).status == 204

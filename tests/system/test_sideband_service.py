@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from system.harness import WANT_DIGEST, at_once, content, repr_digest, until
+from system.harness import PATIENCE, WANT_DIGEST, at_once, content, repr_digest, until
 from system.sideband import localities, media
 
 if TYPE_CHECKING:
@@ -262,7 +262,7 @@ def test_answers_are_remembered_for_a_moment(sam: Site) -> None:
     began = time.monotonic()
     assert _locality(service, 300) == "TAPE"
     until(lambda: _locality(service, 300) == "DISK_AND_TAPE", "it is seen")
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < PATIENCE / 2
 
 
 def test_as_cartd_does(sam: Site) -> None:
@@ -336,7 +336,7 @@ def test_staging_by_reading(sam: Site) -> None:
             assert client.ask("GET", file_id).body == b"new"
             assert client.ask("HEAD", 300).status == 204
             assert client.ask("GET", "/health").status == 200
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < PATIENCE / 2
     assert len(sam.waits) == 2
     sam.bring_back(*ids)
     # The files are read to their ends before the database knows.
@@ -355,7 +355,7 @@ def test_a_file_released_unknown_to_the_database(sam: Site) -> None:
     began = time.monotonic()
     answer = service.ask("GET", 300)
     assert (answer.status, int(answer.fields["retry-after"]) > 0) == (503, True)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < PATIENCE / 2
     assert service.ask("PUT", 301, b"new").status == 201
     assert service.ask("GET", 301).body == b"new"
     sam.bring_back(300)
