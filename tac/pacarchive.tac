@@ -12,11 +12,15 @@ from twisted.application.service import Application
 from pacarchive.settings.reading import ConfigError, load
 from pacarchive.launch.service import make_service
 from pacarchive.launch.tap import BAD_CONFIGURATION
+from pacarchive.settings.server import LogFormat
 
 try:
     settings = load(None, os.environ, {})
 except ConfigError as error:
     sys.stderr.write(f"{error}\n")
+    sys.exit(BAD_CONFIGURATION)
+if settings.server.log_format is LogFormat.JSON:
+    sys.stderr.write("[server] log_format: json needs twistd pacarchive; here it is twistd that writes the log\n")
     sys.exit(BAD_CONFIGURATION)
 
 application = Application("pacarchive")

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from twisted.logger import FileLogObserver, ILogObserver, textFileLogObserver
+
+from pacarchive.launch.jsonlog import json_line
+from pacarchive.settings.server import LogFormat
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,3 +82,21 @@ def log_file(twistd: Mapping[str, Any] | None) -> LogFile | None:
     if name == "-" or (not name and twistd["nodaemon"]):
         return None
     return LogFile(name or DEFAULT_NAME)
+
+
+def log_observer(twistd: Mapping[str, Any] | None, file: LogFile | None, log_format: LogFormat) -> ILogObserver | None:
+    """
+    Make the log observer that writes where twistd would.
+
+    @param twistd: twistd's own options; C{None} where another program runs the service.
+    @param file: The log file, where there is one.
+    @param log_format: What a line is.
+    @return: C{None} where it is twistd that writes, or an observer of the operator's.
+    """
+    if log_format is LogFormat.TEXT:
+        return None if file is None else textFileLogObserver(cast("IO[str]", file))
+    if file is not None:
+        return FileLogObserver(cast("IO[str]", file), json_line)
+    if twistd is None or twistd["syslog"] or twistd["logger"] or not twistd["nodaemon"]:
+        return None
+    return FileLogObserver(sys.stdout, json_line)

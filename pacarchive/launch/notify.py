@@ -11,14 +11,14 @@ import os
 import sys
 import time
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from sdnotify import SystemdNotifier  # type: ignore[import-untyped]
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.task import LoopingCall
-from twisted.logger import ILogObserver, Logger, textFileLogObserver
+from twisted.logger import ILogObserver, Logger
 
 from pacarchive.errors import ArchiveError
 from pacarchive.launch.listening import listen_error_message
@@ -91,6 +91,7 @@ class LaunchedService(Service):
     @param describe: Returns the line that says what is served where; called once C{inner} has started.
     @param log_file: The log file; C{None} where twistd opens it, or there is none.
     @param renewal: Watches the certificate; C{None} where there is none.
+    @param observer: What writes the log; C{None} where twistd makes it.
     """
 
     def __init__(
@@ -100,21 +101,23 @@ class LaunchedService(Service):
         describe: Callable[[], str],
         log_file: LogFile | None = None,
         renewal: Renewal | None = None,
+        observer: ILogObserver | None = None,
     ) -> None:
         self._reactor = reactor
         self._inner = inner
         self._describe = describe
         self._log_file = log_file
         self._renewal = renewal
+        self._observer = observer
         self._is_ready = False
         self._notifier = Notifier()
         self._heartbeat = self._repeat("WATCHDOG=1")
 
     def setServiceParent(self, parent: Any) -> None:
-        """Join twistd's application, and set its log observer where there is a log file."""
+        """Join twistd's application, and set its log observer where there is one."""
         super().setServiceParent(parent)
-        if self._log_file is not None:
-            parent.setComponent(ILogObserver, textFileLogObserver(cast("IO[str]", self._log_file)))
+        if self._observer is not None:
+            parent.setComponent(ILogObserver, self._observer)
 
     def privilegedStartService(self) -> None:
         """Do what C{inner} has to do before twistd drops its privileges."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
 from zope.interface import implementer
 
 from pacarchive import __version__
@@ -210,12 +210,13 @@ def _make_backend(reactor: Any, settings: Settings) -> IArchiveBackend:
         raise ConfigError(f"backend {name}", str(error)) from error
 
 
-def make_service(settings: Settings, log_file: LogFile | None = None) -> IService:
+def make_service(settings: Settings, log_file: LogFile | None = None, observer: ILogObserver | None = None) -> IService:
     """
     Build the service that C{twistd} runs: one process, or a supervisor of several.
 
     @param settings: The settings in force.
     @param log_file: The log file; C{None} where twistd opens it, or there is none.
+    @param observer: What writes the log; C{None} where twistd makes it.
     @raise ConfigError: This machine lacks something that the backend needs.
     """
     from twisted.internet import reactor
@@ -256,7 +257,7 @@ def make_service(settings: Settings, log_file: LogFile | None = None) -> IServic
             renewal.uses(supervisor.renew)
         words = f"({server.workers} workers)"
         return LaunchedService(
-            reactor, supervisor, lambda: f"{what} {' '.join(supervisor.urls)} {words}", log_file, renewal
+            reactor, supervisor, lambda: f"{what} {' '.join(supervisor.urls)} {words}", log_file, renewal, observer
         )
     context = None
     if renewal is not None:
@@ -274,7 +275,7 @@ def make_service(settings: Settings, log_file: LogFile | None = None) -> IServic
         ]
         return f"{what} {' '.join(urls)}"
 
-    return LaunchedService(reactor, archive, describe, log_file, renewal)
+    return LaunchedService(reactor, archive, describe, log_file, renewal, observer)
 
 
 def _read_credentials(reactor: Any, settings: Settings) -> Renewal:

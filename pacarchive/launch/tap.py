@@ -11,13 +11,13 @@ import attrs
 from twisted.logger import Logger
 from twisted.python import usage
 
-from pacarchive.launch.logfile import log_file
+from pacarchive.launch.logfile import log_file, log_observer
 from pacarchive.launch.needs import leave_out
 from pacarchive.settings.explaining import default_words
 from pacarchive.settings.fields import key_of
 from pacarchive.settings.reading import CONFIG_VARIABLE, MACHINE_FILE, VARIABLES, ConfigError, load
 from pacarchive.settings.sections import Settings
-from pacarchive.settings.server import DEFAULT_ENDPOINT, ServerSettings
+from pacarchive.settings.server import DEFAULT_ENDPOINT, LogFormat, ServerSettings
 from pacarchive.web.http.settings import TlsSettings
 
 if TYPE_CHECKING:
@@ -180,8 +180,12 @@ def makeService(options: Options) -> IService:
             "--prefix before the word pacarchive is twistd's own (for syslog) and does nothing here;"
             " the archive's stands behind that word"
         )
+    log_format = options.settings.server.log_format
+    if log_format is LogFormat.JSON and twistd.get("syslog"):
+        _refuse("[server] log_format: json cannot go to syslog (--syslog)")
     try:
-        return make_service(options.settings, log_file(options.parent))
+        file = log_file(options.parent)
+        return make_service(options.settings, file, log_observer(options.parent, file, log_format))
     except ConfigError as error:
         _refuse(str(error))
     except OSError as error:

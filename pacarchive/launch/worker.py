@@ -25,10 +25,12 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import FileLogObserver, LogEvent, Logger, eventAsText, globalLogBeginner
 from zope.interface import implementer
 
+from pacarchive.launch.jsonlog import json_line
 from pacarchive.launch.listening import worker_endpoints
 from pacarchive.launch.notify import failure_message
 from pacarchive.launch.reloading import IReloadable, reload_all
 from pacarchive.launch.workers import ALIVE, CONTROL, FAILED, GROUP_SIGNALS, HEARTBEAT, READY, RELOAD, RENEW, Assignment
+from pacarchive.settings.server import LogFormat
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
@@ -59,7 +61,8 @@ def run(make_service: MakeService) -> int:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
     assignment: Assignment = pickle.load(sys.stdin.buffer)  # noqa: S301  (the parent's own)
-    globalLogBeginner.beginLoggingTo([FileLogObserver(sys.stderr, _log_line)])
+    is_json = assignment.settings.server.log_format is LogFormat.JSON
+    globalLogBeginner.beginLoggingTo([FileLogObserver(sys.stderr, partial(_log_line, json_line if is_json else _text))])
     from twisted.internet import reactor
 
     return _Process(reactor, assignment, make_service).run()
@@ -170,13 +173,19 @@ class _ParentPipe:
             os._exit(1)
 
 
-def _log_line(event: LogEvent) -> str | None:
+def _log_line(write: Callable[[LogEvent], str | None], event: LogEvent) -> str | None:
     """
-    Format a log event as twistd does, but without the time, which the parent adds.
+    Format a log event for the parent.
 
+    @param write: How.
     @return: C{None} for lines that the parent logs itself.
     """
     if event.get("log_namespace") in _NOISY and _NOISE.match(event.get("log_text") or event.get("log_format") or ""):
         return None
+    return write(event)
+
+
+def _text(event: LogEvent) -> str | None:
+    """Format a log event as twistd does, but without the time, which the parent adds."""
     text = eventAsText(event, includeTimestamp=False)
     return f"{text}\n" if text else None

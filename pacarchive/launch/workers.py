@@ -32,6 +32,8 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from pacarchive.launch.forking import can_fork, fork
+from pacarchive.launch.jsonlog import relay
+from pacarchive.launch.lines import Lines
 from pacarchive.launch.listening import Listener, PortReservation
 from pacarchive.launch.notify import StartError
 from pacarchive.launch.reloading import SIGNALS, IReloadable
@@ -72,7 +74,6 @@ GROUP_SIGNALS = SIGNALS | {signal.SIGINT}
 
 _CHECKS = 4  # within SILENCE
 _LINGER = 2.0  # seconds in which what is left in a dead worker's pipes is read
-_LONGEST_LINE = 64 * 1024
 # Meant for the process that systemd started, and wrong in its children.
 _OWN_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 
@@ -235,7 +236,8 @@ class Supervisor(Service):
                 listener = attrs.evolve(listener, descriptor=number)
             listeners.append(listener)
         assignment = Assignment(self._settings, index, tuple(listeners), self._credentials)
-        worker = self._workers[index] = _Worker(self._reactor, index, first, dumps(assignment))
+        log = relay(self._settings.server.log_format, index)
+        worker = self._workers[index] = _Worker(self._reactor, index, first, dumps(assignment), log)
         # The worker inherits the mask, so that a signal to the process group waits until it has handlers.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
         environment = _environment(os.environ)
@@ -261,6 +263,7 @@ class _Worker(ProcessProtocol):
     @param index: Its number.
     @param first: Whether it belongs to the start-up, rather than replacing a dead one.
     @param assignment: The pickled L{Assignment} to send it.
+    @param log: Called with each line that it writes.
 
     @ivar ready: Fires when it serves; fails with L{StartError} when it ends before.
     @ivar ended: Fires with the reason when it has exited and all that it wrote has been read.
@@ -269,7 +272,9 @@ class _Worker(ProcessProtocol):
 
     transport: IProcessTransport
 
-    def __init__(self, clock: IReactorTime, index: int, first: bool, assignment: bytes) -> None:
+    def __init__(
+        self, clock: IReactorTime, index: int, first: bool, assignment: bytes, log: Callable[[str], None]
+    ) -> None:
         self.index = index
         self.first = first
         self.served = False
@@ -282,7 +287,7 @@ class _Worker(ProcessProtocol):
         self._silent_checks = 0
         self._watch = LoopingCall(self._check)
         self._watch.clock = clock
-        self._lines = {1: _Lines(self._log_line), 2: _Lines(self._log_line), CONTROL: _Lines(self._control_line)}
+        self._lines = {1: Lines(log), 2: Lines(log), CONTROL: Lines(self._control_line)}
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal, if it still lives."""
@@ -331,9 +336,6 @@ class _Worker(ProcessProtocol):
         for descriptor in (0, *self._lines):
             self.transport.closeChildFD(descriptor)
 
-    def _log_line(self, line: str) -> None:
-        _log.info("{line}", line=line, log_system=f"worker {self.index}")
-
     def _control_line(self, line: str) -> None:
         self._silent_checks = 0
         word, _, rest = line.partition(" ")
@@ -354,32 +356,6 @@ class _Worker(ProcessProtocol):
 
     def _ignored_when_replacing(self, failure: Failure) -> Failure | None:
         return failure if self.first else None
-
-
-class _Lines:
-    """
-    Cuts what is read from a pipe into lines.
-
-    @param deliver: Called with each line.
-    """
-
-    def __init__(self, deliver: Callable[[str], None]) -> None:
-        self._deliver = deliver
-        self._partial = b""
-
-    def feed(self, data: bytes) -> None:
-        """Add data, and deliver the lines that are complete; one longer than L{_LONGEST_LINE} is cut."""
-        *lines, self._partial = (self._partial + data).split(b"\n")
-        if len(self._partial) > _LONGEST_LINE:
-            lines.append(self._partial)
-            self._partial = b""
-        for line in lines:
-            self._deliver(line.decode(errors="replace"))
-
-    def end(self) -> None:
-        """Deliver a last line that has no line end."""
-        if self._partial:
-            self.feed(b"\n")
 
 
 def _ending(reason: Failure) -> str:

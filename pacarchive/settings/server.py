@@ -43,6 +43,13 @@ class VerifyReads(enum.Enum):
     NEVER = "never"
 
 
+class LogFormat(enum.Enum):
+    """What a line of the log is."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 @attrs.frozen(kw_only=True)
 class ServerSettings:
     """What is served, where and how: C{[server]}."""
@@ -120,6 +127,11 @@ class ServerSettings:
         "= pacifica; and no URL is made of others.",
     )
     site_name: str = setting("pacarchive", line, "The name of the site, for clients of the WLCG Tape REST API.")
+    log_format: LogFormat = setting(
+        LogFormat.TEXT,
+        LogFormat,
+        "What the log is made of: text, or json: an object in a line for each event, also for one with a traceback.",
+    )
 
     @overwrite.default
     def _overwrite_default(self) -> Overwrite:

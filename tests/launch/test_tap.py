@@ -180,7 +180,7 @@ def test_what_is_no_option_is_one_line(capsys: pytest.CaptureFixture[str], argum
 def test_a_prefix_that_goes_to_twistd(monkeypatch: pytest.MonkeyPatch, own: tuple[str, ...], is_told: bool) -> None:
     """Before the word C{pacarchive} it is another option, of syslog; without that it can only be a mistake."""
     stand_in = types.ModuleType("pacarchive.launch.service")
-    monkeypatch.setattr(stand_in, "make_service", lambda settings, log: None, raising=False)
+    monkeypatch.setattr(stand_in, "make_service", lambda settings, log, observer: None, raising=False)
     monkeypatch.setitem(sys.modules, "pacarchive.launch.service", stand_in)
     twistd = ServerOptions()
     twistd.parseOptions([*own, "-n", "pacarchive", "-t", "memory"])
@@ -192,12 +192,12 @@ def test_a_prefix_that_goes_to_twistd(monkeypatch: pytest.MonkeyPatch, own: tupl
 def test_the_service_is_made_from_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """makeService hands over what was parsed, and imports the server only then."""
     stand_in = types.ModuleType("pacarchive.launch.service")
-    monkeypatch.setattr(stand_in, "make_service", lambda settings, log: ("service of", settings, log), raising=False)
+    monkeypatch.setattr(stand_in, "make_service", lambda *given: ("service of", *given), raising=False)
     monkeypatch.setitem(sys.modules, "pacarchive.launch.service", stand_in)
     options = tap.Options()
     options.parseOptions(["-t", "memory"])
     made: object = tap.makeService(options)
-    assert made == ("service of", options.settings, None)
+    assert made == ("service of", options.settings, None, None)
 
 
 # the plugin, in real processes

@@ -82,10 +82,11 @@ from twisted.application.service import Application
 from twisted.internet import reactor
 from pacarchive.launch.notify import LaunchedService
 from pacarchive.launch.workers import Supervisor
+from pacarchive.settings.server import LogFormat
 sys.path.append(os.getcwd())
 import worker
 
-server = SimpleNamespace(endpoints={endpoints!r}, workers=2, drain_timeout=20.0)
+server = SimpleNamespace(endpoints={endpoints!r}, workers=2, drain_timeout=20.0, log_format=LogFormat.TEXT)
 serve = None if "FAKE_ANEW" in os.environ else worker.serve
 if "FAKE_THREAD" in os.environ:
     threading.Thread(target=threading.Event().wait, daemon=True).start()

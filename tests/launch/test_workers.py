@@ -19,8 +19,10 @@ from twisted.logger import ILogObserver, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from pacarchive.launch.lines import LONGEST
 from pacarchive.launch.notify import StartError
 from pacarchive.launch.workers import CONTROL, GRACE, LONGEST_PAUSE, SETTLED, SILENCE, Assignment, Supervisor
+from pacarchive.settings.server import LogFormat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,7 +37,12 @@ LOOPBACK = "tcp:0:interface=127.0.0.1"
 def _settings(*endpoints: str, workers: int = 2, drain_timeout: float = DRAIN) -> Any:
     """The part of the settings that the parent reads."""
     return SimpleNamespace(
-        server=SimpleNamespace(endpoints=endpoints or (LOOPBACK,), workers=workers, drain_timeout=drain_timeout)
+        server=SimpleNamespace(
+            endpoints=endpoints or (LOOPBACK,),
+            workers=workers,
+            drain_timeout=drain_timeout,
+            log_format=LogFormat.TEXT,
+        )
     )
 
 
@@ -331,9 +338,9 @@ def test_output_is_logged(world: World) -> None:
 def test_an_endless_line_is_cut(world: World) -> None:
     """Output without line ends does not pile up."""
     world.start()
-    for _ in range(10):
+    for _ in range(LONGEST // 10_000 + 2):
         world.reactor.processes[0].protocol.childDataReceived(1, b"x" * 10_000)
-    assert [len(line) for line in world.log] == [len("worker 0: ") + 70000]
+    assert [len(line) for line in world.log] == [len("worker 0: ") + LONGEST // 10_000 * 10_000 + 10_000]
 
 
 def test_inherited_pipes(world: World) -> None:

@@ -201,7 +201,7 @@ class SharedSite(Site):
         """
         self.events["incident"] += 1
         identifier = uuid.uuid4().hex[:12]
-        _log.failure("incident {identifier}: {what}", failure=reason, identifier=identifier, what=what)
+        _log.failure("incident {incident}: {what}", failure=reason, incident=identifier, what=what)
         return identifier
 
     def drain(self, limit: float) -> Deferred[None]:
