@@ -79,11 +79,21 @@ def evaluate_read(get: Callable[[str], Sequence[str]], status: FileStatus, now: 
     elif (date := _date_or_none(get("If-Unmodified-Since"), now)) is not None and not _is_as_of(date, status, now):
         return ReadOutcome.FAILED
     if (tags := _etags_or_none(get("If-None-Match"))) is not None:
-        if not tags.isdisjoint((etag, f"W/{etag}", ANY)):
+        if _matches_weakly(tags, etag):
             return ReadOutcome.NOT_MODIFIED
     elif (date := _date_or_none(get("If-Modified-Since"), now)) is not None and _is_as_of(date, status, now):
         return ReadOutcome.NOT_MODIFIED
     return ReadOutcome.PROCEED
+
+
+def is_held(if_none_match: Sequence[str], etag: str) -> bool:
+    """Whether C{If-None-Match} says that the client has a version; what is not well formed says nothing."""
+    tags = _etags_or_none(if_none_match)
+    return tags is not None and _matches_weakly(tags, etag)
+
+
+def _matches_weakly(tags: frozenset[str], etag: str) -> bool:
+    return not tags.isdisjoint((etag, f"W/{etag}", ANY))
 
 
 def _is_as_of(date: int, status: FileStatus, now: float) -> bool:

@@ -15,11 +15,14 @@ from pacarchive.interfaces import IRecaller, IStoredFile
 from pacarchive.model import Durability, FileStatus, Locality, Overwrite, WriteConditions
 from pacarchive.settings.server import Compatibility
 from pacarchive.texts import counted
+from pacarchive.web import files_described as described
 from pacarchive.web.access import may, may_everywhere, owner_of, require, require_everywhere
 from pacarchive.web.arrival import arrival
 from pacarchive.web.auditing import recorded
 from pacarchive.web.conditions import ReadOutcome, evaluate_read, range_applies, write_conditions
 from pacarchive.web.describing import describe, set_digests, set_mtime, set_validators
+from pacarchive.web.description import FILES
+from pacarchive.web.description import options as options_of
 from pacarchive.web.http import digest_fields
 from pacarchive.web.http.checks import read_checks
 from pacarchive.web.http.dates import parse_http_date
@@ -49,17 +52,17 @@ FILE = "/<file_id:file_id>"
 def declare(router: Router) -> None:
     """Declare the routes."""
     # HEAD stands before GET: werkzeug lets a GET route answer HEAD as well, and the first match wins.
-    for method, route, needs in (
-        ("HEAD", head, Right.STAT),
-        ("GET", get, Right.READ),
-        ("PUT", put, Right.CREATE),
-        ("POST", post, Right.STAGE),
-        ("PATCH", patch, Right.IMPORT),
-        ("DELETE", delete, Right.MODIFY),
-        ("PROPFIND", propfind, Right.STAT),
+    for method, route, needs, operation in (
+        ("HEAD", head, Right.STAT, described.HEAD),
+        ("GET", get, Right.READ, described.GET),
+        ("PUT", put, Right.CREATE, described.PUT),
+        ("POST", post, Right.STAGE, described.POST),
+        ("PATCH", patch, Right.IMPORT, described.PATCH),
+        ("DELETE", delete, Right.MODIFY, described.DELETE),
+        ("PROPFIND", propfind, Right.STAT, described.PROPFIND),
     ):
-        router.answers(method, FILE, needs=needs)(route)
-    router.answers("OPTIONS", FILE, needs=Open.TO_ALL)(options)
+        router.answers(method, FILE, needs=needs, described=operation)(route)
+    router.answers("OPTIONS", FILE, needs=Open.TO_ALL, described=options_of(FILES))(options)
 
 
 async def head(app: RouteContext, request: ArchiveRequest, file_id: int) -> bytes:

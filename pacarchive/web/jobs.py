@@ -31,8 +31,11 @@ from pacarchive import errors
 from pacarchive.access.rights import Right
 from pacarchive.recall.words import FilesPage, JobRequest
 from pacarchive.settings.server import Compatibility
+from pacarchive.web import jobs_described as described
 from pacarchive.web.access import is_admin, may, owner_of, require, require_each, require_own
 from pacarchive.web.auditing import recorded
+from pacarchive.web.description import JOBS
+from pacarchive.web.description import options as options_of
 from pacarchive.web.errors import error_answer
 from pacarchive.web.http.documents import (
     Stream,
@@ -81,24 +84,26 @@ def declare(router: Router) -> None:
     """Declare the routes."""
     allowed: defaultdict[str, set[str]] = defaultdict(lambda: {"OPTIONS"})
     routes = (
-        ("POST", "/jobs", submit, Right.STAGE),
-        ("GET", "/jobs", list_jobs, Right.POLL),
-        ("GET", "/jobs/<job>", show, Right.POLL),
-        ("DELETE", "/jobs/<job>", delete, Right.STAGE),
-        ("GET", "/jobs/<job>/files", list_files, Right.POLL),
-        ("GET", "/jobs/<job>/events", follow, Right.POLL),
-        ("POST", "/jobs/<job>/cancel", cancel, Right.STAGE),
-        ("POST", "/jobs/<job>/release", release, Right.STAGE),
-        ("GET", "/pins", list_pins, Right.POLL),
-        ("DELETE", "/pins/<file_id:file_id>", unpin, Right.STAGE),
+        ("POST", "/jobs", submit, Right.STAGE, described.SUBMIT),
+        ("GET", "/jobs", list_jobs, Right.POLL, described.LIST),
+        ("GET", "/jobs/<job>", show, Right.POLL, described.SHOW),
+        ("DELETE", "/jobs/<job>", delete, Right.STAGE, described.FORGET),
+        ("GET", "/jobs/<job>/files", list_files, Right.POLL, described.LIST_FILES),
+        ("GET", "/jobs/<job>/events", follow, Right.POLL, described.FOLLOW),
+        ("POST", "/jobs/<job>/cancel", cancel, Right.STAGE, described.CANCEL),
+        ("POST", "/jobs/<job>/release", release, Right.STAGE, described.RELEASE),
+        ("GET", "/pins", list_pins, Right.POLL, described.LIST_PINS),
+        ("DELETE", "/pins/<file_id:file_id>", unpin, Right.STAGE, described.UNPIN),
     )
-    for method, url, _, _ in routes:
+    for method, url, *_ in routes:
         # A route for GET answers HEAD as well.
         allowed[url] |= {"GET", "HEAD"} if method == "GET" else {method}
-    for method, url, route, needs in routes:
-        router.answers(method, url, needs=needs)(_of_jobs(route, ", ".join(sorted(allowed[url]))))
+    for method, url, route, needs, operation in routes:
+        router.answers(method, url, needs=needs, described=operation)(_of_jobs(route, ", ".join(sorted(allowed[url]))))
     for url, methods in allowed.items():
-        router.answers("OPTIONS", url, needs=Open.TO_ALL)(_of_jobs(options, ", ".join(sorted(methods))))
+        router.answers("OPTIONS", url, needs=Open.TO_ALL, described=options_of(JOBS))(
+            _of_jobs(options, ", ".join(sorted(methods)))
+        )
 
 
 def _of_jobs(route: Route[P], allow: str) -> Route[P]:

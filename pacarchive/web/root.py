@@ -9,8 +9,11 @@ import attrs
 
 from pacarchive.access.rights import Right
 from pacarchive.settings.server import Compatibility
+from pacarchive.web.description import JSON, SERVER, XML, Answer, Operation, options
+from pacarchive.web.files_described import DEPTH
 from pacarchive.web.http.documents import short_document
-from pacarchive.web.http.errors import HTTPRefusal
+from pacarchive.web.http.errors import ERROR, HTTPRefusal
+from pacarchive.web.http.schemas import boolean, record, text
 from pacarchive.web.propfind import collection_multistatus, write_multistatus
 from pacarchive.web.routing import Open
 
@@ -19,14 +22,52 @@ if TYPE_CHECKING:
     from pacarchive.web.http.request import ArchiveRequest
     from pacarchive.web.routing import Router
 
+_HEAD = Operation(SERVER, "Tell that the server is there, without words", (Answer(200, "It is."),))
+_GET = Operation(
+    SERVER,
+    "Tell that the server is there",
+    (
+        Answer(
+            200,
+            "It is; whether it is well, `/health` says.",
+            record("There", "That the server is there.", {"message": text("The predecessor's words.")}),
+        ),
+    ),
+)
+_WELL = record(
+    "Health",
+    "Whether requests can be expected to succeed.",
+    {
+        "ready": boolean("Whether they can."),
+        "degraded": boolean("Whether something does not work, or is not known, although they can."),
+        "message": text("Words for people."),
+    },
+)
+_HEALTH = Operation(
+    SERVER,
+    "Tell whether requests can be expected to succeed",
+    (
+        Answer(200, "They can.", _WELL),
+        Answer(503, "They cannot; or the server has too much to do.", {JSON: {"anyOf": [_WELL, ERROR]}}),
+    ),
+    words="For balancers, which look at the status.",
+)
+_PROPFIND = Operation(
+    SERVER,
+    "Tell a WebDAV client that this is a collection",
+    (Answer(207, "A multistatus with the collection, whose members are not listed.", {XML: text()}),),
+    takes=(DEPTH,),
+    refuses={403: "`Depth` is another."},
+)
+
 
 def declare(router: Router) -> None:
     """Declare the routes."""
-    router.answers("HEAD", "/", needs=Open.TO_ALL)(head_root)
-    router.answers("GET", "/", needs=Open.TO_ALL)(get_root)
-    router.answers("GET", "/health", needs=Open.TO_ALL)(health)
-    router.answers("PROPFIND", "/", needs=Right.STAT)(propfind_root)
-    router.answers("OPTIONS", "/", needs=Open.TO_ALL)(options_root)
+    router.answers("HEAD", "/", needs=Open.TO_ALL, described=_HEAD)(head_root)
+    router.answers("GET", "/", needs=Open.TO_ALL, described=_GET)(get_root)
+    router.answers("GET", "/health", needs=Open.TO_ALL, described=_HEALTH)(health)
+    router.answers("PROPFIND", "/", needs=Right.STAT, described=_PROPFIND)(propfind_root)
+    router.answers("OPTIONS", "/", needs=Open.TO_ALL, described=options(SERVER))(options_root)
 
 
 async def head_root(app: RouteContext, request: ArchiveRequest) -> bytes:

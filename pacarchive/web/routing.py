@@ -1,7 +1,8 @@
 """Routes, and the one way to declare them.
 
 L{Router.answers} is the only door: whatever must be true of every request (its path, who may call, what a failure
-becomes) is seen to there, and cannot be forgotten by a route: one that does not say what right it needs does not exist.
+becomes) is seen to there, and cannot be forgotten by a route: one that does not say what right it needs, and what it
+does, does not exist.
 L{FileIdConverter} is the only place where a URL becomes a file id.
 """
 
@@ -17,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, cast
 from klein import Klein
 from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
-from twisted.web.iweb import IRequest
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import BaseConverter, Map, MapAdapter
 
@@ -34,6 +34,7 @@ from pacarchive.web.http.hosts import require_known_host
 
 if TYPE_CHECKING:
     from pacarchive.web.context import RouteContext
+    from pacarchive.web.description import Operation
     from pacarchive.web.http.request import ArchiveRequest
 
 P = ParamSpec("P")
@@ -83,25 +84,30 @@ class Router(Klein):
     A Klein application whose routes are declared by L{answers}.
 
     @ivar needs: What each route needs, by its method and URL pattern.
+    @ivar described: What each route does; one that has several URLs stands under the first.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.needs: dict[tuple[str, str], Right | Open] = {}
+        self.described: dict[tuple[str, str], Operation] = {}
         self._open: set[tuple[bytes, bytes]] = set()
         self._url_map = _AnyHostMap(
             converters={"file_id": FileIdConverter}, strict_slashes=True, merge_slashes=False, redirect_defaults=False
         )
         self.handle_errors(HTTPException)(_unrouted)  # type: ignore[arg-type]
 
-    def answers(self, method: str, *urls: str, needs: Right | Open) -> Callable[[Route[P]], Route[P]]:
+    def answers(
+        self, method: str, *urls: str, needs: Right | Open, described: Operation
+    ) -> Callable[[Route[P]], Route[P]]:
         """
-        Declare the route for a method and a URL pattern, or several that mean the same.
+        Declare the route for a method and a URL pattern, or several that mean the same: the first is described.
 
         The route returns the body of its answer, and raises L{errors.ArchiveError} for every refusal.
 
         @param needs: The right that a caller must have: for the file id of the URL, where there is one, else for any
             file, and the route sees to it that it is had for those that the request names.
+        @param described: What it does, for the description of the API.
         """
 
         def declare(route: Route[P]) -> Route[P]:
@@ -120,9 +126,10 @@ class Router(Klein):
                     return b""
                 except Exception:  # noqa: BLE001  (answered, logged and counted)
                     incident = request.site.incident(request.line, Failure())
-                    answer = unexpected_problem if _tells_problems(request) else unexpected_answer
+                    answer = unexpected_problem if tells_problems(request.path) else unexpected_answer
                     return _write(request, answer(incident))
 
+            self.described[method, urls[0]] = described
             for url in urls:
                 self.needs[method, url] = needs
                 if needs is Open.TO_ALL and "<" not in url:
@@ -165,7 +172,7 @@ def refuse(app: RouteContext, request: ArchiveRequest, error: errors.ArchiveErro
 
 def _noted(app: RouteContext, request: ArchiveRequest, error: errors.ArchiveError) -> ErrorAnswer:
     """Log and count a failure; the answer to it."""
-    answer = problem_answer(error) if _tells_problems(request) else error_answer(error, app.compatibility)
+    answer = problem_answer(error) if tells_problems(request.path) else error_answer(error, app.compatibility)
     if isinstance(error, errors.BackendUnavailable | errors.NoSpace | Corrupted):
         request.site.failed(type(error).__name__, request, error)
     else:
@@ -176,8 +183,9 @@ def _noted(app: RouteContext, request: ArchiveRequest, error: errors.ArchiveErro
     return answer
 
 
-def _tells_problems(request: IRequest) -> bool:
-    return _TELLS_PROBLEMS.match(request.path) is not None
+def tells_problems(path: bytes) -> bool:
+    """Whether errors of a path are told as problem details."""
+    return _TELLS_PROBLEMS.match(path) is not None
 
 
 def _write(request: ArchiveRequest, answer: ErrorAnswer) -> bytes:
@@ -208,5 +216,5 @@ async def _unrouted(app: RouteContext, request: ArchiveRequest, failure: Failure
             HTTPStatus.METHOD_NOT_ALLOWED, "Specified method is invalid for this resource", {"Allow": allow}
         )
         return refuse(app, request, refusal)
-    words = "." if _tells_problems(request) else ": a path here is one file id."
+    words = "." if tells_problems(request.path) else ": a path here is one file id."
     return refuse(app, request, HTTPRefusal(HTTPStatus.NOT_FOUND, f"No such resource{words}"))

@@ -22,8 +22,11 @@ from pacarchive.ids import parse_file_id
 from pacarchive.model import FileStatus, Locality
 from pacarchive.recall.words import FileState, JobFile, JobRequest
 from pacarchive.runtime.statuses import statuses_of
+from pacarchive.web import tape_described as described
 from pacarchive.web.access import may, owner_of, require_each, require_own
 from pacarchive.web.auditing import recorded
+from pacarchive.web.description import TAPE
+from pacarchive.web.description import options as options_of
 from pacarchive.web.http.documents import media_types, no_body, read_document, require_json, write_document
 from pacarchive.web.http.durations import parse_duration
 from pacarchive.web.http.hosts import authority
@@ -73,19 +76,19 @@ _FORBIDDEN = errors.NotPermitted("The caller lacks the right 'poll' for this fil
 
 def declare(router: Router) -> None:
     """Register the routes.  gfal2 before 2.22.2 ends some URLs in a slash, the others do not: all take both."""
-    router.answers("GET", *_spelt(DISCOVERY), needs=Open.TO_ALL)(discover)
-    router.answers("POST", *_spelt(f"{BASE}/stage"), needs=Right.STAGE)(stage)
-    router.answers("GET", *_spelt(f"{BASE}/stage/<job>"), needs=Right.POLL)(stage_status)
-    router.answers("DELETE", *_spelt(f"{BASE}/stage/<job>"), needs=Right.STAGE)(forget)
-    router.answers("POST", *_spelt(f"{BASE}/stage/<job>/cancel"), needs=Right.STAGE)(cancel)
-    router.answers("POST", *_spelt(f"{BASE}/release/<job>"), needs=Right.STAGE)(release)
-    router.answers("POST", *_spelt(f"{BASE}/archiveinfo"), needs=Right.POLL)(archiveinfo)
+    for method, url, route, needs, operation in (
+        ("GET", DISCOVERY, discover, Open.TO_ALL, described.DISCOVER),
+        ("POST", f"{BASE}/stage", stage, Right.STAGE, described.STAGE),
+        ("GET", f"{BASE}/stage/<job>", stage_status, Right.POLL, described.STATUS),
+        ("DELETE", f"{BASE}/stage/<job>", forget, Right.STAGE, described.FORGET),
+        ("POST", f"{BASE}/stage/<job>/cancel", cancel, Right.STAGE, described.CANCEL),
+        ("POST", f"{BASE}/release/<job>", release, Right.STAGE, described.RELEASE),
+        ("POST", f"{BASE}/archiveinfo", archiveinfo, Right.POLL, described.ARCHIVEINFO),
+    ):
+        router.answers(method, url, f"{url}/", needs=needs, described=operation)(route)
     paths = ("stage", "stage/<job>", "stage/<job>/cancel", "release/<job>", "archiveinfo")
-    router.answers("OPTIONS", *_spelt(DISCOVERY, *(f"{BASE}/{path}" for path in paths)), needs=Open.TO_ALL)(options)
-
-
-def _spelt(*urls: str) -> list[str]:
-    return [spelling for url in urls for spelling in (url, f"{url}/")]
+    for url in (DISCOVERY, *(f"{BASE}/{path}" for path in paths)):
+        router.answers("OPTIONS", url, f"{url}/", needs=Open.TO_ALL, described=options_of(TAPE))(options)
 
 
 # The calls

@@ -198,7 +198,7 @@ def test_what_is_open() -> None:
     """It tells no more than that the server is there, and what it could do."""
     beside = {(method, url) for method, url in OPEN if method != "OPTIONS"}
     discovery = "/.well-known/wlcg-tape-rest-api"
-    root = {("GET", "/"), ("HEAD", "/"), ("GET", "/health")}
+    root = {("GET", "/"), ("HEAD", "/"), ("GET", "/health"), ("GET", "/openapi.json")}
     assert beside == root | {("GET", discovery), ("GET", f"{discovery}/")}
 
 

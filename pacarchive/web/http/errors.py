@@ -13,12 +13,34 @@ from http import HTTPStatus
 import attrs
 
 from pacarchive import __version__, errors
+from pacarchive.web.http.schemas import integer, record, text
 
 UNEXPECTED = "The server encountered an unexpected condition which prevented it from fulfilling the request."
 """The predecessor's words for whatever was its own failure."""
 
 PROBLEM_TYPE = "application/problem+json"
 """The media type of problem details."""
+
+ERROR = record(
+    "Error",
+    "Why a request was not done.",
+    {
+        "status": text("The status of the answer, with its phrase.", pattern="^[45][0-9]{2} "),
+        "message": text("What is wrong, for people."),
+        "traceback": text("The reason in one line, as the predecessor wrote it; never a traceback."),
+        "version": text("The version of the server."),
+    },
+)
+
+PROBLEM = record(
+    "Problem",
+    "Why a request was not done (problem details, RFC 7807).",
+    {
+        "status": integer("The status of the answer.", minimum=400, maximum=599),
+        "title": text("Its phrase."),
+        "detail": text("What is wrong, for people."),
+    },
+)
 
 
 class HTTPRefusal(errors.ArchiveError):
