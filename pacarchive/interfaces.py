@@ -11,7 +11,7 @@ has disconnected: the backend then finishes or undoes what it has begun before i
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -21,7 +21,15 @@ from twisted.application.service import IService
 from zope.interface import Attribute, Interface
 
 from pacarchive.digests import Digests
-from pacarchive.model import Durability, FileStatus, Health, RecallProgress, TapeLocation, WriteConditions
+from pacarchive.model import (
+    Durability,
+    FileStatus,
+    Health,
+    InventoryPage,
+    RecallProgress,
+    TapeLocation,
+    WriteConditions,
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -162,6 +170,33 @@ class IBatchStatus(Interface):
         @param file_ids: At most C{batch_most} ids.
         @return: For each file its status, or the error that C{status} raises for it.
         @raise pacarchive.errors.BackendUnavailable: The storage does not answer.
+        """
+
+
+class IInventory(Interface):
+    """
+    An L{IArchiveBackend} that can list its files, a page at a time, in an order of its own.
+
+    Nothing is kept between two pages, and what a page costs does not grow with the archive: it begins where the last
+    one ended.  While files come and go, whatever is there from the first page to the last is listed once, and what is
+    added or removed meanwhile is listed or not.  No file is opened or recalled.
+    """
+
+    async def inventory(
+        place: str, most: int, *, ids: Container[int] | None = None, digests: bool = True, locality: bool = True
+    ) -> InventoryPage:
+        """
+        List files.
+
+        @param place: Where to begin: empty for the start, or what an earlier page gave.  It comes from a client.
+        @param most: The most names to look at, and so the most files of the page, which may have fewer, or none.
+        @param ids: The ids that are wanted, for which C{in} is safe in any thread; C{None} for all.  The others cost
+            little, and count as looked at.
+        @param digests: Whether stored digests are; where they are not and would cost much, they are left out.
+        @param locality: Likewise, whether the locality is.
+        @return: The files; one that is removed meanwhile is left out.
+        @raise pacarchive.errors.InvalidRequest: C{place} is none.
+        @raise pacarchive.errors.BackendUnavailable: The storage does not answer, or a directory cannot be read.
         """
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 
@@ -83,6 +83,19 @@ class FileStatus:
                 return "tape"
             case _:
                 return "error"
+
+
+@attrs.frozen
+class InventoryPage:
+    """
+    Some of the files of an archive.
+
+    @ivar files: For each id its status, or why that cannot be told.
+    @ivar place: Where the next page begins, opaque to all but the backend; C{None} where there is none.
+    """
+
+    files: Mapping[int, FileStatus | Exception]
+    place: str | None
 
 
 @attrs.frozen(kw_only=True)

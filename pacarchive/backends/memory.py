@@ -1,12 +1,13 @@
 """The C{memory} backend: files in a dictionary, which are lost when the process ends.
 
 For tests and demonstrations, and the reference to read before writing another backend: it implements all that
-L{pacarchive.interfaces} requires, and nothing else.
+L{pacarchive.interfaces} requires, and the list of files that it does not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Container, Sequence
+from heapq import nsmallest
 
 import attrs
 from twisted.application.service import Service
@@ -15,8 +16,9 @@ from zope.interface import implementer
 
 from pacarchive import errors
 from pacarchive.digests import PRIMARY, Digests, Hasher
-from pacarchive.interfaces import BackendSettings, IArchiveBackend, IIncomingFile, IStoredFile
-from pacarchive.model import FileStatus, Health, Locality, Overwrite, WriteConditions
+from pacarchive.ids import parse_file_id
+from pacarchive.interfaces import BackendSettings, IArchiveBackend, IIncomingFile, IInventory, IStoredFile
+from pacarchive.model import FileStatus, Health, InventoryPage, Locality, Overwrite, WriteConditions
 from pacarchive.texts import counted
 from pacarchive.times import SECOND
 
@@ -39,7 +41,7 @@ class _Version:
     status: FileStatus
 
 
-@implementer(IArchiveBackend)
+@implementer(IArchiveBackend, IInventory)
 class MemoryArchive(Service):
     """
     An L{IArchiveBackend} in memory.
@@ -72,6 +74,18 @@ class MemoryArchive(Service):
     async def remove(self, file_id: int, conditions: WriteConditions) -> None:
         WriteConditions(if_match=conditions.if_match).require(self._version(file_id).status)
         del self._versions[file_id]
+
+    async def inventory(
+        self, place: str, most: int, *, ids: Container[int] | None = None, digests: bool = True, locality: bool = True
+    ) -> InventoryPage:
+        """List files by id; a place is the next id to look at."""
+        try:
+            first = parse_file_id(place or "0")
+        except ValueError:
+            raise errors.InvalidRequest("There is no such place in the list of files.") from None
+        found = nsmallest(most + 1, (file_id for file_id in self._versions if file_id >= first))
+        some = {each: self._versions[each].status for each in found[:most] if ids is None or each in ids}
+        return InventoryPage(some, str(found[most]) if len(found) > most else None)
 
     async def health(self) -> Health:
         return Health(True, f"{counted(len(self._versions), 'file')} in memory")

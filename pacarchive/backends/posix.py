@@ -14,7 +14,12 @@ from pacarchive.runtime.threads import BlockingPool
 
 def make(reactor: IReactorFromThreads, settings: BackendSettings) -> IArchiveBackend:
     """Build the backend (L{pacarchive.interfaces.IBackendProvider.make})."""
-    return LocalArchive(tree_of(settings), BlockingPool(reactor, "io", settings.io_threads), settings.digests)
+    return LocalArchive(
+        tree_of(settings),
+        BlockingPool(reactor, "io", settings.io_threads),
+        settings.digests,
+        BlockingPool(reactor, "inventory", 1),
+    )
 
 
 def tree_of(settings: BackendSettings) -> FileTree:

@@ -16,10 +16,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from pacarchive.backends.local.layout import FLAT, SPREAD
+from pacarchive.backends.local.walk import Walk
 from pacarchive.cli import main
 from pacarchive.cli.admin.findings import KINDS
-from pacarchive.cli.admin.layout import FLAT, SPREAD, loose_id
-from pacarchive.cli.admin.walk import walk
+from pacarchive.cli.admin.loose import loose_id
 from pacarchive.ids import MAX_FILE_ID
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def test_a_directory_that_becomes_a_link(tmp_path: Path) -> None:
     failed: list[str] = []
     root = os.open(tmp_path / "archive", os.O_RDONLY)
     try:
-        names = walk(root, lambda name: True, lambda path, error: failed.append(path))
+        names = Walk(root, lambda name: True, lambda path, error: failed.append(path))
         assert next(names).path == "aa"
         (tmp_path / "archive/aa").rmdir()
         (tmp_path / "archive/aa").symlink_to(tmp_path / "outside")

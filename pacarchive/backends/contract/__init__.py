@@ -13,7 +13,7 @@ This room imports the words and L{pacarchive.runtime}.  Only tests import it: no
 import pytest
 
 pytest.register_assert_rewrite(
-    *(f"{__name__}.{chapter}" for chapter in ("moving", "reading", "sharing", "writing", "suite"))
+    *(f"{__name__}.{chapter}" for chapter in ("listing", "moving", "reading", "sharing", "writing", "suite"))
 )
 
 from pacarchive.backends.contract.handling import Capabilities, Factory  # noqa: E402  (now its asserts explain themselves)

@@ -12,6 +12,7 @@ from twisted.internet.defer import maybeDeferred
 from twisted.internet.task import deferLater
 
 from pacarchive.backends.contract.handling import Capabilities, Factory, open_descriptors, wait_for
+from pacarchive.backends.contract.listing import ListingTests
 from pacarchive.backends.contract.moving import MovingTests
 from pacarchive.backends.contract.reading import ReadingTests, RemovingTests
 from pacarchive.backends.contract.sharing import CancellingTests, RacingTests, SurvivingTests
@@ -35,7 +36,15 @@ async def _turn() -> None:
 
 
 class _ContractTests(
-    WritingTests, ConditionTests, ReadingTests, RemovingTests, RacingTests, CancellingTests, MovingTests, SurvivingTests
+    WritingTests,
+    ConditionTests,
+    ReadingTests,
+    RemovingTests,
+    ListingTests,
+    RacingTests,
+    CancellingTests,
+    MovingTests,
+    SurvivingTests,
 ):
     """All of it."""
 

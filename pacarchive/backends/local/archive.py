@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Container, Sequence
 from contextlib import suppress
 
 from twisted.application.service import Service
@@ -19,12 +19,20 @@ from pacarchive import errors
 from pacarchive.backends.local.batch import SmallFile, SmallFileQueue, checked_digests
 from pacarchive.backends.local.commit import Draft
 from pacarchive.backends.local.health import HealthCheck
+from pacarchive.backends.local.inventory import Looks, look_through
 from pacarchive.backends.local.move import move_into
 from pacarchive.backends.local.syscalls import open_cached, opens_without_network, release
 from pacarchive.backends.local.tree import FileTree
 from pacarchive.digests import PRIMARY, Digests, Hasher
-from pacarchive.interfaces import IArchiveBackend, IBatchStatus, IIncomingFile, ISendable, IStoredFile
-from pacarchive.model import FileStatus, Health, WriteConditions
+from pacarchive.interfaces import (
+    IArchiveBackend,
+    IBatchStatus,
+    IIncomingFile,
+    IInventory,
+    ISendable,
+    IStoredFile,
+)
+from pacarchive.model import FileStatus, Health, InventoryPage, WriteConditions
 from pacarchive.runtime.threads import BlockingPool
 
 SMALL = 256 << 10
@@ -39,7 +47,7 @@ _SETTLED = 50_000_000
 _log = Logger()
 
 
-@implementer(IArchiveBackend, IBatchStatus)
+@implementer(IArchiveBackend, IBatchStatus, IInventory)
 class LocalArchive(Service):
     """
     An L{IArchiveBackend} over a L{FileTree}.
@@ -47,14 +55,22 @@ class LocalArchive(Service):
     @param tree: The files.
     @param pool: The threads for file system calls; started and stopped with this service.
     @param algorithms: Digests that are stored beside the primary one.
+    @param lister: The threads for lists of files, which take long; likewise.  C{None}: those of C{pool}.
     """
 
     name = "backend"
     batch_most = 200
 
-    def __init__(self, tree: FileTree, pool: BlockingPool, algorithms: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        tree: FileTree,
+        pool: BlockingPool,
+        algorithms: Collection[str] = (),
+        lister: BlockingPool | None = None,
+    ) -> None:
         self._tree = tree
         self._pool = pool
+        self._lister = lister or pool
         self._health = HealthCheck(tree)
         self._small_files = SmallFileQueue(tree, pool)
         self._algorithms = {PRIMARY, *algorithms}
@@ -70,12 +86,14 @@ class LocalArchive(Service):
         except OSError as error:
             raise errors.BackendUnavailable(f"{error.filename or self._tree.prefix}: {error.strerror}") from error
         self._reads_cached = opens_without_network(self._tree.root)
-        self._pool.start()
+        for each in {self._pool, self._lister}:
+            each.start()
         super().startService()
 
     def stopService(self) -> None:
         super().stopService()
-        self._pool.stop()
+        for each in {self._pool, self._lister}:
+            each.stop()
         self._small_files.close()
         self._tree.close_root()
 
@@ -109,6 +127,17 @@ class LocalArchive(Service):
     async def look_at_all(self, file_ids: Sequence[int]) -> dict[int, tuple[os.stat_result, FileStatus] | Exception]:
         """As L{look}, for several in one thread hop; with what went wrong for those that cannot be looked at."""
         return await self._pool.run(self._look_at_all, file_ids)
+
+    async def inventory(
+        self, place: str, most: int, *, ids: Container[int] | None = None, digests: bool = True, locality: bool = True
+    ) -> InventoryPage:
+        return (await self.look_through(place, most, ids, digests=digests)).page()
+
+    async def look_through(
+        self, place: str, most: int, ids: Container[int] | None = None, *, digests: bool = True
+    ) -> Looks:
+        """As L{inventory}, with what the file system reports."""
+        return await self._lister.run(look_through, self._tree, place, most, ids, digests=digests)
 
     async def move(self, file_id: int, source: str, conditions: WriteConditions) -> FileStatus:
         return await self._pool.run(move_into, self._tree, file_id, source, conditions)

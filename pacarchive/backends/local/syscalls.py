@@ -10,6 +10,9 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import struct
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
 from pacarchive.runtime.filesystems import LOCAL_DISKS, type_of
@@ -40,6 +43,12 @@ _instant_call = _system_call(ctypes.PyDLL(None, use_errno=True))
 _SYNC_FILE_RANGE_WRITE: Final = 2
 _sync_file_range = ctypes.CDLL(None).sync_file_range
 _sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
+
+_SYS_GETDENTS64: Final = {"x86_64": 217, "aarch64": 61, "ppc64le": 202, "s390x": 220}
+"""For C libraries without a call of this name: glibc before 2.30."""
+
+_ENTRY: Final = struct.Struct("=8xqHB")  # of linux_dirent64: d_off, d_reclen, d_type; the name comes next
+_ENTRIES: Final = 32 << 10
 
 READ_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 LOOK_FLAGS: Final = os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -84,6 +93,54 @@ def open_cached(directory: int, path: bytes, *, path_only: bool = False) -> int:
     """
     how = _LOOK_CACHED if path_only else _OPEN_CACHED
     return int(_instant_call(_SYS_OPENAT2, directory, path, how, _HOW_SIZE))
+
+
+def directory_entries(directory: int) -> Iterator[tuple[str, int, int]]:
+    """
+    Read a directory with C{getdents64(2)}, from where its descriptor is: L{os.scandir} tells no positions.
+
+    @param directory: A descriptor, whose position is used and moved.
+    @return: Names, without C{.} and C{..}; what each is (C{d_type}); and the position behind it (C{d_off}), for
+        C{lseek(2)}.
+    @raise OSError: It cannot be read.
+    """
+    buffer = ctypes.create_string_buffer(_ENTRIES)
+    while size := _get_entries(directory, buffer):
+        data = buffer.raw[:size]
+        start = 0
+        while start < size:
+            position, length, kind = _ENTRY.unpack_from(data, start)
+            name = data[start + _ENTRY.size : start + length].partition(b"\0")[0]
+            start += length
+            if name not in (b".", b".."):
+                yield os.fsdecode(name), kind, position
+
+
+def _get_entries(directory: int, buffer: ctypes.Array[ctypes.c_char]) -> int:
+    size: int = _getdents64(directory, buffer, _ENTRIES)
+    if size >= 0:
+        return size
+    number = ctypes.get_errno()
+    if number == errno.ENOENT:
+        return 0  # the directory has been removed: it is empty
+    raise OSError(number, os.strerror(number))
+
+
+def _directory_call() -> Callable[[int, ctypes.Array[ctypes.c_char], int], int]:
+    library = ctypes.CDLL(None, use_errno=True)
+    if hasattr(library, "getdents64"):
+        call = library.getdents64
+        call.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
+        call.restype = ctypes.c_ssize_t
+        return call
+    number = _SYS_GETDENTS64[os.uname().machine]
+    system_call = library.syscall
+    system_call.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
+    system_call.restype = ctypes.c_long
+    return partial(system_call, number)
+
+
+_getdents64 = _directory_call()
 
 
 def start_writeback(descriptor: int, offset: int, length: int) -> None:

@@ -146,12 +146,38 @@ class FileTree(IdDirectories):
         release(descriptor)
         return state, status
 
+    def look_in(
+        self, directory: int, name: str, file_id: int, *, digests: bool = True
+    ) -> tuple[os.stat_result, FileStatus]:
+        """
+        L{look}, where the directory of the file is open already.
+
+        @param directory: Its descriptor.
+        @param name: The file's name in it.
+        @param digests: Whether to look for digests; else the status has none.
+        """
+        if not digests:
+            with translating("Can't open posix file"):
+                state = os.stat(name, dir_fd=directory, follow_symlinks=False)
+            return state, self.status_of(state, file_id, {})
+        descriptor, state, status = self._opened(
+            lambda: os.open(name, LOOK_FLAGS, dir_fd=directory), file_id, path_only=True
+        )
+        release(descriptor)
+        return state, status
+
     def _open(self, file_id: int, flags: int) -> tuple[int, os.stat_result, FileStatus]:
+        name = self.name_of(file_id)
+        return self._opened(lambda: self._open_place(name, flags), file_id, path_only=flags == LOOK_FLAGS)
+
+    def _opened(
+        self, opens: Callable[[], int], file_id: int, *, path_only: bool
+    ) -> tuple[int, os.stat_result, FileStatus]:
         with translating("Can't open posix file"):
             while True:
-                descriptor = self._open_place(self.name_of(file_id), flags)
+                descriptor = opens()
                 try:
-                    state, status = self.describe(descriptor, file_id, path_only=flags == LOOK_FLAGS)
+                    state, status = self.describe(descriptor, file_id, path_only=path_only)
                     if status.digests or os.fstat(descriptor).st_nlink:
                         return descriptor, state, status
                 except BaseException:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from pacarchive.backends.local.layout import SPREAD, layout_of
+from pacarchive.backends.local.walk import Walk
 from pacarchive.cli import exits
 from pacarchive.cli.admin.archive import root_of, settings_of, tree_of
 from pacarchive.cli.admin.findings import KINDS, Finding
-from pacarchive.cli.admin.layout import SPREAD, layout_of
 from pacarchive.cli.admin.survey import Survey
-from pacarchive.cli.admin.walk import walk
 from pacarchive.cli.printing import print_json, size_words
 from pacarchive.cli.progress import Display
 from pacarchive.settings.reading import ConfigError
@@ -21,7 +21,7 @@ from pacarchive.texts import counted, printable
 if TYPE_CHECKING:
     import argparse
 
-    from pacarchive.cli.admin.layout import Layout
+    from pacarchive.backends.local.layout import Layout
     from pacarchive.cli.admin.survey import Totals
     from pacarchive.settings.sections import Settings
 
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _count(root: int, display: Display) -> None:
     if display.draws:
-        for _ in walk(root, lambda name: True, lambda path, error: None):
+        for _ in Walk(root, lambda name: True, lambda path, error: None):
             display.add(files=1)
         display.begin_with(display.files)
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, TypeAlias
 import attrs
 
 from pacarchive import errors
+from pacarchive.backends.local.layout import layout_of
+from pacarchive.backends.local.walk import files_of
 from pacarchive.cli import exits
 from pacarchive.cli.admin.archive import opened, settings_of, tree_of, user_name
-from pacarchive.cli.admin.layout import layout_of
-from pacarchive.cli.admin.walk import files_of
 from pacarchive.cli.printing import print_json
 from pacarchive.cli.progress import Display
 from pacarchive.digests import PRIMARY, Hasher

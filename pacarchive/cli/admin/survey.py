@@ -14,11 +14,12 @@ import attrs
 
 from pacarchive.backends.local.fixity import FixityStore
 from pacarchive.backends.local.hidden import HIDDEN
+from pacarchive.backends.local.layout import FLAT, SPREAD, Layout
 from pacarchive.backends.local.syscalls import DIRECTORY_FLAGS, LOOK_FLAGS, open_beneath
+from pacarchive.backends.local.walk import Name, Walk
 from pacarchive.cli.admin.archive import user_name
 from pacarchive.cli.admin.findings import Finding
-from pacarchive.cli.admin.layout import FLAT, SPREAD, Layout, loose_id
-from pacarchive.cli.admin.walk import Name, walk
+from pacarchive.cli.admin.loose import loose_id
 from pacarchive.cli.printing import age_words, size_words
 from pacarchive.digests import PRIMARY
 from pacarchive.texts import counted
@@ -96,7 +97,7 @@ class Survey:
         """
         self._look_at_place()
         with _opened_sidecars(self._root) as self._sidecars:
-            for name in walk(self._root, self._is_here, self._unreadable):
+            for name in Walk(self._root, self._is_here, self._unreadable):
                 with suppress(FileNotFoundError):  # removed meanwhile
                     self._look_at(name)
                 yield name.path
@@ -177,7 +178,7 @@ class Survey:
             elif _is_empty(name):
                 self._find("empty_directory", name.path)
         elif stat.S_ISLNK(state.st_mode):
-            self._find("symlink", name.path, f"to {os.readlink(name.entry.name, dir_fd=name.directory)}")
+            self._find("symlink", name.path, f"to {os.readlink(name.name, dir_fd=name.directory)}")
         else:
             self._find("special", name.path, stat.filemode(state.st_mode))
 
@@ -229,7 +230,7 @@ class Survey:
             self._find("mode", name.path, f"mode {mode:04o}")
         if self._me == 0:
             return
-        if not os.access(name.entry.name, os.R_OK, dir_fd=name.directory, effective_ids=True, follow_symlinks=False):
+        if not os.access(name.name, os.R_OK, dir_fd=name.directory, effective_ids=True, follow_symlinks=False):
             self._find("unreadable", name.path, f"mode {mode:04o}, of {user_name(state.st_uid)}")
         elif state.st_uid != self._me:
             self._find("owner", name.path, user_name(state.st_uid))
@@ -261,7 +262,7 @@ class Survey:
 
     def _digest_of(self, name: Name) -> bytes | None:
         # The file is not opened, as that could recall it from tape.
-        place = f"/proc/self/fd/{name.directory}/{name.entry.name}"
+        place = f"/proc/self/fd/{name.directory}/{name.name}"
         try:
             return os.getxattr(place, f"user.pacarchive.{PRIMARY}", follow_symlinks=False)
         except OSError as error:
@@ -269,7 +270,7 @@ class Survey:
                 raise
         if self._sidecars is None:
             return None
-        descriptor = os.open(name.entry.name, LOOK_FLAGS, dir_fd=name.directory)
+        descriptor = os.open(name.name, LOOK_FLAGS, dir_fd=name.directory)
         try:
             return self._sidecars.load(descriptor, path_only=True).get(PRIMARY)
         finally:
@@ -303,7 +304,7 @@ def _has_attributes(descriptor: int) -> bool:
 
 def _is_empty(name: Name) -> bool:
     try:
-        descriptor = os.open(name.entry.name, DIRECTORY_FLAGS | os.O_NOFOLLOW, dir_fd=name.directory)
+        descriptor = os.open(name.name, DIRECTORY_FLAGS | os.O_NOFOLLOW, dir_fd=name.directory)
     except PermissionError:
         return False  # reported when it is entered
     try:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from pacarchive.backends.local.tree import FileTree
 
 _DIRECTORY = re.compile(r"[0-9a-f]{2}(?:/[0-9a-f]{2}){0,6}\Z", re.ASCII)
-_LOOSE_HEX = re.compile(r"(?:.*/)?(?:file\.)?([0-9a-f]{1,40})\Z", re.ASCII | re.IGNORECASE | re.DOTALL)
 
 
 @attrs.frozen
@@ -56,20 +55,3 @@ SPREAD = Layout("id2filename", lambda file_id: id_to_path(file_id)[1:], has_dire
 def layout_of(tree: FileTree) -> Layout:
     """Return the layout that a tree's settings select."""
     return FLAT if tree.name_of(256) == FLAT.name_of(256) else SPREAD
-
-
-def loose_id(path: str, layout: Layout) -> int | None:
-    """
-    Return the id that the predecessor may have meant by a name which stands for none: C{007}, C{1_0}, C{39/0003039}.
-
-    @return: C{None} if the name cannot be read as a number.
-    """
-    if layout.has_directories:
-        match = _LOOSE_HEX.match(path)
-        value = int(match[1], 16) if match is not None else -1
-    else:
-        try:
-            value = int(path) if len(path) <= 40 else -1
-        except ValueError:
-            return None
-    return value if 0 <= value <= MAX_FILE_ID else None
