@@ -6,7 +6,7 @@ import enum
 
 import attrs
 
-from pacarchive.access.rights import Grant, Right
+from pacarchive.access.rights import ALL_IDS, Grant, IdRanges, Right
 from pacarchive.errors import ArchiveError, Unavailable
 
 
@@ -81,6 +81,15 @@ class Access:
         """Whether a right holds for all files, so that none needs to be looked at."""
         bit = right.value
         return any(each.bits & bit and each.ids is None for each in self.grants)
+
+    def ids(self, right: Right) -> IdRanges:
+        """For which files a right holds."""
+        if self.may_everywhere(right):
+            return ALL_IDS
+        bit = right.value
+        return IdRanges.of(
+            bounds for each in self.grants if each.bits & bit and each.ids is not None for bounds in each.ids.bounds
+        )
 
 
 class BadCredentials(ArchiveError):

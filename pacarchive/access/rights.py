@@ -6,6 +6,7 @@ import enum
 import re
 from bisect import bisect_right
 from functools import reduce
+from itertools import chain
 from operator import or_
 from typing import TYPE_CHECKING, Self
 
@@ -14,7 +15,7 @@ import attrs
 from pacarchive.ids import MAX_FILE_ID, parse_file_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 
 class Right(enum.Flag):
@@ -105,12 +106,23 @@ class IdRanges:
                 joined.append((first, last))
         return cls(tuple(joined))
 
-    def __contains__(self, file_id: int) -> bool:
+    def __contains__(self, file_id: object) -> bool:
+        if not isinstance(file_id, int):
+            return False
         place = bisect_right(self.bounds, (file_id, MAX_FILE_ID))
         return place > 0 and file_id <= self.bounds[place - 1][1]
 
     def __bool__(self) -> bool:
         return bool(self.bounds)
+
+    @property
+    def count(self) -> int:
+        """How many ids there are."""
+        return sum(last - first + 1 for first, last in self.bounds)
+
+    def since(self, file_id: int) -> Iterator[int]:
+        """The ids from one on, in order."""
+        return chain.from_iterable(range(max(first, file_id), last + 1) for first, last in self.bounds)
 
     def __and__(self, other: IdRanges) -> IdRanges:
         common = ((max(mine[0], its[0]), min(mine[1], its[1])) for mine in self.bounds for its in other.bounds)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from pacarchive.access.identity import Identity
+    from pacarchive.access.rights import IdRanges
     from pacarchive.web.context import RouteContext
     from pacarchive.web.http.request import ArchiveRequest
 
@@ -142,6 +143,11 @@ def require_everywhere(app: RouteContext, request: ArchiveRequest, right: Right,
     """
     if not may_everywhere(request, right):
         raise _without(app, _access(request), right, None, why)
+
+
+def ids_of(request: ArchiveRequest, right: Right) -> IdRanges:
+    """For which files the caller has a right."""
+    return _access(request).ids(right)
 
 
 def is_admin(request: ArchiveRequest) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pacarchive.web import files, jobs, openapi, root, tape
+from pacarchive.web import files, inventory, jobs, openapi, root, tape
 from pacarchive.web.http.site import ArchiveSite
 from pacarchive.web.routing import Router
 
@@ -40,7 +40,7 @@ def archive_site(context: RouteContext, limits: LimitSettings, reactor: IReactor
 
 def _all_routes() -> Router:
     router = Router()
-    for room in (files, root, jobs, tape, openapi):
+    for room in (files, root, inventory, jobs, tape, openapi):
         room.declare(router)
     return router
 

@@ -31,6 +31,7 @@ JSON = "application/json"
 BYTES = "application/octet-stream"
 XML = "application/xml"
 EVENTS = "text/event-stream"
+NDJSON = "application/x-ndjson"
 
 
 @attrs.frozen

@@ -21,22 +21,19 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from functools import wraps
 from http import HTTPStatus
-from typing import TYPE_CHECKING, ParamSpec
+from typing import TYPE_CHECKING
 
 import attrs
 
 from pacarchive import errors
 from pacarchive.access.rights import Right
 from pacarchive.recall.words import FilesPage, JobRequest
-from pacarchive.settings.server import Compatibility
 from pacarchive.web import jobs_described as described
 from pacarchive.web.access import is_admin, may, owner_of, require, require_each, require_own
 from pacarchive.web.auditing import recorded
 from pacarchive.web.description import JOBS
 from pacarchive.web.description import options as options_of
-from pacarchive.web.errors import error_answer
 from pacarchive.web.http.documents import (
     Stream,
     encode,
@@ -46,7 +43,6 @@ from pacarchive.web.http.documents import (
     streaming,
     write_document,
 )
-from pacarchive.web.http.errors import HTTPRefusal
 from pacarchive.web.job_documents import (
     file_document,
     job_document,
@@ -68,14 +64,13 @@ from pacarchive.web.job_requests import (
     quoted,
     some_files,
 )
+from pacarchive.web.newer import newer
 from pacarchive.web.routing import Open
 
 if TYPE_CHECKING:
     from pacarchive.web.context import RouteContext
     from pacarchive.web.http.request import ArchiveRequest
-    from pacarchive.web.routing import Route, Router
-
-P = ParamSpec("P")
+    from pacarchive.web.routing import Router
 
 _MEMBERS = frozenset({"files", "pin", "deadline", "priority", "dry_run"})
 
@@ -99,32 +94,11 @@ def declare(router: Router) -> None:
         # A route for GET answers HEAD as well.
         allowed[url] |= {"GET", "HEAD"} if method == "GET" else {method}
     for method, url, route, needs, operation in routes:
-        router.answers(method, url, needs=needs, described=operation)(_of_jobs(route, ", ".join(sorted(allowed[url]))))
+        router.answers(method, url, needs=needs, described=operation)(newer(route, ", ".join(sorted(allowed[url]))))
     for url, methods in allowed.items():
         router.answers("OPTIONS", url, needs=Open.TO_ALL, described=options_of(JOBS))(
-            _of_jobs(options, ", ".join(sorted(methods)))
+            newer(options, ", ".join(sorted(methods)))
         )
-
-
-def _of_jobs(route: Route[P], allow: str) -> Route[P]:
-    """
-    Have failures answered with their own status in C{pacifica} mode too: the predecessor had nothing here.
-
-    @param allow: What the URL answers to.
-    """
-
-    @wraps(route)
-    async def plain(app: RouteContext, request: ArchiveRequest, *args: P.args, **kwargs: P.kwargs) -> bytes:
-        request.set(b"Allow", allow)
-        try:
-            return await route(app, request, *args, **kwargs)
-        except errors.ArchiveError as error:
-            if app.compatibility is not Compatibility.PACIFICA:
-                raise
-            answer = error_answer(error, Compatibility.NONE)
-            raise HTTPRefusal(answer.status, str(error), answer.headers) from error
-
-    return plain  # type: ignore[return-value]
 
 
 # jobs

@@ -47,6 +47,7 @@ RUN: dict[str, list[str] | None] = {
     "check.md": None,
     "command.md": None,
     "installation.md": None,
+    "inventory.md": None,
     "migration.md": ["A rehearsal"],
     "quickstart.md": None,
     "tls.md": ["A trial"],

@@ -55,6 +55,12 @@ def test_usage(service: Service, shell: Callable[[dict[str, str]], Shell]) -> No
         assert session.show(USAGE) > 40
 
 
+def test_inventory(service: Service, shell: Callable[[dict[str, str]], Shell]) -> None:
+    """The page of that name."""
+    with shell({"127.0.0.1:8080": f"{HOST}:{service.port}"}) as session:
+        assert session.show(MANUAL / "inventory.md") >= 4
+
+
 def test_usage_has_the_lines_of_the_predecessor() -> None:
     """As they are printed there, and in that order."""
     shown = [command.text for block in shell_blocks(USAGE) for command in commands(block)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Container, Sequence
 from hashlib import sha256
 from typing import Any, ParamSpec, TypeVar
 
@@ -14,7 +14,7 @@ from pacarchive import errors
 from pacarchive.backends.memory import MemoryArchive
 from pacarchive.digests import Digests
 from pacarchive.interfaces import IIncomingFile, IStoredFile
-from pacarchive.model import Estimate, FileStatus, Health, WriteConditions
+from pacarchive.model import Estimate, FileStatus, Health, InventoryPage, WriteConditions
 from pacarchive.recall.words import (
     Asked,
     Cancelled,
@@ -119,6 +119,12 @@ class Archive(MemoryArchive):
     async def status(self, file_id: int) -> FileStatus:
         await self.pass_by("status")
         return await super().status(file_id)
+
+    async def inventory(
+        self, place: str, most: int, *, ids: Container[int] | None = None, digests: bool = True, locality: bool = True
+    ) -> InventoryPage:
+        await self.pass_by("inventory")
+        return await super().inventory(place, most, ids=ids, digests=digests, locality=locality)
 
     async def move(self, file_id: int, source: str, conditions: WriteConditions) -> FileStatus:
         await self.pass_by("move")

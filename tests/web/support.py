@@ -406,7 +406,8 @@ class Server:
             assert not self.archive.unclosed, "a stored file was not closed"
         assert self.site.drain(1).called, "a connection is still counted"
         assert not self.clock.getDelayedCalls()
-        for each in (self.site.memory, self.site.transfers, self.site.lookups, self.site.places):
+        site = self.site
+        for each in (site.memory, site.transfers, site.lookups, site.listings, site.places):
             assert not each.shares.held, "something is still held"
 
 

@@ -23,6 +23,7 @@ from pacarchive.web.http.errors import HTTPRefusal
 from pacarchive.web.http.flow import Aborted, Flow, ProgressWatch
 
 if TYPE_CHECKING:
+    from pacarchive.web.http.admission import Place
     from pacarchive.web.http.request import ArchiveRequest
 
 SLICE = 200
@@ -251,13 +252,14 @@ class Stream:
 
 
 @asynccontextmanager
-async def streaming(request: ArchiveRequest) -> AsyncIterator[Stream]:
+async def streaming(request: ArchiveRequest, place: Place | None = None) -> AsyncIterator[Stream]:
     """
     Write an answer whose headers are set.  A client that takes nothing for C{progress_timeout} is cut off.
 
+    @param place: What is counted of it while bytes flow, if anything is.
     @raise Aborted: It was.
     """
-    flow = Flow(ProgressWatch(request.site.reactor, request.site.pace, request.connection.transport.fileno()))
+    flow = Flow(ProgressWatch(request.site.reactor, request.site.pace, request.connection.transport.fileno(), place))
     request.registerProducer(flow, True)
     try:
         yield Stream(request, flow)
@@ -265,7 +267,7 @@ async def streaming(request: ArchiveRequest) -> AsyncIterator[Stream]:
         request.site.refused("stalled", request.client, f"{request.line}: {error}")
         request.cut()
         raise Aborted from error
-    except (CancelledError, errors.ArchiveError):
+    except (CancelledError, Aborted, errors.ArchiveError):
         raise
     except Exception as error:
         # The answer has begun: there is no other way to tell that it is not complete.

@@ -55,6 +55,7 @@ class LimitSettings:
         "Files of plans, archiveinfo and jobs that are being made, that are worked on at a time per worker process; "
         "beyond: 503.",
     )
+    listings: int = setting(8, count, "Lists of the archive's files under way per worker process; beyond: 503.")
     memory: int = setting(
         256 * 2**20,
         size,
@@ -64,8 +65,8 @@ class LimitSettings:
     client_share: int = setting(
         25,
         percent,
-        "How much of connections, transfers, lookups and memory one client address (or IPv6 network of 64 bits) may "
-        "have, in percent; beyond: 503.",
+        "How much of connections, transfers, lookups, listings and memory one client address (or IPv6 network of 64 "
+        "bits) may have, in percent; beyond: 503.",
     )
     proxies: tuple[str, ...] = setting(
         ("127.0.0.0/8", "::1/128"),

@@ -72,6 +72,7 @@ class SharedSite(Site):
     @ivar pace: What must move of a body.
     @ivar transfers: Admits bodies in either direction.
     @ivar lookups: Admits work that looks many files up.
+    @ivar listings: Admits lists of files.
     @ivar places: Admits connections.
     @ivar memory: Keeps account of what unfinished requests hold.
     @ivar turns: What all connections share of a turn of the reactor.
@@ -110,6 +111,7 @@ class SharedSite(Site):
         self._crowds = crowds
         self.transfers = Admission("transfers under way", "[limits] transfers", limits.transfers, share, crowds)
         self.lookups = Admission("files being looked up", "[limits] lookups", limits.lookups, share, crowds)
+        self.listings = Admission("lists of files under way", "[limits] listings", limits.listings, share, crowds)
         self.memory = Memory(limits, crowds)
         self.places = Admission("connections", "[limits] connections", limits.connections, share, crowds)
         self._connections: dict[Connection, Place] = {}
