@@ -433,22 +433,23 @@ def test_good_id(mode: Compatibility, file_id: int) -> None:
 # Failures
 
 
+WRITES = [("receive", "PUT"), ("write", "PUT"), ("commit", "PUT"), ("move", "PATCH")]
+ALL = [
+    *WRITES, ("open", "GET"), ("read", "GET"), ("status", "HEAD"), ("status", "POST"), ("remove", "DELETE"),
+    ("status", "PROPFIND"),
+]  # fmt: skip
+TROUBLES: list[tuple[errors.ArchiveError, int, str | None, list[tuple[str, str]]]] = [
+    (errors.NoSpace("The archive is full."), 507, None, ALL),
+    (errors.BackendUnavailable("The storage does not answer.", retry_after=17), 503, "17", ALL),
+    (errors.Overloaded("Too much at once.", retry_after=3), 503, "3", ALL),
+    (errors.TooLarge("The file system takes no file of this size."), 413, None, WRITES),
+    (errors.NotPermitted("Not here."), 403, None, ALL),
+]
+
+
 @pytest.mark.parametrize(
-    ("where", "method"),
-    [
-        ("receive", "PUT"), ("write", "PUT"), ("commit", "PUT"), ("open", "GET"), ("read", "GET"), ("status", "HEAD"),
-        ("status", "POST"), ("remove", "DELETE"), ("status", "PROPFIND"), ("move", "PATCH"),
-    ],
-)  # fmt: skip
-@pytest.mark.parametrize(
-    ("trouble", "status", "retry"),
-    [
-        (errors.NoSpace("The archive is full."), 507, None),
-        (errors.BackendUnavailable("The storage does not answer.", retry_after=17), 503, "17"),
-        (errors.Overloaded("Too much at once.", retry_after=3), 503, "3"),
-        (errors.TooLarge("The file system takes no file of this size."), 413, None),
-        (errors.NotPermitted("Not here."), 403, None),
-    ],
+    ("where", "method", "trouble", "status", "retry"),
+    [(*each, *rest) for *rest, where in TROUBLES for each in where],
     ids=lambda each: type(each).__name__ if isinstance(each, Exception) else str(each),
 )
 def test_backend_failure(
