@@ -39,6 +39,7 @@ from pacarchive.settings.server import PoolSettings
 from pacarchive.telemetry.audit import AuditLog, open_audit_file
 from pacarchive.telemetry.settings import AuditSettings
 from pacarchive.web.http.settings import LimitSettings, TlsSettings
+from pacarchive.web.settings import ConsoleSettings
 
 if TYPE_CHECKING:
     from pacarchive.launch.renewal import Renewal
@@ -197,6 +198,7 @@ def make_archive_service(
         recall_settings=settings.of(RecallSettings),
         gate=gatekeeper.gate,
         audit=audit,
+        console=settings.of(ConsoleSettings),
     )
     site = archive_site(context, limits, reactor)
     return ArchiveService(gatekeeper, audit, backend, recall, sending, site, endpoints, server.drain_timeout)

@@ -40,6 +40,7 @@ from pacarchive.web.context import RouteContext
 from pacarchive.web.download import Sender
 from pacarchive.web.http.channel import ArchiveChannel
 from pacarchive.web.http.settings import LimitSettings
+from pacarchive.web.settings import ConsoleSettings
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -311,6 +312,7 @@ class Server:
         limits: LimitSettings | None = None,
         recall: RecallSettings | None = None,
         gate: Callable[[Clock], Gate] | None = None,
+        console: ConsoleSettings | None = None,
         **settings: Any,
     ) -> None:
         self.clock = Clock()
@@ -334,6 +336,7 @@ class Server:
             cast("RecallEngine", self.recalls),
             recall or RecallSettings(),
             (gate or open_gate)(self.clock),
+            console=console or ConsoleSettings(),
         )
         self.site = archive_site(self.application, self.limits, self.clock)
         self.clients: list[Client] = []
