@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from pacarchive.launch.logfile import LogFile
+    from pacarchive.launch.metrics import MetricsEndpoint
     from pacarchive.launch.renewal import Renewal
 
 EXTENSION = 30.0
@@ -92,6 +93,7 @@ class LaunchedService(Service):
     @param log_file: The log file; C{None} where twistd opens it, or there is none.
     @param renewal: Watches the certificate; C{None} where there is none.
     @param observer: What writes the log; C{None} where twistd makes it.
+    @param metrics: Where metrics are; C{None} where that is with the archive only.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class LaunchedService(Service):
         log_file: LogFile | None = None,
         renewal: Renewal | None = None,
         observer: ILogObserver | None = None,
+        metrics: MetricsEndpoint | None = None,
     ) -> None:
         self._reactor = reactor
         self._inner = inner
@@ -109,6 +112,7 @@ class LaunchedService(Service):
         self._log_file = log_file
         self._renewal = renewal
         self._observer = observer
+        self._metrics = metrics
         self._is_ready = False
         self._notifier = Notifier()
         self._heartbeat = self._repeat("WATCHDOG=1")
@@ -130,7 +134,7 @@ class LaunchedService(Service):
         ignore_repeated_stops(self._reactor, lambda: bool(self.running))
         if self._notifier.watchdog is not None:
             self._heartbeat.start(self._notifier.watchdog / 2)
-        maybeDeferred(self._inner.startService).addCallbacks(self._serving, self._failed)
+        Deferred.fromCoroutine(self._start()).addCallbacks(self._serving, self._failed)
 
     def stopService(self) -> Deferred[None]:
         """Stop C{inner}, and extend systemd's timeout meanwhile."""
@@ -171,6 +175,11 @@ class LaunchedService(Service):
         self._log_file.reopen()
         return ["the log file"]
 
+    async def _start(self) -> None:
+        if self._metrics is not None:
+            await self._metrics.start()
+        await maybeDeferred(self._inner.startService)
+
     async def _stop(self) -> None:
         self._is_ready = False
         if self._renewal is not None:
@@ -180,6 +189,8 @@ class LaunchedService(Service):
         extension.start(EXTENSION / 3)
         try:
             await maybeDeferred(self._inner.stopService)
+            if self._metrics is not None:
+                await self._metrics.stop()
         finally:
             extension.stop()
             if self._heartbeat.running:

@@ -37,11 +37,13 @@ from pacarchive.settings.reading import ConfigError, find_provider
 from pacarchive.settings.sections import Settings
 from pacarchive.settings.server import PoolSettings
 from pacarchive.telemetry.audit import AuditLog, open_audit_file
-from pacarchive.telemetry.settings import AuditSettings
+from pacarchive.telemetry.parts import IWhole
+from pacarchive.telemetry.process import Telemetry
+from pacarchive.telemetry.settings import AuditSettings, MetricsSettings
 from pacarchive.web.http.settings import LimitSettings, TlsSettings
-from pacarchive.web.settings import ConsoleSettings
 
 if TYPE_CHECKING:
+    from pacarchive.launch.metrics import MetricsEndpoint
     from pacarchive.launch.renewal import Renewal
     from pacarchive.recall.engine import RecallEngine
     from pacarchive.web.http.site import ArchiveSite
@@ -67,6 +69,7 @@ class ArchiveService(Service):
     @param backend: The storage.
     @param recall: The recall engine over it.
     @param sending: The threads that read files for responses.
+    @param telemetry: What all of them count.
     @param site: What answers requests.
     @param endpoints: Where to listen.
     @param drain_timeout: The seconds that requests under way have to end once the stop has begun.
@@ -80,6 +83,7 @@ class ArchiveService(Service):
         backend: IArchiveBackend,
         recall: RecallEngine,
         sending: BlockingPool,
+        telemetry: Telemetry,
         site: ArchiveSite,
         endpoints: Sequence[IStreamServerEndpoint],
         drain_timeout: float,
@@ -89,6 +93,7 @@ class ArchiveService(Service):
         self._backend = backend
         self._recall = recall
         self._sending = sending
+        self._telemetry = telemetry
         self._site = site
         self._endpoints = endpoints
         self._drain_timeout = drain_timeout
@@ -145,8 +150,10 @@ class ArchiveService(Service):
             port = await endpoint.listen(self._site)
             self.ports.append(port)
             self._site.listens(port)
+        self._telemetry.start()
 
     async def _stop(self) -> None:
+        self._telemetry.stop()
         ports, self.ports = self.ports, []
         await gatherResults([maybeDeferred(port.stopListening) for port in ports])
         self._recall.stop_waiting()
@@ -165,7 +172,7 @@ class ArchiveService(Service):
 
 
 def make_archive_service(
-    reactor: Any, settings: Settings, endpoints: Sequence[IStreamServerEndpoint]
+    reactor: Any, settings: Settings, endpoints: Sequence[IStreamServerEndpoint], telemetry: Telemetry | None = None
 ) -> ArchiveService:
     """
     Build the service of one process.
@@ -173,6 +180,7 @@ def make_archive_service(
     @param reactor: The reactor.
     @param settings: The settings in force.
     @param endpoints: Where to listen.
+    @param telemetry: What it counts with; C{None} where it is the only process.
     @raise ConfigError: This machine lacks something that the backend needs.
     """
     # Only now: a parent of several workers answers no requests, and these imports would be half of its start.
@@ -181,6 +189,7 @@ def make_archive_service(
     from pacarchive.web.context import RouteContext
     from pacarchive.web.download import Sender
 
+    telemetry = Telemetry(reactor) if telemetry is None else telemetry
     server, limits = settings.server, settings.of(LimitSettings)
     backend = _make_backend(reactor, settings)
     recall = RecallEngine(reactor, backend, settings.of(RecallSettings), archive_name(server))
@@ -198,10 +207,10 @@ def make_archive_service(
         recall_settings=settings.of(RecallSettings),
         gate=gatekeeper.gate,
         audit=audit,
-        console=settings.of(ConsoleSettings),
+        telemetry=telemetry,
     )
     site = archive_site(context, limits, reactor)
-    return ArchiveService(gatekeeper, audit, backend, recall, sending, site, endpoints, server.drain_timeout)
+    return ArchiveService(gatekeeper, audit, backend, recall, sending, telemetry, site, endpoints, server.drain_timeout)
 
 
 def _make_backend(reactor: Any, settings: Settings) -> IArchiveBackend:
@@ -259,7 +268,13 @@ def make_service(settings: Settings, log_file: LogFile | None = None, observer: 
             renewal.uses(supervisor.renew)
         words = f"({server.workers} workers)"
         return LaunchedService(
-            reactor, supervisor, lambda: f"{what} {' '.join(supervisor.urls)} {words}", log_file, renewal, observer
+            reactor,
+            supervisor,
+            lambda: f"{what} {' '.join(supervisor.urls)} {words}",
+            log_file,
+            renewal,
+            observer,
+            _metrics_endpoint(reactor, settings, supervisor.whole),
         )
     context = None
     if renewal is not None:
@@ -268,7 +283,8 @@ def make_service(settings: Settings, log_file: LogFile | None = None, observer: 
         context = Context(renewal.credentials)
         renewal.uses(context.renew)
     endpoints = server_endpoints(reactor, server.endpoints, secure, context)
-    archive = make_archive_service(reactor, settings, endpoints)
+    telemetry = Telemetry(reactor)
+    archive = make_archive_service(reactor, settings, endpoints, telemetry)
 
     def describe() -> str:
         urls = [
@@ -277,7 +293,16 @@ def make_service(settings: Settings, log_file: LogFile | None = None, observer: 
         ]
         return f"{what} {' '.join(urls)}"
 
-    return LaunchedService(reactor, archive, describe, log_file, renewal, observer)
+    metrics = _metrics_endpoint(reactor, settings, telemetry)
+    return LaunchedService(reactor, archive, describe, log_file, renewal, observer, metrics)
+
+
+def _metrics_endpoint(reactor: Any, settings: Settings, whole: IWhole) -> MetricsEndpoint | None:
+    if not (endpoints := settings.of(MetricsSettings).endpoints):
+        return None
+    from pacarchive.launch.metrics import MetricsEndpoint  # only now: most of the time of a start is imports
+
+    return MetricsEndpoint(reactor, endpoints, whole)
 
 
 def _read_credentials(reactor: Any, settings: Settings) -> Renewal:

@@ -1,6 +1,6 @@
 """Run one worker process; only L{pacarchive.launch.workers.Supervisor} starts it.
 
-L{pacarchive.launch.workers} describes the messages between the two.
+L{pacarchive.launch.messages} describes what is said between the two.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import IService
+from twisted.internet import defer
 from twisted.internet import main as endings
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import ConnectionDone
@@ -25,12 +26,33 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import FileLogObserver, LogEvent, Logger, eventAsText, globalLogBeginner
 from zope.interface import implementer
 
+from pacarchive.errors import BackendUnavailable
 from pacarchive.launch.jsonlog import json_line
 from pacarchive.launch.listening import worker_endpoints
+from pacarchive.launch.messages import (
+    ALIVE,
+    CONTROL,
+    COUNTS,
+    FAILED,
+    HEARTBEAT,
+    MEASURE,
+    MEASURED,
+    READY,
+    RELOAD,
+    RENEW,
+    SHARED,
+    TOTALS,
+    Assignment,
+)
 from pacarchive.launch.notify import failure_message
 from pacarchive.launch.reloading import IReloadable, reload_all
-from pacarchive.launch.workers import ALIVE, CONTROL, FAILED, GROUP_SIGNALS, HEARTBEAT, READY, RELOAD, RENEW, Assignment
+from pacarchive.launch.workers import GROUP_SIGNALS
+from pacarchive.runtime.shared import OwnedWork
 from pacarchive.settings.server import LogFormat
+from pacarchive.telemetry.counts import write_document
+from pacarchive.telemetry.memory import CountingMemory
+from pacarchive.telemetry.parts import Totals, read_totals, write_part
+from pacarchive.telemetry.process import Telemetry
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
@@ -39,15 +61,17 @@ if TYPE_CHECKING:
 
 _log = Logger()
 
-_LONGEST_READ = 4096
+_LONGEST_READ = 64 << 10
+_PATIENCE = 5.0  # with the parent, in seconds
 _LONGEST_REASON = 1000  # a write to a pipe is atomic up to 4096 bytes (PIPE_BUF)
 
 # Twisted's lines about each listening socket and about the end of the reactor.
 _NOISY = ("log_legacy", "twisted.internet.base")
 _NOISE = re.compile(r"pacarchive starting on |\(\S+ Port \S+ Closed\)|Main loop terminated\.")
 
-MakeService = Callable[[Any, Any, Sequence[IStreamServerEndpoint]], IService]
-"""Makes the service from the reactor, the settings and the endpoints; its C{startService} may return a Deferred."""
+MakeService = Callable[[Any, Any, Sequence[IStreamServerEndpoint], Telemetry], IService]
+"""Makes the service from the reactor, the settings, the endpoints and what it counts with; its C{startService}
+may return a Deferred."""
 
 
 def run(make_service: MakeService) -> int:
@@ -81,6 +105,10 @@ class _Process:
         self._context: Context | None = None
         self._status = 0
         self._stopping = False
+        self._memory = CountingMemory(COUNTS)
+        self._telemetry = Telemetry(reactor, self._memory.view, str(assignment.index))
+        self._telemetry.whole = self._parent = _Parent(reactor)
+        self._work = OwnedWork("saying how this worker is")
 
     def run(self) -> int:
         os.set_blocking(CONTROL, False)
@@ -104,17 +132,26 @@ class _Process:
 
             self._context = Context(self._assignment.credentials)
         endpoints = worker_endpoints(self._reactor, self._assignment.listeners, self._assignment.index, self._context)
-        service = self._make_service(self._reactor, self._assignment.settings, endpoints)
+        service = self._make_service(self._reactor, self._assignment.settings, endpoints, self._telemetry)
         self._reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
         self._reloadable = IReloadable(service, None)
         await maybeDeferred(service.startService)
 
     def _command(self, line: bytes) -> None:
         word, _, rest = line.decode("ascii").partition(" ")
-        if word == RENEW and self._context is not None:
+        if word == MEASURE:
+            number, _, more = rest.partition(" ")
+            self._work.keep(self._measure(number, shared=more == SHARED))
+        elif word == TOTALS:
+            self._parent.tells(rest)
+        elif word == RENEW and self._context is not None:
             reload_all(partial(_renew, self._context, rest))
         elif word == RELOAD and self._reloadable is not None and (done := reload_all(self._reloadable.reload)):
             _log.info("reloaded {what}", what=", ".join(done))
+
+    async def _measure(self, number: str, *, shared: bool) -> None:
+        write_document(self._memory.view, write_part(await self._telemetry.part(shared=shared)))
+        _report(f"{MEASURED} {number}")
 
     def _failed(self, failure: Failure) -> None:
         _report(f"{FAILED} {failure_message(failure)[:_LONGEST_REASON]}")
@@ -125,6 +162,44 @@ class _Process:
         if not self._stopping:
             self._stopping = True
             self._reactor.stop()
+
+
+class _Parent:
+    """
+    Asks the parent how the whole service is.
+
+    @param reactor: The time.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._waiting: list[Deferred[Totals]] = []
+
+    async def totals(self) -> Totals:
+        """
+        How the whole service is.
+
+        @raise BackendUnavailable: The parent does not say.
+        """
+        answer: Deferred[Totals] = Deferred()
+        if not self._waiting:
+            _report(TOTALS)
+        self._waiting.append(answer)
+        try:
+            return await answer.addTimeout(_PATIENCE, self._reactor)
+        except defer.TimeoutError:
+            raise BackendUnavailable("The parent process does not answer.") from None
+        finally:
+            if answer in self._waiting:
+                self._waiting.remove(answer)
+
+    def tells(self, line: str) -> None:
+        """It says so."""
+        waiting, self._waiting = self._waiting, []
+        totals = read_totals(line)
+        for each in waiting:
+            if not each.called:  # cancelled
+                each.callback(totals)
 
 
 def _renew(context: Context, encoded: str) -> list[str]:
@@ -151,7 +226,7 @@ class _ParentPipe:
 
     def __init__(self, deliver: Callable[[bytes], None]) -> None:
         self._deliver = deliver
-        self._partial = b""
+        self._partial: list[bytes] = []
 
     def fileno(self) -> int:
         return 0
@@ -162,7 +237,11 @@ class _ParentPipe:
     def doRead(self) -> Any:
         if not (data := os.read(0, _LONGEST_READ)):
             return endings.CONNECTION_DONE
-        *lines, self._partial = (self._partial + data).split(b"\n")
+        if b"\n" not in data:  # of a long line, which is not put together over and over
+            self._partial.append(data)
+            return None
+        *lines, rest = (b"".join(self._partial) + data).split(b"\n")
+        self._partial = [rest]
         for line in lines:
             self._deliver(line)
         return None

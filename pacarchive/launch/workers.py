@@ -1,14 +1,8 @@
 """The parent of the worker processes: starts, watches, replaces and drains them.
 
 It answers no requests and opens nothing of the archive, but has imported all that does, so that the workers which it
-forks (L{pacarchive.launch.forking}) need not.  The messages between parent and worker:
-
-  - standard input: the pickled L{Assignment}, and then the line L{RELOAD} whenever the worker is to reload what it can,
-    and L{RENEW} with new credentials (pickled, in base64).  It stays open; its end means to the worker that the parent
-    is gone.
-  - descriptor L{CONTROL}: lines from the worker, L{READY}, L{FAILED} with a reason, and L{ALIVE} every
-    L{HEARTBEAT} seconds.
-  - standard output and error: log lines, which the parent logs as its own.
+forks (L{pacarchive.launch.forking}) need not.  What they say to each other is in L{pacarchive.launch.messages}, one of
+them as seen from here in L{pacarchive.launch.supervised}, what all of them count in L{pacarchive.launch.gathering}.
 """
 
 from __future__ import annotations
@@ -17,7 +11,6 @@ import os
 import signal
 import sys
 from base64 import b64encode
-from contextlib import suppress
 from functools import partial
 from pickle import dumps
 from typing import TYPE_CHECKING, Any
@@ -25,39 +18,25 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, FirstError, gatherResults
-from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
-from twisted.internet.protocol import ProcessProtocol
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from pacarchive.launch.forking import can_fork, fork
+from pacarchive.launch.gathering import Gathering
 from pacarchive.launch.jsonlog import relay
-from pacarchive.launch.lines import Lines
 from pacarchive.launch.listening import Listener, PortReservation
-from pacarchive.launch.notify import StartError
+from pacarchive.launch.messages import CONTROL, COUNTS, RELOAD, RENEW, Assignment
 from pacarchive.launch.reloading import SIGNALS, IReloadable
+from pacarchive.launch.supervised import SupervisedWorker
+from pacarchive.telemetry.memory import CountingMemory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from twisted.internet.interfaces import IProcessTransport, IReactorTime
-    from twisted.python.failure import Failure
-
     from pacarchive.settings.sections import Settings
     from pacarchive.web.http.credentials import Credentials
 
-CONTROL = 3
-READY = "ready"
-FAILED = "failed"
-ALIVE = "alive"
-RELOAD = "reload"
-RENEW = "renew"
-
-HEARTBEAT = 5.0
-"""Seconds between a worker's heartbeats."""
-SILENCE = 60.0
-"""Seconds after which a worker that has sent no heartbeat counts as hanging, and is killed."""
 FIRST_PAUSE = 1.0
 """Seconds before a dead worker is replaced the first time; doubled each time up to L{LONGEST_PAUSE}."""
 LONGEST_PAUSE = 60.0
@@ -72,29 +51,10 @@ COMMAND = (sys.executable, "-P", "-m", "pacarchive.launch.spawned")
 GROUP_SIGNALS = SIGNALS | {signal.SIGINT}
 """The signals that a terminal or an operator may send to the whole process group; only the parent acts on them."""
 
-_CHECKS = 4  # within SILENCE
-_LINGER = 2.0  # seconds in which what is left in a dead worker's pipes is read
 # Meant for the process that systemd started, and wrong in its children.
 _OWN_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 
 _log = Logger()
-
-
-@attrs.frozen
-class Assignment:
-    """
-    What the parent sends a worker at its start.
-
-    @ivar settings: The settings in force.
-    @ivar index: The worker's number, from zero.
-    @ivar listeners: The endpoints, as the parent has resolved them.
-    @ivar credentials: Certificate and key, for the endpoints of C{[tls]}.
-    """
-
-    settings: Settings
-    index: int
-    listeners: tuple[Listener, ...]
-    credentials: Credentials | None = None
 
 
 @implementer(IReloadable)
@@ -108,6 +68,7 @@ class Supervisor(Service):
     @param command: The program of a worker where this process cannot fork, or there is no C{serve}.
     @param secure: The endpoint strings of C{[tls]}.
     @param credentials: Certificate and key, for these.
+    @ivar whole: What all workers count, those that are gone included.
     """
 
     def __init__(
@@ -128,7 +89,8 @@ class Supervisor(Service):
         self._credentials = credentials
         self._reservation = PortReservation()
         self._listeners: list[Listener] = []
-        self._workers: dict[int, _Worker] = {}
+        self._workers: dict[int, SupervisedWorker] = {}
+        self.whole = Gathering(reactor, settings.server.workers, self._workers)
         self._keepers: list[Deferred[None]] = []
         self._pauses: set[Deferred[None]] = set()
 
@@ -195,7 +157,7 @@ class Supervisor(Service):
             _log.warn("worker {index} has not finished within the drain limit; killed", index=index)
             worker.signal(signal.SIGKILL)
 
-    async def _keep(self, worker: _Worker) -> None:
+    async def _keep(self, worker: SupervisedWorker) -> None:
         """Replace a worker whenever it ends, until the service stops."""
         index = worker.index
         pause = FIRST_PAUSE
@@ -203,11 +165,13 @@ class Supervisor(Service):
             born = self._reactor.seconds()
             reason = await worker.ended
             del self._workers[index]
+            self.whole.ended(worker)
             # If it has never served, `ready` has failed with the reason, and so has the start-up, which waits for it.
             if not self.running or (worker.first and not worker.served):
                 return
             if self._reactor.seconds() - born >= SETTLED:
                 pause = FIRST_PAUSE
+            self.whole.replaced(worker)
             _log.error("worker {index}: {reason}; replaced in {pause:g} s", index=index, reason=reason, pause=pause)
             await self._sleep(pause)
             if not self.running:
@@ -226,8 +190,9 @@ class Supervisor(Service):
         finally:
             self._pauses.discard(pause)
 
-    def _spawn(self, index: int, *, first: bool = True) -> _Worker:
-        descriptors: dict[int, Any] = {0: "w", 1: "r", 2: "r", CONTROL: "r"}
+    def _spawn(self, index: int, *, first: bool = True) -> SupervisedWorker:
+        memory = CountingMemory()
+        descriptors: dict[int, Any] = {0: "w", 1: "r", 2: "r", CONTROL: "r", COUNTS: memory.descriptor}
         listeners = []
         for listener in self._listeners:
             if listener.descriptor is not None:
@@ -237,7 +202,8 @@ class Supervisor(Service):
             listeners.append(listener)
         assignment = Assignment(self._settings, index, tuple(listeners), self._credentials)
         log = relay(self._settings.server.log_format, index)
-        worker = self._workers[index] = _Worker(self._reactor, index, first, dumps(assignment), log)
+        worker = SupervisedWorker(self._reactor, index, first, dumps(assignment), log, memory, self.whole.hear)
+        self._workers[index] = worker
         # The worker inherits the mask, so that a signal to the process group waits until it has handlers.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
         environment = _environment(os.environ)
@@ -253,118 +219,6 @@ class Supervisor(Service):
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         return worker
-
-
-class _Worker(ProcessProtocol):
-    """
-    One worker process, as the parent sees it.
-
-    @param clock: The source of time.
-    @param index: Its number.
-    @param first: Whether it belongs to the start-up, rather than replacing a dead one.
-    @param assignment: The pickled L{Assignment} to send it.
-    @param log: Called with each line that it writes.
-
-    @ivar ready: Fires when it serves; fails with L{StartError} when it ends before.
-    @ivar ended: Fires with the reason when it has exited and all that it wrote has been read.
-    @ivar served: Whether C{ready} has fired without an error.
-    """
-
-    transport: IProcessTransport
-
-    def __init__(
-        self, clock: IReactorTime, index: int, first: bool, assignment: bytes, log: Callable[[str], None]
-    ) -> None:
-        self.index = index
-        self.first = first
-        self.served = False
-        self.ready: Deferred[None] = Deferred()
-        self.ended: Deferred[str] = Deferred()
-        self._clock = clock
-        self._assignment = assignment
-        self._reason: str | None = None
-        self._later: dict[str, str] = {}
-        self._silent_checks = 0
-        self._watch = LoopingCall(self._check)
-        self._watch.clock = clock
-        self._lines = {1: Lines(log), 2: Lines(log), CONTROL: Lines(self._control_line)}
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send it a signal, if it still lives."""
-        with suppress(ProcessExitedAlready):  # processEnded is about to be called
-            self.transport.signalProcess(number.name.removeprefix("SIG"))
-
-    def send(self, word: str, argument: str = "") -> None:
-        """Send it a line; where it is still starting, the last line of each word as soon as it serves."""
-        if self.served:
-            self.transport.write(f"{word} {argument}".rstrip().encode() + b"\n")
-        else:
-            self._later[word] = argument
-
-    def end(self, reason: str) -> None:
-        """
-        Record that it has exited, or never started.
-
-        @param reason: Why, for the log.
-        """
-        if not self.served:
-            self.ready.addErrback(self._ignored_when_replacing)
-            self.ready.errback(StartError(f"worker {self.index}: {reason}"))
-        self.ended.callback(reason)
-
-    def connectionMade(self) -> None:
-        self.transport.write(self._assignment)
-        self._watch.start(SILENCE / _CHECKS, now=False)
-
-    def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: N803
-        self._lines[childFD].feed(data)
-
-    def processExited(self, reason: Failure) -> None:
-        if self._watch.running:
-            self._watch.stop()
-        # A child of the worker may keep the pipes open for ever, and processEnded would wait for that.
-        self._linger = self._clock.callLater(_LINGER, self._close_pipes)
-
-    def processEnded(self, reason: Failure) -> None:
-        if self._linger.active():
-            self._linger.cancel()
-        for lines in self._lines.values():
-            lines.end()
-        self.end(self._reason or _ending(reason))
-
-    def _close_pipes(self) -> None:
-        for descriptor in (0, *self._lines):
-            self.transport.closeChildFD(descriptor)
-
-    def _control_line(self, line: str) -> None:
-        self._silent_checks = 0
-        word, _, rest = line.partition(" ")
-        if word == READY:
-            self.served = True
-            self.ready.callback(None)
-            for each in self._later.items():
-                self.send(*each)
-        elif word == FAILED:
-            self._reason = rest
-
-    def _check(self) -> None:
-        # Checks are counted, not seconds: if this process itself was halted (SIGSTOP), only one of them follows.
-        self._silent_checks += 1
-        if self._silent_checks >= _CHECKS:
-            self._reason = f"gave no sign of life for {SILENCE:g} s, killed"
-            self.signal(signal.SIGKILL)
-
-    def _ignored_when_replacing(self, failure: Failure) -> Failure | None:
-        return failure if self.first else None
-
-
-def _ending(reason: Failure) -> str:
-    """Return how a process ended, for the log."""
-    if not isinstance(reason.value, ProcessTerminated):
-        return "ended"
-    if reason.value.signal is not None:
-        return f"killed by {signal.Signals(reason.value.signal).name}"
-    return f"ended with exit status {reason.value.exitCode}"
 
 
 def _environment(parent: Mapping[str, str]) -> dict[str, str]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pacarchive.web import files, inventory, jobs, openapi, root, tape
-from pacarchive.web.console import routes as console
+from pacarchive.web import files, inventory, jobs, metrics, openapi, root, tape
 from pacarchive.web.http.site import ArchiveSite
 from pacarchive.web.routing import Router
 
@@ -36,12 +35,14 @@ def archive_site(context: RouteContext, limits: LimitSettings, reactor: IReactor
     @param limits: The limits in force.
     @param reactor: The time.
     """
-    return ArchiveSite(archive_resource(context), limits, reactor, partial(ROUTER.first_look, context))
+    return ArchiveSite(
+        archive_resource(context), limits, reactor, partial(ROUTER.first_look, context), context.telemetry
+    )
 
 
 def _all_routes() -> Router:
     router = Router()
-    for room in (files, root, inventory, jobs, tape, openapi, console):
+    for room in (files, root, metrics, inventory, jobs, tape, openapi):
         room.declare(router)
     return router
 

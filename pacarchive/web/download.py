@@ -130,7 +130,6 @@ class Sender:
             _break_off(request, error)
         finally:
             pump.close()
-        request.sentLength += length
 
     async def _pump_sealed(
         self,
@@ -162,7 +161,6 @@ class Sender:
             _break_off(request, error)
         finally:
             pump.close()
-        request.sentLength += length
 
     async def _push(
         self,
@@ -188,6 +186,7 @@ class Sender:
                 for start in range(0, len(block), _SLICE):
                     await flow.room()
                     request.write(block[start : start + _SLICE])
+                request.note_sent()
                 if offset < end:
                     block = await stored.read(offset, min(_BLOCK, end - offset))
         except (errors.ArchiveError, TimeoutError) as error:
@@ -216,8 +215,10 @@ def _break_off(request: ArchiveRequest, error: Exception) -> None:
     if isinstance(error, Left):
         request.site.left(request)
     elif isinstance(error, TimeoutError):
-        request.site.refused("stalled", request.client, f"{request.line}: {error}")
+        request.broken_by = "timeout"
+        request.site.refused("stalled", request.client, f"{request.line}: {error}", request)
     else:
+        request.broken_by = "server"
         request.site.failed("download", request, error)
     request.cut()
     raise Aborted from error

@@ -48,6 +48,7 @@ class Pump:
     def __init__(self, reactor: Any, pool: BlockingPool, pace: Pace, request: ArchiveRequest, place: Place) -> None:
         self._reactor: IReactorFDSet = reactor
         self._pool = pool
+        self._request = request
         self._options = socket.socket(fileno=os.dup(request.connection.transport.fileno()))
         self._socket = self._options.fileno()
         self._watch = ProgressWatch(reactor, pace, self._socket, place)
@@ -65,7 +66,8 @@ class Pump:
         end = offset + length
         with self._corked():
             while offset < end:
-                offset = await self._send(partial(self._burst, source, offset, end))
+                before, offset = offset, await self._send(partial(self._burst, source, offset, end))
+                self._request.has_sent(offset - before)
                 if offset < end:
                     await self._room_in_socket()
 
@@ -185,7 +187,8 @@ class SealedPump(Pump):
         last = end if settle is None else max(offset, end - BLOCK)
         with self._corked():
             while offset < last or self._rest:
-                offset = await self._send(partial(self._burst, source, offset, last))
+                before, offset = offset, await self._send(partial(self._burst, source, offset, last))
+                self._request.has_sent(offset - before)
                 if self._rest:
                     await self._room_in_socket()
             if settle is not None:
@@ -200,6 +203,7 @@ class SealedPump(Pump):
             sent = await self._send(partial(self._burst_of, view, sent))
             if self._rest:
                 await self._room_in_socket()
+        self._request.has_sent(len(block))
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         if not self._sealed.leave():

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.request import Request, urlopen
 
@@ -47,7 +48,7 @@ class Fake(Service):
             raise {"OSError": OSError("no certificate"), "KeyError": KeyError("a bug")}[os.environ["FAKE_RELOAD"]]
         return ["certificates", "users"]
 
-    def __init__(self, reactor, settings, endpoints):
+    def __init__(self, reactor, settings, endpoints, telemetry):
         self.reactor, self.endpoints = reactor, endpoints
         assert reactor is known_early
 
@@ -214,8 +215,8 @@ def test_both_workers_answer(launch: Callable[..., Twistd], way: dict[str, str])
     assert sorted({_ask(port) for _ in range(64)}, key=str) == sorted(twistd.children(), key=str)
     assert re.search(r"\[worker 0\] .*environment False", twistd.log)
     (numbers,) = set(re.findall(r"descriptors (\[.*\])", twistd.log))
-    # Standard streams, control, the reactor's own (epoll, waker pair, spare), and the listing itself.
-    assert len(numbers.split(",")) <= 4 + 6, numbers
+    # Standard streams, control, counts, the reactor's own (epoll, waker pair, spare), and the listing itself.
+    assert len(numbers.split(",")) <= 5 + 6, numbers
     twistd.process.terminate()
     assert twistd.ends() == -signal.SIGTERM
     assert twistd.log.count("drained") == 2
@@ -317,9 +318,13 @@ def test_code_that_opens_files_forbids_a_fork(monkeypatch: pytest.MonkeyPatch, t
         if opens:
             opened.append(os.open(os.devnull, os.O_RDONLY))
 
+    def supervise(reactor: object, settings: object, serve: object, **_: object) -> Any:
+        given.append(serve)
+        return SimpleNamespace(whole=None)
+
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setattr(service, "make_archive_service", make)
-    monkeypatch.setattr(service, "Supervisor", lambda reactor, settings, serve, **_: given.append(serve))
+    monkeypatch.setattr(service, "Supervisor", supervise)
     try:
         service.make_service(load(None, {}, {("server", "prefix"): str(tmp_path), ("server", "workers"): "2"}))
     finally:

@@ -20,8 +20,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from pacarchive.launch.lines import LONGEST
+from pacarchive.launch.messages import CONTROL, Assignment
 from pacarchive.launch.notify import StartError
-from pacarchive.launch.workers import CONTROL, GRACE, LONGEST_PAUSE, SETTLED, SILENCE, Assignment, Supervisor
+from pacarchive.launch.supervised import SILENCE
+from pacarchive.launch.workers import GRACE, LONGEST_PAUSE, SETTLED, Supervisor
 from pacarchive.settings.server import LogFormat
 
 if TYPE_CHECKING:
@@ -161,7 +163,7 @@ def world() -> Iterator[World]:
 
     @implementer(ILogObserver)
     def observe(event: Any) -> None:
-        if event["log_namespace"] == "pacarchive.launch.workers":
+        if event["log_namespace"] in ("pacarchive.launch.workers", "pacarchive.launch.supervised"):
             world.log.append(f"{event.get('log_system', event['log_level'].name)}: {formatEvent(event)}")
 
     globalLogPublisher.addObserver(observe)

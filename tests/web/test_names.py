@@ -77,7 +77,9 @@ def test_no_name_gets_into_the_log_as_it_is(tmp_path: Path) -> None:
         try:
             raise errors.BackendUnavailable(words) from OSError(words)
         except errors.BackendUnavailable as error:
-            request = cast("ArchiveRequest", SimpleNamespace(client=None, line="GET /12"))
+            request = cast(
+                "ArchiveRequest", SimpleNamespace(client=None, line="GET /12", principal=None, identifier="1")
+            )
             server.site.failed("odd", request, error)
         assert len(server.words()) == 4
         for line in server.words():

@@ -44,6 +44,7 @@ from pacarchive.launch.service import ArchiveService
 from pacarchive.recall.settings import RecallSettings
 from pacarchive.runtime.threads import BlockingPool
 from pacarchive.settings.server import ServerSettings, VerifyReads
+from pacarchive.telemetry.process import Telemetry
 from pacarchive.web.application import archive_site
 from pacarchive.web.context import RouteContext
 from pacarchive.web.download import SMALL, Sender
@@ -125,7 +126,9 @@ class Live:
             endpoint = TCP4ServerEndpoint(self.reactor, 0, interface="127.0.0.1")
         else:
             endpoint = SSL4ServerEndpoint(self.reactor, 0, certificate, interface="127.0.0.1")
-        self.service = ArchiveService(_Ungoverned(), None, backend, recalls, pool, self.site, [endpoint], 10)
+        self.service = ArchiveService(
+            _Ungoverned(), None, backend, recalls, pool, Telemetry(self.reactor), self.site, [endpoint], 10
+        )
 
     def connect(self, receive_buffer: int | None = None) -> socket.socket:
         """Connect a client."""

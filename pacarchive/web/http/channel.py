@@ -183,19 +183,21 @@ class ArchiveChannel(IntakeChannel):
         """
         Answer a request that cannot be trusted to end where it seems to, and close the connection.
         """
-        self._end_input("framing", errors.IncompleteBody(message), last_answer(status, message))
+        self._end_input("framing", errors.IncompleteBody(message), status, last_answer(status, message))
 
     def overload(self, error: errors.Overloaded) -> None:
         again = f"Retry-After: {error.retry_after}"
-        self._end_input("memory", error, last_answer(HTTPStatus.SERVICE_UNAVAILABLE, str(error), again))
+        status = HTTPStatus.SERVICE_UNAVAILABLE
+        self._end_input("memory", error, status, last_answer(status, str(error), again))
 
-    def _end_input(self, kind: str, error: errors.ArchiveError, answer: bytes) -> None:
+    def _end_input(self, kind: str, error: errors.ArchiveError, status: HTTPStatus, answer: bytes) -> None:
         """
         Read no more, and close the connection behind the answer.
 
         @param kind: What it is counted as.
         @param error: For the route that is reading a body, if there is one: it gives the answer.
-        @param answer: That of nobody.
+        @param status: That of...
+        @param answer: ...the answer of nobody.
         """
         if self._refused:
             return
@@ -209,6 +211,7 @@ class ArchiveChannel(IntakeChannel):
                 self.linger()
             return
         self.transport.write(answer)
+        self.site.answered_early(request, getattr(self, "_command", b""), status)
         self.linger()
 
     def linger(self) -> None:
@@ -302,12 +305,14 @@ class ArchiveChannel(IntakeChannel):
                 self.setTimeout(self.timeOut)
                 return
             self.persistent = False
+            self.site.counts.aborted("in", "timeout")
             words = self.site.pace.words("The request's body moved", moved)
             if not self.requests[-1].body_failed(errors.TooSlow(words)):
                 self.linger()
             return
         request = self.requests[-1]
         line = f"{request.line}: " if request.begun else ""
+        request.broken_by = "timeout"
         self.site.refused("stalled", self.transport.getPeer(), f"{line}No byte moved for too long.")
         self.transport.abortConnection()
 
@@ -328,6 +333,7 @@ class ArchiveChannel(IntakeChannel):
             self.loseConnection()
         elif (request := self.requests[-1]).begun or (not self.line_mode and self._command == b"PUT"):
             self.persistent = False
+            self.site.counts.aborted("in", "client")
             if not request.body_failed(errors.IncompleteBody("The body ended before it was complete.")):
                 self.loseConnection()  # the answer is out already, and nobody sends the rest
         else:

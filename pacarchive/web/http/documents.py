@@ -264,7 +264,8 @@ async def streaming(request: ArchiveRequest, place: Place | None = None) -> Asyn
     try:
         yield Stream(request, flow)
     except TimeoutError as error:
-        request.site.refused("stalled", request.client, f"{request.line}: {error}")
+        request.broken_by = "timeout"
+        request.site.refused("stalled", request.client, f"{request.line}: {error}", request)
         request.cut()
         raise Aborted from error
     except (CancelledError, Aborted, errors.ArchiveError):

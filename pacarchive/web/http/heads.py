@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-import uuid
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.web import server
 
@@ -13,13 +12,31 @@ from pacarchive.texts import printable
 from pacarchive.web.http.answers import field_value
 
 if TYPE_CHECKING:
+    from pacarchive.access.identity import Access
     from pacarchive.web.http.credentials import PeerCertificate
+    from pacarchive.web.http.state import SharedSite
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
 
 
 class RequestHead(server.Request):
-    """A request, as far as its head goes, and the fields of the answer."""
+    """
+    A request, as far as its head goes, the fields of the answer, and what is known of it at its end.
+
+    @ivar began: When its head was complete, in seconds since the epoch; 0 before.
+    @ivar first: When its answer began; 0 before.
+    @ivar access: Who asks, and what that caller may, once it is known.
+    @ivar broken_by: By whose doing it ends before it is answered: C{client}, C{timeout} or C{server}.
+    """
+
+    began = 0.0
+    first = 0.0
+    access: Access | None = None
+    broken_by = "client"
+    site: SharedSite
+    body: Any
+    _is_counted = False
+    _sent = 0
 
     @property
     def line(self) -> str:
@@ -35,7 +52,38 @@ class RequestHead(server.Request):
     def identifier(self) -> str:
         """What this request is called in logs: as the client, or a proxy, has called it, if that is a name."""
         given = self.field("x-request-id")
-        return given[0] if given and _IDENTIFIER.fullmatch(given[0]) else uuid.uuid4().hex
+        return given[0] if given and _IDENTIFIER.fullmatch(given[0]) else self.site.new_identifier()
+
+    @property
+    def principal(self) -> str | None:
+        """Who asks, where that is known."""
+        return None if self.access is None else self.access.name
+
+    def has_sent(self, amount: int) -> None:
+        """Some of the answer's body was sent past L{write}."""
+        self.sentLength += amount
+        self.note_sent()
+
+    def note_sent(self) -> None:
+        """Count what has been sent since the last time."""
+        if amount := self.sentLength - self._sent:
+            self._sent = self.sentLength
+            self.site.counts.sent(amount)
+
+    def note_end(self, *, answered: bool) -> None:
+        """It has been answered, or its connection is lost; it is counted once, and not before its head is complete."""
+        if self._is_counted or not self.began:
+            return
+        self._is_counted = True
+        now = self.site.seconds()
+        first = self.first or now
+        code = self.code if answered or self.startedWriting else 0
+        if self.sentLength != self._sent:
+            self.note_sent()
+        size = self.body.received if self.method == b"PUT" else self.sentLength
+        self.site.counts.ended(self.method, code, now - self.began, first - self.began, size)
+        if not answered:
+            self.site.counts.aborted("out" if self.body.complete else "in", self.broken_by)
 
     def parseCookies(self) -> None:
         """This server has none."""

@@ -26,10 +26,8 @@ from pacarchive.web.http.heads import RequestHead
 from pacarchive.web.http.shares import client_of
 
 if TYPE_CHECKING:
-    from pacarchive.access.identity import Access
     from pacarchive.web.http.errors import ErrorAnswer
     from pacarchive.web.http.sealing import SealedOutput
-    from pacarchive.web.http.state import SharedSite
 
 READ_SIZE = 1 << 20
 """How much is asked of the socket at once while a large body comes in."""
@@ -64,16 +62,13 @@ class ArchiveRequest(RequestHead):
 
     @ivar body: The body; complete from the start where there is none.
     @ivar begun: Whether the route has been started.
-    @ivar access: Who asks, and what that caller may, once it is known.
     """
 
     # Twisted deletes the attribute at the end of a request, and sets it to None when the connection is lost first.
     channel: ArchiveChannel = None  # type: ignore[assignment]
-    site: SharedSite
     transport: Any
     defaultContentType = None
     begun = False
-    access: Access | None = None
     body: RequestBody
     _early = False
     _uninvited = False
@@ -85,6 +80,9 @@ class ArchiveRequest(RequestHead):
 
     def gotLength(self, length: int | None) -> None:
         channel = self.channel
+        self.site = channel.site
+        self.began = self.site.seconds()
+        self.method = channel._command  # Twisted's own comes with the body
         expectations = self.requestHeaders.getRawHeaders(b"expect")
         if expectations is not None:
             self.requestHeaders.removeHeader(b"expect")  # else the channel answers it
@@ -137,7 +135,7 @@ class ArchiveRequest(RequestHead):
         super().requestReceived(command, path, version)
 
     def process(self) -> None:
-        self.site = site = self.channel.site
+        site = self.site
         try:
             if site.first_look is not None and (refusal := site.first_look(self)) is not None:
                 self._answer_at_once(refusal)
@@ -174,6 +172,7 @@ class ArchiveRequest(RequestHead):
     # The body
 
     def handleContentChunk(self, data: bytes) -> None:
+        self.site.counts.received(len(data))
         self.body.feed(data)
         if len(data) >= _MUCH and (self.body.length is None or self.body.stored):
             self._read_much()
@@ -243,8 +242,10 @@ class ArchiveRequest(RequestHead):
     def write(self, data: bytes) -> None:
         if self.is_over:
             return
-        if not self.startedWriting and self._is_last():
-            self.responseHeaders.setRawHeaders(b"connection", [b"close"])
+        if not self.startedWriting:
+            self.first = self.site.seconds()
+            if self._is_last():
+                self.responseHeaders.setRawHeaders(b"connection", [b"close"])
         super().write(data)
 
     def _is_last(self) -> bool:
@@ -260,12 +261,17 @@ class ArchiveRequest(RequestHead):
         self.code = answer.status
         self.startedWriting = 1
         head = head_of(answer, self.clientproto, self._is_last())
-        self.channel.writeSequence((head,) if self.method == b"HEAD" else (head, answer.body))
+        if self.method == b"HEAD":
+            self.channel.write(head)
+        else:
+            self.sentLength = len(answer.body)
+            self.channel.writeSequence((head, answer.body))
         self.finish()
 
     def finish(self) -> None:
         if self.is_over:
             return  # of the route that ends between the loss of its connection and the turn in which it is cancelled
+        self.note_end(answered=True)
         if not self._early or self.body.complete:
             transport = self.transport
             super().finish()
@@ -291,6 +297,7 @@ class ArchiveRequest(RequestHead):
         waiting: list[Deferred[Any]] = self.notifications
         self.notifications = []
         channel = self.channel
+        self.note_end(answered=False)
         super().connectionLost(reason)
         if self.producer is not None:
             self.producer.stopProducing()  # of the transports, only that of plain TCP says so

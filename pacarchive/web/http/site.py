@@ -10,6 +10,7 @@ from twisted.internet.protocol import Protocol
 from twisted.web.resource import IResource
 
 from pacarchive import errors
+from pacarchive.telemetry.process import Telemetry
 from pacarchive.web.http.answers import last_answer
 from pacarchive.web.http.channel import ArchiveChannel
 from pacarchive.web.http.request import ArchiveRequest
@@ -26,8 +27,9 @@ class ArchiveSite(SharedSite):
         limits: LimitSettings,
         reactor: IReactorTime,
         first_look: FirstLook | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
-        super().__init__(resource, limits, reactor, ArchiveRequest, first_look)
+        super().__init__(resource, limits, reactor, ArchiveRequest, first_look, telemetry)
         # Twisted's own is a proxy whose only use is to change to HTTP/2.
         self.protocol = ArchiveChannel  # type: ignore[assignment, method-assign]
 
@@ -36,6 +38,7 @@ class ArchiveSite(SharedSite):
             self.places.require(addr)
         except errors.Overloaded as error:
             self.refused("connections", addr, str(error))
+            self.counts.ended(b"", HTTPStatus.SERVICE_UNAVAILABLE, 0.0, 0.0)
             return _Busy(str(error))
         return super().buildProtocol(addr)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -15,6 +17,9 @@ from twisted.web import http
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 
+from pacarchive.telemetry.parts import WORDS, Event, Transfer
+from pacarchive.telemetry.process import Telemetry
+from pacarchive.telemetry.table import Series
 from pacarchive.texts import counted, printable
 from pacarchive.web.http.admission import Admission, Crowds, Pace, Place
 from pacarchive.web.http.errors import ErrorAnswer
@@ -23,6 +28,7 @@ from pacarchive.web.http.refusals import RefusalLog
 from pacarchive.web.http.settings import LimitSettings
 from pacarchive.web.http.shares import client_of
 from pacarchive.web.http.turns import Turns
+from pacarchive.web.http.underway import transfers_of
 
 ACCEPTS = 100
 """How many connections are accepted in one turn.  Who comes after a thousand others waits for them, whoever they are:
@@ -32,6 +38,8 @@ CONNECTION_COST = 200
 """What a new connection takes of a turn's allowance."""
 
 _FIRST_PAUSE = 10.0  # between words on a drain that goes on, in seconds; each is twice the one before
+
+_COUNTED = {"refused": ("refused_total",), "failed": ("failures_total",), "incident": ("incidents_total",)}
 
 _log = Logger()
 
@@ -60,6 +68,14 @@ class Answering(Protocol):
     def line(self) -> str:
         """Method and target."""
 
+    @property
+    def principal(self) -> str | None:
+        """Who asks, where that is known."""
+
+    @property
+    def identifier(self) -> str:
+        """What it is called."""
+
 
 class SharedSite(Site):
     """
@@ -77,6 +93,7 @@ class SharedSite(Site):
     @ivar memory: Keeps account of what unfinished requests hold.
     @ivar turns: What all connections share of a turn of the reactor.
     @ivar events: How often each kind of refusal or failure has happened.
+    @ivar counts: Counts requests.
     """
 
     noisy = False
@@ -88,6 +105,7 @@ class SharedSite(Site):
         reactor: IReactorTime,
         request_factory: Callable[..., Any],
         first_look: FirstLook | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         super().__init__(
             resource,
@@ -105,6 +123,13 @@ class SharedSite(Site):
         self.turns = Turns(reactor)
         self.events: Counter[str] = Counter()
         self._refusals = RefusalLog(reactor)
+        self._telemetry = Telemetry(reactor) if telemetry is None else telemetry
+        self._telemetry.samples(self._sample)
+        self._telemetry.transfers = self._transfers
+        self.counts = self._telemetry.requests
+        self.seconds = reactor.seconds
+        self._run = secrets.token_hex(8)
+        self._serial = count(1)
         self.pace = Pace.of(limits)
         crowds = Crowds(limits.proxies)
         share = limits.client_share
@@ -146,6 +171,10 @@ class SharedSite(Site):
         for port in self._ports:
             port.numberAccepts = ACCEPTS
 
+    def new_identifier(self) -> str:
+        """What a request is called that nobody has named; no two are called the same, of whatever process."""
+        return f"{self._run}-{next(self._serial):x}"
+
     def connection_made(self, channel: Connection) -> Holding:
         """
         A connection begins.
@@ -171,14 +200,16 @@ class SharedSite(Site):
         """Whether many clients come from an address."""
         return client_of(peer) in self._crowds
 
-    def refused(self, kind: str, peer: IAddress | None, message: str) -> None:
+    def refused(self, kind: str, peer: IAddress | None, message: str, request: Answering | None = None) -> None:
         """Count and log what a client did wrong, or what a limit refused."""
-        self.events[kind] += 1
-        self._refusals.note(kind, _spoken(peer), printable(message))
+        words = printable(message)
+        self._note("refused", kind, words, peer, request)
+        self._refusals.note(kind, _spoken(peer), words)
 
     def left(self, request: Answering) -> None:
         """Count and log that a client has broken off what it was being sent."""
         self.events["left"] += 1
+        self._telemetry.counts.add("refused_total", "left")
         if not self._refusals.admits("left"):
             return
         peer = _spoken(request.client)
@@ -186,25 +217,58 @@ class SharedSite(Site):
 
     def failed(self, kind: str, request: Answering, error: Exception) -> None:
         """Count and log what the archive could not do."""
-        self.events[kind] += 1
         words, cause = str(error), str(error.__cause__ or "")
         if cause and cause not in words:
             words = f"{words} ({cause})"
-        peer = _spoken(request.client)
-        _log.error(
-            "failed ({kind}) {peer}: {line}: {words}", kind=kind, peer=peer, line=request.line, words=printable(words)
-        )
+        words = f"{request.line}: {printable(words)}"
+        self._note("failed", kind, words, request.client, request)
+        _log.error("failed ({kind}) {peer}: {words}", kind=kind, peer=_spoken(request.client), words=words)
 
-    def incident(self, what: str, reason: Failure) -> str:
+    def incident(self, what: str, reason: Failure, request: Answering | None = None) -> str:
         """
         Count and log a failure that nobody foresaw.
 
+        @param request: Of which request, where it is one's.
         @return: The identifier by which it is found in the log.
         """
-        self.events["incident"] += 1
         identifier = uuid.uuid4().hex[:12]
+        peer = None if request is None else request.client
+        self._note("incident", "incident", f"{what}, {identifier}", peer, request)
         _log.failure("incident {incident}: {what}", failure=reason, incident=identifier, what=what)
         return identifier
+
+    def answered_early(self, request: Any, method: bytes, status: int) -> None:
+        """
+        Count an answer that no route has given.
+
+        @param request: To which request, where there is one.
+        """
+        if request is not None and request.began:
+            request.code, request.startedWriting = status, 1
+            request.note_end(answered=True)
+        else:
+            self.counts.ended(method, status)
+
+    def _note(self, outcome: str, kind: str, words: str, peer: IAddress | None, request: Answering | None) -> None:
+        """Count what is logged, and keep it for those who look."""
+        self.events[kind] += 1
+        self._telemetry.counts.add(*_COUNTED[outcome], *([] if outcome == "incident" else [kind]))
+        address = str(getattr(peer, "host", "local"))
+        principal, identifier = (None, None) if request is None else (request.principal, request.identifier)
+        self._telemetry.note(Event(self.seconds(), outcome, kind, words[:WORDS], address, principal, identifier))
+
+    def _sample(self) -> Iterator[tuple[Series, float]]:
+        yield ("http_requests_in_flight",), float(sum(bool(each.requests) for each in self._connections))
+        yield ("memory_held_bytes",), float(self.memory.shares.held)
+        yield ("memory_limit_bytes",), float(self.memory.shares.total)
+        yield ("turns_waiting",), float(self.turns.waiting)
+        admitted = {"connections": self.places, "transfers": self.transfers, "lookups": self.lookups}
+        for name, admission in admitted.items():
+            yield (name,), float(admission.shares.held)
+            yield (f"{name}_limit",), float(admission.shares.total)
+
+    def _transfers(self) -> list[Transfer]:
+        return transfers_of(request for channel in self._connections for request in channel.requests)
 
     def drain(self, limit: float) -> Deferred[None]:
         """

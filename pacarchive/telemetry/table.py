@@ -1,0 +1,205 @@
+"""Every metric that there is: its name, what it says, its labels, and how the values of several workers become one.
+
+Nothing is counted or sampled under a name that is not here.  Labels have few values, which all come from this program:
+no id, path, address, user or token is one.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import attrs
+
+Labels: TypeAlias = tuple[str, ...]
+"""The values of a metric's labels."""
+
+Series: TypeAlias = tuple[str, ...]
+"""The name of a metric, followed by L{Labels}."""
+
+PREFIX = "pacarchive_"
+"""What the names begin with, where they leave the program."""
+
+QUICK = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+"""Buckets for requests, and for all that they wait for, in seconds."""
+
+SLOW = (60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0, 43200.0, 86400.0, 259200.0, 604800.0)
+"""Buckets for recalls, in seconds."""
+
+SIZES = tuple(float(4**power) for power in range(5, 21))
+"""Buckets for bodies, in bytes: 1 KiB to 1 TiB."""
+
+METHODS = ("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "PROPFIND", "OPTIONS")
+OTHER = "other"
+"""The method of a request that has none of L{METHODS}, or of which it is not known."""
+
+NO_ANSWER = "none"
+"""The code of a request that was not answered, as its client left before, or time was up."""
+
+_USUAL = {
+    "GET": ("200", "206", "304", "404", "503"),
+    "HEAD": ("200", "204", "404"),
+    "PUT": ("201", "400", "503", "507"),
+    "POST": ("200", "202"),
+    "PATCH": ("200",),
+    "DELETE": ("200", "404"),
+    "PROPFIND": ("207", "404"),
+    "OPTIONS": ("204",),
+    OTHER: ("400",),
+}
+
+
+class Kind(enum.Enum):
+    """What a metric is."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+class Join(enum.Enum):
+    """How a gauge's values in several workers become one."""
+
+    SUM = "sum"
+    MOST = "most"
+    LEAST = "least"
+
+
+@attrs.frozen
+class Metric:
+    """
+    One of them.
+
+    @ivar name: Without L{PREFIX}.
+    @ivar help: What it says, in one sentence.
+    @ivar labels: The names of its labels.
+    @ivar known: The values of the labels that are exported as 0 from the start.
+    @ivar buckets: The upper bounds of a histogram's.
+    @ivar join: Of a gauge.
+    @ivar prefix: What its name begins with, where it leaves the program.
+    """
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    known: tuple[Labels, ...] = ()
+    buckets: tuple[float, ...] = ()
+    join: Join = Join.SUM
+    prefix: str = PREFIX
+
+    @property
+    def width(self) -> int:
+        """How many numbers a series has: of a histogram, one for each bucket, one for what is beyond, and the sum."""
+        return len(self.buckets) + 2 if self.buckets else 1
+
+
+def _values(*each: str) -> tuple[Labels, ...]:
+    return tuple((value,) for value in each)
+
+
+def _counter(name: str, text: str, labels: tuple[str, ...] = (), known: tuple[Labels, ...] | None = None) -> Metric:
+    return Metric(name, Kind.COUNTER, text, labels, ((),) if known is None and not labels else known or ())
+
+
+def _gauge(name: str, text: str, labels: tuple[str, ...] = (), join: Join = Join.SUM) -> Metric:
+    return Metric(name, Kind.GAUGE, text, labels, join=join)
+
+
+def _histogram(
+    name: str, text: str, buckets: tuple[float, ...], labels: tuple[str, ...] = (), known: tuple[Labels, ...] = ((),)
+) -> Metric:
+    return Metric(name, Kind.HISTOGRAM, text, labels, known, buckets)
+
+
+def _process(name: str, text: str) -> Metric:
+    return Metric(name, Kind.GAUGE, text, ("worker",), prefix="")
+
+
+_DIRECTIONS = ("in", "out")
+_ENDINGS = ("client", "timeout", "server")
+
+_METRICS = (
+    _gauge("build_info", "The version that runs; the value is 1.", ("version",), Join.MOST),
+    _gauge("start_time_seconds", "When the service was started, in seconds since the epoch.", (), Join.LEAST),
+    _gauge("workers", "Worker processes that there are to be."),
+    _gauge("workers_reporting", "Worker processes whose numbers are in this answer."),
+    _counter(
+        "worker_restarts_total",
+        "Worker processes that ended before they were asked to, by how.",
+        ("reason",),
+        _values("exit", "signal", "silent"),
+    ),
+    # Requests
+    _counter(
+        "http_requests_total",
+        "Requests that are over, by method and the code of the answer; none where there was no answer.",
+        ("method", "code"),
+        tuple((method, code) for method, codes in _USUAL.items() for code in (*codes, NO_ANSWER)),
+    ),
+    _histogram(
+        "http_request_duration_seconds",
+        "From the end of a request's head to the last byte of its answer.",
+        QUICK,
+        ("method",),
+        _values(*METHODS),
+    ),
+    _histogram(
+        "http_time_to_first_byte_seconds",
+        "From the end of a request's head to the first byte of its answer.",
+        QUICK,
+        ("method",),
+        _values(*METHODS),
+    ),
+    _gauge("http_requests_in_flight", "Requests that are not over."),
+    _gauge("connections", "Connections of clients."),
+    _gauge("connections_limit", "Connections that are accepted at a time ([limits] connections)."),
+    _gauge("transfers", "Bodies on their way."),
+    _gauge("transfers_limit", "Bodies that may be on their way at a time ([limits] transfers)."),
+    _gauge("lookups", "Files that are being looked up by requests that name many."),
+    _gauge("lookups_limit", "Files that may be looked up at a time ([limits] lookups)."),
+    _gauge("memory_held_bytes", "Memory that unfinished requests hold."),
+    _gauge("memory_limit_bytes", "Memory that unfinished requests may hold ([limits] memory)."),
+    _gauge("turns_waiting", "Connections and requests that wait for the reactor's next turn."),
+    _counter("transfer_bytes_total", "Bytes of bodies, received and sent.", ("direction",), _values(*_DIRECTIONS)),
+    _histogram(
+        "transfer_size_bytes",
+        "Sizes of the bodies of files that were received and sent whole, or as a range.",
+        SIZES,
+        ("direction",),
+        _values(*_DIRECTIONS),
+    ),
+    _counter(
+        "transfers_aborted_total",
+        "Requests that ended before their body or answer was complete, by whose doing.",
+        ("direction", "by"),
+        tuple((direction, by) for direction in _DIRECTIONS for by in _ENDINGS),
+    ),
+    _counter(
+        "refused_total",
+        "What clients did wrong, and what a limit refused, by kind, as the log names it.",
+        ("kind",),
+        _values("NotFound", "Overloaded", "Offline", "connections", "framing", "memory", "stalled", "tls", "left"),
+    ),
+    _counter(
+        "failures_total",
+        "What the archive could not do, by kind, as the log names it.",
+        ("kind",),
+        _values("BackendUnavailable", "NoSpace", "Corrupted", "download"),
+    ),
+    _counter("incidents_total", "Failures that nobody foresaw; each has a traceback in the log."),
+    # What a process runs on
+    _gauge("pool_busy", "Threads that are at work.", ("pool",)),
+    _gauge("pool_size", "Threads that there may be.", ("pool",)),
+    _gauge("pool_queued", "Calls that wait for a thread.", ("pool",)),
+    Metric("process_cpu_seconds_total", Kind.COUNTER, "CPU time that a process has used.", ("worker",), prefix=""),
+    _process("process_resident_memory_bytes", "Memory of a process that is resident."),
+    _process("process_open_fds", "Descriptors that a process has open."),
+    _process("process_max_fds", "Descriptors that a process may have open."),
+    _process("process_start_time_seconds", "When a process was started, in seconds since the epoch."),
+    _histogram("reactor_lag_seconds", "How late a call of the reactor's comes, which is due once a second.", QUICK),
+)
+
+METRICS: Mapping[str, Metric] = {each.name: each for each in _METRICS}
+"""All of them, by name, in the order in which they are exported."""
