@@ -32,6 +32,7 @@ PLACES: Final = {
     "sideband": DATABASE,
     "simulator": SIMULATOR,
     "system": SERVER,
+    "telemetry/test_rules.py": PROGRAM,
     "test_bench.py": SERVER,
     "test_manpages.py": PROGRAM,
 }

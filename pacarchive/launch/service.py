@@ -41,6 +41,7 @@ from pacarchive.telemetry.parts import IWhole
 from pacarchive.telemetry.process import Telemetry
 from pacarchive.telemetry.settings import AuditSettings, MetricsSettings
 from pacarchive.web.http.settings import LimitSettings, TlsSettings
+from pacarchive.web.settings import ConsoleSettings
 
 if TYPE_CHECKING:
     from pacarchive.launch.metrics import MetricsEndpoint
@@ -207,6 +208,7 @@ def make_archive_service(
         recall_settings=settings.of(RecallSettings),
         gate=gatekeeper.gate,
         audit=audit,
+        console=settings.of(ConsoleSettings),
         telemetry=telemetry,
     )
     site = archive_site(context, limits, reactor)

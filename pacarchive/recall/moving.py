@@ -40,7 +40,9 @@ async def find_store(reactor: Any, settings: StoreSettings, make_pool: MakePool)
         pool = make_pool(reactor, "recall-move", 1)
         pool.start()
         try:
-            await finished(deferToThreadPool(reactor, pool.threadpool, _move, default, settings.archive))
+            await finished(
+                deferToThreadPool(reactor, pool.threadpool, _move, default, settings.archive)  # type: ignore[arg-type]
+            )
         except InUse as error:
             raise StoreRefused("The list of recalls is in use.") from error
         except (OSError, sqlite3.Error) as error:

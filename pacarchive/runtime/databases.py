@@ -10,9 +10,8 @@ from typing import Any, TypeVar
 
 from twisted.enterprise import adbapi
 from twisted.internet.defer import Deferred
-from twisted.python.threadpool import ThreadPool
 
-from pacarchive.runtime.threads import BlockingPool
+from pacarchive.runtime.threads import BlockingPool, Threads
 
 T = TypeVar("T")
 
@@ -40,13 +39,13 @@ class DaemonConnectionPool(adbapi.ConnectionPool):
         self.losses = 0
         super().__init__(driver, cp_reactor=reactor, cp_min=1, cp_max=threads.size, **arguments)
 
-    @property
-    def threadpool(self) -> ThreadPool:
+    @property  # type: ignore[override]
+    def threadpool(self) -> Threads:
         """The pool's threads, in place of adbapi's own, which would keep the process from ending."""
         return self._threads.threadpool
 
     @threadpool.setter
-    def threadpool(self, ignored: ThreadPool) -> None:
+    def threadpool(self, ignored: object) -> None:
         """Ignore the pool that adbapi's constructor makes; it is never started."""
 
     def interact(self, take: Callable[[], None], interaction: Callable[[Any], T]) -> Deferred[T]:

@@ -22,6 +22,7 @@ SECTIONS: Mapping[str, str] = {
     "recall": "pacarchive.recall.settings:RecallSettings",
     "auth": "pacarchive.access.settings:AuthSettings",
     "audit": "pacarchive.telemetry.settings:AuditSettings",
+    "console": "pacarchive.web.settings:ConsoleSettings",
     "metrics": "pacarchive.telemetry.settings:MetricsSettings",
 }
 """The class of each section that exists for every backend, as C{"package.module:ClassName"}."""

@@ -130,6 +130,11 @@ def may(request: ArchiveRequest, right: Right, file_id: int) -> bool:
     return _access(request).may(right, file_id)
 
 
+def may_somewhere(request: ArchiveRequest, right: Right) -> bool:
+    """Whether the caller has a right for any file."""
+    return _access(request).may_somewhere(right)
+
+
 def may_everywhere(request: ArchiveRequest, right: Right) -> bool:
     """Whether the caller has a right for all files."""
     return _access(request).may_everywhere(right)
@@ -175,7 +180,16 @@ async def require_own(app: RouteContext, request: ArchiveRequest, job: str) -> N
 
     @raise errors.NotFound: It is not, or there is none: whose it is, is nobody else's business.
     """
-    if not is_admin(request) and await app.recall.owner_of(job) != owner_of(app, request):
+    await require_job(app, None if is_admin(request) else owner_of(app, request), job)
+
+
+async def require_job(app: RouteContext, owner: str | None, job: str) -> None:
+    """
+    See that a job is an owner's; C{None} is an operator, whose are all.
+
+    @raise errors.NotFound: As L{require_own}.
+    """
+    if owner is not None and await app.recall.owner_of(job) != owner:
         raise errors.NotFound("There is no such job.")
 
 
@@ -192,8 +206,23 @@ def _short(name: str) -> str:
     return f"{name[: _LONGEST_NAME - 41]}~{sha256(name.encode()).hexdigest()[:40]}"
 
 
-def _caller(app: RouteContext, request: ArchiveRequest) -> Caller:
+async def verify_token(app: RouteContext, request: ArchiveRequest, token: str) -> Access:
+    """
+    Whose a token is that came otherwise than in the head of the request, and what that caller may.
+
+    @raise BadCredentials: It is not valid.
+    @raise Unavailable: That cannot be found out now.
+    """
+    caller = _caller(app, request, f"Bearer {token}".encode())
+    return app.gate.known(caller) or await app.gate.verify(caller)
+
+
+def _caller(app: RouteContext, request: ArchiveRequest, presented: bytes | None = None) -> Caller:
     given = request.requestHeaders.getRawHeaders(b"authorization")
+    if presented is None and app.sessions is not None:
+        presented = app.sessions.authorization(request)
+    if presented is not None:
+        given = [presented]
     peer = request.client
     host = peer.host if isinstance(peer, IPv4Address | IPv6Address) else None
     return Caller(

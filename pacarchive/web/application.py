@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pacarchive.web import files, inventory, jobs, metrics, openapi, root, tape
+from pacarchive.web.console import routes as console
 from pacarchive.web.http.site import ArchiveSite
 from pacarchive.web.routing import Router
 
@@ -42,7 +43,7 @@ def archive_site(context: RouteContext, limits: LimitSettings, reactor: IReactor
 
 def _all_routes() -> Router:
     router = Router()
-    for room in (files, root, metrics, inventory, jobs, tape, openapi):
+    for room in (files, root, metrics, inventory, jobs, tape, openapi, console):
         room.declare(router)
     return router
 

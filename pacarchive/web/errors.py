@@ -14,6 +14,18 @@ class Corrupted(errors.ArchiveError):
     """The stored bytes no longer have the digest that was stored with them: the archive's failure, not the client's."""
 
 
+class Unforeseen(errors.ArchiveError):
+    """
+    A failure of the server's own, of which the client gets to know no more than where it is in the log.
+
+    @ivar incident: Its identifier there.
+    """
+
+    def __init__(self, incident: str) -> None:
+        super().__init__(f"Incident {incident} in the server's log")
+        self.incident = incident
+
+
 STATUSES: dict[type[errors.ArchiveError], HTTPStatus] = {
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.NotAFile: HTTPStatus.CONFLICT,
@@ -32,10 +44,12 @@ STATUSES: dict[type[errors.ArchiveError], HTTPStatus] = {
     errors.Offline: HTTPStatus.SERVICE_UNAVAILABLE,
     TooManyFailures: HTTPStatus.TOO_MANY_REQUESTS,
     Corrupted: HTTPStatus.INTERNAL_SERVER_ERROR,
+    Unforeseen: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 """What each kind of failure is answered with."""
 
 _PREDECESSOR_ANSWERED_500 = frozenset(STATUSES) - {
+    Unforeseen,
     errors.Overloaded,
     errors.PreconditionFailed,
     errors.TooSlow,
@@ -50,16 +64,16 @@ def error_answer(error: errors.ArchiveError, compatibility: Compatibility) -> Er
     @param compatibility: In C{pacifica} mode, what the predecessor answered with 500 is a 500, and the reason
         stands only in C{traceback}.
     """
-    status, message = _status_of(error), str(error)
+    status, message = status_of(error), str(error)
     if compatibility is Compatibility.PACIFICA and _PREDECESSOR_ANSWERED_500.intersection(type(error).__mro__):
         status, message = HTTPStatus.INTERNAL_SERVER_ERROR, UNEXPECTED
-    return ErrorAnswer(status, _headers_of(error), error_body(status, message, error.reason))
+    return ErrorAnswer(status, headers_of(error), error_body(status, message, error.reason))
 
 
 def problem_answer(error: errors.ArchiveError) -> ErrorAnswer:
     """Turn a failure into an answer with problem details, whose status is the true one in both modes."""
-    status = _status_of(error)
-    return ErrorAnswer(status, _headers_of(error), problem_body(status, str(error)), PROBLEM_TYPE)
+    status = status_of(error)
+    return ErrorAnswer(status, headers_of(error), problem_body(status, str(error)), PROBLEM_TYPE)
 
 
 def kind_of(error: errors.ArchiveError) -> str:
@@ -69,12 +83,14 @@ def kind_of(error: errors.ArchiveError) -> str:
     return type(error).__name__
 
 
-def _status_of(error: errors.ArchiveError) -> HTTPStatus:
+def status_of(error: errors.ArchiveError) -> HTTPStatus:
+    """The status that an error is answered with."""
     if isinstance(error, HTTPRefusal):
         return error.status
     return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
 
 
-def _headers_of(error: errors.ArchiveError) -> dict[str, str]:
+def headers_of(error: errors.ArchiveError) -> dict[str, str]:
+    """The header fields that such an answer has beside those of every answer."""
     headers = error.headers if isinstance(error, HTTPRefusal) else {}
     return {"Retry-After": str(error.retry_after), **headers} if isinstance(error, errors.Unavailable) else headers

@@ -84,7 +84,7 @@ HEAD = Operation(
     ),
     words="Nothing is recalled.",
     takes=WANT_DIGESTS,
-    refuses={404: _NO_FILE, 409: _PLACE},
+    refuses={404: _NO_FILE, 409: _PLACE, 507: _FULL},
 )
 
 GET = Operation(
@@ -137,6 +137,7 @@ GET = Operation(
         429: _QUOTA,
         500: "The stored bytes are not those that were stored.",
         503: "The file is on tape, and is being recalled; `Link` has the job.",
+        507: _FULL,
     },
 )
 
@@ -219,7 +220,7 @@ POST = Operation(
     ),
     words="A form is taken for no body, as curl makes one of anything.",
     takes=(PREFER,),
-    refuses={404: _NO_FILE, 409: _PLACE, 429: _QUOTA},
+    refuses={404: _NO_FILE, 409: _PLACE, 429: _QUOTA, 507: _FULL},
 )
 
 PATCH = Operation(
@@ -263,7 +264,7 @@ DELETE = Operation(
     "Remove a file",
     (Answer(200, "It is gone; the answer has no body."),),
     takes=(IF_MATCH,),
-    refuses={400: "A condition is malformed.", 404: _NO_FILE, 409: _PLACE, 412: _CONDITION},
+    refuses={400: "A condition is malformed.", 404: _NO_FILE, 409: _PLACE, 412: _CONDITION, 507: _FULL},
 )
 
 DEPTH = field("Depth", choice("How deep to look: the URL alone, or also what is in it.", "0", "1"))
@@ -274,5 +275,5 @@ PROPFIND = Operation(
     (Answer(207, "A multistatus with size, date and entity tag.", {XML: text()}),),
     words="A body is not looked at.",
     takes=(DEPTH,),
-    refuses={403: "`Depth` is another.", 404: _NO_FILE, 409: _PLACE},
+    refuses={403: "`Depth` is another.", 404: _NO_FILE, 409: _PLACE, 507: _FULL},
 )

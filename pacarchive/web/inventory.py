@@ -109,14 +109,14 @@ async def _send_lines(request: ArchiveRequest, listing: Listing, fields: Collect
     def lines(files: Mapping[int, FileStatus | Exception]) -> str:
         return "".join(f"{json.dumps(entry(file_id, status, fields))}\n" for file_id, status in files.items())
 
-    await send_all(request, listing, place, NDJSON, lines)
+    await send_all(request, listing, place, NDJSON.encode("ascii"), lines)
 
 
 async def send_all(
     request: ArchiveRequest,
     listing: Listing,
     place: Place,
-    content_type: str,
+    content_type: bytes,
     text_of: Callable[[Mapping[int, FileStatus | Exception]], str],
     begin: str = "",
     end: str = "",

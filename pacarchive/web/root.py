@@ -9,12 +9,25 @@ import attrs
 
 from pacarchive.access.rights import Right
 from pacarchive.settings.server import Compatibility
+from pacarchive.web.access import ids_of
 from pacarchive.web.description import JSON, SERVER, XML, Answer, Operation, options
 from pacarchive.web.files_described import DEPTH
 from pacarchive.web.http.documents import short_document
 from pacarchive.web.http.errors import ERROR, HTTPRefusal
 from pacarchive.web.http.schemas import boolean, record, text
-from pacarchive.web.propfind import collection_multistatus, write_multistatus
+from pacarchive.web.inventory import send_all
+from pacarchive.web.listing import Listing
+from pacarchive.web.propfind import (
+    BEGIN,
+    COLLECTION,
+    CONTENT_TYPE,
+    END,
+    collection_multistatus,
+    depth_of,
+    response,
+    responses,
+    write_multistatus,
+)
 from pacarchive.web.routing import Open
 
 if TYPE_CHECKING:
@@ -55,9 +68,13 @@ _HEALTH = Operation(
 _PROPFIND = Operation(
     SERVER,
     "Tell a WebDAV client that this is a collection",
-    (Answer(207, "A multistatus with the collection, whose members are not listed.", {XML: text()}),),
+    (Answer(207, "A multistatus with the collection; with `Depth: 1` also with all files in it.", {XML: text()}),),
     takes=(DEPTH,),
-    refuses={403: "`Depth` is another."},
+    refuses={
+        403: "`Depth` is another.",
+        501: "The storage cannot list its files.",
+        503: "Too many lists are made at a time, for this client or for all.",
+    },
 )
 
 
@@ -94,8 +111,15 @@ async def health(app: RouteContext, request: ArchiveRequest) -> bytes:
 
 
 async def propfind_root(app: RouteContext, request: ArchiveRequest) -> bytes:
-    """Tell a WebDAV client that this is a collection; its members are not listed."""
-    return write_multistatus(request, collection_multistatus("/"))
+    """Tell a WebDAV client that this is a collection; with C{Depth: 1} also what is in it."""
+    if depth_of(request) == 0:
+        return write_multistatus(request, collection_multistatus("/"))
+    listing = Listing(app.backend, ids_of(request, Right.STAT), locality=False)
+    request.setResponseCode(HTTPStatus.MULTI_STATUS)
+    with request.site.listings.enter(request.client) as place, request.while_listened_to():
+        begin = f"{BEGIN}{response('/', COLLECTION)}\n"
+        await send_all(request, listing, place, CONTENT_TYPE, responses, begin, END)
+    return b""
 
 
 async def options_root(app: RouteContext, request: ArchiveRequest) -> bytes:

@@ -26,7 +26,7 @@ from pacarchive.access.rights import Right
 from pacarchive.ids import parse_file_id
 from pacarchive.web.access import first_look, is_want_of_rights, recognise, require
 from pacarchive.web.auditing import note_refusal
-from pacarchive.web.errors import Corrupted, error_answer, kind_of, problem_answer
+from pacarchive.web.errors import Corrupted, Unforeseen, error_answer, kind_of, problem_answer
 from pacarchive.web.http.answers import UNCACHED
 from pacarchive.web.http.errors import ErrorAnswer, HTTPRefusal, unexpected_answer, unexpected_problem
 from pacarchive.web.http.flow import Aborted
@@ -72,6 +72,17 @@ class _AnyHostMap(Map):
         return MapAdapter(self, server_name, "/", "", url_scheme, path_info or "/", default_method, query_args)
 
 
+Form = Callable[["RouteContext", "ArchiveRequest", errors.ArchiveError], ErrorAnswer]
+"""The answer to a failure, told in a way of its own."""
+
+
+class Undescribed(enum.Enum):
+    """Why a route is not in the description of the API."""
+
+    FOR_PEOPLE = enum.auto()
+    """It is a page, or a part of one: what people read in a browser, and no program."""
+
+
 class Open(enum.Enum):
     """What a route needs that is no right."""
 
@@ -85,20 +96,23 @@ class Router(Klein):
 
     @ivar needs: What each route needs, by its method and URL pattern.
     @ivar described: What each route does; one that has several URLs stands under the first.
+    @ivar undescribed: The routes of which that is not said.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.needs: dict[tuple[str, str], Right | Open] = {}
         self.described: dict[tuple[str, str], Operation] = {}
+        self.undescribed: set[tuple[str, str]] = set()
         self._open: set[tuple[bytes, bytes]] = set()
+        self._forms: dict[re.Pattern[bytes], Form] = {_TELLS_PROBLEMS: _as_problem}
         self._url_map = _AnyHostMap(
             converters={"file_id": FileIdConverter}, strict_slashes=True, merge_slashes=False, redirect_defaults=False
         )
-        self.handle_errors(HTTPException)(_unrouted)  # type: ignore[arg-type]
+        self.handle_errors(HTTPException)(self._unrouted)  # type: ignore[arg-type]
 
     def answers(
-        self, method: str, *urls: str, needs: Right | Open, described: Operation
+        self, method: str, *urls: str, needs: Right | Open, described: Operation | Undescribed
     ) -> Callable[[Route[P]], Route[P]]:
         """
         Declare the route for a method and a URL pattern, or several that mean the same: the first is described.
@@ -107,7 +121,7 @@ class Router(Klein):
 
         @param needs: The right that a caller must have: for the file id of the URL, where there is one, else for any
             file, and the route sees to it that it is had for those that the request names.
-        @param described: What it does, for the description of the API.
+        @param described: What it does, for the description of the API; or why it is not in there.
         """
 
         def declare(route: Route[P]) -> Route[P]:
@@ -121,24 +135,29 @@ class Router(Klein):
                 except CancelledError:
                     raise
                 except errors.ArchiveError as error:
-                    return refuse(app, request, error)
+                    return self.refuse(app, request, error)
                 except Aborted:
                     return b""
                 except Exception:  # noqa: BLE001  (answered, logged and counted)
                     incident = request.site.incident(request.line, Failure(), request)
-                    answer = unexpected_problem if tells_problems(request.path) else unexpected_answer
-                    return _write(request, answer(incident))
+                    return _write(request, self._form(request)(app, request, Unforeseen(incident)))
 
-            self.described[method, urls[0]] = described
+            if isinstance(described, Undescribed):
+                self.undescribed |= {(method, url) for url in urls}
+            else:
+                self.described[method, urls[0]] = described
             for url in urls:
-                self.needs[method, url] = needs
-                if needs is Open.TO_ALL and "<" not in url:
-                    self._open |= {(each, url.encode("ascii")) for each in _answered_by(method)}
+                self._note_needs(method, url, needs)
                 # Named by what it answers: two of one name would be one to Klein.
                 self.route(url, methods=[method], endpoint=f"{method} {urls[0]}")(guarded)
             return guarded  # type: ignore[return-value]
 
         return declare
+
+    def _note_needs(self, method: str, url: str, needs: Right | Open) -> None:
+        self.needs[method, url] = needs
+        if needs is Open.TO_ALL and "<" not in url:
+            self._open |= {(each, url.encode("ascii")) for each in _answered_by(method)}
 
     def first_look(self, app: RouteContext, request: ArchiveRequest) -> ErrorAnswer | None:
         """
@@ -152,35 +171,70 @@ class Router(Klein):
             if request.method != b"OPTIONS" and (request.method, request.path) not in self._open:
                 first_look(app, request)
         except errors.ArchiveError as error:
-            return _noted(app, request, error)
+            return self._noted(app, request, error)
         return None
+
+    def tells(self, paths: re.Pattern[bytes], form: Form) -> None:
+        """
+        Have failures told in a form of its own.
+
+        @param paths: Matches the paths, routed or not, where they are.
+        """
+        self._forms[paths] = form
+
+    def refuse(self, app: RouteContext, request: ArchiveRequest, error: errors.ArchiveError) -> bytes:
+        """
+        Answer a failure, and log and count it once.
+
+        @return: The body of the answer.
+        """
+        return _write(request, self._noted(app, request, error))
+
+    def _noted(self, app: RouteContext, request: ArchiveRequest, error: errors.ArchiveError) -> ErrorAnswer:
+        """Log and count a failure; the answer to it."""
+        answer = self._form(request)(app, request, error)
+        if isinstance(error, errors.BackendUnavailable | errors.NoSpace | Corrupted):
+            request.site.failed(type(error).__name__, request, error)
+        else:
+            message = error.logged if isinstance(error, HTTPRefusal) else str(error)
+            if is_want_of_rights(error):
+                note_refusal(app, request, answer.status, message)
+            request.site.refused(kind_of(error), request.client, f"{request.line}: {message}", request)
+        return answer
+
+    def _form(self, request: ArchiveRequest) -> Form:
+        return next((form for paths, form in self._forms.items() if paths.match(request.path)), _as_document)
+
+    async def _unrouted(self, app: RouteContext, request: ArchiveRequest, failure: Failure) -> bytes:
+        """What no route answers to; only those who are recognised are told so."""
+        try:
+            if request.method != b"OPTIONS":
+                await recognise(app, request)
+        except errors.ArchiveError as error:
+            return self.refuse(app, request, error)
+        if isinstance(failure.value, MethodNotAllowed):
+            allow = ", ".join(sorted(failure.value.valid_methods or ()))
+            refusal = HTTPRefusal(
+                HTTPStatus.METHOD_NOT_ALLOWED, "Specified method is invalid for this resource", {"Allow": allow}
+            )
+            return self.refuse(app, request, refusal)
+        words = ": a path here is one file id." if self._form(request) is _as_document else "."
+        return self.refuse(app, request, HTTPRefusal(HTTPStatus.NOT_FOUND, f"No such resource{words}"))
+
+
+def _as_document(app: RouteContext, request: ArchiveRequest, error: errors.ArchiveError) -> ErrorAnswer:
+    if isinstance(error, Unforeseen):
+        return unexpected_answer(error.incident)
+    return error_answer(error, app.compatibility)
+
+
+def _as_problem(app: RouteContext, request: ArchiveRequest, error: errors.ArchiveError) -> ErrorAnswer:
+    return unexpected_problem(error.incident) if isinstance(error, Unforeseen) else problem_answer(error)
 
 
 def _answered_by(method: str) -> tuple[bytes, ...]:
     """A route for GET answers HEAD as well."""
     return (b"GET", b"HEAD") if method == "GET" else (method.encode("ascii"),)
-
-
-def refuse(app: RouteContext, request: ArchiveRequest, error: errors.ArchiveError) -> bytes:
-    """
-    Answer a failure, and log and count it once.
-
-    @return: The body of the answer.
-    """
-    return _write(request, _noted(app, request, error))
-
-
-def _noted(app: RouteContext, request: ArchiveRequest, error: errors.ArchiveError) -> ErrorAnswer:
-    """Log and count a failure; the answer to it."""
-    answer = problem_answer(error) if tells_problems(request.path) else error_answer(error, app.compatibility)
-    if isinstance(error, errors.BackendUnavailable | errors.NoSpace | Corrupted):
-        request.site.failed(type(error).__name__, request, error)
-    else:
-        message = error.logged if isinstance(error, HTTPRefusal) else str(error)
-        if is_want_of_rights(error):
-            note_refusal(app, request, answer.status, message)
-        request.site.refused(kind_of(error), request.client, f"{request.line}: {message}", request)
-    return answer
 
 
 def tells_problems(path: bytes) -> bool:
@@ -201,20 +255,3 @@ def _write(request: ArchiveRequest, answer: ErrorAnswer) -> bytes:
     request.set(b"Content-Type", answer.content_type)
     request.set(b"Content-Length", b"%d" % len(answer.body))
     return answer.body
-
-
-async def _unrouted(app: RouteContext, request: ArchiveRequest, failure: Failure) -> bytes:
-    """What no route answers to; only those who are recognised are told so."""
-    try:
-        if request.method != b"OPTIONS":
-            await recognise(app, request)
-    except errors.ArchiveError as error:
-        return refuse(app, request, error)
-    if isinstance(failure.value, MethodNotAllowed):
-        allow = ", ".join(sorted(failure.value.valid_methods or ()))
-        refusal = HTTPRefusal(
-            HTTPStatus.METHOD_NOT_ALLOWED, "Specified method is invalid for this resource", {"Allow": allow}
-        )
-        return refuse(app, request, refusal)
-    words = "." if tells_problems(request.path) else ": a path here is one file id."
-    return refuse(app, request, HTTPRefusal(HTTPStatus.NOT_FOUND, f"No such resource{words}"))

@@ -360,6 +360,51 @@ async def test_a_lasting_pool_grows_while_a_thread_is_stuck_and_shrinks_afterwar
     assert set(account.ended) == set(account.begun)
 
 
+@in_reactor
+async def test_a_pool_that_shrinks_and_grows_while_its_threads_are_stuck() -> None:
+    """It has as many in the end as were asked for last."""
+    account = Account()
+    pool = BlockingPool(reactor, "changing", 3, begin=account.begin, end=account.end)
+    pool.start()
+    stuck = [Work() for _ in range(3)]
+    calls = [run(pool, each) for each in stuck]
+    for each in stuck:
+        await each.has_begun()
+    for size in (1, 3, 2):
+        pool.resize(size)
+    for each in stuck:
+        each.may_end.set()
+    await gatherResults(calls)
+    together = threading.Barrier(2, timeout=PATIENCE)
+    await gatherResults([run(pool, together.wait) for _ in range(2)])
+    await until(lambda: len(account.begun) - len(account.ended) == 2)
+    pool.stop()
+    assert len(account.ended) == len(account.begun)
+
+
+@in_reactor
+async def test_work_that_comes_too_late() -> None:
+    """What was asked for before the stop is done; what is asked for after it is refused, rather than forgotten."""
+    pool = BlockingPool(reactor, "late", 1)
+    pool.start()
+    work = [run(pool, int, number) for number in range(10)]
+    pool.stop()
+    assert await gatherResults(work) == list(range(10))
+    with pytest.raises(RuntimeError):
+        await pool.run(int)
+
+
+@in_reactor
+async def test_work_before_the_start() -> None:
+    """It waits for it."""
+    pool = BlockingPool(reactor, "early", 2)
+    work = run(pool, int, 5)
+    assert pool.backlog == 1
+    pool.start()
+    assert await work == 5
+    pool.stop()
+
+
 @pytest.mark.parametrize("lasting", [False, True])
 @in_reactor
 async def test_signals_are_for_the_main_thread(lasting: bool) -> None:
@@ -422,6 +467,7 @@ def test_results_are_dealt_with_in_turns() -> None:
     for number in range(50):
         pool.call(int, number).addCallback(deal).addErrback(lambda failure: failures.append(failure))
     assert pool.stop()
+    assert len(turns.arrived) == 1, "the reactor is woken once for all"
     counts = []
     while len(done) < 50:
         before = len(done)

@@ -77,6 +77,10 @@ async def test_the_base_rows(database: Sideband, tmp_path: Path) -> None:
             1: (10, 0),
         }
         assert found[12346].storage_media == "tape"
+        listed = await backend.inventory("", 1000)
+        assert {file_id: listed.files[file_id] for file_id in found} == found
+        cheap = await backend.inventory("", 1000, locality=False)
+        assert cheap.files.keys() == listed.files.keys()
         located = await backend.locate([12345, 12346, 12347, 1, 99])
         assert {file_id: where for file_id, where in located.items() if where} == {12346: located[12346]}
         assert isinstance(located[12346], TapeLocation)

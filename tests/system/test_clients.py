@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from system.harness import HOST, content
+from system.wlcg import PYTHON
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -281,3 +282,39 @@ def fetch_as_cartd(service: Service) -> None:
             assert missing.status == 500
     finally:
         connection.close()
+
+
+LISTERS = {
+    "rclone lsl": ["rclone", "lsl", ":webdav:"],
+    "rclone lsf": ["rclone", "lsf", ":webdav:"],
+    "davix-ls": ["davix-ls", "URL"],
+    "gfal-ls": ["gfal-ls", "URL"],
+}
+
+
+@pytest.mark.parametrize("tool", LISTERS)
+@pytest.mark.parametrize("layout", ["false", "true"])
+def test_lists(serve: Callable[..., Service], tmp_path: Path, tool: str, layout: str) -> None:
+    """Clients of WebDAV see all files, with their sizes where they show them, and read one by its name."""
+    service = serve(settings=f"[posix]\nuse_id2filename = {layout}\n")
+    url = f"http://{HOST}:{service.port}/"
+    for file_id in (1, 255, 12345, 2**40):
+        assert service.ask("PUT", file_id, str(file_id).encode()).status == 201
+
+    def run(*command: str) -> str:
+        done = subprocess.run(
+            [url if each == "URL" else each for each in command],
+            cwd=tmp_path, capture_output=True, check=False, text=True, timeout=60,
+            env={**os.environ, "RCLONE_CONFIG": "/dev/null", "RCLONE_WEBDAV_URL": url, "GFAL_PYTHONBIN": PYTHON},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    lines = [line.split() for line in run(*LISTERS[tool]).splitlines()]
+    assert {line[-1] for line in lines} == {"1", "255", "12345", "1099511627776"}
+    if tool == "rclone lsl":
+        assert {(line[-1], line[0]) for line in lines} == {
+            ("1", "1"), ("255", "3"), ("12345", "5"), ("1099511627776", "13")
+        }  # fmt: skip
+        assert run("rclone", "cat", ":webdav:12345") == "12345"
+        assert sorted(run("rclone", "cat", ":webdav:")) == sorted("1255123451099511627776")

@@ -312,7 +312,7 @@ def test_the_end_with_stuck_calls(site: Site) -> None:
     assert took < 1 + 8, took
     assert "killed" not in service.log
     assert service.log.count("abandoned, as it does not return: ") == len(VICTIMS)
-    assert service.log.count("PoolThread-") == len(VICTIMS), "those that are not stuck have ended"
+    assert service.log.count("-thread-") == len(VICTIMS), "those that are not stuck have ended"
     site.archive.clear_faults()
     service = site.start(workers=2)
     assert service.port

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import attrs
+from conformance import contract
 from doubles import NOW, Archive, FakeRecalls, InstantPool
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
@@ -33,13 +34,14 @@ from pacarchive.backends.local.archive import LocalArchive
 from pacarchive.backends.local.tree import FileTree
 from pacarchive.interfaces import IArchiveBackend
 from pacarchive.recall.settings import RecallSettings
-from pacarchive.settings.server import ServerSettings
+from pacarchive.settings.server import Compatibility, ServerSettings
 from pacarchive.telemetry import rendering
 from pacarchive.web.application import archive_site
 from pacarchive.web.context import RouteContext
 from pacarchive.web.download import Sender
 from pacarchive.web.http.channel import ArchiveChannel
 from pacarchive.web.http.settings import LimitSettings
+from pacarchive.web.settings import ConsoleSettings
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -278,10 +280,13 @@ class Client:
         return found
 
     def ask(self, method: str, target: str, *fields: str, body: bytes | None = None, host: str | None = HOST) -> Answer:
-        """Send a request and return its one answer."""
+        """Send a request and return its one answer, which is one that the description of the API has."""
         self.send(compose(method, target, *fields, body=body, host=host))
         self._server.finish_work()
         (answer,) = self.answers(method)
+        if answer.status < 400 or self._server.settings.compatibility is Compatibility.NONE:
+            header = {name.lower(): value for name, value in answer.fields}
+            contract().check(method, target, answer.status, header, answer.body)
         return answer
 
     def end(self) -> None:
@@ -310,6 +315,7 @@ class Server:
         limits: LimitSettings | None = None,
         recall: RecallSettings | None = None,
         gate: Callable[[Clock], Gate] | None = None,
+        console: ConsoleSettings | None = None,
         **settings: Any,
     ) -> None:
         self.clock = Clock()
@@ -333,6 +339,7 @@ class Server:
             cast("RecallEngine", self.recalls),
             recall or RecallSettings(),
             (gate or open_gate)(self.clock),
+            console=console or ConsoleSettings(),
         )
         self.site = archive_site(self.application, self.limits, self.clock)
         self.clients: list[Client] = []

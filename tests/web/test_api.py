@@ -342,10 +342,11 @@ def test_propfind(mode: Compatibility, depth: str) -> None:
             assert prop.findtext("{DAV:}getetag") == ETAG
             assert parsedate_to_datetime(prop.findtext("{DAV:}getlastmodified") or "").timestamp() == int(NOW)
             assert {"{DAV:}resourcetype", "{DAV:}creationdate"} < {each.tag for each in prop}
-        answer = server.ask("PROPFIND", "/", f"Depth: {depth}")
-        root = ET.fromstring(answer.body)
-        assert (answer.status, len(root)) == (207, 1)
-        assert root.find(".//{DAV:}collection") is not None
+        for fields in ([], ["Depth: 0"]):
+            answer = server.ask("PROPFIND", "/", *fields)
+            root = ET.fromstring(answer.body)
+            assert (answer.status, len(root)) == (207, 1)
+            assert root.find(".//{DAV:}collection") is not None
 
 
 def test_propfind_refused(stored: Server) -> None:
@@ -432,22 +433,23 @@ def test_good_id(mode: Compatibility, file_id: int) -> None:
 # Failures
 
 
+WRITES = [("receive", "PUT"), ("write", "PUT"), ("commit", "PUT"), ("move", "PATCH")]
+ALL = [
+    *WRITES, ("open", "GET"), ("read", "GET"), ("status", "HEAD"), ("status", "POST"), ("remove", "DELETE"),
+    ("status", "PROPFIND"),
+]  # fmt: skip
+TROUBLES: list[tuple[errors.ArchiveError, int, str | None, list[tuple[str, str]]]] = [
+    (errors.NoSpace("The archive is full."), 507, None, ALL),
+    (errors.BackendUnavailable("The storage does not answer.", retry_after=17), 503, "17", ALL),
+    (errors.Overloaded("Too much at once.", retry_after=3), 503, "3", ALL),
+    (errors.TooLarge("The file system takes no file of this size."), 413, None, WRITES),
+    (errors.NotPermitted("Not here."), 403, None, ALL),
+]
+
+
 @pytest.mark.parametrize(
-    ("where", "method"),
-    [
-        ("receive", "PUT"), ("write", "PUT"), ("commit", "PUT"), ("open", "GET"), ("read", "GET"), ("status", "HEAD"),
-        ("status", "POST"), ("remove", "DELETE"), ("status", "PROPFIND"), ("move", "PATCH"),
-    ],
-)  # fmt: skip
-@pytest.mark.parametrize(
-    ("trouble", "status", "retry"),
-    [
-        (errors.NoSpace("The archive is full."), 507, None),
-        (errors.BackendUnavailable("The storage does not answer.", retry_after=17), 503, "17"),
-        (errors.Overloaded("Too much at once.", retry_after=3), 503, "3"),
-        (errors.TooLarge("The file system takes no file of this size."), 413, None),
-        (errors.NotPermitted("Not here."), 403, None),
-    ],
+    ("where", "method", "trouble", "status", "retry"),
+    [(*each, *rest) for *rest, where in TROUBLES for each in where],
     ids=lambda each: type(each).__name__ if isinstance(each, Exception) else str(each),
 )
 def test_backend_failure(

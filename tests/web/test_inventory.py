@@ -6,6 +6,7 @@ import json
 from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
 
 import pytest
 from doubles import Archive
@@ -278,6 +279,50 @@ class TestLines:
         resume(full, client)
         assert not unchunked(client.take())[2]
         assert client.transport.closed == "aborted"
+
+
+class TestCollection:
+    """PROPFIND of the archive with the Depth 1, for clients of WebDAV."""
+
+    def test_all_files(self, full: Server) -> None:
+        """The collection first, and its members, each with what a PROPFIND of it alone tells."""
+        client = full.connect()
+        client.send(compose("PROPFIND", "/", "Depth: 1"))
+        full.finish_work()
+        head, body, ended = unchunked(client.take())
+        assert head.startswith("HTTP/1.1 207 ")
+        assert ended
+        collection, *members = ET.fromstring(body)
+        assert collection.find("{DAV:}propstat/{DAV:}prop/{DAV:}resourcetype/{DAV:}collection") is not None
+        assert [each.findtext("{DAV:}href") for each in members] == [f"/{number << 40}" for number in range(MANY)]
+        (alone,) = ET.fromstring(full.ask("PROPFIND", f"/{5 << 40}", "Depth: 0").body)
+        assert ET.tostring(members[5]).strip() == ET.tostring(alone).strip()
+
+    def test_a_slow_reader(self, full: Server) -> None:
+        """Keeps nothing in memory here."""
+        client = full.connect()
+        client.transport.room = 1
+        client.send(compose("PROPFIND", "/", "Depth: 1"))
+        full.finish_work()
+        assert full.archive.calls.count("inventory") < MANY // SLICE
+        resume(full, client)
+        assert unchunked(client.take())[2]
+
+    def test_a_file_that_cannot_be_told_of(self, server: Server) -> None:
+        """Has the status of the failure."""
+        server.archive.inventory = partial(_page, {5: errors.BackendUnavailable("The storage failed.")})
+        client = server.connect()
+        client.send(compose("PROPFIND", "/", "Depth: 1"))
+        server.finish_work()
+        _, member = ET.fromstring(unchunked(client.take())[1])
+        assert member.findtext("{DAV:}status") == "HTTP/1.1 503 Service Unavailable"
+
+    def test_storage_that_cannot_list(self, server: Server) -> None:
+        """It says so, rather than that there is nothing; and still that it is a collection."""
+        cannot_list(server)
+        assert server.ask("PROPFIND", "/", "Depth: 1").status == 501
+        assert server.ask("PROPFIND", "/", "Depth: 0").status == 207
+        assert server.ask("PROPFIND", "/", "Depth: infinity").status == 403
 
 
 class TestLimits:

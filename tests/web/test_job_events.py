@@ -27,6 +27,7 @@ class Follower:
         request = compose("GET", target, *fields).replace(b"HTTP/1.1", b"HTTP/%b" % version.encode())
         self.chunked = version == "1.1"
         self.client.send(request)
+        server.finish_work()
         self._raw = self.client.take()
         head, _, self._raw = self._raw.partition(b"\r\n\r\n")
         self.head = read_answer(

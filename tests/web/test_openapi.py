@@ -62,7 +62,9 @@ def test_every_route_is_in_it() -> None:
         for method in (*item, *item.get("x-additionalOperations", ()))
         if method != "x-additionalOperations"
     }
-    routes = {(method, url.replace("<file_id:", "<").translate({60: "{", 62: "}"})) for method, url in ROUTER.needs}
+    assert {url.split("/")[1] for _, url in ROUTER.undescribed} == {"console"}, "what people read, and no program"
+    needs = ROUTER.needs.keys() - ROUTER.undescribed
+    routes = {(method, url.replace("<file_id:", "<").translate({60: "{", 62: "}"})) for method, url in needs}
     spelled_twice = {(method, url) for method, url in routes if url.endswith("/") and url != "/"}
     assert len(spelled_twice) > 5
     heads = {("HEAD", url) for method, url in routes - spelled_twice if method == "GET"}

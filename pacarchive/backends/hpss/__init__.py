@@ -11,6 +11,7 @@ In threads of the pools, as all of it blocks:
 
     publish      the steps behind an acknowledgement            move      files that lie in HPSS already
     tree         names, attributes, temporaries                 recall    staging
+    inventory    lists of files
     openfile     descriptors that outlive a login               locks     one writer at a time for each id
     session      the login                                      abandoned calls that have timed out
     client       the library's calls, in Python's types (over C{_hpss}, which C{ext/hpss} builds)

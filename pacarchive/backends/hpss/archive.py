@@ -6,12 +6,13 @@ Calls that block run in several pools, so that none can hold up another's:
     hpss         status and removals                          the core server
     hpss-data    opening, reading, writing and moving         the core server and the movers
     hpss-recall  requests to stage, and their progress        a core server that is full of them
+    hpss-list    lists of files                               the core server, for as long as a list takes
     hpss-ping    pings                                        the core server
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Container, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from pacarchive import errors
+from pacarchive.backends.hpss.inventory import list_files
 from pacarchive.backends.hpss.monitor import CoreServerMonitor
 from pacarchive.backends.hpss.move import move_into, resolve
 from pacarchive.backends.hpss.openfile import OpenFile
@@ -42,11 +44,20 @@ from pacarchive.backends.hpss.transfer import (
 from pacarchive.backends.hpss.translation import translating
 from pacarchive.backends.hpss.tree import HpssTree
 from pacarchive.digests import PRIMARY
-from pacarchive.interfaces import BackendSettings, IArchiveBackend, IBatchStatus, IIncomingFile, IRecaller, IStoredFile
-from pacarchive.model import FileStatus, Health, RecallProgress, TapeLocation, WriteConditions
+from pacarchive.interfaces import (
+    BackendSettings,
+    IArchiveBackend,
+    IBatchStatus,
+    IIncomingFile,
+    IInventory,
+    IRecaller,
+    IStoredFile,
+)
+from pacarchive.model import FileStatus, Health, InventoryPage, RecallProgress, TapeLocation, WriteConditions
 from pacarchive.runtime.threads import BlockingPool
 
 _RECALL_THREADS = 4
+_LIST_THREADS = 2
 _RETRY_OFFLINE = 60
 """Seconds after which a client should retry to read a file from tape: the time of a mount and a seek."""
 
@@ -59,7 +70,7 @@ _WRITABLE_FOR = 30.0
 _log = Logger()
 
 
-@implementer(IArchiveBackend, IBatchStatus, IRecaller)
+@implementer(IArchiveBackend, IBatchStatus, IInventory, IRecaller)
 class HpssArchive(Service):
     """
     An L{IArchiveBackend} over an L{HpssTree}.
@@ -80,6 +91,7 @@ class HpssArchive(Service):
         self._names = HpssPool(reactor, "hpss", own.threads, own.call_timeout)
         self._data = HpssPool(reactor, "hpss-data", own.data_threads, own.call_timeout)
         self._recalls = HpssPool(reactor, "hpss-recall", _RECALL_THREADS, own.call_timeout)
+        self._lists = HpssPool(reactor, "hpss-list", _LIST_THREADS, own.call_timeout)
         self._monitor = CoreServerMonitor(
             reactor, self._session, own.sitename, own.ping_interval, own.accept_latency, self._drop_left_over
         )
@@ -88,7 +100,7 @@ class HpssArchive(Service):
             self._tree, self._data, own.block_size, own.class_of_service or None, own.family or None
         )
         self._stager = Stager(self._tree)
-        self._pools = (self._names, self._data, self._recalls)
+        self._pools = (self._names, self._data, self._recalls, self._lists)
         self._login = BlockingPool(reactor, "hpss-login", 1)
         self._logged_in = False
         self._writable_until = 0.0
@@ -143,6 +155,12 @@ class HpssArchive(Service):
     async def statuses(self, file_ids: Sequence[int]) -> dict[int, FileStatus | Exception]:
         self._monitor.require_answering()
         return await self._names.run(self._statuses, file_ids)
+
+    async def inventory(
+        self, place: str, most: int, *, ids: Container[int] | None = None, digests: bool = True, locality: bool = True
+    ) -> InventoryPage:
+        self._monitor.require_answering()
+        return await self._lists.run(list_files, self._tree, place, most, ids, digests=digests, locality=locality)
 
     async def move(self, file_id: int, source: str, conditions: WriteConditions) -> FileStatus:
         self._monitor.require_answering()

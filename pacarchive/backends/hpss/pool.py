@@ -87,7 +87,8 @@ class HpssPool:
             await self._idle
             if limit.active():
                 limit.cancel()
-        for job in list(self._jobs):
+        # First those that wait for a thread: each that is stuck gets a thread in its place.
+        for job in sorted(self._jobs, key=lambda job: job.begun):
             job.limit.cancel()
             self._abandon(job)
         self._pool.stop(_IDLE_STOP_TIMEOUT if self.stuck else _STOP_TIMEOUT)
@@ -169,6 +170,7 @@ class _Job:
     @param call: The call.
     @param outcome: Fires with its result, for the caller.
     @ivar limit: The timer of its timeout.
+    @ivar begun: Whether a thread has taken it.
     @ivar cancelled: Whether it was cancelled before it began.
     """
 
@@ -177,7 +179,7 @@ class _Job:
     def __init__(self, call: Callable[[], Any], outcome: Deferred[Any]) -> None:
         self._call = call
         self._lock = threading.Lock()
-        self._begun = False
+        self.begun = False
         self._abandoned = threading.Event()
         self.outcome = outcome
         self.cancelled = False
@@ -193,16 +195,16 @@ class _Job:
         with self._lock:
             if self.cancelled:
                 return None
-            self._begun = True
+            self.begun = True
         with abandoned_by(self._abandoned):
             return self._call()
 
     def had_begun_when_cancelled(self) -> bool:
         """Cancel the call if it has not begun, else mark it as abandoned; return whether it had begun."""
         with self._lock:
-            self.cancelled = not self._begun
+            self.cancelled = not self.begun
             self._abandoned.set()
-            return self._begun
+            return self.begun
 
 
 def begin_thread() -> None:

@@ -14,7 +14,7 @@ Calls that block run in several pools, so that none can hold up another's:
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Container, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -48,10 +48,19 @@ from pacarchive.backends.sideband.settings import SidebandSettings
 from pacarchive.backends.sideband.stage import CommandStager, FileToStage, LibraryStager, ReadingStager, Stager
 from pacarchive.digests import PRIMARY
 from pacarchive.ids import id_to_path
-from pacarchive.interfaces import BackendSettings, IArchiveBackend, IBatchStatus, IIncomingFile, IRecaller, IStoredFile
+from pacarchive.interfaces import (
+    BackendSettings,
+    IArchiveBackend,
+    IBatchStatus,
+    IIncomingFile,
+    IInventory,
+    IRecaller,
+    IStoredFile,
+)
 from pacarchive.model import (
     FileStatus,
     Health,
+    InventoryPage,
     Locality,
     Overwrite,
     RecallProgress,
@@ -74,7 +83,7 @@ _RESIDENT = RecallProgress(RecallState.RESIDENT)
 _log = Logger()
 
 
-@implementer(IArchiveBackend, IBatchStatus, IRecaller)
+@implementer(IArchiveBackend, IBatchStatus, IInventory, IRecaller)
 class SidebandArchive(Service):
     """
     An L{IArchiveBackend} over a mounted SAM-QFS file system and its sideband database.
@@ -99,7 +108,7 @@ class SidebandArchive(Service):
         self._tree = SamTree(
             settings.prefix, lambda file_id: id_to_path(file_id)[1:], settings.move_roots, settings.durability
         )
-        self._files = LocalArchive(self._tree, self._io, settings.digests)
+        self._files = LocalArchive(self._tree, self._io, settings.digests, BlockingPool(reactor, "inventory", 1))
         self._catalogue = SidebandCatalogue(reactor, own, place_of(own.sam_qfs_prefix, "/"))
         self._probes = BlockingPool(reactor, "sideband-probe", _PROBES)
         self._probing: dict[tuple[int, int], list[Deferred[None]]] = {}
@@ -164,10 +173,25 @@ class SidebandArchive(Service):
         return await self._with_database(file_id, *await self._files.look(file_id))
 
     async def statuses(self, file_ids: Sequence[int]) -> dict[int, FileStatus | Exception]:
+        return await self._completed(await self._files.look_at_all(file_ids))
+
+    async def inventory(
+        self, place: str, most: int, *, ids: Container[int] | None = None, digests: bool = True, locality: bool = True
+    ) -> InventoryPage:
+        """List files by the mount, which has all of them; the database is late, and only asked where the bytes are."""
+        looks = await self._files.look_through(place, most, ids, digests=digests)
+        if not locality:
+            return looks.page()
+        return InventoryPage(await self._completed(looks.files), looks.place)
+
+    async def _completed(
+        self, looks: Mapping[int, tuple[os.stat_result, FileStatus] | Exception]
+    ) -> dict[int, FileStatus | Exception]:
+        """Return statuses with what the database adds."""
+
         async def complete(file_id: int, state: os.stat_result, status: FileStatus) -> None:
             found[file_id] = await self._with_database(file_id, state, status)
 
-        looks = await self._files.look_at_all(file_ids)
         found: dict[int, FileStatus | Exception] = {
             file_id: look for file_id, look in looks.items() if isinstance(look, Exception)
         }
