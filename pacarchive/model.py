@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
 
 import attrs
 
 from pacarchive import errors
 from pacarchive.digests import PRIMARY, Digests
-from pacarchive.times import seconds_of
+from pacarchive.times import format_iso, seconds_of
 
 
 class Locality(enum.Enum):
@@ -96,6 +98,43 @@ class InventoryPage:
 
     files: Mapping[int, FileStatus | Exception]
     place: str | None
+
+
+INVENTORY_FIELDS = ("bytes", "mtime", "ctime", "locality", "digests")
+"""What lists of files tell of each beside its id."""
+
+
+def inventory_entry(
+    file_id: int, status: FileStatus | Exception, fields: Collection[str] = INVENTORY_FIELDS
+) -> dict[str, Any]:
+    """
+    What lists of files tell of one, as JSON.
+
+    @param status: The status, or why it cannot be told.
+    @param fields: Some of L{INVENTORY_FIELDS}.
+    """
+    document: dict[str, Any] = {"file": str(file_id)}
+    if isinstance(status, Exception):
+        error = status if isinstance(status, errors.ArchiveError) else errors.BackendUnavailable("The storage failed.")
+        document["error"] = {"kind": type(error).__name__, "message": str(error)}
+        return document
+    if "bytes" in fields:
+        document["bytes"] = status.size
+    if "mtime" in fields:
+        document["mtime"] = _time(status.mtime_ns)
+    if "ctime" in fields:
+        document["ctime"] = _time(status.ctime_ns)
+    if "locality" in fields:
+        document["locality"] = status.locality.value
+    if "digests" in fields:
+        document["digests"] = {name: digest.hex() for name, digest in status.digests.items()}
+    return document
+
+
+def _time(nanoseconds: int) -> str | None:
+    with suppress(ValueError):
+        return format_iso(nanoseconds)
+    return None
 
 
 @attrs.frozen(kw_only=True)

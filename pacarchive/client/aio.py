@@ -31,7 +31,7 @@ from twisted.internet.main import installReactor
 from twisted.python.failure import Failure
 
 from pacarchive.client.client import ArchiveClient
-from pacarchive.client.words import Fetched, Stored
+from pacarchive.client.words import Fetched, FilesPage, Stored
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -138,6 +138,16 @@ class AsyncioClient:
         is_function = callable(destination) and not isinstance(destination, os.PathLike)
         return await call(self.client.get(file_id, _taker(destination) if is_function else destination, **options))
 
+    async def files(self, *args: Any, **options: Any) -> AsyncIterator[FilesPage]:
+        """
+        List files.
+
+        @param args: As for L{ArchiveClient.files}; likewise C{options}.
+        """
+        pages = self.client.files(*args, **options)
+        while (page := await call(_next(pages))) is not None:
+            yield page
+
     status = _adapted(ArchiveClient.status)
     move = _adapted(ArchiveClient.move)
     delete = _adapted(ArchiveClient.delete)
@@ -178,7 +188,7 @@ async def _pieces(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             await Deferred.fromFuture(asyncio.ensure_future(close()))
 
 
-async def _next(pieces: AsyncIterator[bytes]) -> bytes | None:
+async def _next(pieces: AsyncIterator[T]) -> T | None:
     # None for the end: a future cannot hold a StopAsyncIteration.
     return await anext(pieces, None)
 

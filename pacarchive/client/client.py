@@ -28,6 +28,7 @@ from pacarchive.client.errors import (
     ServerUnavailable,
 )
 from pacarchive.client.jobs import JobCalls
+from pacarchive.client.listing import ListCalls
 from pacarchive.client.refusals import no_archive, refusal, refused
 from pacarchive.client.retry import Tries
 from pacarchive.client.sinks import make_sink
@@ -62,7 +63,7 @@ Destination: TypeAlias = "str | os.PathLike[str] | Callable[[bytes], Awaitable[o
 """Where a file goes: a path, a function (whose awaitable is waited for before it is called again), or a consumer."""
 
 
-class ArchiveClient(JobCalls):
+class ArchiveClient(JobCalls, ListCalls):
     """
     An archive, seen from outside.
 

@@ -12,9 +12,10 @@ import attrs
 
 from pacarchive.client.errors import ProtocolError
 from pacarchive.client.fields import parse_levels, parse_mtime, parse_path, parse_repr_digest
-from pacarchive.client.words import FileState, Job, JobFile, JobState, Located, Plan, Status
+from pacarchive.client.words import FileState, Job, JobFile, JobState, ListedFile, Located, Plan, Status
 from pacarchive.ids import MAX_FILE_ID, parse_file_id
 from pacarchive.model import Estimate, Locality, Trouble
+from pacarchive.times import parse_iso
 
 if TYPE_CHECKING:
     from pacarchive.client.wire import Answer
@@ -257,6 +258,31 @@ def read_located(document: Sequence[Mapping[str, Any]]) -> list[Located]:
             )
         )
     return found
+
+
+@_understood
+def read_listed(document: Mapping[str, Any]) -> list[ListedFile]:
+    """The files of a page of the archive's list."""
+    return [
+        ListedFile(
+            file_id=parse_file_id(each["file"]),
+            size=each.get("bytes"),
+            mtime_ns=_time(each.get("mtime")),
+            ctime_ns=_time(each.get("ctime")),
+            locality=None if each.get("locality") is None else Locality(each["locality"]),
+            digests={name: bytes.fromhex(digest) for name, digest in each.get("digests", {}).items()},
+            error=None if (error := each.get("error")) is None else str(error["message"]),
+        )
+        for each in document["files"]
+    ]
+
+
+def _time(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if (time := parse_iso(text)) is None:
+        raise ValueError(f"{text!r} as a time")
+    return time
 
 
 @_understood

@@ -32,6 +32,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 import attrs
 from treq.testing import StubTreq
@@ -48,7 +49,7 @@ from pacarchive.client.documents import span
 from pacarchive.client.fields import digest_fields, parse_repr_digest
 from pacarchive.client.words import UP
 from pacarchive.digests import PRIMARY, Hasher
-from pacarchive.ids import parse_file_id
+from pacarchive.ids import MAX_FILE_ID, parse_file_id
 from pacarchive.times import SECOND, format_iso, parse_iso, seconds_of
 
 T = TypeVar("T")
@@ -181,6 +182,7 @@ class FakeArchive(Resource):
         fixed: dict[tuple[str, str], Callable[[Request], bytes]] = {
             ("GET", "/"): lambda request: _json({"message": f"Pacifica {UP}"}),
             ("GET", "/health"): self._health,
+            ("GET", "/files"): self._list,
             ("POST", "/jobs"): self._submit,
             ("POST", "/api/v1/archiveinfo"): self._archiveinfo,
         }
@@ -288,6 +290,31 @@ class FakeArchive(Resource):
 
     def _health(self, request: Request) -> bytes:
         return _json({"ready": True, "degraded": False, "message": "in memory"})
+
+    def _list(self, request: Request) -> bytes:
+        given = {name.decode(): values[0].decode() for name, values in request.args.items()}
+        low, high = int(given.get("from", 0)), int(given.get("to", MAX_FILE_ID))
+        ids = sorted(each for each in self.files if max(low, int(given.get("cursor", 0))) <= each <= high)
+        limit = int(given.get("limit", 1000))
+        document: dict[str, Any] = {"files": [self._listed(each) for each in ids[:limit]]}
+        if len(ids) > limit:
+            document["next"] = f"/files?{urlencode({**given, 'cursor': ids[limit]})}"
+        return _json(document)
+
+    def _listed(self, file_id: int) -> dict[str, Any]:
+        stored = self.files[file_id]
+        time = format_iso(stored.mtime_ns)
+        digests = {name: digest.hex() for name, digest in stored.digests.items()}
+        locality = "TAPE" if stored.on_tape else "DISK"
+        size = len(stored.data)
+        return {
+            "file": str(file_id),
+            "bytes": size,
+            "mtime": time,
+            "ctime": time,
+            "locality": locality,
+            "digests": digests,
+        }
 
     def _archiveinfo(self, request: Request) -> bytes:
         found = []

@@ -122,6 +122,40 @@ class Located:
     error: str | None
 
 
+@attrs.frozen(kw_only=True)
+class ListedFile:
+    """
+    A file of the archive's list.
+
+    @ivar size: Its bytes.
+    @ivar mtime_ns: Its time of modification; C{None} outside of the years 1 to 9999.
+    @ivar ctime_ns: When anything of it was last changed; likewise.
+    @ivar locality: Where it is; C{None} where that was not asked for.
+    @ivar digests: The stored digests; none where there are none, or they were not asked for.
+    @ivar error: Why nothing can be told of it; all else is C{None} then.
+    """
+
+    file_id: int
+    size: int | None
+    mtime_ns: int | None
+    ctime_ns: int | None
+    locality: Locality | None
+    digests: Digests
+    error: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class FilesPage:
+    """
+    Some files of the archive's list; perhaps none.
+
+    @ivar cursor: What to give to go on behind it; C{None} where it is the last.
+    """
+
+    files: Sequence[ListedFile]
+    cursor: str | None
+
+
 class JobState(enum.Enum):
     """How a job stands."""
 

@@ -7,18 +7,16 @@ fewer files than were asked for, or none, where there were many others to be pas
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from pacarchive import errors
 from pacarchive.access.rights import IdRanges, Right
 from pacarchive.ids import MAX_FILE_ID
-from pacarchive.times import format_iso
+from pacarchive.model import INVENTORY_FIELDS, inventory_entry
 from pacarchive.web.access import ids_of
 from pacarchive.web.description import FILES, NDJSON
 from pacarchive.web.description import options as options_of
-from pacarchive.web.errors import kind_of
 from pacarchive.web.http.documents import LARGE, streaming, write_document
 from pacarchive.web.http.flow import Aborted
 from pacarchive.web.inventory_described import LIST
@@ -42,9 +40,6 @@ SLICE: Final = 200
 
 LOOKED_AT: Final = 20_000
 """The most names that are looked at for one page."""
-
-FIELDS: Final = ("bytes", "mtime", "ctime", "locality", "digests")
-"""What can be told of a file beside its id."""
 
 _COST = 8  # of an entry for the reactor, in microseconds
 _HELD = 600  # bytes of memory for an entry of a page
@@ -101,13 +96,13 @@ async def _page(request: ArchiveRequest, listing: Listing, fields: Collection[st
     if listing.cursor is not None:
         same = {name: query(request, name) for name in ("from", "to", "fields")}
         document["next"] = page_url("/files", **same, limit=limit, cursor=listing.cursor)
-    entries = (entry(file_id, status, fields) for file_id, status in files.items())
+    entries = (inventory_entry(file_id, status, fields) for file_id, status in files.items())
     return await write_document(request, document, {"files": entries})
 
 
 async def _send_lines(request: ArchiveRequest, listing: Listing, fields: Collection[str], place: Place) -> None:
     def lines(files: Mapping[int, FileStatus | Exception]) -> str:
-        return "".join(f"{json.dumps(entry(file_id, status, fields))}\n" for file_id, status in files.items())
+        return "".join(f"{json.dumps(inventory_entry(file_id, status, fields))}\n" for file_id, status in files.items())
 
     await send_all(request, listing, place, NDJSON.encode("ascii"), lines)
 
@@ -170,32 +165,6 @@ def _break_off(request: ArchiveRequest, error: errors.ArchiveError) -> NoReturn:
     raise Aborted from error
 
 
-def entry(file_id: int, status: FileStatus | Exception, fields: Collection[str]) -> dict[str, Any]:
-    """What is told of a file."""
-    document: dict[str, Any] = {"file": str(file_id)}
-    if isinstance(status, Exception):
-        error = status if isinstance(status, errors.ArchiveError) else errors.BackendUnavailable("The storage failed.")
-        document["error"] = {"kind": kind_of(error), "message": str(error)}
-        return document
-    if "bytes" in fields:
-        document["bytes"] = status.size
-    if "mtime" in fields:
-        document["mtime"] = _time(status.mtime_ns)
-    if "ctime" in fields:
-        document["ctime"] = _time(status.ctime_ns)
-    if "locality" in fields:
-        document["locality"] = status.locality.value
-    if "digests" in fields:
-        document["digests"] = {name: digest.hex() for name, digest in status.digests.items()}
-    return document
-
-
-def _time(nanoseconds: int) -> str | None:
-    with suppress(ValueError):
-        return format_iso(nanoseconds)
-    return None
-
-
 def _ids(request: ArchiveRequest) -> IdRanges:
     """Those that are asked for, and that the caller may know of."""
     first, last = query(request, "from"), query(request, "to")
@@ -208,11 +177,11 @@ def _ids(request: ArchiveRequest) -> IdRanges:
 
 def _fields(request: ArchiveRequest) -> Collection[str]:
     if (text := query(request, "fields")) is None:
-        return FIELDS
+        return INVENTORY_FIELDS
     fields = text.split(",")
-    if set(fields) <= set(FIELDS):
+    if set(fields) <= set(INVENTORY_FIELDS):
         return fields
-    raise errors.InvalidRequest(f'"fields" are some of {", ".join(FIELDS)}.')
+    raise errors.InvalidRequest(f'"fields" are some of {", ".join(INVENTORY_FIELDS)}.')
 
 
 def _prefers_lines(request: ArchiveRequest) -> bool:

@@ -57,8 +57,9 @@ def test_usage(service: Service, shell: Callable[[dict[str, str]], Shell]) -> No
 
 def test_inventory(service: Service, shell: Callable[[dict[str, str]], Shell]) -> None:
     """The page of that name."""
-    with shell({"127.0.0.1:8080": f"{HOST}:{service.port}"}) as session:
-        assert session.show(MANUAL / "inventory.md") >= 4
+    here = {"127.0.0.1:8080": f"{HOST}:{service.port}", "pacarchive ": f"{Path(sys.executable).parent}/pacarchive "}
+    with shell(here) as session:
+        assert session.show(MANUAL / "inventory.md") >= 5
 
 
 def test_usage_has_the_lines_of_the_predecessor() -> None:

@@ -29,6 +29,7 @@ def register(subparsers: Subparsers) -> None:
     _register_adopt(commands)
     _register_delete(commands)
     _register_digest(commands)
+    _register_inventory(commands)
     _register_sweep(commands)
     _register_token(commands)
     _register_access(commands)
@@ -107,6 +108,23 @@ def _register_digest(commands: Subparsers) -> None:
     )
     _json_option(parser, "bad file")
     parser.set_defaults(run="pacarchive.cli.admin.digest:run")
+
+
+def _register_inventory(commands: Subparsers) -> None:
+    parser = commands.add_parser(
+        "inventory",
+        help="list all files",
+        description=(
+            "Lists all files of the archive, with sizes, times, digests and where they are, in the storage's own order."
+            " Opens and recalls none. Progress is on standard error. Exit code: 0; 1 when a file could not be told of;"
+            " 2 for settings that cannot be used; 3 when the storage does not answer; 130 when it was interrupted."
+        ),
+    )
+    settings_options(parser)
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--csv", action="store_true", help="print CSV, with a head")
+    form.add_argument("--ndjson", action="store_true", help="print an object of JSON in each line (default)")
+    parser.set_defaults(run="pacarchive.cli.admin.inventory:run")
 
 
 def _register_sweep(commands: Subparsers) -> None:

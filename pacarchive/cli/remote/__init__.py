@@ -27,6 +27,7 @@ def register(subparsers: Subparsers) -> None:
     _register_put(subparsers)
     _register_get(subparsers)
     _register_stat(subparsers)
+    _register_ls(subparsers)
     _register_stage(subparsers)
     _register_job(subparsers)
     _register_mv(subparsers)
@@ -143,6 +144,25 @@ def _register_stat(subparsers: Subparsers) -> None:
     )
     parser.add_argument("ids", nargs="+", metavar="ID", help=_IDS)
     parser.add_argument("-l", "--long", action="store_true", help="all of it, in several lines")
+
+
+def _register_ls(subparsers: Subparsers) -> None:
+    parser = _add(
+        subparsers,
+        "ls",
+        "listing:ls",
+        "list the files of the archive",
+        "Lists the files that the archive has, as far as you may know of them; nothing is recalled. They come in the "
+        "archive's own order, as they are found.",
+        [
+            ("pacarchive ls", "all of them"),
+            ("pacarchive ls 500-599", "those of these ids that there are"),
+            ("pacarchive ls --json", "for programs"),
+            ("pacarchive ls --ids | pacarchive stage -", "what other commands read"),
+        ],
+    )
+    parser.add_argument("range", nargs="?", metavar="RANGE", help="a range of ids, as 500-599, or 500- (default: all)")
+    parser.add_argument("--ids", action="store_true", help="only ids, one in each line")
 
 
 def _register_stage(subparsers: Subparsers) -> None:
