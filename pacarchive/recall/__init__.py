@@ -6,6 +6,7 @@ alone.  The REST API (L{pacarchive.web}) and the start of the service call it, b
 Data types and pure functions:
 
   words.py        the data types: jobs, their files, pins, plans
+  views.py        the data types of what operators see
   settings.py     the section [recall]
   places.py       where the store is, if the settings do not say
   schedule.py     which cartridge is read next, for which owner, and how many files fit
@@ -17,11 +18,16 @@ The store, and operations on it inside transactions:
   schema.py       the tables, for both databases
   store.py        the database: one writer at a time, reads beside it
   moving.py       moving the store from where an earlier version had it
+  counting.py     counts that are kept as files change
   tables.py       how requests for files end
   jobs.py         operations of callers: submit, cancel and delete jobs, release pins
   listing.py      listings for callers
   quotas.py       how much an owner may keep in the store
   waiting.py      what jobs and files wait for
+  holds.py        what operators keep from being recalled
+  retrying.py     retrying what has failed
+  priorities.py   changing the priority of a job
+  overview.py     what operators see of the queue
   channel.py      calls to a database that may hang
   work.py         operations of the dispatcher
   stored_forecasts.py  the forecasts that the dispatcher stores
@@ -43,6 +49,7 @@ And for its callers:
   planning.py     estimates and plans
   submitting.py   jobs on their way into the store
   noting.py       files that were read or removed
+  operations.py   what operators see and do
   releasing.py    files that need not stay on disk
   engine.py       what the REST API calls
 """

@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from pacarchive.interfaces import IArchiveBackend, IRecaller
 from pacarchive.recall import work
 from pacarchive.recall.dispatcher_state import Active, DispatcherState, Reading
+from pacarchive.recall.holds import Holds, read_holds
 from pacarchive.recall.lease import Lease
 from pacarchive.recall.lookup import LookUp
 from pacarchive.recall.loops import Loop, Step
@@ -81,6 +82,7 @@ class Dispatcher:
             self._progress = progress = Progress(self._shared, recaller, self._poke_requests)
             self._storage_requests = StorageRequests(self._shared, recaller, progress)
             self._request_loop = self._loop("submitting files", self._storage_requests.step, 0.5)
+            self._holds = self._loop("reading holds", self._read_holds, 0.5)
             self._loop("polling recalls", progress.poll, settings.poll_interval)
             self._cancel = self._loop("cancelling recalls", progress.cancel, 1.0)
             self._loop("forecasting", upkeep.update_forecasts, FORECAST_INTERVAL)
@@ -119,7 +121,16 @@ class Dispatcher:
         self._look_up.poke()
         if self._storage_requests is not None:
             self._cancel.poke()
+            self._holds.poke()
             self._poke_requests()
+
+    async def _read_holds(self) -> bool:
+        """Read what operators hold, as any process may have changed it.  @return: C{False}: there is nothing more."""
+        holds = await self._shared.read(read_holds)
+        if holds != self._shared.holds:
+            self._shared.holds = holds
+            self._poke_requests()
+        return False
 
     def _poke_requests(self) -> None:
         if self._request_loop is not None:
@@ -130,8 +141,8 @@ class Dispatcher:
         if self._begun:
             return False
         await self._shared.write(recount)
-        submitted, demands, learned = await self._shared.read(_read_state)
         shared = self._shared
+        submitted, demands, learned, shared.holds = await shared.read(_read_state)
         for each in submitted:
             shared.active[each.key] = Active(each, _INHERITED_GRACE, shared.now)
             reading = shared.readings.get(each.medium)
@@ -172,6 +183,6 @@ class Dispatcher:
             await release_all(self._shared.recaller, file_ids)
 
 
-def _read_state(cursor: Cursor) -> tuple[list[work.SubmittedFile], list[Demand], str]:
+def _read_state(cursor: Cursor) -> tuple[list[work.SubmittedFile], list[Demand], str, Holds]:
     row = cursor.row("SELECT learned FROM turn")
-    return work.submitted(cursor), work.demands(cursor), row[0] if row else ""
+    return work.submitted(cursor), work.demands(cursor), row[0] if row else "", read_holds(cursor)

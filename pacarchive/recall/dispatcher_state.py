@@ -10,6 +10,7 @@ import attrs
 from pacarchive.interfaces import IArchiveBackend, IRecaller
 from pacarchive.recall.accuracy import ForecastAccuracy
 from pacarchive.recall.forecast import Rates
+from pacarchive.recall.holds import NOTHING_HELD, Holds
 from pacarchive.recall.schedule import Demand, FairQueue, Flow, TimeSlice
 from pacarchive.recall.settings import RecallSettings
 from pacarchive.recall.store import Cursor, OutcomeUnknown, Store, Transaction
@@ -81,6 +82,7 @@ class DispatcherState:
     @ivar active: Files that were submitted to the storage system, by key.
     @ivar readings: Cartridges that are being read.
     @ivar demands: What waits, by cartridge and flow.
+    @ivar holds: What operators hold, as it was read last.
     @ivar on_change: Called after each change of the store.
     @ivar on_doubt: Called when the outcome of a change is unknown, so that this state may be wrong.
     """
@@ -96,6 +98,7 @@ class DispatcherState:
     active: dict[int, Active] = attrs.field(factory=dict)
     readings: dict[str, Reading] = attrs.field(factory=dict)
     demands: dict[tuple[str, Flow], Demand] = attrs.field(factory=dict)
+    holds: Holds = NOTHING_HELD
     queue: FairQueue = attrs.field(factory=FairQueue)
     rates: Rates = attrs.field(factory=Rates)
     accuracy: ForecastAccuracy = attrs.field(factory=ForecastAccuracy)
@@ -105,6 +108,17 @@ class DispatcherState:
         """The time."""
         seconds: float = self.clock.seconds()
         return seconds
+
+    @property
+    def drives(self) -> int:
+        """How many cartridges may be read at a time."""
+        return self.holds.usable_drives(self.settings.drives)
+
+    @property
+    def free_demands(self) -> list[Demand]:
+        """What waits for cartridges that are not held."""
+        held = self.holds.cartridges
+        return [demand for demand in self.demands.values() if demand.medium not in held]
 
     async def write(self, change: Callable[[Transaction], T]) -> T:
         """

@@ -26,6 +26,7 @@ from pacarchive.recall.dispatcher import Dispatcher
 from pacarchive.recall.lease import HEARTBEAT, Lease
 from pacarchive.recall.moving import find_store, make_store_directory
 from pacarchive.recall.noting import Notes
+from pacarchive.recall.operations import Operations
 from pacarchive.recall.planning import job_status, make_plan
 from pacarchive.recall.releasing import release_all
 from pacarchive.recall.settings import RecallSettings
@@ -66,6 +67,7 @@ class RecallEngine(Service):
     @param settings: The settings.
     @param archive: The archive's name in the store.
     @param make_pool: Makes the threads for the store's connections.
+    @ivar operations: What operators see and do.
     """
 
     name = "recall"
@@ -102,6 +104,7 @@ class RecallEngine(Service):
         self._work = OwnedWork("recalls: unexpected")
         self._submissions = Submissions(reactor, settings, self._write, self._read, self._work.keep)
         self._notes = Notes(reactor, self._write, self._read, self._work.keep, self._released)
+        self.operations = Operations(reactor, settings, self._write, self._read)
         self._long_reads = DeferredLock()
         self._obstacle = ""
 
@@ -241,8 +244,8 @@ class RecallEngine(Service):
 
     async def want(self, file_id: int, owner: str) -> Asked:
         """
-        Request one file that is on tape.  However often that is repeated, it is one job for each owner, and one recall.
-         Its pin ends with the first read of the whole file.
+        Request one file that is on tape: however often, it is one job for each owner, and one recall.  Its pin ends
+        with the first read of the whole file.
 
         @raise errors.BackendUnavailable: The store does not answer.
         @raise errors.QuotaReached: The owner has reached the limit; likewise C{Overloaded} for all owners together.
@@ -348,8 +351,6 @@ class RecallEngine(Service):
         now = self._reactor.seconds()
         query = self._read if self._recaller is not None else None
         return await make_plan(self._backend, self._recaller, query, file_ids, self._settings.drives, now)
-
-    # Pins
 
     async def release(self, job: str, file_ids: Collection[int] | None = None) -> Released:
         """

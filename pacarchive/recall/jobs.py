@@ -12,6 +12,7 @@ from uuid import uuid4
 import attrs
 
 from pacarchive import errors
+from pacarchive.recall.counting import Change, counting, counting_pins
 from pacarchive.recall.listing import number_of
 from pacarchive.recall.quotas import Accounts, forget
 from pacarchive.recall.schema import from_key, to_key
@@ -90,14 +91,7 @@ def _submit(transaction: Transaction, submission: Submission, accounts: Accounts
         "INSERT INTO wishes (job, file, state, seq, pin) VALUES (?, ?, ?, ?, ?)",
         [(number, key, FileState.QUEUED, transaction.seq, pin) for key, pin in zip(keys, pins, strict=True)],
     )
-    # Every value is a parameter, as PyMySQL sends only such rows together.
-    owner, priority = cut(request.owner), request.priority
-    transaction.many(
-        "{ignore} INTO recalls (file, state, owner, priority, since, medium, position, request, attempts, resting,"
-        " reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [(key, RecallState.NEW, owner, priority, transaction.now, "", 0, "", 0, 0, "") for key in keys],
-    )
-    _join(transaction, number, keys, request.priority)
+    join(transaction, number, keys, cut(request.owner), request.priority)
     return job
 
 
@@ -113,12 +107,37 @@ def single_job(cursor: Cursor, file_id: int, owner: str) -> str | None:
     return None if row is None else str(row[0])
 
 
+def join(transaction: Transaction, number: int, keys: Sequence[int], owner: str, priority: Priority) -> None:
+    """
+    Have files of a job recalled for which it has requests that are queued; recalls that are under way for other
+    requests are joined.
+
+    @param number: The number of the job.
+    @param keys: The keys of the files.
+    @param owner: Its owner.
+    @param priority: Its priority.
+    """
+    there = [row[0] for row in transaction.among("SELECT file FROM recalls WHERE file IN (*)", keys)]
+    # Every value is a parameter, as PyMySQL sends only such rows together.
+    transaction.many(
+        "{ignore} INTO recalls (file, state, owner, priority, since, medium, position, request, attempts, resting,"
+        " reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [(key, RecallState.NEW, owner, priority, transaction.now, "", 0, "", 0, 0, "") for key in keys],
+    )
+    change = Change()
+    row = (RecallState.NEW, "", owner, "", transaction.now, 0)
+    change.add_recalls(1, [row] * (len(keys) - len(there)))
+    change.write(transaction)
+    with counting(transaction, there):
+        _join(transaction, number, there, priority)
+
+
 def _join(transaction: Transaction, number: int, keys: Sequence[int], priority: Priority) -> None:
     """
-    Join recalls that are under way for earlier requests.
+    Join recalls that are under way for other requests.
 
-    @param number: The number of the new job.
-    @param keys: The keys of its files.
+    @param number: The number of the job.
+    @param keys: The keys of its files that have such recalls.
     @param priority: Its priority.
     """
     found = transaction.among(
@@ -142,7 +161,7 @@ def _join(transaction: Transaction, number: int, keys: Sequence[int], priority: 
             submitted,
             *(FileState.STARTED, transaction.now, number),
         )
-        transaction.execute("UPDATE jobs SET started = ? WHERE number = ?", transaction.now, number)
+        transaction.execute("UPDATE jobs SET started = ? WHERE started IS NULL AND number = ?", transaction.now, number)
     if priority > Priority.LOW:
         # They are looked up again, which gives them a better position in the queue.  Without the plus, SQLite would use
         # its index of states, and search all that wait.
@@ -201,7 +220,8 @@ def delete(transaction: Transaction, job: str) -> list[int]:
     live = [(number, key) for key, state in _requests(transaction, number, None) if not state.ended]
     cancel_requests(transaction, live, FileState.FAILED)
     pinned = [row[0] for row in transaction.rows("SELECT file FROM pins WHERE job = ?", number)]
-    transaction.execute("DELETE FROM pins WHERE job = ?", number)
+    with counting_pins(transaction, pinned):
+        transaction.execute("DELETE FROM pins WHERE job = ?", number)
     forget(transaction, [number])
     return unpinned(transaction, pinned)
 
@@ -222,7 +242,8 @@ def release(transaction: Transaction, job: str, file_ids: Collection[int] | None
     coming = len(list(transaction.among(query, keys, number, LIVE)))
     transaction.execute_among("UPDATE wishes SET pin = 0 WHERE job = ? AND file IN (*)", keys, number)
     pinned = [row[0] for row in transaction.among("SELECT file FROM pins WHERE job = ? AND file IN (*)", keys, number)]
-    transaction.execute_among("DELETE FROM pins WHERE job = ? AND file IN (*)", pinned, number)
+    with counting_pins(transaction, pinned):
+        transaction.execute_among("DELETE FROM pins WHERE job = ? AND file IN (*)", pinned, number)
     released = Released(released=len(pinned), coming=coming, unpinned=len(keys) - len(pinned) - coming)
     return released, unpinned(transaction, pinned)
 
@@ -239,7 +260,9 @@ def unpin(transaction: Transaction, file_id: int, owner: str | None) -> tuple[in
     if arguments:
         of_owner = " AND job IN (SELECT number FROM jobs WHERE owner = ?)"
     key = to_key(file_id)
-    ended: int = transaction.execute("DELETE FROM pins WHERE file = ?" + of_owner, key, *arguments).rowcount  # noqa: S608
+    with counting_pins(transaction, [key]):
+        query = "DELETE FROM pins WHERE file = ?" + of_owner  # noqa: S608
+        ended: int = transaction.execute(query, key, *arguments).rowcount
     return ended, unpinned(transaction, [key]) if ended else []
 
 

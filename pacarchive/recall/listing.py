@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import attrs
 
 from pacarchive import errors
+from pacarchive.recall.holds import read_holds
 from pacarchive.recall.schema import from_key, to_key
 from pacarchive.recall.store import Cursor, Row
 from pacarchive.recall.tables import RecallState, cut
@@ -116,7 +117,7 @@ def circumstances(cursor: Cursor) -> tuple[int, str, str]:
     """
     row = cursor.row("SELECT seq, obstacle, learned FROM turn")
     assert row is not None, "the schema has put it there"
-    return row[0], row[1], row[2]
+    return row[0], read_holds(cursor).obstacle or row[1], row[2]
 
 
 def cursor_text(seq: int, key: int = _LAST) -> str:
@@ -150,17 +151,18 @@ def files(cursor: Cursor, job: str, since: str, limit: int) -> FilesPage:
     seq, key = _parse_cursor(since)
     number = number_of(cursor, job)
     newest, obstacle, _ = circumstances(cursor)
+    holds = read_holds(cursor)
     deadline = summary(cursor, number).deadline
     rows = cursor.rows(
         "SELECT w.file, w.state, w.seq, COALESCE(w.size, r.size), w.started, w.ended, w.reason, r.heard,"
-        " COALESCE(r.attempts, 0), r.state, r.reason, r.resting, p.expires"
+        " COALESCE(r.attempts, 0), r.state, r.reason, r.resting, p.expires, r.medium"
         " FROM wishes w LEFT JOIN recalls r ON r.file = w.file AND w.state < ?"
         " LEFT JOIN pins p ON p.file = w.file AND p.job = w.job"
         " WHERE w.job = ? AND (w.seq > ? OR (w.seq = ? AND w.file > ?)) ORDER BY w.seq, w.file LIMIT ?",
         *(LIVE, number, seq, seq, key, limit + 1),
     )
     more, rows = len(rows) > limit, rows[:limit]
-    found = [_file(row, deadline, obstacle) for row in rows]
+    found = [_file(row, deadline, holds.reason(row[-1]) or obstacle) for row in rows]
     return FilesPage(
         files=found, cursor=cursor_text(rows[-1][2], rows[-1][0]) if more else cursor_text(newest), more=more
     )
@@ -172,7 +174,7 @@ def changes(cursor: Cursor, job: str, since: str, limit: int) -> tuple[FilesPage
 
 
 def _file(row: Row, deadline: float, obstacle: str) -> JobFile:
-    key, state, _, size, started, ended, reason, heard, attempts, recall, recall_reason, resting, pinned = row
+    key, state, _, size, started, ended, reason, heard, attempts, recall, recall_reason, resting, pinned, _ = row
     return JobFile(
         file_id=from_key(key),
         state=FileState(state),

@@ -15,6 +15,7 @@ from pacarchive.model import Estimate, TapeLocation, Trouble
 from pacarchive.recall import jobs, listing, waiting
 from pacarchive.recall.accuracy import ForecastAccuracy
 from pacarchive.recall.forecast import Load, Rates, Span, basis, forecast, position_share
+from pacarchive.recall.holds import read_holds
 from pacarchive.recall.lookup import find
 from pacarchive.recall.settings import RecallSettings
 from pacarchive.recall.store import Cursor, Read
@@ -251,9 +252,12 @@ def job_status(cursor: Cursor, job: str, settings: RecallSettings, now: float) -
     seq, obstacle, learned = listing.circumstances(cursor)
     estimate = trouble = None
     if summary.left:
-        trouble = Trouble(files=summary.left, reason=obstacle) if obstacle else waiting.trouble(cursor, number)
+        held = waiting.held(cursor, number)
+        trouble = Trouble(files=summary.left, reason=obstacle) if obstacle else waiting.trouble(cursor, number) or held
         waiting_files = waiting.waiting(cursor, number)
-        estimate = job_estimate(summary, waiting_files, Learned.from_text(learned), obstacle, settings.drives, now)
+        drives = read_holds(cursor).usable_drives(settings.drives)
+        if held is None:
+            estimate = job_estimate(summary, waiting_files, Learned.from_text(learned), obstacle, drives, now)
     elapsed = 0.0 if summary.started is None else (summary.ended or now) - summary.started
     return JobStatus(
         summary=summary,

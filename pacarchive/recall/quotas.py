@@ -12,6 +12,7 @@ from collections.abc import Collection
 import attrs
 
 from pacarchive import errors, texts
+from pacarchive.recall.counting import Change, Counted, recount_all
 from pacarchive.recall.settings import RecallSettings
 from pacarchive.recall.store import Transaction
 from pacarchive.recall.tables import cut
@@ -141,6 +142,14 @@ def forget(transaction: Transaction, numbers: Collection[int]) -> None:
         for key in ((_OWNER, owner), (_SUM, "")):
             freed[key].jobs += 1
             freed[key].weight += int(weight)
+    change = Change()
+    query = (
+        "SELECT medium, owner, reason, COUNT(1), SUM(size) FROM failed WHERE job IN (*) GROUP BY medium, owner, reason"
+    )
+    for medium, owner, reason, files, size in transaction.among(query, numbers):
+        change.add(Counted.FAILED, -files, -int(size), medium=medium, owner=owner, reason=reason)
+    change.write(transaction)
+    transaction.execute_among("DELETE FROM failed WHERE job IN (*)", numbers)
     transaction.execute_among("DELETE FROM wishes WHERE job IN (*)", numbers)
     transaction.execute_among("DELETE FROM jobs WHERE number IN (*)", numbers)
     transaction.many(
@@ -155,7 +164,8 @@ def forget(transaction: Transaction, numbers: Collection[int]) -> None:
 
 
 def recount(transaction: Transaction) -> None:
-    """Count the totals again: a node with an earlier version may have stored and deleted jobs without counting."""
+    """Count everything again: a node with an earlier version may have changed the store without counting."""
+    recount_all(transaction)
     transaction.execute("DELETE FROM accounts")
     for kind, owner, group in ((_OWNER, "owner", " GROUP BY owner"), (_SUM, "''", "")):
         transaction.execute(

@@ -52,6 +52,10 @@ SQLITE = Dialect(
         "plain": "",
         "ignore": "INSERT OR IGNORE",
         "div": "/",  # of integers
+        "hour": "CAST(since / 3600 AS INTEGER)",
+        "merge": "ON CONFLICT DO UPDATE SET",
+        "new_files": "excluded.files",
+        "new_size": "excluded.size",
     },
     "?",
 )
@@ -66,6 +70,10 @@ MARIADB = Dialect(
         "plain": "ENGINE=InnoDB",
         "ignore": "INSERT IGNORE",
         "div": "DIV",
+        "hour": "FLOOR(since / 3600)",
+        "merge": "ON DUPLICATE KEY UPDATE",
+        "new_files": "VALUES(files)",
+        "new_size": "VALUES(size)",
     },
     "%s",
 )
@@ -171,7 +179,48 @@ CREATE TABLE IF NOT EXISTS accounts (
 CREATE INDEX IF NOT EXISTS jobs_by_owners_end ON jobs (owner, ended);
 """
 
-STEPS: Sequence[str] = (TABLES, ACCOUNTS)
+OPERATIONS = """
+CREATE TABLE IF NOT EXISTS holds (
+    kind INTEGER NOT NULL,
+    name {text} NOT NULL,
+    drives INTEGER NOT NULL,
+    who {text} NOT NULL,
+    why {text} NOT NULL,
+    since {real} NOT NULL,
+    until {real},
+    PRIMARY KEY (kind, name)
+) {clustered};
+
+CREATE TABLE IF NOT EXISTS counts (
+    state INTEGER NOT NULL,
+    medium {text} NOT NULL,
+    owner {text} NOT NULL,
+    reason {text} NOT NULL,
+    files BIGINT NOT NULL,
+    size BIGINT NOT NULL,
+    PRIMARY KEY (state, medium, owner, reason)
+) {clustered};
+
+CREATE TABLE IF NOT EXISTS failed (
+    job BIGINT NOT NULL,
+    file BIGINT NOT NULL,
+    medium {text} NOT NULL,
+    owner {text} NOT NULL,
+    reason {text} NOT NULL,
+    size BIGINT NOT NULL,
+    ended {real} NOT NULL,
+    PRIMARY KEY (job, file)
+) {clustered};
+CREATE INDEX IF NOT EXISTS failed_by_medium ON failed (medium, job, file);
+CREATE INDEX IF NOT EXISTS failed_by_owner ON failed (owner, job, file);
+CREATE INDEX IF NOT EXISTS recalls_by_age ON recalls (state, medium, since);
+
+{ignore} INTO failed (job, file, medium, owner, reason, size, ended)
+    SELECT w.job, w.file, '', j.owner, COALESCE(w.reason, ''), COALESCE(w.size, 0), COALESCE(w.ended, j.created)
+    FROM wishes w JOIN jobs j ON j.number = w.job WHERE w.state = 4
+"""
+
+STEPS: Sequence[str] = (TABLES, ACCOUNTS, OPERATIONS)
 """
 The statements that lead from each version of the tables to the next.  MariaDB commits each of these statements
 separately, so each must be repeatable: an earlier run may have ended between two.

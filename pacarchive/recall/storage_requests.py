@@ -8,11 +8,12 @@ from uuid import UUID, uuid4
 from pacarchive.interfaces import IRecaller
 from pacarchive.recall import schedule, work
 from pacarchive.recall.dispatcher_state import BEGINNING, Active, DispatcherState, Reading
+from pacarchive.recall.holds import read_holds
 from pacarchive.recall.loops import Tasks
 from pacarchive.recall.progress import Progress
 from pacarchive.recall.schedule import Flow, SpaceNeed
 from pacarchive.recall.schema import from_key
-from pacarchive.recall.store import Cursor
+from pacarchive.recall.store import Cursor, Transaction
 from pacarchive.runtime.shared import all_of
 
 GRACE = 10.0
@@ -50,6 +51,7 @@ class StorageRequests:
         """Submit what can be submitted now.  @return: C{False}: there is nothing more to do."""
         self._sending.check()
         await self._end_readings()
+        self._give_up_held()
         self._choose()
         grants = self._grants()
         candidates = [
@@ -64,6 +66,16 @@ class StorageRequests:
         await all_of(self._submit_next(each, grants[each.medium], space[each.medium], occupied) for each in ready)
         return False
 
+    def _give_up_held(self) -> None:
+        """Submit no more from cartridges that are held, nor from those that were chosen last for drives that are."""
+        shared = self._shared
+        for reading in shared.readings.values():
+            reading.over = reading.over or reading.medium in shared.holds.cartridges
+        if shared.drives < shared.settings.drives:
+            standing = [reading for reading in shared.readings.values() if not reading.over]
+            for reading in sorted(standing, key=lambda reading: reading.begun)[shared.drives :]:
+                reading.over = True
+
     def _grants(self) -> dict[str, frozenset[Flow]]:
         """
         Return the flows whose files may be submitted, by cartridge; one that has files, but none of these flows, gives
@@ -74,13 +86,13 @@ class StorageRequests:
             reading.ahead = shared.rates.reading_time(reading.left, reading.left_size)
         grants = schedule.eligible_flows(
             shared.readings.values(),
-            list(shared.demands.values()),
+            shared.free_demands,
             shared.queue,
             shared.rates,
             shared.now,
             limit=settings.turn,
             batch_delay=settings.batch_delay,
-            free=max(0, settings.drives - len(shared.readings)),
+            free=max(0, shared.drives - len(shared.readings)),
         )
         waited_for = {medium for medium, _ in shared.demands}
         for reading in shared.readings.values():
@@ -113,10 +125,10 @@ class StorageRequests:
         shared, settings = self._shared, self._shared.settings
         while True:
             soon_free = [each for each in shared.readings.values() if self._is_ending(each)]
-            if len(shared.readings) - len(soon_free) >= settings.drives or len(shared.readings) >= 2 * settings.drives:
+            if len(shared.readings) - len(soon_free) >= shared.drives or len(shared.readings) >= 2 * shared.drives:
                 return
             demand = schedule.next_medium(
-                list(shared.demands.values()), shared.queue, shared.readings, shared.now, settings.batch_delay
+                shared.free_demands, shared.queue, shared.readings, shared.now, settings.batch_delay
             )
             if demand is None:
                 return
@@ -214,8 +226,11 @@ class StorageRequests:
         """Submit the next files of a cartridge."""
         shared, request = self._shared, uuid4()
         most = self._next_count(reading)
-        submitted, finished = await shared.write(
-            lambda transaction: work.start_next(
+
+        def start(transaction: Transaction) -> tuple[list[tuple[work.SubmittedFile, Flow]], bool]:
+            if read_holds(transaction).reason(reading.medium):  # it was held since the step began
+                return [], False
+            return work.start_next(
                 transaction,
                 reading.medium,
                 reading.after,
@@ -224,7 +239,8 @@ class StorageRequests:
                 request.hex,
                 lambda sizes: schedule.count_fitting(space, sizes, most, occupied),
             )
-        )
+
+        submitted, finished = await shared.write(start)
         if finished:
             # Files that were queued at earlier positions are read in another pass, without another mount.
             reading.finished = not submitted and reading.after == BEGINNING

@@ -6,6 +6,7 @@ import enum
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from pacarchive.recall.counting import Change, Counted, counting, hour_of, remove_recalls
 from pacarchive.recall.schema import LONGEST_TEXT
 from pacarchive.recall.store import Transaction
 from pacarchive.recall.words import LIVE, FileState
@@ -61,6 +62,37 @@ def end_requests(
         [(state, transaction.now, cut(reason), transaction.seq, sizes.get(key), job, key) for job, key in requests],
     )
     count_down(transaction, Counter(job for job, _ in requests))
+    _count_ended(transaction, requests, state, cut(reason), sizes)
+
+
+def _count_ended(
+    transaction: Transaction,
+    requests: Sequence[tuple[int, int]],
+    state: FileState,
+    reason: str,
+    sizes: Mapping[int, int],
+) -> None:
+    """Count requests that have ended; those that failed are listed, too, so that they can be retried."""
+    query = "SELECT number, owner FROM jobs WHERE number IN (*)"
+    owners: dict[int, str] = dict(transaction.among(query, {job for job, _ in requests}))  # type: ignore[arg-type]
+    change = Change()
+    if state is not FileState.FAILED:
+        hour, counted = hour_of(transaction.now), Counted(state + 10)
+        for job, key in requests:
+            change.add(counted, 1, sizes.get(key, 0), owner=owners[job], medium=hour)
+        change.write(transaction)
+        return
+    query = "SELECT file, medium, COALESCE(size, 0) FROM recalls WHERE file IN (*)"
+    places = {key: (medium, size) for key, medium, size in transaction.among(query, {key for _, key in requests})}
+    rows = []
+    for job, key in requests:
+        medium, size = places.get(key, ("", 0))
+        rows.append((job, key, medium, owners[job], reason, size, transaction.now))
+        change.add(Counted.FAILED, 1, size, medium=medium, owner=owners[job], reason=reason)
+    transaction.many(
+        "{ignore} INTO failed (job, file, medium, owner, reason, size, ended) VALUES (?, ?, ?, ?, ?, ?, ?)", rows
+    )
+    change.write(transaction)
 
 
 def count_down(transaction: Transaction, ended: Counter[int]) -> None:
@@ -101,7 +133,7 @@ def fail(transaction: Transaction, keys: Sequence[int], reason: str) -> None:
         FileState.FAILED,
         reason,
     )
-    transaction.execute_among("DELETE FROM recalls WHERE file IN (*)", keys)
+    remove_recalls(transaction, keys)
 
 
 def cancel_requests(
@@ -125,7 +157,8 @@ def cancel_requests(
     found = transaction.among("SELECT file, state FROM recalls WHERE file IN (*)", alone)
     standing = {key: current for key, current in found}  # noqa: C416  (dict() does not take rows)
     submitted = {key for key, current in standing.items() if current not in NOT_SUBMITTED}
-    transaction.execute_among("UPDATE recalls SET state = ? WHERE file IN (*)", submitted, RecallState.CANCELLING)
+    with counting(transaction, submitted):
+        transaction.execute_among("UPDATE recalls SET state = ? WHERE file IN (*)", submitted, RecallState.CANCELLING)
     if state is FileState.CANCELLED:
         waiting = [(job, key) for job, key in requests if key in submitted]
         transaction.many(
@@ -138,5 +171,5 @@ def cancel_requests(
         end_requests(transaction, sorted(before), FileState.CANCELLED)
         requests = [each for each in requests if each not in before]
     end_requests(transaction, requests, state, reason)
-    transaction.execute_among("DELETE FROM recalls WHERE file IN (*)", standing.keys() - submitted)
+    remove_recalls(transaction, standing.keys() - submitted)
     return len(requests)

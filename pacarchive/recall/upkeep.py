@@ -10,12 +10,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from pacarchive.recall import listing, schedule, stored_forecasts, work
 from pacarchive.recall.dispatcher_state import DispatcherState
 from pacarchive.recall.forecast import Load, forecast, shared_ends
+from pacarchive.recall.holds import expire_holds
 from pacarchive.recall.lookup import ABSENT, find
+from pacarchive.recall.overview import Plan
 from pacarchive.recall.planning import time_left
 from pacarchive.recall.schedule import Flow, weight
 from pacarchive.recall.schema import from_key, to_key
 from pacarchive.recall.store import Cursor, Transaction
 from pacarchive.recall.stored_forecasts import MediumForecast
+from pacarchive.recall.views import Amount, Drive
 from pacarchive.recall.waiting import Waiting, troubled, waiting
 
 FORECAST_INTERVAL = 5.0
@@ -60,7 +63,7 @@ class Upkeep:
         self._obstacle = obstacle
         self._rechecked = -(1 << 63)
         self._last_forecast = 0
-        self._stored: tuple[Sequence[MediumForecast], str, str] | None = None
+        self._stored: tuple[Sequence[MediumForecast], str, str, Sequence[Drive]] | None = None
 
     async def by_the_clock(self) -> bool:
         """Do what is due.  @return: Whether there may be more."""
@@ -75,6 +78,8 @@ class Upkeep:
             await self._release(unpinned)
         if "forget" in due:
             await shared.write(lambda transaction: work.forget_old(transaction, shared.settings.keep))
+        if "resume" in due:
+            await shared.write(expire_holds)
         return bool(due)
 
     async def recheck(self) -> bool:
@@ -108,17 +113,17 @@ class Upkeep:
         forecasts, now = self._forecasts(), self._shared.now
         obstacle = self._obstacle()
         await self._compare_forecasts()
-        learned = json.dumps(
-            {
-                "rates": self._shared.rates.dump(),
-                "queue": self._shared.queue.dump(),
-                "promises": self._shared.accuracy.dump(),
-                "ends": [[*flow, round(now + end)] for flow, end in self._shared_ends().items()],
-            }
-        )
-        state = (forecasts, obstacle, learned)
+        known = {
+            "rates": self._shared.rates.dump(),
+            "queue": self._shared.queue.dump(),
+            "promises": self._shared.accuracy.dump(),
+            "ends": [[*flow, round(now + end)] for flow, end in self._shared_ends().items()],
+        }
+        drives = self._drives()
+        state = (forecasts, obstacle, json.dumps(known), drives)
         if state != self._stored:
             complete = await self._shared.read(lambda cursor: stored_forecasts.with_extents(cursor, forecasts))
+            learned = json.dumps(known | {"plan": Plan(now, drives).encode()})
             await self._shared.write(
                 lambda transaction: stored_forecasts.store(transaction, complete, obstacle, learned)
             )
@@ -163,23 +168,40 @@ class Upkeep:
         """Return the seconds until each flow has all that it waits for."""
         shared = self._shared
         rates = shared.rates
-        flow_counts = Counter(medium for medium, _ in shared.demands)
+        demands = shared.free_demands
+        flow_counts = Counter(demand.medium for demand in demands)
         work: dict[Flow, float] = defaultdict(float)
-        for (medium, flow), demand in shared.demands.items():
-            mount = 0.0 if medium in shared.readings else rates.mount_seconds / flow_counts[medium]
-            work[flow] += mount + rates.reading_time(demand.files, demand.size)
+        for demand in demands:
+            mount = 0.0 if demand.medium in shared.readings else rates.mount_seconds / flow_counts[demand.medium]
+            work[demand.flow] += mount + rates.reading_time(demand.files, demand.size)
         for active in shared.active.values():
             if active.flow is not None:
                 work[active.flow] += rates.cost(active.file.size)
         largest = heapq.nlargest(_MOST_FLOWS, work, key=work.__getitem__)
         return shared_ends(
-            {flow: work[flow] for flow in largest}, {flow: weight(flow) for flow in largest}, shared.settings.drives
+            {flow: work[flow] for flow in largest}, {flow: weight(flow) for flow in largest}, shared.drives
         )
+
+    def _drives(self) -> list[Drive]:
+        """Return the cartridges that are being read, for operators to see."""
+        return [
+            Drive(
+                cartridge=reading.medium,
+                owner=reading.flow[0] if reading.flow is not None else "",
+                begun=reading.begun,
+                mounted=reading.learned is not None,
+                ending=reading.over or reading.finished,
+                submitted=Amount(reading.left, reading.left_size),
+                last=reading.last_recalled,
+                stuck=self._is_stuck(Load(medium=reading.medium, files=reading.left, size=reading.left_size)),
+            )
+            for reading in self._shared.readings.values()
+        ]
 
     def _forecasts(self) -> list[MediumForecast]:
         shared, now = self._shared, self._shared.now
         waiting: dict[str, tuple[int, int]] = {}
-        for demand in shared.demands.values():
+        for demand in shared.free_demands:
             files, size = waiting.get(demand.medium, (0, 0))
             waiting[demand.medium] = files + demand.files, size + demand.size
         started: dict[str, tuple[int, int]] = {}
@@ -192,13 +214,11 @@ class Upkeep:
             more = (0, 0) if reading is None or reading.over else waiting.pop(medium, (0, 0))
             mounted = reading is None or reading.learned is not None
             running.append(Load(medium=medium, files=files + more[0], size=size + more[1], mounted=mounted))
-        order = [
-            each.medium
-            for each in schedule.in_order(list(shared.demands.values()), shared.queue)
-            if each.medium in waiting
-        ]
+        order = [each.medium for each in schedule.in_order(shared.free_demands, shared.queue) if each.medium in waiting]
         queue = [Load(medium=medium, files=waiting[medium][0], size=waiting[medium][1]) for medium in order]
-        spans = forecast(queue, running, shared.settings.drives, shared.rates, now)
+        if not shared.drives:
+            queue = []  # nobody knows when it goes on
+        spans = forecast(queue, running, shared.drives, shared.rates, now)
         loads = {load.medium: load.files for load in (*running, *queue)}
         stuck = {load.medium for load in running if self._is_stuck(load)}
         found = [

@@ -10,6 +10,7 @@ from collections.abc import Collection
 import attrs
 
 from pacarchive.model import Trouble
+from pacarchive.recall.holds import read_holds
 from pacarchive.recall.schema import to_key
 from pacarchive.recall.store import Cursor
 from pacarchive.recall.tables import RecallState
@@ -90,24 +91,42 @@ def trouble(cursor: Cursor, number: int) -> Trouble | None:
     return Trouble(files=row[0], reason=reason, attempts=attempts, next_try=until)
 
 
+def held(cursor: Cursor, number: int) -> Trouble | None:
+    """Return which files of a job wait for a cartridge that is held; C{None} if there are none."""
+    holds = read_holds(cursor)
+    query = (
+        "SELECT r.medium, COUNT(1) FROM wishes w JOIN recalls r ON r.file = w.file"
+        " WHERE w.job = ? AND w.state = ? AND r.state = ? AND r.medium IN (*) GROUP BY r.medium"
+    )
+    rows = cursor.among(query, holds.cartridges, number, FileState.QUEUED, RecallState.QUEUED)
+    found: dict[str, int] = dict(rows)  # type: ignore[arg-type]
+    if not found:
+        return None
+    most = max(found, key=lambda medium: (found[medium], medium))
+    return Trouble(files=sum(found.values()), reason=holds.reason(most))
+
+
 def last_failure(cursor: Cursor, file_id: int, most_attempts: int, now: float) -> str | None:
     """
-    Describe why the last request for a file failed; or why its last attempt did, and when the next one is.
+    Describe why the last request for a file failed; or why its last attempt did, and when the next one is; or who holds
+    its cartridge.
 
     @param most_attempts: After how many attempts a file has failed for good.
     @param now: Seconds since the epoch.
-    @return: A message for a person; C{None} if nothing has failed.
+    @return: A message for a person; C{None} if nothing has failed, and nothing is held.
     """
     row = cursor.row(
-        "SELECT w.state, w.reason, r.state, r.reason, r.attempts, r.resting"
+        "SELECT w.state, w.reason, r.state, r.reason, r.attempts, r.resting, r.medium"
         " FROM wishes w LEFT JOIN recalls r ON r.file = w.file WHERE w.file = ? ORDER BY w.job DESC LIMIT 1",
         to_key(file_id),
     )
     if row is None:
         return None
-    state, reason, recall, last, attempts, backing_off = row
+    state, reason, recall, last, attempts, backing_off, medium = row
     if state == FileState.FAILED:
         return str(reason)
+    if recall == RecallState.QUEUED and (hold := read_holds(cursor).reason(medium)):
+        return hold
     if state >= LIVE or not last:
         return None
     if recall != RecallState.BACKING_OFF:

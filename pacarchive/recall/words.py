@@ -249,3 +249,72 @@ class Asked:
 
     job: str
     retry_after: int
+
+
+class HoldKind(enum.IntEnum):
+    """What is held.  The numbers are stored in the database."""
+
+    ALL = 0
+    """Everything: nothing more is submitted to the storage system."""
+    DRIVES = 1
+    """Drives: fewer cartridges are read at a time."""
+    CARTRIDGE = 2
+    """A cartridge: no more of its files are submitted."""
+
+
+@attrs.frozen(kw_only=True)
+class Hold:
+    """
+    What an operator keeps from being recalled.  What was submitted to the storage system before is recalled all the
+    same.
+
+    @ivar cartridge: Its name; empty for the other kinds.
+    @ivar drives: How many drives may still be used; C{None} for the other kinds.
+    @ivar who: Who holds it, C{since} when, and C{why}; that may be empty.
+    @ivar until: When it ends by itself; C{None} if it does not.
+    """
+
+    kind: HoldKind
+    cartridge: str = ""
+    drives: int | None = None
+    who: str
+    why: str = ""
+    since: float
+    until: float | None = None
+
+    @property
+    def by_whom(self) -> str:
+        """By whom it is held, and why, for a person."""
+        return f"held by {self.who}: {self.why.rstrip('.')}" if self.why else f"held by {self.who}"
+
+
+@attrs.frozen(kw_only=True)
+class RetryFilter:
+    """
+    Which files to retry; without any of these, all.
+
+    @ivar cartridge: Those of one cartridge.
+    @ivar owner: Those of one owner.
+    @ivar reason: Those that failed for this reason, in the same words.
+    @ivar since: Those that failed since then.
+    @ivar job: Those of one job.
+    """
+
+    cartridge: str | None = None
+    owner: str | None = None
+    reason: str | None = None
+    since: float | None = None
+    job: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Retried:
+    """
+    What a retry is about.
+
+    @ivar failed: How many requests that had failed; their jobs go on.
+    @ivar hurried: How many files that were to be tried again later, and are now.
+    """
+
+    failed: int
+    hurried: int

@@ -12,6 +12,7 @@ from itertools import accumulate
 
 import attrs
 
+from pacarchive.recall.counting import counting, counting_pins, remove_recalls
 from pacarchive.recall.jobs import unpinned
 from pacarchive.recall.quotas import OLD, forget
 from pacarchive.recall.schedule import Demand, Flow
@@ -67,21 +68,24 @@ class SubmittedFile:
 
 def new_recalls(cursor: Cursor, limit: int) -> list[New]:
     """Return recalls that have not been looked up."""
+    # In the order of an index, so that there is no choice of another one.
     rows = cursor.rows(
-        "SELECT file, owner, priority, since FROM recalls WHERE state = ? LIMIT ?", RecallState.NEW, limit
+        "SELECT file, owner, priority, since FROM recalls WHERE state = ? ORDER BY medium, position, file LIMIT ?",
+        *(RecallState.NEW, limit),
     )
     return [New(*row) for row in rows]
 
 
 def queue(transaction: Transaction, located: Sequence[Located]) -> None:
     """Queue recalls that were looked up, except those that were cancelled meanwhile."""
-    transaction.many(
-        "UPDATE recalls SET state = ?, medium = ?, position = ?, size = ? WHERE file = ? AND state = ?",
-        [
-            (RecallState.QUEUED, cut(each.medium), each.position, each.size, each.key, RecallState.NEW)
-            for each in located
-        ],
-    )
+    with counting(transaction, [each.key for each in located]):
+        transaction.many(
+            "UPDATE recalls SET state = ?, medium = ?, position = ?, size = ? WHERE file = ? AND state = ?",
+            [
+                (RecallState.QUEUED, cut(each.medium), each.position, each.size, each.key, RecallState.NEW)
+                for each in located
+            ],
+        )
 
 
 def demands(cursor: Cursor, medium: str | None = None) -> list[Demand]:
@@ -139,11 +143,12 @@ def start_next(
     taken = rows[: admit([row[2] for row in rows])]
     keys = [row[0] for row in taken]
     if keys:
-        transaction.execute_among(
-            "UPDATE recalls SET state = ?, request = ?, attempts = attempts + 1, started = ? WHERE file IN (*)",
-            keys,
-            *(RecallState.STARTED, request, transaction.now),
-        )
+        with counting(transaction, keys):
+            transaction.execute_among(
+                "UPDATE recalls SET state = ?, request = ?, attempts = attempts + 1, started = ? WHERE file IN (*)",
+                keys,
+                *(RecallState.STARTED, request, transaction.now),
+            )
         waited = [(job, each) for job, each, state in live_requests(transaction, keys) if state is FileState.QUEUED]
         transaction.many(
             "UPDATE wishes SET state = ?, started = ?, seq = ? WHERE job = ? AND file = ?",
@@ -204,16 +209,13 @@ def complete(transaction: Transaction, sizes: dict[int, int]) -> None:
     cancelled = [(job, key) for job, key, state, _, _ in rows if state == FileState.CANCELLING]
     end_requests(transaction, cancelled, FileState.CANCELLED)
     needed = [row for row in rows if row[2] != FileState.CANCELLING]
-    transaction.many(
-        "{ignore} INTO pins (file, job, size, expires, until_read) VALUES (?, ?, ?, ?, ?)",
-        [
-            (key, job, sizes[key], transaction.now + pin, until_read)
-            for job, key, _, pin, until_read in needed
-            if pin > 0
-        ],
-    )
+    pins = [
+        (key, job, sizes[key], transaction.now + pin, until_read) for job, key, _, pin, until_read in needed if pin > 0
+    ]
+    with counting_pins(transaction, {pin[0] for pin in pins}):
+        transaction.many("{ignore} INTO pins (file, job, size, expires, until_read) VALUES (?, ?, ?, ?, ?)", pins)
     end_requests(transaction, [(job, key) for job, key, *_ in needed], FileState.COMPLETED, sizes=sizes)
-    transaction.execute_among("DELETE FROM recalls WHERE file IN (*)", sizes)
+    remove_recalls(transaction, sizes)
 
 
 def fail_all(transaction: Transaction, reasons: dict[int, str]) -> None:
@@ -234,14 +236,15 @@ def back_off(transaction: Transaction, until: dict[int, tuple[float, str]]) -> N
     """
     needed = {key for _, key, state in live_requests(transaction, until) if state is not FileState.CANCELLING}
     recalls_cancelled(transaction, until.keys() - needed)
-    transaction.many(
-        "UPDATE recalls SET state = ?, resting = ?, reason = ?, heard = ? WHERE file = ?",
-        [
-            (RecallState.BACKING_OFF, when, cut(reason), transaction.now, key)
-            for key, (when, reason) in until.items()
-            if key in needed
-        ],
-    )
+    with counting(transaction, needed):
+        transaction.many(
+            "UPDATE recalls SET state = ?, resting = ?, reason = ?, heard = ? WHERE file = ?",
+            [
+                (RecallState.BACKING_OFF, when, cut(reason), transaction.now, key)
+                for key, (when, reason) in until.items()
+                if key in needed
+            ],
+        )
     # Callers that follow a job are notified of the reason and of the next attempt.
     transaction.execute_among(
         "UPDATE wishes SET seq = ? WHERE state < ? AND file IN (*)", needed, transaction.seq, LIVE
@@ -268,10 +271,11 @@ def recalls_cancelled(transaction: Transaction, keys: Iterable[int]) -> None:
     end_requests(
         transaction, [(job, key) for job, key, state in requests if state is FileState.CANCELLING], FileState.CANCELLED
     )
-    transaction.execute_among(
-        "UPDATE recalls SET state = ?, resting = 0 WHERE file IN (*)", again, RecallState.BACKING_OFF
-    )
-    transaction.execute_among("DELETE FROM recalls WHERE file IN (*)", keys - again)
+    with counting(transaction, again):
+        transaction.execute_among(
+            "UPDATE recalls SET state = ?, resting = 0 WHERE file IN (*)", again, RecallState.BACKING_OFF
+        )
+    remove_recalls(transaction, keys - again)
 
 
 def reported(transaction: Transaction, keys: Iterable[int]) -> None:
@@ -280,14 +284,15 @@ def reported(transaction: Transaction, keys: Iterable[int]) -> None:
 
 
 def wake(transaction: Transaction) -> int:
-    """Look recalls up again whose pause is over.  @return: How many."""
-    changed: int = transaction.execute(
-        "UPDATE recalls SET state = ? WHERE state = ? AND resting <= ?",
-        RecallState.NEW,
-        RecallState.BACKING_OFF,
-        transaction.now,
-    ).rowcount
-    return changed
+    """Look some recalls up again whose pause is over.  @return: How many."""
+    rows = transaction.rows(
+        "SELECT file FROM recalls WHERE state = ? AND resting <= ? LIMIT ?",
+        *(RecallState.BACKING_OFF, transaction.now, _SOME),
+    )
+    keys = [row[0] for row in rows]
+    with counting(transaction, keys):
+        transaction.execute_among("UPDATE recalls SET state = ? WHERE file IN (*)", keys, RecallState.NEW)
+    return len(keys)
 
 
 def overdue(transaction: Transaction) -> int:
@@ -306,13 +311,14 @@ def overdue(transaction: Transaction) -> int:
 def expire_pins(transaction: Transaction) -> tuple[int, list[int]]:
     """End pins that have expired.  @return: How many; and the ids of files that have no pin any more."""
     rows = transaction.rows("SELECT file, job FROM pins WHERE expires <= ? LIMIT ?", transaction.now, _SOME)
-    transaction.many("DELETE FROM pins WHERE file = ? AND job = ?", rows)
+    with counting_pins(transaction, {row[0] for row in rows}):
+        transaction.many("DELETE FROM pins WHERE file = ? AND job = ?", rows)
     return len(rows), unpinned(transaction, {row[0] for row in rows})
 
 
 def due(cursor: Cursor, now: float, age: float) -> frozenset[str]:
     """
-    Return which tasks are due: C{wake}, C{overdue}, C{expire}, C{forget}.
+    Return which tasks are due: C{wake}, C{overdue}, C{expire}, C{forget}, C{resume}.
 
     @param now: The time.
     @param age: Seconds after which a job that has ended is deleted.
@@ -321,6 +327,7 @@ def due(cursor: Cursor, now: float, age: float) -> frozenset[str]:
         "wake": ("SELECT 1 FROM recalls WHERE state = ? AND resting <= ? LIMIT 1", (RecallState.BACKING_OFF, now)),
         "overdue": ("SELECT 1 FROM jobs WHERE deadline <= ? AND ended IS NULL LIMIT 1", (now,)),
         "expire": ("SELECT 1 FROM pins WHERE expires <= ? LIMIT 1", (now,)),
+        "resume": ("SELECT 1 FROM holds WHERE until <= ? LIMIT 1", (now,)),
         "forget": (f"SELECT 1 FROM jobs WHERE {OLD} LIMIT 1", (now - age,)),  # noqa: S608
     }
     return frozenset(name for name, (text, arguments) in questions.items() if cursor.row(text, *arguments) is not None)
@@ -349,8 +356,9 @@ def note(transaction: Transaction, read: Collection[int], removed: Collection[in
     found = [
         row[0] for row in transaction.among("SELECT DISTINCT file FROM pins WHERE until_read = 1 AND file IN (*)", read)
     ]
-    transaction.execute_among("DELETE FROM pins WHERE until_read = 1 AND file IN (*)", found)
-    transaction.execute_among("DELETE FROM pins WHERE file IN (*)", removed)
+    with counting_pins(transaction, {*found, *removed}):
+        transaction.execute_among("DELETE FROM pins WHERE until_read = 1 AND file IN (*)", found)
+        transaction.execute_among("DELETE FROM pins WHERE file IN (*)", removed)
     fail(transaction, list(removed), "The file was removed.")
     return [to_key(file_id) for file_id in unpinned(transaction, found)]
 

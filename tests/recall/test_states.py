@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -29,11 +29,12 @@ from pacarchive import errors
 from pacarchive.model import RecallProgress
 from pacarchive.model import RecallState as Said
 from pacarchive.recall import listing
+from pacarchive.recall.counting import Counted
 from pacarchive.recall.engine import RecallEngine
 from pacarchive.recall.schema import SQLITE, to_key
 from pacarchive.recall.store import Cursor
-from pacarchive.recall.tables import RecallState
-from pacarchive.recall.words import FileState, JobRequest, Priority
+from pacarchive.recall.tables import NOT_SUBMITTED, RecallState
+from pacarchive.recall.words import FileState, HoldKind, JobRequest, Priority, RetryFilter
 from recall.drawing import BEGINNING, GONE, Arrow, drawn
 from recall.surroundings import AFTER, BEFORE, Going, Surroundings, VirtualReactor, done
 
@@ -93,6 +94,7 @@ class Records:
             assert arrow in (WISHES if kind == "wish" else RECALLS), f"{kind}: {' -> '.join(arrow)} is not drawn"
         self._require_counts()
         self._require_recalls()
+        self._require_kept_counts()
         for job, file, reason in self.cursor.rows("SELECT job, file, reason FROM wishes WHERE state = 4"):
             assert reason, f"{file} of {job} has failed without a word"
         stray = self.cursor.rows(
@@ -114,6 +116,40 @@ class Records:
             assert bool(ended) == (live == 0), f"job {number} has ended, or has not"
             assert odd == 0, f"job {number} has a file that has ended without a time, or a time without an end"
         assert not self.cursor.rows("SELECT 1 FROM wishes WHERE job NOT IN (SELECT number FROM jobs)")
+
+    def _require_kept_counts(self) -> None:
+        """What is counted as it changes is what there is."""
+        found: Counter[tuple[Any, ...]] = Counter()
+        sizes: Counter[tuple[Any, ...]] = Counter()
+
+        def add(size: int, *key: Any) -> None:
+            found[key] += 1
+            sizes[key] += size
+
+        for state, medium, owner, reason, since, size in self.cursor.rows(
+            "SELECT state, medium, owner, reason, since, COALESCE(size, 0) FROM recalls"
+        ):
+            add(size, state, medium, owner, reason if state == RecallState.BACKING_OFF else "")
+            if state in NOT_SUBMITTED:
+                add(size, Counted.WAITING_SINCE, f"{int(since // 3600):010}", "", "")
+        for medium, owner, reason, size in self.cursor.rows("SELECT medium, owner, reason, size FROM failed"):
+            add(size, Counted.FAILED, medium, owner, reason)
+        pinned: dict[int, int] = {}
+        for file, owner, size in self.cursor.rows(
+            "SELECT p.file, j.owner, p.size FROM pins p JOIN jobs j ON j.number = p.job"
+        ):
+            add(size, Counted.PINS, "", owner, "")
+            pinned[file] = max(size, pinned.get(file, 0))
+        for size in pinned.values():
+            add(size, Counted.PINNED, "", "", "")
+        kept = {
+            tuple(key): (files, size)
+            for *key, files, size in self.cursor.rows("SELECT state, medium, owner, reason, files, size FROM counts")
+            if key[0] not in (Counted.COMPLETED, Counted.CANCELLED)
+        }
+        assert kept == {key: (files, sizes[key]) for key, files in found.items()}, "miscounted"
+        failed = "SELECT job, file, reason FROM {} ORDER BY job, file"
+        assert self.cursor.rows(failed.format("failed")) == self.cursor.rows(failed.format("wishes WHERE state = 4"))
 
     def _require_recalls(self) -> None:
         wishes: defaultdict[int, list[FileState]] = defaultdict(list)
@@ -273,6 +309,37 @@ class Recalls(RuleBasedStateMachine):
         self.tapes.files.pop(file, None)
         self.nodes[node].engine.was_removed(file)
 
+    # Operators
+
+    @rule(node=st.integers(0, 1), kind=st.sampled_from(HoldKind), until=st.sampled_from([None, None, 10.0]))
+    def hold(self, node: int, kind: HoldKind, until: float | None) -> None:
+        end = None if until is None else self.around.time.seconds() + until
+        cartridge, drives = "V0" if kind is HoldKind.CARTRIDGE else "", 0 if kind is HoldKind.DRIVES else None
+        self._ask(
+            node,
+            lambda engine: engine.operations.hold(kind, "operator", cartridge=cartridge, drives=drives, until=end),
+        )
+
+    @rule(node=st.integers(0, 1), kind=st.sampled_from(HoldKind))
+    def resume(self, node: int, kind: HoldKind) -> None:
+        cartridge = "V0" if kind is HoldKind.CARTRIDGE else ""
+        with suppress(errors.NotFound):
+            self._ask(node, lambda engine: engine.operations.resume(kind, cartridge))
+
+    @rule(
+        node=st.integers(0, 1),
+        owner=st.sampled_from([None, "a"]),
+        cartridge=st.sampled_from([None, "V1"]),
+    )
+    def retry(self, node: int, owner: str | None, cartridge: str | None) -> None:
+        wanted = RetryFilter(owner=owner, cartridge=cartridge)
+        self._ask(node, lambda engine: engine.operations.retry(wanted))
+
+    @rule(node=st.integers(0, 1), job=jobs, priority=st.sampled_from(Priority))
+    def change_priority(self, node: int, job: str, priority: Priority) -> None:
+        with suppress(errors.NotFound):
+            self._ask(node, lambda engine: engine.operations.change_priority(job, priority))
+
     # The storage system
 
     @rule(file=st.sampled_from(FILES))
@@ -396,6 +463,8 @@ class Recalls(RuleBasedStateMachine):
         self.tapes.delay = 0
         for node in self.nodes:
             node.reactor.latency, node.reactor.trouble = 0.0, []
+        for kind in HoldKind:
+            self.resume(0, kind)
         self.tapes.come()
         for _ in range(60):
             self.around.spend(10)
@@ -459,7 +528,7 @@ def test_each_arrow_is_followed(locally: Surroundings) -> None:
     done(engine.cancel(job))
     tapes.agrees = True
     done(engine.cancel(submit(4)))
-    submit(5)
+    failed = submit(5)
     fail(5, Said.FAILED)
     # While the only drive is busy with another cartridge, one that waits becomes urgent, and is given up.
     tapes.add(20, medium="V0")
@@ -467,6 +536,21 @@ def test_each_arrow_is_followed(locally: Surroundings) -> None:
     jobs = [submit(6), submit(6, owner="b", priority=Priority.HIGH)]
     for each in jobs:
         done(engine.cancel(each))
+    # An operator has tried again what failed: first while nobody else wishes for it, then while somebody does.
+    tapes.come(20)
+    tapes.forget(5)
+    around.spend(2)
+    tapes.files[5].sentence = None
+    done(engine.operations.retry(RetryFilter(job=failed)))
+    around.spend(10)
+    assert 5 in tapes.under_way()
+    fail(5, Said.FAILED)
+    tapes.forget(5)
+    tapes.files[5].sentence = None
+    submit(5, owner="b")
+    around.spend(10)
+    assert 5 in tapes.under_way()
+    done(engine.operations.retry(RetryFilter(job=failed)))
     records.require_order()
     records.close()
     assert frozenset(records.wishes) == WISHES
