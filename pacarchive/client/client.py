@@ -142,6 +142,11 @@ class ArchiveClient(JobCalls, ListCalls):
             delete=lambda file_id, etag: self.delete(file_id, if_match=etag),
         )
 
+    @property
+    def url(self) -> str:
+        """The archive's URL."""
+        return self._wire.url
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -334,6 +339,23 @@ class ArchiveClient(JobCalls, ListCalls):
                         raise ProtocolError("The answer to GET /health has another form than an archive's.", status=200)
                     raise refusal(answer, text)
             except ConnectionFailed as error:
+                await tries.after(error)
+
+    async def metrics(self) -> str:
+        """
+        How the archive is, in numbers: a text as Prometheus reads it, with whose parser it can be read.  It takes the
+        right C{admin}.
+        """
+        tries = Tries(self._reactor, self._policy)
+        while True:
+            try:
+                async with self._wire.exchange("GET", "/metrics", {"Accept": "text/plain"}) as answer:
+                    if answer.status == 200:
+                        return (await answer.text()).decode(errors="replace")
+                    if answer.status == 404:
+                        raise ProtocolError("The archive has no metrics: its version is too old.", status=404)
+                    raise await refused(answer)
+            except (ConnectionFailed, ServerUnavailable) as error:
                 await tries.after(error)
 
 

@@ -34,6 +34,7 @@ def register(subparsers: Subparsers) -> None:
     _register_rm(subparsers)
     _register_verify(subparsers)
     _register_health(subparsers)
+    _register_top(subparsers)
 
 
 def _add(
@@ -268,3 +269,21 @@ def _register_health(subparsers: Subparsers) -> None:
         "Asks whether requests can be expected to succeed. Exit code: 0 if so, 3 if not.",
         [("pacarchive health", "")],
     )
+
+
+def _register_top(subparsers: Subparsers) -> None:
+    parser = _add(
+        subparsers,
+        "top",
+        "top:top",
+        "show live how the archive is",
+        "Shows whether the archive is well, and if not, why; what moves, how fast, what is refused and what fails, and "
+        "what waits for tape. It needs the right admin. On a terminal q ends it; elsewhere it writes a line each time.",
+        [
+            ("pacarchive top", ""),
+            ("pacarchive top --once", "all of it, once; exit code 3 if it is not well"),
+            ("pacarchive top --json --interval 1m", "for programs, a line each minute"),
+        ],
+    )
+    parser.add_argument("--once", action="store_true", help="show it once, with rates over one interval")
+    parser.add_argument("--interval", metavar="TIME", default="2s", help="how often to look: 2s, 1m (default: 2s)")
