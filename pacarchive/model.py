@@ -248,11 +248,15 @@ class Health:
     @ivar ready: Whether requests can be expected to succeed.
     @ivar words: A message for people: what is wrong, or a summary.  Names no path, account or host.
     @ivar degraded: Whether something does not work, or is not known, although requests succeed.
+    @ivar free: Bytes that can still be stored; C{None} where the storage does not say.
+    @ivar size: Bytes that the storage has room for in all, likewise.
     """
 
     ready: bool
     words: str
     degraded: bool = False
+    free: int | None = None
+    size: int | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable, Collection, Container, Sequence
 from hashlib import sha256
 from typing import Any, ParamSpec, TypeVar
@@ -15,11 +16,14 @@ from pacarchive.backends.memory import MemoryArchive
 from pacarchive.digests import Digests
 from pacarchive.interfaces import IIncomingFile, IStoredFile
 from pacarchive.model import Estimate, FileStatus, Health, InventoryPage, WriteConditions
+from pacarchive.recall.views import Amount, Buffer, CartridgePage, CartridgeRow, Overview, OwnerPage, OwnerRow, States
 from pacarchive.recall.words import (
     Asked,
     Cancelled,
     FilesPage,
     FileState,
+    Hold,
+    HoldKind,
     JobFile,
     JobRequest,
     JobStatus,
@@ -28,6 +32,8 @@ from pacarchive.recall.words import (
     Plan,
     Priority,
     Released,
+    Retried,
+    RetryFilter,
 )
 from pacarchive.runtime.threads import BlockingPool
 
@@ -257,6 +263,7 @@ class FakeRecalls:
         self.released = 0
         self.waiting: list[tuple[int, Deferred[bool]]] = []
         self.followers = 0
+        self.operations = FakeOperations()
         self._news: DeferredQueue[FilesPage | Exception | None] = DeferredQueue()
 
     def called(self, name: str) -> list[list[Any]]:
@@ -393,3 +400,69 @@ class FakeRecalls:
 
     def was_removed(self, file_id: int) -> None:
         self._note("was_removed", file_id)
+
+
+class FakeOperations:
+    """
+    Has the methods of what operators see and do of recalls, and does as the test says.
+
+    @ivar calls: The methods that were called, with their arguments.
+    @ivar trouble: What all of them raise.
+    @ivar seen: What C{overview} gives; C{rows} and C{owner_rows} what C{cartridges} and C{owners} do.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.trouble: Exception | None = None
+        self.rows: list[CartridgeRow] = []
+        self.owner_rows: list[OwnerRow] = []
+        self.retried = Retried(failed=0, hurried=0)
+        self.seen = Overview(
+            made=NOW, planned=NOW, dispatcher="host:1", states=States(), completed_hour=Amount(),
+            completed_day=Amount(), failed=Amount(), ages=[], drive_limit=4, drives_usable=4, drives=[], upcoming=[],
+            through=None, reasons=[], holds=[], problems=[],
+            buffer=Buffer(limit=None, pinned=Amount(), coming=Amount()), cartridges=0, owners=0,
+        )  # fmt: skip
+
+    def _note(self, name: str, *arguments: Any) -> None:
+        self.calls.append((name, *arguments))
+        if self.trouble is not None:
+            raise self.trouble
+
+    async def overview(self) -> Overview:
+        self._note("overview")
+        return self.seen
+
+    async def cartridges(
+        self, *, owner: str | None = None, order: Any = None, after: str | None = None, limit: int = 100
+    ) -> CartridgePage:
+        self._note("cartridges", owner, order, after)
+        more = json.dumps(limit) if len(self.rows) > limit else None
+        return CartridgePage(made=NOW, rows=self.rows[:limit], total=len(self.rows), next=more)
+
+    async def cartridge(self, name: str) -> CartridgeRow | None:
+        self._note("cartridge", name)
+        return next((row for row in self.rows if row.cartridge == name), None)
+
+    async def owners(self, *, owner: str | None = None, after: str | None = None, limit: int = 100) -> OwnerPage:
+        self._note("owners", owner, after)
+        more = json.dumps(limit) if len(self.owner_rows) > limit else None
+        return OwnerPage(made=NOW, rows=self.owner_rows[:limit], total=len(self.owner_rows), next=more)
+
+    async def hold(self, kind: HoldKind, who: str, **more: Any) -> Hold:
+        self._note("hold", kind, who, more)
+        return Hold(kind=kind, who=who, since=NOW)
+
+    async def resume(self, kind: HoldKind, cartridge: str = "") -> None:
+        self._note("resume", kind, cartridge)
+
+    async def count_retries(self, wanted: RetryFilter) -> Retried:
+        self._note("count_retries", wanted)
+        return self.retried
+
+    async def retry(self, wanted: RetryFilter) -> Retried:
+        self._note("retry", wanted)
+        return self.retried
+
+    async def change_priority(self, job: str, priority: Priority) -> None:
+        self._note("change_priority", job, priority)

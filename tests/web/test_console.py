@@ -17,7 +17,18 @@ from test_job_events import Follower
 from pacarchive import errors
 from pacarchive.access import tokens
 from pacarchive.access.rights import EVERYTHING, Right
-from pacarchive.recall.words import FileState, JobStatus, Pin
+from pacarchive.recall.views import (
+    Age,
+    Amount,
+    Buffer,
+    CartridgeRow,
+    Drive,
+    OwnerRow,
+    Reason,
+    States,
+    Upcoming,
+)
+from pacarchive.recall.words import FileState, Hold, HoldKind, JobStatus, Pin, Priority, Retried, RetryFilter
 from pacarchive.web.console.frame import HEADERS
 from pacarchive.web.console.screens import SCREENS
 from pacarchive.web.settings import ConsoleSettings
@@ -26,7 +37,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FORM = "Content-Type: application/x-www-form-urlencoded"
-PAGES = ["/console", "/console/jobs", f"/console/jobs/{JOB}", "/console/pins", "/console/files/1"]
+PAGES = [
+    "/console",
+    "/console/queue",
+    "/console/queue?order=failed",
+    "/console/cartridge?name=A1",
+    "/console/owners",
+    "/console/retry?cartridge=A1&hours=2",
+    "/console/jobs",
+    f"/console/jobs/{JOB}",
+    "/console/pins",
+    "/console/capacity",
+    "/console/trouble",
+    "/console/files/1",
+]
+HOLD = Hold(kind=HoldKind.CARTRIDGE, cartridge="A1", who="user:ada", why="it squeaks", since=NOW - 7200)
 
 
 @pytest.fixture
@@ -51,6 +76,43 @@ def fill(server: Server, owner: str = "192.0.2.1") -> JobStatus:
     server.recalls.listed["pins"] = [
         Pin(file_id=2**64 - 1, job=JOB, owner=owner, size=5 << 30, expires=NOW + 90, until_read=True)
     ]
+    operations = server.recalls.operations
+    states = States(queued=Amount(1_000_000, 5 << 40), backing_off=Amount(3, 3 << 30), started=Amount(4, 4 << 30))
+    operations.seen = attrs.evolve(
+        operations.seen,
+        states=states,
+        failed=Amount(2, 2 << 30),
+        drives=[
+            Drive(cartridge="A1", owner=owner, begun=NOW - 900, mounted=True, ending=False,
+                  submitted=Amount(4, 4 << 30), last=NOW - 600, stuck=True),
+            Drive(cartridge="A2", owner="", begun=NOW, mounted=False, ending=False, submitted=Amount(), last=NOW,
+                  stuck=False),
+        ],
+        upcoming=[Upcoming(cartridge="A3", files=7, begins=NOW + 600, ends=NOW + 6000)],
+        ages=[Age(below=3600, amount=Amount(5)), Age(below=None, amount=Amount(1))],
+        reasons=[Reason(reason="The tape broke.", amount=Amount(2), for_good=True)],
+        through=NOW + 86400,
+        holds=[HOLD],
+        problems=["No file of cartridge A1 has come since 600 seconds."],
+        buffer=Buffer(limit=10 << 40, pinned=Amount(1, 6 << 40), coming=Amount(4, 1 << 40)),
+        owners=50,
+        cartridges=400,
+    )  # fmt: skip
+    row = CartridgeRow(
+        cartridge="A1", states=states, failed=Amount(2, 2 << 30), oldest=NOW - 86400, reading=True, place=None,
+        begins=NOW, ends=NOW + 86400, hold=None,
+    )  # fmt: skip
+    nowhere = attrs.evolve(row, cartridge="", reading=False, place=1)
+    operations.rows = [
+        row,
+        nowhere,
+        attrs.evolve(row, cartridge="A4", hold=HOLD),
+    ]
+    operations.owner_rows = [
+        OwnerRow(owner=owner, states=states, completed_day=Amount(9), failed=Amount(2), pins=Amount(1), jobs=3,
+                 kept_files=99, oldest=NOW - 3600)
+    ]  # fmt: skip
+    operations.retried = Retried(failed=2, hurried=3)
     return status
 
 
@@ -123,14 +185,14 @@ def test_where_there_is_to_be_no_console_there_is_none() -> None:
 def test_an_owner_sees_and_does_what_is_its_own() -> None:
     """Jobs and pins of others are neither listed nor shown nor changed."""
     with serving(guarded(("token:robot", Right.STAGE))) as server:
-        fill(server, "token:somebody")
+        fill(server, "token:mallory")
         browser = Browser(server, f"Authorization: Bearer {TOKEN}")
-        browser.get("/console/jobs?owner=token:somebody")
-        browser.get("/console/pins?owner=token:somebody")
+        browser.get("/console/jobs?owner=token:mallory")
+        browser.get("/console/pins?owner=token:mallory")
         assert [owner for owner, *_ in server.recalls.called("jobs")] == ["token:robot"]
         assert [owner for owner, *_ in server.recalls.called("pins")] == ["token:robot"]
         assert "There is no such job" in words(browser.get(f"/console/jobs/{JOB}", 404))
-        form = browser.get("/console/pins").all("form", method="post")[0]
+        form = browser.get("/console/pins").one("main").all("form", method="post")[0]
         form.attributes["action"] = f"/console/jobs/{JOB}/cancel"
         assert browser.submit(form).status == 404
         assert not server.recalls.called("cancel")
@@ -153,12 +215,12 @@ def test_who_may_only_look_is_offered_no_action() -> None:
 def test_an_operator_sees_everything() -> None:
     """And may look at one owner's."""
     with serving(guarded(("token:robot", Right.ADMIN | Right.STAGE | Right.POLL))) as server:
-        fill(server, "token:somebody")
+        fill(server, "token:mallory")
         browser = Browser(server, f"Authorization: Bearer {TOKEN}")
         browser.get("/console/jobs")
-        browser.get("/console/jobs?owner=token:somebody")
-        assert [owner for owner, *_ in server.recalls.called("jobs")] == [None, "token:somebody"]
-        assert "token:somebody" in words(browser.get(f"/console/jobs/{JOB}"))
+        browser.get("/console/jobs?owner=token:mallory")
+        assert [owner for owner, *_ in server.recalls.called("jobs")] == [None, "token:mallory"]
+        assert "token:mallory" in words(browser.get(f"/console/jobs/{JOB}"))
 
 
 # signing in
@@ -321,6 +383,87 @@ def test_pins_are_released(server: Server) -> None:
     assert server.recalls.called("unpin") == [[2**64 - 1]]
 
 
+def test_what_failed_is_retried_of_a_job_and_by_a_filter(server: Server) -> None:
+    """Of the latter, it is said first how many that would be."""
+    browser = Browser(server)
+    counts = {FileState.FAILED: 1}
+    status = fill(server)
+    server.recalls.place(attrs.evolve(status, counts={**status.counts, **counts}))
+    browser.submit(browser.get(f"/console/jobs/{JOB}").one("form", action=f"/console/jobs/{JOB}/retry"))
+    assert "5 files recalled again." in browser.follow().one("p", role="status").text
+    page = browser.get("/console/retry?cartridge=A1&hours=2")
+    assert "2 requests failed, and 3 files to be tried again later." in words(page)
+    browser.submit(page.one("form", method="post"))
+    wanted = RetryFilter(cartridge="A1", since=NOW - 7200)
+    found = [arguments for name, *arguments in server.recalls.operations.calls if "retr" in name]
+    assert found == [[RetryFilter(job=JOB)], [wanted], [wanted]]
+    browser.get("/console/retry?hours=soon", 400)
+
+
+def test_a_priority_is_changed(server: Server) -> None:
+    """To one of those that there are."""
+    browser = Browser(server)
+    form = browser.get(f"/console/jobs/{JOB}").one("form", action=f"/console/jobs/{JOB}/priority")
+    assert form.one("option", selected="selected").text == "normal"
+    browser.submit(form, priority="high")
+    browser.follow()
+    assert ("change_priority", JOB, Priority.HIGH) in server.recalls.operations.calls
+    assert browser.submit(form, priority="urgent").status == 400
+
+
+def test_cartridges_and_drives_are_held_and_resumed(server: Server) -> None:
+    """By whom, why, and for how long."""
+    browser = Browser(server)
+    whole, drives = browser.get("/console/queue").all("form", action="/console/hold")
+    browser.submit(whole, reason="a visit", hours="2")
+    browser.follow()
+    browser.submit(drives, drives="1")
+    browser.submit(browser.get("/console/cartridge?name=A1").one("form", action="/console/hold"))
+    browser.follow()
+    browser.submit(browser.get("/console/cartridge?name=A4").one("form", action="/console/resume"))
+    nothing = {"cartridge": "", "drives": None, "why": "", "until": None}
+    found = [each for each in server.recalls.operations.calls if each[0] in ("hold", "resume")]
+    assert found == [
+        ("hold", HoldKind.ALL, "192.0.2.1", {**nothing, "why": "a visit", "until": NOW + 7200}),
+        ("hold", HoldKind.DRIVES, "192.0.2.1", {**nothing, "drives": 1}),
+        ("hold", HoldKind.CARTRIDGE, "192.0.2.1", {**nothing, "cartridge": "A1"}),
+        ("resume", HoldKind.CARTRIDGE, "A4"),
+    ]
+    for fields in ({"hours": "0"}, {"kind": "tapes"}, {"kind": "cartridge"}):
+        assert browser.submit(whole, **fields).status == 400
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if path.startswith(("/console/jobs", "/console/pins"))])
+def test_a_hold_is_on_every_page(server: Server, path: str) -> None:
+    """With who, since when, and why."""
+    (banner,) = Browser(server).get(path).all("p", **{"class": "hold"})
+    assert "Cartridge A1 is held by user:ada, 2 h ago: it squeaks" in banner.text
+
+
+@pytest.mark.parametrize("path", ["/console/cartridge", "/console/retry", "/console/capacity", "/console/trouble"])
+def test_what_is_for_operators(path: str) -> None:
+    """Others are told so."""
+    with serving(guarded(("token:robot", Right.STAGE))) as server:
+        browser = Browser(server, f"Authorization: Bearer {TOKEN}")
+        assert "lacks the right 'admin'" in words(browser.get(path, 403))
+
+
+def test_an_owner_sees_no_other_owner(server: Server) -> None:
+    """Neither in the sums, nor by whom a cartridge is read, nor whose transfers there are."""
+    with serving(guarded(("token:robot", Right.STAGE))) as server:
+        fill(server, "token:mallory")
+        server.recalls.listed["jobs"] = []
+        browser = Browser(server, f"Authorization: Bearer {TOKEN}")
+        browser.get("/console/queue?owner=token:mallory")
+        page = browser.get("/console")
+        assert "mallory" not in words(page)
+        assert "Moving now" not in words(page)
+        browser.get("/console/owners")
+        calls = server.recalls.operations.calls
+        asked = [each[:2] for each in calls if each[0] in ("cartridges", "owners")]
+        assert asked == [("cartridges", "token:robot"), ("owners", "token:robot"), ("owners", "token:robot")]
+
+
 def test_a_notice_is_one_of_ours(server: Server) -> None:
     """A link cannot have the page say anything."""
     browser = Browser(server)
@@ -343,10 +486,12 @@ def test_an_id_is_looked_up(server: Server) -> None:
 def test_a_dead_store_leaves_the_rest_of_the_first_page(server: Server) -> None:
     """The words say what is wrong; a screen that is nothing without it is a page in words, too."""
     server.recalls.obstacle = "the database does not answer"
+    server.recalls.operations.trouble = errors.BackendUnavailable("The store does not answer.")
     server.recalls.trouble["jobs"] = errors.BackendUnavailable("The store does not answer.")
     browser = Browser(server)
     page = words(browser.get("/console"))
-    assert "Recalls: the database does not answer" in page
+    assert "the database does not answer" in page
+    assert "Moving now" in page
     assert "The store does not answer." in page
     assert "The store does not answer." in words(browser.get("/console/jobs", 503))
 
@@ -448,5 +593,5 @@ def test_rights_of_the_network_are_those_of_pages() -> None:
     """Nobody has to sign in who is known by the address."""
     with serving(guarded(("net:10.1.0.0/16", EVERYTHING))) as server:
         fill(server)
-        assert "Well" in words(Browser(server, host=AT_HOME).get("/console"))
+        assert "Storage:" in words(Browser(server, host=AT_HOME).get("/console"))
         Browser(server).get("/console", 401)

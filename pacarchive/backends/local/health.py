@@ -47,11 +47,12 @@ class HealthCheck:
                 return Health(False, _INCOMPLETE)
             space = os.fstatvfs(self._tree.root)
             free = space.f_bavail * space.f_frsize
+            size = (space.f_blocks - space.f_bfree) * space.f_frsize + free  # without what is root's alone
             words = f"{free >> 20} MiB free"
             if space.f_flag & os.ST_RDONLY:
                 return Health(False, _READ_ONLY)
             if not free:
-                return Health(False, words)
+                return Health(False, words, free=free, size=size)
             if space.f_files and not space.f_favail:  # some have no such number
                 return Health(False, _NO_INODES)
             self._write()
@@ -59,7 +60,7 @@ class HealthCheck:
             return Health(False, _words_of(error))
         except OSError as error:
             return Health(False, f"The file system answers: {error.strerror}.")
-        return Health(True, words)
+        return Health(True, words, free=free, size=size)
 
     def _write(self) -> None:
         """

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SCREENS = (
     ("", "Overview"),
     ("/queue", "Queue"),
+    ("/owners", "Owners"),
     ("/jobs", "Jobs"),
     ("/pins", "Pins"),
     ("/capacity", "Capacity"),

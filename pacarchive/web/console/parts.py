@@ -21,6 +21,9 @@ FORM_TOKEN = "@form-token@"  # noqa: S105  (what stands for it)
 NOTHING = "–"  # noqa: RUF001
 """Stands for what there is not."""
 
+_NIL = ("", "0", "0 B", NOTHING)
+"""What is less worth reading than the rest of a table."""
+
 Cell: TypeAlias = "Flattenable"
 
 
@@ -87,12 +90,19 @@ def _cells(columns: Sequence[Column], row: Sequence[Cell]) -> Iterable[Tag]:
         if number == 0:
             yield tags.th(cell, scope="row", class_=column.kind, role="rowheader")
         else:
-            yield tags.td(cell, class_=column.kind, role="cell", **{"data-name": column.name})
+            kind = f"{column.kind} nothing" if isinstance(cell, str) and cell in _NIL else column.kind
+            yield tags.td(cell, class_=kind, role="cell", **{"data-name": column.name})
 
 
 def facts(pairs: Iterable[tuple[str, Cell]]) -> Tag:
     """Names and what they are."""
     return tags.dl(*(tags.div(tags.dt(name), tags.dd(value)) for name, value in pairs), class_="facts")
+
+
+def figures(given: Iterable[tuple[str, Cell, Cell]]) -> Tag:
+    """Numbers that are seen first, each with its name and a word more."""
+    made = (tags.div(tags.dt(name), tags.dd(value, tags.small(more))) for name, value, more in given)
+    return tags.dl(*made, class_="figures")
 
 
 def bar(label: str, parts: Sequence[tuple[float, str]], whole: float, words: str) -> Tag:
@@ -167,6 +177,16 @@ def form(path: str, *content: Cell, ident: str | None = None) -> Tag:
     token = tags.input(type="hidden", name="token", value=FORM_TOKEN)
     made = tags.form(token, *content, method="post", action=url(path))
     return made(id=ident) if ident else made
+
+
+def field(words: str, name: str, **attributes: str) -> Tag:
+    """A field of a form, with what it means."""
+    return tags.label(words, tags.input(name=name, autocomplete="off", **attributes))
+
+
+def hidden(name: str, value: str) -> Tag:
+    """A field that nobody fills in."""
+    return tags.input(type="hidden", name=name, value=value)
 
 
 def reason_field() -> Tag:

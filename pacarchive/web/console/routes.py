@@ -28,6 +28,7 @@ from pacarchive.web.console.frame import HEADERS, HTML, Page, flat, with_token, 
 from pacarchive.web.console.live import Viewers, snapshots_of
 from pacarchive.web.console.parts import url
 from pacarchive.web.console.screens import SCREENS
+from pacarchive.web.console.screens.holding import holds
 from pacarchive.web.console.viewing import form_token, viewer_of
 from pacarchive.web.errors import error_answer, headers_of, status_of
 from pacarchive.web.http.answers import REVALIDATED
@@ -148,7 +149,8 @@ async def _look(
 
     async def make() -> bytes:
         parts = []
-        for part in await screen.make(Question(app=app, viewer=viewer, names=names, query=query)):
+        question = Question(app=app, viewer=viewer, names=names, query=query)
+        for part in (*await holds(question), *await screen.make(question)):
             parts.append(flat(part))
             await turns.come(_COST, _CONSOLE)
         return b"".join(parts)

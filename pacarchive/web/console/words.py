@@ -31,9 +31,9 @@ def span_words(seconds: float) -> str:
         return f"{whole // 60} min"
     if whole < 48 * 3600:
         hours, minutes = divmod(whole // 60, 60)
-        return f"{hours} h {minutes:02} min"
+        return f"{hours} h {minutes:02} min" if minutes else f"{hours} h"
     days, hours = divmod(whole // 3600, 24)
-    return f"{days} d {hours} h" if days < 100 else f"{days:,} d"
+    return f"{days} d {hours} h" if hours and days < 100 else f"{days:,} d"
 
 
 def percent_of(part: float, whole: float) -> int:

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from pacarchive.web.console.screens import file, jobs, overview, pins
+from pacarchive.web.console.screens import capacity, cartridge, file, jobs, overview, pins, queue, retry, trouble
 
-SCREENS = (overview.SCREEN, jobs.LIST, jobs.JOB, pins.SCREEN, file.SCREEN)
+SCREENS = (
+    overview.SCREEN,
+    queue.QUEUE,
+    cartridge.SCREEN,
+    queue.OWNERS,
+    retry.SCREEN,
+    jobs.LIST,
+    jobs.JOB,
+    pins.SCREEN,
+    capacity.SCREEN,
+    trouble.SCREEN,
+    file.SCREEN,
+)
 """All of them."""

@@ -77,14 +77,15 @@ async def _list(question: Question) -> Sequence[Flattenable]:
     return [jobs_panel(question, found, owner), _more(question, found)]
 
 
-def jobs_panel(question: Question, found: Sequence[JobSummary], owner: str | None) -> Tag:
+def jobs_panel(
+    question: Question, found: Sequence[JobSummary], owner: str | None, title: str = "Jobs", note: Flattenable = ""
+) -> Tag:
     """A table of jobs."""
     whose = f"Jobs of {owner}" if owner is not None else "Jobs of all owners"
     rows = [_row(job, question.now) for job in found]
     caption = f"{whose}, the latest first; those that ended a while ago are forgotten."
-    return panel(
-        "Jobs", table(caption, _COLUMNS, rows, "There are no jobs: nothing was asked of the tapes."), ident="jobs"
-    )
+    found_table = table(caption, _COLUMNS, rows, "There are no jobs: nothing was asked of the tapes.")
+    return panel(title, found_table, ident="jobs", note=note)
 
 
 def _row(job: JobSummary, now: float) -> Sequence[Flattenable]:
@@ -188,11 +189,25 @@ def _actions(status: JobStatus) -> Tag:
     done = []
     if summary.left:
         words = f"{counted(summary.left, 'file')} of this job will not be recalled for it."
+        done.append(_priority(path, summary.priority))
         done.append(action("Cancel all", f"{path}/cancel", title=words, confirm="Cancel the job", kind="danger"))
     if counts[FileState.COMPLETED]:
         words = "Its files need not stay on disk any more; those that were not recalled yet will not be pinned."
         done.append(action("Release pins", f"{path}/release", title=words, confirm="Release the pins"))
+    if counts[FileState.FAILED] or status.trouble is not None:
+        words = "What has failed is recalled again, and what is to be tried again later is tried now."
+        done.insert(0, action("Retry now", f"{path}/retry", title=words, confirm="Retry now"))
     return tags.div(*done, class_="actions") if done else tags.div()
+
+
+def _priority(path: str, now: Priority) -> Tag:
+    choices = [
+        tags.option(each.name.lower(), value=each.name.lower(), **({"selected": "selected"} if each is now else {}))
+        for each in reversed(Priority)
+    ]
+    choice = tags.label("Among jobs of the same owner", tags.select(*choices, name="priority"))
+    words = "Its files that wait are put where that priority has them."
+    return action("Priority", f"{path}/priority", choice, title=words, confirm="Change the priority")
 
 
 def _files(question: Question, status: JobStatus, files: Sequence[JobFile], may_act: bool) -> Tag:
@@ -244,5 +259,3 @@ def _title(names: Mapping[str, object]) -> str:
 
 
 JOB = Screen(path="/jobs/<job>", title=_title, make=_job, section="/jobs", query=frozenset({"since"}))
-
-PRIORITIES = tuple(priority.name.lower() for priority in Priority)

@@ -25,7 +25,7 @@ _COLUMNS = (
     Column("Job"),
     Column("Ends"),
     Column("Also ends"),
-    Column(""),
+    Column("To do"),
 )
 
 
