@@ -186,6 +186,7 @@ def _shown(app: RouteContext, request: ArchiveRequest) -> str | None:
 async def show(app: RouteContext, request: ArchiveRequest, job: str) -> bytes:
     """A job, and what has changed of it."""
     await _own(app, request, job)
+    page_limit(request)  # refused where it is malformed, be it that it counts or not
     if not (request.args and b"since" in request.args):
         return await write_document(request, job_document(await app.recall.status(job)))
     # The files first: then the numbers are as young as they are, or younger.

@@ -27,7 +27,7 @@ from pacarchive.ids import parse_file_id
 from pacarchive.web.access import first_look, is_want_of_rights, recognise, require
 from pacarchive.web.auditing import note_refusal
 from pacarchive.web.errors import Corrupted, Unforeseen, error_answer, kind_of, problem_answer
-from pacarchive.web.http.answers import UNCACHED
+from pacarchive.web.http.answers import ALLOW, UNCACHED
 from pacarchive.web.http.errors import ErrorAnswer, HTTPRefusal, unexpected_answer, unexpected_problem
 from pacarchive.web.http.flow import Aborted
 from pacarchive.web.http.hosts import require_known_host
@@ -105,6 +105,7 @@ class Router(Klein):
         self.described: dict[tuple[str, str], Operation] = {}
         self.undescribed: set[tuple[str, str]] = set()
         self._open: set[tuple[bytes, bytes]] = set()
+        self._allow: dict[str, str] = {}
         self._forms: dict[re.Pattern[bytes], Form] = {_TELLS_PROBLEMS: _as_problem}
         self._url_map = _AnyHostMap(
             converters={"file_id": FileIdConverter}, strict_slashes=True, merge_slashes=False, redirect_defaults=False
@@ -127,6 +128,7 @@ class Router(Klein):
         def declare(route: Route[P]) -> Route[P]:
             @wraps(route)
             async def guarded(app: RouteContext, request: ArchiveRequest, *args: P.args, **kwargs: P.kwargs) -> bytes:
+                self._tell_allowed(request, urls[0])
                 try:
                     if isinstance(needs, Right):
                         await recognise(app, request)
@@ -146,6 +148,7 @@ class Router(Klein):
                 self.undescribed |= {(method, url) for url in urls}
             else:
                 self.described[method, urls[0]] = described
+            self._allow[urls[0]] = ", ".join(sorted({*_answered_by(method), *self._allowed(urls[0])}))
             for url in urls:
                 self._note_needs(method, url, needs)
                 # Named by what it answers: two of one name would be one to Klein.
@@ -154,10 +157,19 @@ class Router(Klein):
 
         return declare
 
+    def _allowed(self, url: str) -> list[str]:
+        """What a URL answers to."""
+        return self._allow[url].split(", ") if url in self._allow else []
+
+    def _tell_allowed(self, request: ArchiveRequest, url: str) -> None:
+        """C{Allow} is that of a file id, if nothing else is said; so is that of the whole server."""
+        if (allow := self._allow[url]) != ALLOW and request.path != b"*":
+            request.set(b"Allow", allow)
+
     def _note_needs(self, method: str, url: str, needs: Right | Open) -> None:
         self.needs[method, url] = needs
         if needs is Open.TO_ALL and "<" not in url:
-            self._open |= {(each, url.encode("ascii")) for each in _answered_by(method)}
+            self._open |= {(each.encode("ascii"), url.encode("ascii")) for each in _answered_by(method)}
 
     def first_look(self, app: RouteContext, request: ArchiveRequest) -> ErrorAnswer | None:
         """
@@ -232,9 +244,9 @@ def _as_problem(app: RouteContext, request: ArchiveRequest, error: errors.Archiv
     return unexpected_problem(error.incident) if isinstance(error, Unforeseen) else problem_answer(error)
 
 
-def _answered_by(method: str) -> tuple[bytes, ...]:
+def _answered_by(method: str) -> tuple[str, ...]:
     """A route for GET answers HEAD as well."""
-    return (b"GET", b"HEAD") if method == "GET" else (method.encode("ascii"),)
+    return ("GET", "HEAD") if method == "GET" else (method,)
 
 
 def tells_problems(path: bytes) -> bool:

@@ -356,13 +356,31 @@ def test_propfind_refused(stored: Server) -> None:
 
 
 @both_modes
-@pytest.mark.parametrize("target", ["/102", "/", "*"])
-def test_options(mode: Compatibility, target: str) -> None:
-    """204, and what is allowed."""
+@pytest.mark.parametrize(
+    ("target", "allowed"),
+    [("/102", ALLOW), ("*", ALLOW), ("/", "GET, HEAD, OPTIONS, PROPFIND")],
+)
+def test_options(mode: Compatibility, target: str, allowed: str) -> None:
+    """204, and what is allowed there; C{*} is the whole server."""
     with serving(Server(compatibility=mode)) as server:
         answer = server.ask("OPTIONS", target)
         assert (answer.status, answer.body) == (204, b"")
-        assert answer.field("Allow") == ALLOW
+        assert answer.field("Allow") == allowed
+
+
+@pytest.mark.parametrize(
+    ("target", "allowed"),
+    [
+        ("/", "GET, HEAD, OPTIONS, PROPFIND"),
+        ("/health", "GET, HEAD"),
+        ("/openapi.json", "GET, HEAD"),
+        ("/jobs", "GET, HEAD, OPTIONS, POST"),
+        ("/.well-known/wlcg-tape-rest-api/", "GET, HEAD, OPTIONS"),
+    ],
+)
+def test_what_other_resources_allow(server: Server, target: str, allowed: str) -> None:
+    """Every answer says it, and what is refused as well."""
+    assert [server.ask(method, target).field("Allow") for method in ("GET", "PATCH")] == [allowed] * 2
 
 
 @both_modes
@@ -525,7 +543,8 @@ def test_keep_alive(stored: Server) -> None:
     client = stored.connect()
     for method, target, body in REQUESTS:
         answer = client.ask(method, target, body=body)
-        assert answer.field("Allow") == ALLOW, (method, target)
+        allowed = "GET, HEAD, OPTIONS, PROPFIND" if target == "/" else ALLOW
+        assert answer.field("Allow") == allowed, (method, target)
         assert answer.field("Server") == f"pacarchive/{__version__}"
         assert answer.field("Date")
         assert not answer.closes

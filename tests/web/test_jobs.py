@@ -453,3 +453,12 @@ def test_jobs_are_no_files(server: Server) -> None:
     assert server.ask("GET", "/12").body == DATA
     assert server.ask("GET", "/jobs/").status == 404
     assert server.ask("GET", f"{URL}/").status == 404
+
+
+@pytest.mark.parametrize("path", ["", "/files"])
+@pytest.mark.parametrize("since", ["", "?since=1-all", "?since="])
+@pytest.mark.parametrize("limit", ["0", "10001", "x"])
+def test_a_limit_that_is_none(server: Server, path: str, since: str, limit: str) -> None:
+    """It is refused, be it that it counts or not."""
+    answer = server.ask("GET", f"{URL}{path}{since}{'&' if since else '?'}limit={limit}")
+    assert answer.status == 400
