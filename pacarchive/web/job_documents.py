@@ -98,6 +98,20 @@ JOB_CHANGES = record(
     _OTHERS,
 )
 
+JOB_EVENT = {
+    "anyOf": [
+        JOB,
+        record(
+            "JobProgress",
+            "A job, and those of its files that have changed.",
+            {**_JOB, "changes": array(JOB_FILE)},
+            _OTHERS,
+        ),
+        record("JobDeleted", "A job that was forgotten.", {"job": JOB_ID, "state": choice("", "deleted")}),
+    ]
+}
+"""What an event tells."""
+
 CANCELLED = record(
     "JobCancelled",
     "A job of which files were cancelled.",

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pacarchive.recall.words import Priority
-from pacarchive.web.description import EVENTS, JOBS, Answer, Body, Field, Operation, field, query
-from pacarchive.web.http.schemas import array, boolean, choice, integer, members, record, text
+from pacarchive.web.description import EVENTS, JOBS, JSON, Answer, Body, Field, Operation, field, query
+from pacarchive.web.http.schemas import Named, array, boolean, choice, closed, integer, members, record, text
 from pacarchive.web.job_documents import (
     CANCELLED,
     FILES_PAGE,
     JOB,
     JOB_CHANGES,
+    JOB_EVENT,
     JOBS_PAGE,
     PINS_PAGE,
     PLAN,
@@ -51,7 +52,7 @@ _QUOTA = "The owner has as many jobs, or files in them, as one may have."
 
 _SOME = Body(
     "Which files; without a body, all.",
-    members("", {}, {"files": _FILES}),
+    closed(members("", {}, {"files": _FILES})),
     required=False,
 )
 
@@ -65,16 +66,20 @@ SUBMIT = Operation(
     words="The caller needs the right `stage` for each of the files.",
     body=Body(
         "What is recalled, and how.",
-        record(
+        Named(
             "JobRequest",
-            "A job to be made.",
-            {"files": _FILES},
-            {
-                "pin": _duration("For how long each file stays on disk."),
-                "deadline": _duration("After how long what was not recalled has failed; more than zero."),
-                "priority": choice("Its priority.", *(each.name.lower() for each in Priority)),
-                "dry_run": boolean("Only says what it would mean."),
-            },
+            closed(
+                members(
+                    "A job to be made.",
+                    {"files": _FILES},
+                    {
+                        "pin": _duration("For how long each file stays on disk."),
+                        "deadline": _duration("After how long what was not recalled has failed; more than zero."),
+                        "priority": choice("Its priority.", *(each.name.lower() for each in Priority)),
+                        "dry_run": boolean("Only says what it would mean."),
+                    },
+                )
+            ),
         ),
     ),
     refuses={400: "The body is no such document.", 429: _QUOTA},
@@ -115,7 +120,20 @@ FOLLOW = Operation(
         Answer(
             200,
             "Server-Sent Events: `progress` with the job and its files that have changed, and `end` with the job.",
-            {EVENTS: text()},
+            {
+                EVENTS: members(
+                    "One event.",
+                    {
+                        "event": choice("What it is.", "progress", "end"),
+                        "data": {
+                            "type": "string",
+                            "contentMediaType": JSON,
+                            "contentSchema": JOB_EVENT,
+                        },
+                    },
+                    {"id": text("A cursor, for `Last-Event-ID`.")},
+                )
+            },
             (Field("X-Accel-Buffering", choice("A proxy is to pass them on at once.", "no"), always=True),),
         ),
     ),

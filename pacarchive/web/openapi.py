@@ -87,8 +87,9 @@ What a caller may do is decided by the site: it may recognise callers by what th
 come from, by a proxy's word, and may allow things to everybody.
 
 `HEAD` is answered wherever `GET` is. Several slashes at the beginning of a path are as one. Clients ignore members of
-documents and header fields that they do not know. Where a site has chosen `compatibility = pacifica`, most errors of
-the files' operations have the status 500, as they had with the predecessor.
+documents and header fields that they do not know. A parameter of a query that is empty is as none. Where a site has
+chosen `compatibility = pacifica`, most errors of the files' operations have the status 500, as they had with the
+predecessor.
 """
 
 

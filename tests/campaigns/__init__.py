@@ -7,5 +7,7 @@ import sys
 from pathlib import Path
 
 # As a command, a campaign finds what it shares with the tests where pytest finds it.
-if (_TESTS := str(Path(__file__).parents[1])) not in sys.path:
-    sys.path.insert(0, _TESTS)
+_TESTS = Path(__file__).parents[1]
+for _each in (str(_TESTS), str(_TESTS.parent / "ext/simulator")):
+    if _each not in sys.path:
+        sys.path.insert(0, _each)

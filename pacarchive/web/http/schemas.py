@@ -68,6 +68,11 @@ def record(
     return Named(name, members(words, required, optional))
 
 
+def closed(schema: Schema) -> Schema:
+    """An object that is refused if it has other members."""
+    return {**schema, "additionalProperties": False}
+
+
 def or_null(schema: AnySchema) -> Schema:
     """What may be C{null} as well."""
     if isinstance(schema, Named):
