@@ -271,7 +271,9 @@ def test_a_session_ends_with_its_time_and_its_token() -> None:
 
 
 @pytest.mark.parametrize(
-    ("access", "status"), [("", 401), ("nonsense", 401), (tokens.make_token(), 401), ("x" * 3000, 401), ("ä", 401)]
+    ("access", "status"),
+    [("", 401), ("nonsense", 401), (tokens.make_token(), 401), ("x" * 3000, 401), ("ä", 401)],
+    ids=("none", "nonsense", "unknown", "long", "letters"),  # the same in each process that runs tests
 )
 def test_what_is_no_token_begins_no_session(access: str, status: int) -> None:
     """The page says so, and has the form again."""
