@@ -102,6 +102,21 @@ def test_a_server_that_goes_and_comes(tmp_path: Path, serve: Callable[..., Servi
         assert terminal.ends() == 0
 
 
+def test_q_is_heard_while_nothing_answers(tmp_path: Path, serve: Callable[..., Service]) -> None:
+    """Nobody has to wait for a server that hangs."""
+    service = serve()
+    assert service.port
+    service.process.send_signal(signal.SIGSTOP)
+    try:
+        with Terminal(tmp_path, "top", environment=url_of(service)) as terminal:
+            terminal.shows("Asking the archive...")
+            terminal.type("q")
+            assert terminal.ends() == 0
+            assert terminal.cursor_shown
+    finally:
+        service.process.send_signal(signal.SIGCONT)
+
+
 def test_once(service: Service, tmp_path: Path) -> None:
     """The same lines, without anything for terminals; two looks make rates."""
     done = run(tmp_path, "top", "--once", *FAST, environment=url_of(service))

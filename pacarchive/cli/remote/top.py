@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import attrs
 from twisted.internet import defer
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import LoopingCall, deferLater
@@ -75,6 +76,7 @@ class _Watching:
         self._overview: Overview | None = None
         self._waits: Deferred[Any] | None = None
         self._ended = False
+        self._begun = self._reactor.seconds()
         self.lost: tuple[str, float] | None = None
 
     async def once(self) -> None:
@@ -134,7 +136,8 @@ class _Watching:
                 yield Line("", "")
                 yield Line("", "Below is how it was before.", Mood.WARNING)
         if self._overview is not None:
-            yield from self._overview.lines()
+            for line in self._overview.lines():
+                yield line if self.lost is None else attrs.evolve(line, mood=Mood.PLAIN)
         elif self.lost is None:
             yield Line("", "Asking the archive...")
         yield Line("", "")
@@ -148,7 +151,7 @@ class _Watching:
             if isinstance(error, ClientError) and exit_code_of(error) != exits.UNAVAILABLE:
                 raise
             words = failure_words(error) if isinstance(error, ClientError) else "It does not answer."
-            self.lost = words, self._reactor.seconds() if self.lost is None else self.lost[1]
+            self.lost = words, self._history[-1].time if self._history else self._begun
 
     async def _look(self) -> Overview:
         asked = Deferred.fromCoroutine(self._asked())
