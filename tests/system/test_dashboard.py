@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-SCRAPED = {
-    "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
-    "scrape_configs": [{"job_name": "pacarchive", "static_configs": [{"targets": []}]}],
-}
 LIMIT = 60.0
 """Seconds in which there is an answer to everything; a few, on a machine that is not busy."""
 
@@ -38,8 +34,9 @@ class Prometheus:
 
     def __init__(self, directory: Path, port: int) -> None:
         directory.mkdir()
-        SCRAPED["scrape_configs"][0]["static_configs"][0]["targets"] = [f"{HOST}:{port}"]  # type: ignore[index]
-        (directory / "prometheus.yml").write_text(json.dumps(SCRAPED))
+        job = {"job_name": "pacarchive", "static_configs": [{"targets": [f"{HOST}:{port}"]}]}
+        often = {"scrape_interval": "1s", "scrape_timeout": "1s"}
+        (directory / "prometheus.yml").write_text(json.dumps({"global": often, "scrape_configs": [job]}))
         self._url = f"http://{HOST}:{(own := free_port())}"
         self._log = directory / "log"
         with self._log.open("wb") as log:
