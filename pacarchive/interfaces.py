@@ -173,6 +173,27 @@ class IBatchStatus(Interface):
         """
 
 
+class IQuickReads(Interface):
+    """
+    An L{IArchiveBackend} that can tell of a file, and read a small one, without waiting for anything: in the reactor's
+    thread, and in less time than it takes to pass the work to another.
+    """
+
+    def look_now(file_id: int) -> FileStatus | None:
+        """
+        Return what L{IArchiveBackend.status} does; C{None} where that would have to be waited for, or is an error.
+        """
+
+    def read_now(file_id: int, most: int) -> tuple[FileStatus, bytes] | None:
+        """
+        Read a whole file.
+
+        @param most: The most bytes that it may have.
+        @return: Its status and its bytes, which are not compared with its digest; C{None} where it has more, where that
+            would have to be waited for, or is an error.
+        """
+
+
 class IInventory(Interface):
     """
     An L{IArchiveBackend} that can list its files, a page at a time, in an order of its own.

@@ -171,6 +171,15 @@ class Gate:
         kind = f"the kind {scheme!r}" if scheme in _SCHEMES else "no kind that is known"
         raise self._refuse(caller, BadCredentials(f"credentials of {kind}, which are not taken here"))
 
+    def remembered(self, caller: Caller) -> Access | None:
+        """What a caller may, if that was found out before; of one for whom it was not, nothing is noted."""
+        if caller.authorization is None:
+            return self._without(caller)
+        found = self._accesses.get(self._keys(caller)[1])
+        if found is None or (found[1] is not None and self._clock.seconds() >= found[1]):
+            return None
+        return found[0]
+
     def _remembered(self, caller: Caller, digest: bytes, key: _Key, now: float) -> Access | None:
         """
         What was found out before, if that still holds.

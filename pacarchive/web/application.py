@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pacarchive.web import files, inventory, jobs, metrics, openapi, root, tape
 from pacarchive.web.console import routes as console
 from pacarchive.web.http.site import ArchiveSite
+from pacarchive.web.quick import quick_answers
 from pacarchive.web.routing import Router
 
 if TYPE_CHECKING:
@@ -36,9 +37,13 @@ def archive_site(context: RouteContext, limits: LimitSettings, reactor: IReactor
     @param limits: The limits in force.
     @param reactor: The time.
     """
-    return ArchiveSite(
+    site = ArchiveSite(
         archive_resource(context), limits, reactor, partial(ROUTER.first_look, context), context.telemetry
     )
+    site.quick = quick_answers(
+        context, limits, read=ROUTER.right_for("GET", files.FILE), stat=ROUTER.right_for("HEAD", files.FILE)
+    )
+    return site
 
 
 def _all_routes() -> Router:

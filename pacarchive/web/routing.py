@@ -171,6 +171,12 @@ class Router(Klein):
         if needs is Open.TO_ALL and "<" not in url:
             self._open |= {(each.encode("ascii"), url.encode("ascii")) for each in _answered_by(method)}
 
+    def right_for(self, method: str, url: str) -> Right:
+        """The right that a route needs; it is one that needs some."""
+        needs = self.needs[method, url]
+        assert isinstance(needs, Right)
+        return needs
+
     def first_look(self, app: RouteContext, request: ArchiveRequest) -> ErrorAnswer | None:
         """
         What becomes of a request before its route is looked for.

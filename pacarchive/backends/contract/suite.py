@@ -14,6 +14,7 @@ from twisted.internet.task import deferLater
 from pacarchive.backends.contract.handling import Capabilities, Factory, open_descriptors, wait_for
 from pacarchive.backends.contract.listing import ListingTests
 from pacarchive.backends.contract.moving import MovingTests
+from pacarchive.backends.contract.quick import QuickTests
 from pacarchive.backends.contract.reading import ReadingTests, RemovingTests
 from pacarchive.backends.contract.sharing import CancellingTests, RacingTests, SurvivingTests
 from pacarchive.backends.contract.writing import ConditionTests, WritingTests
@@ -41,6 +42,7 @@ class _ContractTests(
     ReadingTests,
     RemovingTests,
     ListingTests,
+    QuickTests,
     RacingTests,
     CancellingTests,
     MovingTests,

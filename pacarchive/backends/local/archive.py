@@ -7,6 +7,7 @@ in the reactor thread, without a thread hop, through calls that fail instead of 
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Collection, Container, Sequence
 from contextlib import suppress
@@ -21,7 +22,7 @@ from pacarchive.backends.local.commit import Draft
 from pacarchive.backends.local.health import HealthCheck
 from pacarchive.backends.local.inventory import Looks, look_through
 from pacarchive.backends.local.move import move_into
-from pacarchive.backends.local.syscalls import open_cached, opens_without_network, release
+from pacarchive.backends.local.syscalls import open_cached, opens_without_network, read_cached, release
 from pacarchive.backends.local.tree import FileTree
 from pacarchive.digests import PRIMARY, Digests, Hasher
 from pacarchive.interfaces import (
@@ -29,6 +30,7 @@ from pacarchive.interfaces import (
     IBatchStatus,
     IIncomingFile,
     IInventory,
+    IQuickReads,
     ISendable,
     IStoredFile,
 )
@@ -47,7 +49,7 @@ _SETTLED = 50_000_000
 _log = Logger()
 
 
-@implementer(IArchiveBackend, IBatchStatus, IInventory)
+@implementer(IArchiveBackend, IBatchStatus, IInventory, IQuickReads)
 class LocalArchive(Service):
     """
     An L{IArchiveBackend} over a L{FileTree}.
@@ -109,6 +111,22 @@ class LocalArchive(Service):
         if (found := self._find_cached(file_id)) is not None:
             return StoredFile(self._tree, self._pool, *found)
         return StoredFile(self._tree, self._pool, *await self._pool.run(self._open, file_id))
+
+    def look_now(self, file_id: int) -> FileStatus | None:
+        if (found := self._find_cached(file_id, path_only=True)) is None:
+            return None
+        release(found[0])
+        return found[2]
+
+    def read_now(self, file_id: int, most: int) -> tuple[FileStatus, bytes] | None:
+        if (found := self._find_cached(file_id)) is None:
+            return None
+        descriptor, state, status = found
+        try:
+            data = read_cached(descriptor, 0, state.st_size) if state.st_size <= most else None
+        finally:
+            release(descriptor)
+        return None if data is None else (status, data)
 
     async def status(self, file_id: int) -> FileStatus:
         return (await self.look(file_id))[1]
@@ -193,7 +211,7 @@ class LocalArchive(Service):
         try:
             state = os.fstat(descriptor)
             digests = self._known.get((state.st_dev, state.st_ino, state.st_ctime_ns))
-            if digests is not None:
+            if digests is not None and stat.S_ISREG(state.st_mode):
                 return descriptor, state, self._tree.status_of(state, file_id, digests)
         except BaseException:
             release(descriptor)
@@ -310,11 +328,8 @@ class StoredFile:
         self.status = status
 
     async def read(self, offset: int, length: int) -> bytes:
-        if length <= _CACHED_READ:
-            buffer = bytearray(length)
-            with suppress(OSError):  # EAGAIN: not in memory; EOPNOTSUPP: the file system cannot tell
-                if os.preadv(self._descriptor, (buffer,), offset, os.RWF_NOWAIT) == length:
-                    return bytes(buffer)
+        if length <= _CACHED_READ and (data := read_cached(self._descriptor, offset, length)) is not None:
+            return data
         return await self._pool.run(self._tree.read, self._descriptor, offset, length)
 
     async def remember(self, digests: Digests) -> None:

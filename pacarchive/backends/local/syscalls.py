@@ -95,6 +95,20 @@ def open_cached(directory: int, path: bytes, *, path_only: bool = False) -> int:
     return int(_instant_call(_SYS_OPENAT2, directory, path, how, _HOW_SIZE))
 
 
+def read_cached(descriptor: int, offset: int, length: int) -> bytes | None:
+    """
+    Read exactly so many bytes when that needs no disk at all (C{RWF_NOWAIT}, Linux 4.14).
+
+    @return: The bytes; C{None}: not all of them are in memory, or the file system cannot tell.
+    """
+    buffer = bytearray(length)
+    try:
+        count = os.preadv(descriptor, (buffer,), offset, os.RWF_NOWAIT)
+    except OSError:  # EAGAIN, EOPNOTSUPP; what else is wrong is found again by whoever waits for it
+        return None
+    return bytes(buffer) if count == length else None
+
+
 def directory_entries(directory: int) -> Iterator[tuple[str, int, int]]:
     """
     Read a directory with C{getdents64(2)}, from where its descriptor is: L{os.scandir} tells no positions.

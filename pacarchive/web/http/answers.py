@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from http import HTTPStatus
+from typing import NamedTuple
 from urllib.parse import quote_from_bytes
 
 from twisted.web.http import datetimeToString
@@ -22,6 +23,22 @@ UNCACHED = "no-store"
 
 REVALIDATED = "no-cache"
 """That of a file's: a cache may keep it, and asks before it gives it away: the file may be gone, or replaced."""
+
+
+class QuickAnswer(NamedTuple):
+    """
+    An answer that was given without a request object (L{pacarchive.web.quick}).
+
+    @ivar data: All of it.
+    @ivar method: That of the request.
+    @ivar status: Its status.
+    @ivar size: The bytes of its body.
+    """
+
+    data: bytes
+    method: bytes
+    status: int
+    size: int
 
 
 _VISIBLE = bytes(each for each in range(0x20, 0x7F) if each != 0x25)

@@ -12,6 +12,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.tcp import Connection
 from twisted.web import server
 from twisted.web.http import HTTPChannel
 
@@ -47,15 +48,19 @@ ENDING_COST = 250
 class IntakeChannel(HTTPChannel):
     """
     A connection whose input is read in bounded pieces.
+
+    @ivar quick_fields: What C{site.quick} has kept for this connection.
     """
 
     site: SharedSite
     held: Holding
     transport: Any
+    quick_fields: Any = None
     _networkProducer: Any
     _transferDecoder: Any
     _refused = False
     _peer_ended = False
+    _secure = False
     _body_held = False
     _held_back = False
     _overloaded = False
@@ -70,6 +75,9 @@ class IntakeChannel(HTTPChannel):
     def dataReceived(self, data: bytes) -> None:
         if self._refused or self._overloaded:
             return
+        if self._is_answered_at_once(data):
+            self.resetTimeout()
+            return
         self.resetTimeout()
         if self._backlog or self._handlingRequest or (self.line_mode and not self._is_little(data)):
             self._backlog += data
@@ -80,6 +88,32 @@ class IntakeChannel(HTTPChannel):
                 self._pump()
             else:
                 self._look()
+
+    def _is_answered_at_once(self, data: bytes) -> bool:
+        """Whether what came was one request, and is answered already."""
+        began = self.site.seconds()
+        if (
+            self.site.quick is None
+            or self.requests
+            or self._buffer
+            or self._backlog
+            or not (self.persistent and self.line_mode)
+            or self._secure
+            or self.site.draining
+            or not self._is_little(data)
+            or (answer := self.site.quick(self, data)) is None
+        ):
+            return False
+        transport = self.transport
+        transport.write(answer.data)
+        # At once: to wait for the reactor to find room costs a turn of its loop for each answer.
+        if isinstance(transport, Connection) and transport.connected and not transport.disconnecting:
+            transport.doWrite()
+        counts, took = self.site.counts, self.site.seconds() - began
+        counts.ended(answer.method, answer.status, took, took, answer.size)
+        if answer.size:
+            counts.sent(answer.size)
+        return True
 
     def _is_little(self, data: bytes) -> bool:
         """Whether lines are so few that they can be read at once: more than one request waits for its turn."""

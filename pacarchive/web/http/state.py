@@ -22,6 +22,7 @@ from pacarchive.telemetry.process import Telemetry
 from pacarchive.telemetry.table import Series
 from pacarchive.texts import counted, printable
 from pacarchive.web.http.admission import Admission, Crowds, Pace, Place
+from pacarchive.web.http.answers import QuickAnswer
 from pacarchive.web.http.errors import ErrorAnswer
 from pacarchive.web.http.memory import Holding, Memory
 from pacarchive.web.http.refusals import RefusalLog
@@ -42,6 +43,10 @@ _FIRST_PAUSE = 10.0  # between words on a drain that goes on, in seconds; each i
 _COUNTED = {"refused": ("refused_total",), "failed": ("failures_total",), "incident": ("incidents_total",)}
 
 _log = Logger()
+
+Quick = Callable[[Any, bytes], QuickAnswer | None]
+"""Takes a connection on which nothing is under way, and what came over it; returns the answer where that is one whole
+request that can be answered at once."""
 
 FirstLook = Callable[[Any], ErrorAnswer | None]
 """Takes a request; returns the answer where it is refused already."""
@@ -83,6 +88,7 @@ class SharedSite(Site):
 
     @ivar limits: The limits in force.
     @ivar first_look: Looks at each request before its route is looked for.
+    @ivar quick: Answers what can be answered at once, if anything can.
     @ivar draining: Whether the service is stopping: every answer then says that it is the connection's last.
     @ivar listening: The addresses that connections come to.
     @ivar pace: What must move of a body.
@@ -116,6 +122,7 @@ class SharedSite(Site):
         )
         self.limits = limits
         self.first_look = first_look
+        self.quick: Quick | None = None
         self.draining = False
         self.listening: list[IAddress] = []
         self._ports: list[Any] = []
