@@ -174,6 +174,21 @@ def owner_of(app: RouteContext, request: ArchiveRequest) -> str:
     return getattr(request.client, "host", None) or "local"
 
 
+def shown_owner(app: RouteContext, request: ArchiveRequest, named: str | None) -> str | None:
+    """
+    Return whose jobs, pins and files a list has: those of the owner that is named, C{None} for all.  Who is no operator
+    sees only what is one's own.
+
+    @raise HTTPRefusal: The list is another's.
+    """
+    if is_admin(request):
+        return named
+    own = owner_of(app, request)
+    if named is not None and named != own:
+        require(app, request, Right.ADMIN, None, "The list is another's.")
+    return own
+
+
 async def require_own(app: RouteContext, request: ArchiveRequest, job: str) -> None:
     """
     See that a job is the caller's.

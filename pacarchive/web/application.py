@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pacarchive.web import files, inventory, jobs, metrics, openapi, root, tape
+from pacarchive.web import files, inventory, jobs, metrics, openapi, recalls, root, tape
 from pacarchive.web.console import routes as console
 from pacarchive.web.http.site import ArchiveSite
 from pacarchive.web.quick import quick_answers
@@ -48,7 +48,7 @@ def archive_site(context: RouteContext, limits: LimitSettings, reactor: IReactor
 
 def _all_routes() -> Router:
     router = Router()
-    for room in (files, root, metrics, inventory, jobs, tape, openapi, console):
+    for room in (files, root, metrics, inventory, jobs, recalls, tape, openapi, console):
         room.declare(router)
     return router
 

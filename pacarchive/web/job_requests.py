@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pacarchive import errors
 from pacarchive.ids import MAX_FILE_ID, parse_file_id
 from pacarchive.recall.words import Priority
-from pacarchive.web.http.documents import parse_in_turn, read_text, require_json
+from pacarchive.web.http.documents import parse_in_turn, read_document, read_text, require_json
 from pacarchive.web.http.durations import parse_duration
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ _PIN = re.compile(r"([0-9]+)-([0-9a-f]{32})", re.ASCII)
 _PRIORITIES = {priority.name.lower(): priority for priority in Priority}
 _OVERLAP = 4  # how often over a list may name what a job may have: ranges that overlap cost time and say nothing
 _LONGEST = 1e10  # seconds, some three centuries: times stay what a calendar can say
+_LONGEST_LINE = 250
 _STEPS = 1000  # of the work on a list, before others have their turn: about a millisecond
 
 
@@ -72,6 +73,31 @@ def priority(value: object) -> Priority:
     if not isinstance(value, str) or value not in _PRIORITIES:
         raise errors.InvalidRequest(f'"priority" is one of {", ".join(_PRIORITIES)}.')
     return _PRIORITIES[value]
+
+
+async def json_object(request: ArchiveRequest, known: Collection[str], what: str) -> Mapping[str, Any]:
+    """
+    The body, which is a JSON object.
+
+    @param known: The members that it may have.
+    @param what: What it is, for a message.
+    """
+    require_json(request)
+    document = await read_document(request)
+    if not isinstance(document, dict):
+        raise errors.InvalidRequest("The body is a JSON object.")
+    if unknown := document.keys() - known:
+        raise errors.InvalidRequest(f"A {what} has no {quoted(min(unknown))}.")
+    return document
+
+
+def line(document: Mapping[str, Any], name: str) -> str | None:
+    """A member that is text in one line, as long as the store keeps; C{None} where there is none."""
+    if (value := document.get(name)) is None:
+        return None
+    if not isinstance(value, str) or len(value) > _LONGEST_LINE or not value.isprintable():
+        raise errors.InvalidRequest(f'"{name}" is text in one line, of at most {_LONGEST_LINE} characters.')
+    return value
 
 
 async def some_files(app: RouteContext, request: ArchiveRequest) -> Sequence[int] | None:

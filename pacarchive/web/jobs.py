@@ -8,6 +8,7 @@ C{GET /jobs/JOB/files}       its files, in pages
 C{GET /jobs/JOB/events}      the same as they happen (Server-Sent Events)
 C{POST /jobs/JOB/cancel}     give files up
 C{POST /jobs/JOB/release}    end their pins
+C{PATCH /jobs/JOB}           change its priority
 C{DELETE /jobs/JOB}          both, and forget the job
 C{GET /pins}                 pins, by file, in pages
 C{DELETE /pins/ID}           end one's pins of a file
@@ -30,7 +31,7 @@ from pacarchive import errors
 from pacarchive.access.rights import Right
 from pacarchive.recall.words import FilesPage, JobRequest
 from pacarchive.web import jobs_described as described
-from pacarchive.web.access import is_admin, may, owner_of, require, require_each, require_own
+from pacarchive.web.access import may, owner_of, require_each, require_own, shown_owner
 from pacarchive.web.auditing import recorded
 from pacarchive.web.description import JOBS
 from pacarchive.web.description import options as options_of
@@ -56,6 +57,8 @@ from pacarchive.web.job_requests import (
     check_job,
     duration,
     expand,
+    json_object,
+    line,
     number,
     page_limit,
     pin_key,
@@ -65,6 +68,7 @@ from pacarchive.web.job_requests import (
     some_files,
 )
 from pacarchive.web.newer import newer
+from pacarchive.web.recalls_described import CHANGE
 from pacarchive.web.routing import Open
 
 if TYPE_CHECKING:
@@ -82,6 +86,7 @@ def declare(router: Router) -> None:
         ("POST", "/jobs", submit, Right.STAGE, described.SUBMIT),
         ("GET", "/jobs", list_jobs, Right.POLL, described.LIST),
         ("GET", "/jobs/<job>", show, Right.POLL, described.SHOW),
+        ("PATCH", "/jobs/<job>", change, Right.STAGE, CHANGE),
         ("DELETE", "/jobs/<job>", delete, Right.STAGE, described.FORGET),
         ("GET", "/jobs/<job>/files", list_files, Right.POLL, described.LIST_FILES),
         ("GET", "/jobs/<job>/events", follow, Right.POLL, described.FOLLOW),
@@ -148,7 +153,7 @@ async def submit(app: RouteContext, request: ArchiveRequest) -> bytes:
 
 async def list_jobs(app: RouteContext, request: ArchiveRequest) -> bytes:
     """A page of jobs."""
-    owner, limit = _shown(app, request), page_limit(request)
+    owner, limit = shown_owner(app, request, query(request, "owner")), page_limit(request)
     before = query(request, "before")
     found = await app.recall.jobs(
         owner=owner, before=None if before is None else number("before", before, 0, 2**63 - 1), limit=limit
@@ -167,20 +172,6 @@ async def _own(app: RouteContext, request: ArchiveRequest, job: str) -> None:
     """
     check_job(job)
     await require_own(app, request, job)
-
-
-def _shown(app: RouteContext, request: ArchiveRequest) -> str | None:
-    """
-    Whose jobs and pins a list has: those of the owner that is named, C{None} for all.  Who is no operator sees only
-    what is one's own.
-    """
-    named = query(request, "owner")
-    if is_admin(request):
-        return named
-    own = owner_of(app, request)
-    if named is not None and named != own:
-        require(app, request, Right.ADMIN, None, "The list is another's.")
-    return own
 
 
 async def show(app: RouteContext, request: ArchiveRequest, job: str) -> bytes:
@@ -229,6 +220,21 @@ async def release(app: RouteContext, request: ArchiveRequest, job: str) -> bytes
     effect = await recorded(app, request, "release", lambda: app.recall.release(job, some), more=lambda _: {"job": job})
     document = {**job_document(await app.recall.status(job)), "effect": attrs.asdict(effect)}
     return await write_document(request, document)
+
+
+async def change(app: RouteContext, request: ArchiveRequest, job: str) -> bytes:
+    """Change the priority of a job."""
+    await _own(app, request, job)
+    document = await json_object(request, {"priority", "why"}, "change of a job")
+    wanted, why = priority(document.get("priority")), line(document, "why")
+    await recorded(
+        app,
+        request,
+        "priority",
+        lambda: app.recall.operations.change_priority(job, wanted),
+        more=lambda _: {"job": job, "priority": wanted.name.lower(), "why": why},
+    )
+    return await write_document(request, job_document(await app.recall.status(job)))
 
 
 async def delete(app: RouteContext, request: ArchiveRequest, job: str) -> bytes:
@@ -307,7 +313,11 @@ def _event(kind: str, cursor: str, data: Sequence[bytes]) -> Sequence[bytes]:
 
 async def list_pins(app: RouteContext, request: ArchiveRequest) -> bytes:
     """A page of pins."""
-    owner, after, limit = _shown(app, request), query(request, "after"), page_limit(request)
+    owner, after, limit = (
+        shown_owner(app, request, query(request, "owner")),
+        query(request, "after"),
+        page_limit(request),
+    )
     found = await app.recall.pins(owner=owner, after=None if after is None else pin_key(after), limit=limit)
     document = {}
     if len(found) >= limit:

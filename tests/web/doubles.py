@@ -451,7 +451,10 @@ class FakeOperations:
 
     async def hold(self, kind: HoldKind, who: str, **more: Any) -> Hold:
         self._note("hold", kind, who, more)
-        return Hold(kind=kind, who=who, since=NOW)
+        return Hold(kind=kind, who=who, since=NOW, **more)
+
+    async def holds(self) -> Sequence[Hold]:
+        return self.seen.holds
 
     async def resume(self, kind: HoldKind, cartridge: str = "") -> None:
         self._note("resume", kind, cartridge)

@@ -400,7 +400,7 @@ def test_delete(server: Server) -> None:
     ("method", "path", "allowed"),
     [
         ("PUT", "/jobs", "GET, HEAD, OPTIONS, POST"),
-        ("POST", URL, "DELETE, GET, HEAD, OPTIONS"),
+        ("POST", URL, "DELETE, GET, HEAD, OPTIONS, PATCH"),
         ("GET", f"{URL}/cancel", "OPTIONS, POST"),
     ],
 )
