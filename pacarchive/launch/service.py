@@ -39,7 +39,7 @@ from pacarchive.settings.server import PoolSettings
 from pacarchive.telemetry.audit import AuditLog, open_audit_file
 from pacarchive.telemetry.parts import IWhole
 from pacarchive.telemetry.process import Telemetry
-from pacarchive.telemetry.settings import AuditSettings, MetricsSettings
+from pacarchive.telemetry.settings import AccessLogSettings, AuditSettings, MetricsSettings
 from pacarchive.web.http.settings import LimitSettings, TlsSettings
 from pacarchive.web.settings import ConsoleSettings
 
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from pacarchive.launch.metrics import MetricsEndpoint
     from pacarchive.launch.renewal import Renewal
     from pacarchive.recall.engine import RecallEngine
+    from pacarchive.telemetry.accesslog import AccessLog
     from pacarchive.web.http.site import ArchiveSite
 
 _log = Logger()
@@ -74,6 +75,7 @@ class ArchiveService(Service):
     @param site: What answers requests.
     @param endpoints: Where to listen.
     @param drain_timeout: The seconds that requests under way have to end once the stop has begun.
+    @param access_log: The access log; C{None} where there is none.
     @ivar ports: The listening ports, once it has started.
     """
 
@@ -88,6 +90,7 @@ class ArchiveService(Service):
         site: ArchiveSite,
         endpoints: Sequence[IStreamServerEndpoint],
         drain_timeout: float,
+        access_log: AccessLog | None = None,
     ) -> None:
         self._access = access
         self._audit = audit
@@ -98,6 +101,7 @@ class ArchiveService(Service):
         self._site = site
         self._endpoints = endpoints
         self._drain_timeout = drain_timeout
+        self._access_log = access_log
         self._serves = False  # a start that fails, or is cancelled, is followed by a stop all the same
         self.ports: list[IListeningPort] = []
 
@@ -107,6 +111,9 @@ class ArchiveService(Service):
         if self._audit is not None:
             self._audit.reopen()
             done.append("the audit file")
+        if self._access_log is not None:
+            self._access_log.reopen()
+            done.append("the access log")
         return done
 
     def startService(self) -> Deferred[None]:
@@ -135,6 +142,11 @@ class ArchiveService(Service):
                 await self._audit.start()
             except OSError as error:
                 raise StartError(f"[audit] file: {error.filename}: {error.strerror}") from error
+        if self._access_log is not None:
+            try:
+                await self._access_log.start()
+            except OSError as error:
+                raise StartError(f"[access_log] file: {error.filename}: {error.strerror}") from error
         await maybeDeferred(self._backend.startService)
         self._serves = True
         try:
@@ -163,6 +175,8 @@ class ArchiveService(Service):
         await self._access.stop()
         if self._audit is not None:
             await self._audit.stop()
+        if self._access_log is not None:
+            await self._access_log.stop()
         if self._serves:
             self._serves = False
             await self._recall.stopService()
@@ -212,7 +226,21 @@ def make_archive_service(
         telemetry=telemetry,
     )
     site = archive_site(context, limits, reactor)
-    return ArchiveService(gatekeeper, audit, backend, recall, sending, telemetry, site, endpoints, server.drain_timeout)
+    access_log = _access_log(reactor, settings.of(AccessLogSettings), telemetry, site)
+    return ArchiveService(
+        gatekeeper, audit, backend, recall, sending, telemetry, site, endpoints, server.drain_timeout, access_log
+    )
+
+
+def _access_log(reactor: Any, section: AccessLogSettings, telemetry: Telemetry, site: ArchiveSite) -> AccessLog | None:
+    if section.file is None:
+        return None
+    from pacarchive.telemetry.accesslog import AccessLog  # only now: most servers have none
+    from pacarchive.web.http.accesslines import line_of
+
+    log, line = AccessLog(reactor, section.file, telemetry.counts), line_of(section.form)
+    site.write_line = lambda *over: log.add(line(*over))
+    return log
 
 
 def _make_backend(reactor: Any, settings: Settings) -> IArchiveBackend:
@@ -246,11 +274,7 @@ def make_service(settings: Settings, log_file: LogFile | None = None, observer: 
         )
         raise ConfigError("settings", words, "auth", "anonymous")
     access.check(settings)
-    if (audit_file := settings.of(AuditSettings).file) is not None:
-        try:
-            os.close(open_audit_file(audit_file))
-        except OSError as error:
-            raise ConfigError("settings", f"{audit_file}: {error.strerror}", "audit", "file") from error
+    _check_files(settings)
     if server.durability is Durability.RELAXED:
         _log.warn("durability = relaxed: a power cut loses files that were acknowledged")
     store = settings.of(RecallSettings).store
@@ -297,6 +321,20 @@ def make_service(settings: Settings, log_file: LogFile | None = None, observer: 
 
     metrics = _metrics_endpoint(reactor, settings, telemetry)
     return LaunchedService(reactor, archive, describe, log_file, renewal, observer, metrics)
+
+
+def _check_files(settings: Settings) -> None:
+    """
+    See that what is to be written can be.
+
+    @raise ConfigError: It cannot.
+    """
+    for name, file in (("audit", settings.of(AuditSettings).file), ("access_log", settings.of(AccessLogSettings).file)):
+        if file is not None:
+            try:
+                os.close(open_audit_file(file))
+            except OSError as error:
+                raise ConfigError("settings", f"{file}: {error.strerror}", name, "file") from error
 
 
 def _metrics_endpoint(reactor: Any, settings: Settings, whole: IWhole) -> MetricsEndpoint | None:

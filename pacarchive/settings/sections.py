@@ -23,6 +23,7 @@ SECTIONS: Mapping[str, str] = {
     "auth": "pacarchive.access.settings:AuthSettings",
     "audit": "pacarchive.telemetry.settings:AuditSettings",
     "console": "pacarchive.web.settings:ConsoleSettings",
+    "access_log": "pacarchive.telemetry.settings:AccessLogSettings",
     "metrics": "pacarchive.telemetry.settings:MetricsSettings",
 }
 """The class of each section that exists for every backend, as C{"package.module:ClassName"}."""

@@ -11,8 +11,9 @@ It imports the words (L{pacarchive}), L{pacarchive.settings} and L{pacarchive.ru
   process.py      what one process knows of itself: counts, samples, transfers under way, what was refused or failed
   parts.py        the same as data (Part, with Transfer and Event), and that of the whole service (Totals)
   rendering.py    Totals for Prometheus
+  accesslog.py    one line for each request, in a file of its own
   audit.py        one line for each change and each refusal, in a file of its own
-  settings.py     the sections [audit] and [metrics]
+  settings.py     the sections [audit], [access_log] and [metrics]
 
 Whoever wants to know how the whole service is (a route by C{context.whole}) awaits C{totals()}: L{Totals} has all
 numbers of all processes, C{totals.value("connections")} or C{totals.counted} and C{totals.gauges} by metric and labels,

@@ -1,7 +1,8 @@
-"""What is written down of requests, and where metrics are: the sections C{[audit]} and C{[metrics]}."""
+"""What is written down of requests, and where metrics are: the sections C{[audit]}, C{[access_log]}, C{[metrics]}."""
 
 from __future__ import annotations
 
+import enum
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,6 +22,30 @@ class AuditSettings:
         optional_path,
         "Where a line of JSON is appended for each change of the archive, before it is acknowledged, and for each "
         "request that is refused for want of a right. SIGHUP opens it again.",
+    )
+
+
+class AccessFormat(enum.Enum):
+    """How lines of the access log are written."""
+
+    JSON = "json"
+    COMMON = "common"
+
+
+@attrs.frozen(kw_only=True)
+class AccessLogSettings:
+    """A line for each request: C{[access_log]}."""
+
+    file: Path | None = setting(
+        None,
+        optional_path,
+        "Where a line is appended for each request that is over; none where it is not set. SIGHUP opens it again.",
+    )
+    form: AccessFormat = setting(
+        AccessFormat.JSON,
+        AccessFormat,
+        "json: one object a line. common: the Common Log Format, which has neither times nor names of requests.",
+        key="format",
     )
 
 

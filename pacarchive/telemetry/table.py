@@ -189,6 +189,12 @@ _METRICS = (
         _values("BackendUnavailable", "NoSpace", "Corrupted", "download"),
     ),
     _counter("incidents_total", "Failures that nobody foresaw; each has a traceback in the log."),
+    _counter(
+        "log_lines_dropped_total",
+        "Lines that were not written, as the disk refused them or was too slow.",
+        ("log",),
+        _values("access"),
+    ),
     # What a process runs on
     _gauge("pool_busy", "Threads that are at work.", ("pool",)),
     _gauge("pool_size", "Threads that there may be.", ("pool",)),

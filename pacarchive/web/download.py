@@ -74,7 +74,7 @@ class Sender:
         if length <= SMALL:
             data = await stored.read(offset, length) if length else b""
             if whole and (verify or not known):
-                await self._settle(stored, _hashed(data))
+                await self._settle(request, stored, _hashed(data))
             request.site.turns.spend(length >> 9)
             request.write(data)
             return
@@ -111,14 +111,16 @@ class Sender:
                 return
         await self._push(request, stored, offset, length, hasher, place)
 
-    async def _settle(self, stored: IStoredFile, hasher: Hasher) -> None:
+    async def _settle(self, request: ArchiveRequest, stored: IStoredFile, hasher: Hasher) -> None:
         """
         Compare a whole read with the stored digest, or store it as the digest where there was none.
         """
         computed, expected = hasher.digests(), stored.status.digests.get(PRIMARY)
         if expected is None:
             await stored.remember(computed)
-        elif computed[PRIMARY] != expected:
+            return
+        request.digest = "matched" if computed[PRIMARY] == expected else "mismatch"
+        if computed[PRIMARY] != expected:
             raise Corrupted("The stored bytes no longer have the digest that was stored with them; they are not sent.")
 
     async def _pump(self, request: ArchiveRequest, stored: IStoredFile, offset: int, length: int, place: Place) -> None:
@@ -142,7 +144,7 @@ class Sender:
         place: Place,
     ) -> None:
         """Read, hash and encrypt where it is sent; what is no file of this machine is read before."""
-        settle = None if hasher is None else partial(self._settle, stored, hasher)
+        settle = None if hasher is None else partial(self._settle, request, stored, hasher)
         pump = SealedPump(self._reactor, self._pool, self._pace, request, place, sealed, hasher)
         try:
             if ISendable.providedBy(stored):
@@ -155,7 +157,7 @@ class Sender:
                     if hasher is not None:
                         await self._pool.run(hasher.update, block)
                         if offset == end:
-                            await self._settle(stored, hasher)
+                            await self._settle(request, stored, hasher)
                     await pump.send(block)
         except (errors.ArchiveError, OSError, TimeoutError) as error:
             _break_off(request, error)
@@ -182,7 +184,7 @@ class Sender:
                     await self._pool.run(hasher.update, block)
                 offset += len(block)
                 if offset == end and hasher is not None:
-                    await self._settle(stored, hasher)
+                    await self._settle(request, stored, hasher)
                 for start in range(0, len(block), _SLICE):
                     await flow.room()
                     request.write(block[start : start + _SLICE])

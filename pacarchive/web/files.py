@@ -173,7 +173,7 @@ async def put(app: RouteContext, request: ArchiveRequest, file_id: int) -> bytes
     transfers = request.site.transfers
     if not body.complete:
         transfers.require(request.client)  # before it is asked for
-    with _adding_only(app, request, file_id):
+    with _adding_only(app, request, file_id), _compared(request, bool(checks.given or checks.announced)):
         status = await receive_file(
             body,
             lambda: transfers.enter(request.client),
@@ -294,6 +294,18 @@ def _conditions(app: RouteContext, request: ArchiveRequest, file_id: int) -> Wri
     if policy is Overwrite.ALLOW and not may(request, Right.MODIFY, file_id):
         policy = Overwrite.DENY
     return write_conditions(request.field, policy)
+
+
+@contextmanager
+def _compared(request: ArchiveRequest, given: bool) -> Iterator[None]:
+    """Note for the access log what became of the digests that a client has sent, if it has."""
+    try:
+        yield
+    except errors.DigestMismatch:
+        request.digest = "mismatch"
+        raise
+    if given:
+        request.digest = "matched"
 
 
 @contextmanager

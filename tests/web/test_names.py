@@ -78,7 +78,8 @@ def test_no_name_gets_into_the_log_as_it_is(tmp_path: Path) -> None:
             raise errors.BackendUnavailable(words) from OSError(words)
         except errors.BackendUnavailable as error:
             request = cast(
-                "ArchiveRequest", SimpleNamespace(client=None, line="GET /12", principal=None, identifier="1")
+                "ArchiveRequest",
+                SimpleNamespace(client=None, line="GET /12", principal=None, identifier="1", trace=None),
             )
             server.site.failed("odd", request, error)
         assert len(server.words()) == 4

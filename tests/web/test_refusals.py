@@ -68,18 +68,19 @@ def test_a_failure_has_its_request(server: Server, where: str, method: str) -> N
         error = errors.BackendUnavailable("The storage failed.", retry_after=1)
         error.__cause__ = OSError(cause)
         server.archive.trouble[where] = error
-        server.ask(method, "/12?why", body=b"x" if method == "PUT" else None)
+        answer = server.ask(method, "/12?why", body=b"x" if method == "PUT" else None)
         kind, _, rest = server.words()[-1].partition(") ")
         assert kind == "failed (BackendUnavailable"
-        assert rest.partition(": ")[2] == f"{method} /12?...: {said}"
+        assert rest.partition(": ")[2] == f"{method} /12?...: {said} [{answer.field('X-Request-Id')}]"
 
 
 def test_an_incident_has_its_request(server: Server) -> None:
     """The path as it was asked for, not that of the route."""
     server.archive.place(12, DATA)
     server.archive.trouble["open"] = RuntimeError("a bug")
-    assert server.ask("GET", "/12").status == 500
-    assert server.words()[-1].split(": ")[1] == "GET /12"
+    answer = server.ask("GET", "/12")
+    assert answer.status == 500
+    assert server.words()[-1].split(": ")[1] == f"GET /12 [{answer.field('X-Request-Id')}]"
     assert len(server.failures()) == 1
 
 

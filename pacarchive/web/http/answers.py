@@ -78,16 +78,17 @@ def _rest_of(status: HTTPStatus, fields: tuple[tuple[str, str], ...], content_ty
     return "\r\n".join(lines).encode("ascii")
 
 
-def head_of(answer: ErrorAnswer, version: bytes, last: bool) -> bytes:
+def head_of(answer: ErrorAnswer, version: bytes, last: bool, identifier: str) -> bytes:
     """
     Write the head of an answer that nothing has to be added to.
 
     @param version: That of HTTP, as the request has it.
     @param last: Whether the connection is closed after it.
+    @param identifier: What the request is called.
     """
     rest = _rest_of(answer.status, tuple(answer.headers.items()), answer.content_type, len(answer.body))
     end = b"\r\nConnection: close\r\n\r\n" if last else b"\r\n\r\n"
-    return b"".join((version, rest, datetimeToString(), end))
+    return b"".join((version, rest, datetimeToString(), b"\r\nX-Request-Id: ", identifier.encode("ascii"), end))
 
 
 def last_answer(status: HTTPStatus, message: str, *fields: str) -> bytes:

@@ -10,6 +10,7 @@ from twisted.web import server
 
 from pacarchive.texts import printable
 from pacarchive.web.http.answers import field_value
+from pacarchive.web.http.traces import Trace, parse_traceparent
 
 if TYPE_CHECKING:
     from pacarchive.access.identity import Access
@@ -26,6 +27,7 @@ class RequestHead(server.Request):
     @ivar began: When its head was complete, in seconds since the epoch; 0 before.
     @ivar first: When its answer began; 0 before.
     @ivar access: Who asks, and what that caller may, once it is known.
+    @ivar digest: How the comparison of digests ended, where there was one: C{matched}, or C{mismatch}.
     @ivar broken_by: By whose doing it ends before it is answered: C{client}, C{timeout} or C{server}.
     """
 
@@ -33,8 +35,10 @@ class RequestHead(server.Request):
     first = 0.0
     access: Access | None = None
     broken_by = "client"
+    digest: str | None = None
     site: SharedSite
     body: Any
+    channel: Any
     _is_counted = False
     _sent = 0
 
@@ -53,6 +57,12 @@ class RequestHead(server.Request):
         """What this request is called in logs: as the client, or a proxy, has called it, if that is a name."""
         given = self.field("x-request-id")
         return given[0] if given and _IDENTIFIER.fullmatch(given[0]) else self.site.new_identifier()
+
+    @cached_property
+    def trace(self) -> Trace | None:
+        """The trace that the client says it is part of."""
+        given = self.requestHeaders.getRawHeaders(b"traceparent")
+        return parse_traceparent(given[0]) if given and len(given) == 1 else None
 
     @property
     def principal(self) -> str | None:
@@ -82,6 +92,8 @@ class RequestHead(server.Request):
             self.note_sent()
         size = self.body.received if self.method == b"PUT" else self.sentLength
         self.site.counts.ended(self.method, code, now - self.began, first - self.began, size)
+        if self.site.write_line is not None:
+            self.site.write_line(self, now, code, answered)
         if not answered:
             self.site.counts.aborted("out" if self.body.complete else "in", self.broken_by)
 

@@ -5,6 +5,8 @@ Whoever sends nonsense as fast as the network takes it would else write the log 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import attrs
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -16,6 +18,11 @@ WINDOW = 60.0
 """Seconds."""
 
 _log = Logger()
+
+
+def text_of(names: Mapping[str, str]) -> str:
+    """The format of what a line says of its request, at its end."""
+    return " [{request_id}]" if names else ""
 
 
 @attrs.define
@@ -37,10 +44,15 @@ class RefusalLog:
         self._clock = clock
         self._windows: dict[str, _Window] = {}
 
-    def note(self, kind: str, peer: str, message: str) -> None:
-        """Log one, or count it."""
+    def note(self, kind: str, peer: str, message: str, names: Mapping[str, str]) -> None:
+        """
+        Log one, or count it.
+
+        @param names: What the request is called: C{request_id}, and C{trace_id} where it is part of a trace.
+        """
         if self.admits(kind):
-            _log.info("refused ({kind}) {peer}: {message}", kind=kind, peer=peer, message=message)
+            text = f"refused ({{kind}}) {{peer}}: {{message}}{text_of(names)}"
+            _log.info(text, kind=kind, peer=peer, message=message, **names)
 
     def admits(self, kind: str) -> bool:
         """Whether one is to be logged; else it is counted."""

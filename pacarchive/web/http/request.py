@@ -82,7 +82,7 @@ class ArchiveRequest(RequestHead):
         channel = self.channel
         self.site = channel.site
         self.began = self.site.seconds()
-        self.method = channel._command  # Twisted's own comes with the body
+        self.method, self.clientproto = channel._command, channel._version  # with Twisted, they come with the body
         expectations = self.requestHeaders.getRawHeaders(b"expect")
         if expectations is not None:
             self.requestHeaders.removeHeader(b"expect")  # else the channel answers it
@@ -146,6 +146,7 @@ class ArchiveRequest(RequestHead):
         answer = self.responseHeaders
         answer.setRawHeaders(b"Server", [_SERVER])
         answer.setRawHeaders(b"Date", [datetimeToString()])
+        answer.setRawHeaders(b"X-Request-Id", [self.identifier.encode("ascii")])
         answer.setRawHeaders(b"Allow", [_ALLOW])
         answer.setRawHeaders(b"Cache-Control", [_UNCACHED])
         self.prepath = []
@@ -260,7 +261,7 @@ class ArchiveRequest(RequestHead):
         """Answer whole, and with nothing that was set for this request."""
         self.code = answer.status
         self.startedWriting = 1
-        head = head_of(answer, self.clientproto, self._is_last())
+        head = head_of(answer, self.clientproto, self._is_last(), self.identifier)
         if self.method == b"HEAD":
             self.channel.write(head)
         else:

@@ -25,9 +25,10 @@ from pacarchive.web.http.admission import Admission, Crowds, Pace, Place
 from pacarchive.web.http.answers import QuickAnswer
 from pacarchive.web.http.errors import ErrorAnswer
 from pacarchive.web.http.memory import Holding, Memory
-from pacarchive.web.http.refusals import RefusalLog
+from pacarchive.web.http.refusals import RefusalLog, text_of
 from pacarchive.web.http.settings import LimitSettings
 from pacarchive.web.http.shares import client_of
+from pacarchive.web.http.traces import Trace
 from pacarchive.web.http.turns import Turns
 from pacarchive.web.http.underway import transfers_of
 
@@ -81,6 +82,10 @@ class Answering(Protocol):
     def identifier(self) -> str:
         """What it is called."""
 
+    @property
+    def trace(self) -> Trace | None:
+        """The trace that it is part of."""
+
 
 class SharedSite(Site):
     """
@@ -100,6 +105,8 @@ class SharedSite(Site):
     @ivar turns: What all connections share of a turn of the reactor.
     @ivar events: How often each kind of refusal or failure has happened.
     @ivar counts: Counts requests.
+    @ivar write_line: Writes the line of a request that is over into the access log, where there is one; takes the
+        request, when it ended, the code of its answer, and whether it was answered.
     """
 
     noisy = False
@@ -134,6 +141,7 @@ class SharedSite(Site):
         self._telemetry.samples(self._sample)
         self._telemetry.transfers = self._transfers
         self.counts = self._telemetry.requests
+        self.write_line: Callable[[Any, float, int, bool], None] | None = None
         self.seconds = reactor.seconds
         self._run = secrets.token_hex(8)
         self._serial = count(1)
@@ -211,7 +219,7 @@ class SharedSite(Site):
         """Count and log what a client did wrong, or what a limit refused."""
         words = printable(message)
         self._note("refused", kind, words, peer, request)
-        self._refusals.note(kind, _spoken(peer), words)
+        self._refusals.note(kind, _spoken(peer), words, _names(request))
 
     def left(self, request: Answering) -> None:
         """Count and log that a client has broken off what it was being sent."""
@@ -220,7 +228,9 @@ class SharedSite(Site):
         if not self._refusals.admits("left"):
             return
         peer = _spoken(request.client)
-        _log.info("left {peer}: {line}: the client has broken the download off", peer=peer, line=request.line)
+        names = _names(request)
+        text = f"left {{peer}}: {{line}}: the client has broken the download off{text_of(names)}"
+        _log.info(text, peer=peer, line=request.line, **names)
 
     def failed(self, kind: str, request: Answering, error: Exception) -> None:
         """Count and log what the archive could not do."""
@@ -229,7 +239,8 @@ class SharedSite(Site):
             words = f"{words} ({cause})"
         words = f"{request.line}: {printable(words)}"
         self._note("failed", kind, words, request.client, request)
-        _log.error("failed ({kind}) {peer}: {words}", kind=kind, peer=_spoken(request.client), words=words)
+        peer, names = _spoken(request.client), _names(request)
+        _log.error(f"failed ({{kind}}) {{peer}}: {{words}}{text_of(names)}", kind=kind, peer=peer, words=words, **names)
 
     def incident(self, what: str, reason: Failure, request: Answering | None = None) -> str:
         """
@@ -241,7 +252,9 @@ class SharedSite(Site):
         identifier = uuid.uuid4().hex[:12]
         peer = None if request is None else request.client
         self._note("incident", "incident", f"{what}, {identifier}", peer, request)
-        _log.failure("incident {incident}: {what}", failure=reason, incident=identifier, what=what)
+        names: dict[str, Any] = {**_names(request)}
+        text = f"incident {{incident}}: {{what}}{text_of(names)}"
+        _log.failure(text, failure=reason, incident=identifier, what=what, **names)
         return identifier
 
     def answered_early(self, request: Any, method: bytes, status: int) -> None:
@@ -316,6 +329,14 @@ class SharedSite(Site):
         _log.warn("cutting {count} connections at the end of the drain", count=len(self._connections))
         for channel in list(self._connections):
             channel.transport.abortConnection()
+
+
+def _names(request: Answering | None) -> dict[str, str]:
+    """What a request is called, for the log."""
+    if request is None:
+        return {}
+    trace = request.trace
+    return {"request_id": request.identifier, **({} if trace is None else {"trace_id": trace.trace})}
 
 
 def _spoken(peer: IAddress | None) -> str:

@@ -1,0 +1,127 @@
+"""The access log: a line for each request that is over, in a file of its own.
+
+Lines are gathered, and written together by a thread: at most L{PAUSE} after the first of them, and in one call at the
+end of the file, so that those of several workers never mix.  Nobody waits for a line.  Where the disk is slower than
+they come, those that there is no room for are dropped, and counted.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from twisted.logger import Logger
+
+from pacarchive.runtime.shared import OwnedWork
+from pacarchive.runtime.threads import BlockingPool
+from pacarchive.telemetry.audit import open_audit_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from twisted.internet.interfaces import IDelayedCall
+
+    from pacarchive.telemetry.counts import Counts
+
+PAUSE = 0.1
+"""Seconds for which lines are gathered."""
+
+MOST = 1 << 20
+"""Bytes that may wait to be written."""
+
+_log = Logger()
+
+
+class AccessLog:
+    """
+    Appends lines to the access log.
+
+    @param reactor: The reactor.
+    @param path: The file.
+    @param counts: Where lines that are dropped are counted.
+    """
+
+    def __init__(self, reactor: Any, path: Path, counts: Counts) -> None:
+        self._reactor = reactor
+        self._path = path
+        self._counts = counts
+        self._dropped = counts.slot("log_lines_dropped_total", "access")
+        self._pool = BlockingPool(reactor, "access-log", 1)
+        self._work = OwnedWork("writing the access log")
+        self._lines: list[bytes] = []
+        self._size = 0
+        self._call: IDelayedCall | None = None
+        self._writes = False
+        self._reopens = False
+        self._fails = False
+        self._descriptor: int | None = None
+
+    async def start(self) -> None:
+        """
+        Open the file.
+
+        @raise OSError: It cannot be.
+        """
+        self._pool.start()
+        self._descriptor = await self._pool.run(open_audit_file, self._path)
+
+    async def stop(self) -> None:
+        """Write what waits, and close the file."""
+        if self._call is not None:
+            self._call.cancel()
+            self._write_soon()
+        await self._work.ended()
+        if self._descriptor is not None:
+            await self._pool.run(os.close, self._descriptor)
+            self._descriptor = None
+        self._pool.stop()
+
+    def reopen(self) -> None:
+        """Open the file again before the next line: it was moved away."""
+        self._reopens = True
+
+    def add(self, line: bytes) -> None:
+        """Have a line written, with its end; or dropped."""
+        self._size += len(line)
+        if self._size > MOST:
+            self._size -= len(line)
+            self._counts.values[self._dropped] += 1.0
+            return
+        self._lines.append(line)
+        if self._call is None and not self._writes:
+            self._call = self._reactor.callLater(PAUSE, self._write_soon)
+
+    def _write_soon(self) -> None:
+        self._call = None
+        self._writes = True
+        self._work.keep(self._write())
+
+    async def _write(self) -> None:
+        lines, self._lines, self._size = self._lines, [], 0
+        reopens, self._reopens = self._reopens, False
+        try:
+            await self._pool.run(self._write_in_thread, b"".join(lines), reopens)
+        except OSError as error:
+            if not self._fails:
+                words = "lines are dropped until it can be written again"
+                _log.error("{path}: {error}; {words}", path=self._path, error=error.strerror, words=words)
+            self._fails = self._reopens = True
+            self._counts.values[self._dropped] += len(lines)
+        else:
+            if self._fails:
+                _log.info("{path} is written again", path=self._path)
+            self._fails = False
+        finally:
+            self._writes = False
+            if self._lines:
+                self._call = self._reactor.callLater(PAUSE, self._write_soon)
+
+    def _write_in_thread(self, data: bytes, reopens: bool) -> None:
+        if reopens or self._descriptor is None:
+            fresh = open_audit_file(self._path)
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+            self._descriptor = fresh
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
