@@ -6,7 +6,8 @@ No float is involved: at present its resolution is a quarter of a microsecond.
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from functools import lru_cache
 
 SECOND = 10**9
 """A second in nanoseconds."""
@@ -16,6 +17,7 @@ LATEST = 253402300799
 """The first and last second of the years 1 to 9999, which is the range of the fixed-width forms."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_DAY = date(1970, 1, 1)
 _ONE_SECOND = timedelta(seconds=1)
 
 _ISO_8601 = re.compile(
@@ -82,4 +84,10 @@ def format_iso(nanoseconds: int) -> str:
     seconds, rest = divmod(nanoseconds, SECOND)
     if not EARLIEST <= seconds <= LATEST:
         raise ValueError("a date has a year from 1 to 9999")
-    return f"{(_EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None).isoformat()}.{rest:09}Z"
+    day, second = divmod(seconds, 86400)
+    return f"{_date(day)}T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}.{rest:09}Z"
+
+
+@lru_cache(4096)
+def _date(day: int) -> str:
+    return (_FIRST_DAY + timedelta(day)).isoformat()

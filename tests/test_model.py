@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pacarchive import errors
 from pacarchive.digests import PRIMARY
-from pacarchive.model import FileStatus, Locality, Overwrite, WriteConditions
+from pacarchive.model import (
+    INVENTORY_FIELDS,
+    FileStatus,
+    Locality,
+    Overwrite,
+    WriteConditions,
+    inventory_entry,
+    inventory_line,
+)
 
 STATUS = FileStatus(
     file_id=1,
@@ -103,3 +114,39 @@ def test_values_do_not_change() -> None:
     """A status can be handed to anybody."""
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         STATUS.size = 6  # type: ignore[misc]
+
+
+@given(
+    file_id=st.integers(0, 2**64 - 1),
+    size=st.integers(0, 2**63),
+    times=st.tuples(*[st.integers(-(2**63), 2**63) | st.integers(-(10**20), 10**21)] * 2),
+    locality=st.sampled_from(Locality),
+    digests=st.dictionaries(st.sampled_from(["sha256", "md5"]), st.binary(max_size=32)),
+    fields=st.sampled_from([INVENTORY_FIELDS, ("bytes",), ("digests", "mtime")]),
+)
+def test_a_line_of_the_inventory_is_its_entry(
+    file_id: int,
+    size: int,
+    times: tuple[int, int],
+    locality: Locality,
+    digests: dict[str, bytes],
+    fields: tuple[str, ...],
+) -> None:
+    """Whatever it says, it is what JSON makes of the entry."""
+    mtime, ctime = times
+    status = FileStatus(
+        file_id=file_id,
+        path="/",
+        size=size,
+        mtime_ns=mtime,
+        ctime_ns=ctime,
+        bytes_per_level=(size,),
+        media=("disk",),
+        locality=locality,
+        digests=digests,
+        generation="1",
+    )
+    for each in (status, errors.BackendUnavailable('It "failed".'), OSError("a path")):
+        line = inventory_line(file_id, each, fields)
+        assert line == f"{json.dumps(inventory_entry(file_id, each, fields))}\n"
+        assert "a path" not in line

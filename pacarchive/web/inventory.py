@@ -6,14 +6,13 @@ fewer files than were asked for, or none, where there were many others to be pas
 
 from __future__ import annotations
 
-import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from pacarchive import errors
 from pacarchive.access.rights import IdRanges, Right
 from pacarchive.ids import MAX_FILE_ID
-from pacarchive.model import INVENTORY_FIELDS, inventory_entry
+from pacarchive.model import INVENTORY_FIELDS, inventory_entry, inventory_line
 from pacarchive.web.access import ids_of
 from pacarchive.web.description import FILES, NDJSON
 from pacarchive.web.description import options as options_of
@@ -102,7 +101,7 @@ async def _page(request: ArchiveRequest, listing: Listing, fields: Collection[st
 
 async def _send_lines(request: ArchiveRequest, listing: Listing, fields: Collection[str], place: Place) -> None:
     def lines(files: Mapping[int, FileStatus | Exception]) -> str:
-        return "".join(f"{json.dumps(inventory_entry(file_id, status, fields))}\n" for file_id, status in files.items())
+        return "".join([inventory_line(file_id, status, fields) for file_id, status in files.items()])
 
     await send_all(request, listing, place, NDJSON.encode("ascii"), lines)
 

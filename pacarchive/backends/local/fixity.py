@@ -26,6 +26,7 @@ from pacarchive.digests import ALGORITHMS, Digests
 P = ParamSpec("P")
 
 _ATTRIBUTE = "user.pacarchive."
+_ALGORITHM_OF = {_ATTRIBUTE + algorithm: algorithm for algorithm in ALGORITHMS}
 _UNSYNCED = "unsynced"
 _UNSUPPORTED = frozenset({errno.ENOTSUP, errno.ENOSYS, errno.EPERM})
 
@@ -137,9 +138,12 @@ def _attributes(file: int | str) -> dict[str, bytes] | None:
         return None
     found = {}
     for name in names:
-        if name.startswith(_ATTRIBUTE) and (algorithm := name.removeprefix(_ATTRIBUTE)) in ALGORITHMS:
-            with _perhaps_removed():
+        if (algorithm := _ALGORITHM_OF.get(name)) is not None:
+            try:
                 found[algorithm] = os.getxattr(file, name)
+            except OSError as error:
+                if error.errno != errno.ENODATA:  # removed since, by another who moves the same file
+                    raise
     return found
 
 
