@@ -81,7 +81,7 @@ def records_of(service: Service) -> list[dict[str, Any]]:
 def test_every_line(tmp_path: Path, start: Callable[..., Service], workers: int, to: str) -> None:
     """From twistd's first to its last; those of workers have their number, and the kind and the peer of a refusal."""
     service = start(workers=workers, log_file=tmp_path / "log.json" if to == "file" else None)
-    assert service.ask("GET", 12345).status == 404
+    assert service.ask("GET", 12345, fields={"X-Request-Id": "asked-by-me"}).status == 404
     assert service.stop() != 1
     records = records_of(service)
     messages = [each["message"] for each in records]
@@ -91,7 +91,7 @@ def test_every_line(tmp_path: Path, start: Callable[..., Service], workers: int,
     assert serving["level"] == "info"
     assert "worker" not in serving
     (refused,) = (each for each in records if "GET /12345" in each["message"])
-    assert refused["kind"] == "NotFound"
+    assert (refused["kind"], refused["request_id"]) == ("NotFound", "asked-by-me")
     assert refused["peer"].startswith("127.0.0.1:")
     assert refused["namespace"] == "pacarchive.web.http.refusals"
     assert ("worker" in refused) is (workers > 1)

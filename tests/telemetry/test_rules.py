@@ -35,7 +35,6 @@ OF_FIXITY = {
 MEASURED_LATER = {
     "pacarchive_backend_up",
     "pacarchive_jwks_age_seconds",
-    "pacarchive_log_lines_dropped_total",
     "pacarchive_recall_duration_seconds_count",
     "pacarchive_recall_failures_total",
     "pacarchive_recall_files",
