@@ -24,7 +24,7 @@ from pacarchive.web.description import PATHS, SERVER, TAGS, Answer, Body, Field,
 from pacarchive.web.http.answers import REVALIDATED
 from pacarchive.web.http.documents import LARGE, streaming
 from pacarchive.web.http.errors import ERROR, PROBLEM, PROBLEM_TYPE
-from pacarchive.web.http.schemas import Schema, integer, resolved, text
+from pacarchive.web.http.schemas import Schema, integer, members, resolved, text
 from pacarchive.web.routing import Open, tells_problems
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ METHODS = frozenset({"GET", "PUT", "POST", "DELETE", "OPTIONS", "HEAD", "PATCH",
 
 URL = "/openapi.json"
 
+_PARTS = ("openapi", "info", "servers", "tags", "paths", "components")
 _VARIABLE = re.compile("<(?:[a-z_]+:)?([a-z_]+)>")
 
 _RETRY_AFTER = Field("Retry-After", integer("Seconds after which it is worth asking again.", minimum=0), always=True)
@@ -137,8 +138,8 @@ def _operation(
     method: str, url: str, operation: Operation, needs: Right | Open, responses: dict[str, Any]
 ) -> dict[str, Any]:
     words = [operation.words] if operation.words else []
-    if isinstance(needs, Right):
-        words.append(f"Needs the right `{(needs.name or '').lower()}`.")
+    named = (needs.name or "").lower() if isinstance(needs, Right) else ""
+    words.append(f"Needs the right `{named}`." if named else "Everyone may ask.")
     problems = tells_problems(_VARIABLE.sub("0", url).encode("ascii"))
     answers = {str(each.status): _answer(each, method) for each in operation.gives}
     for status, reason in sorted(_refusals(method, url, operation, needs).items()):
@@ -149,7 +150,7 @@ def _operation(
         "operationId": _identifier(method, url),
         "tags": [operation.tag.name],
         "summary": operation.summary,
-        **({"description": "\n\n".join(words)} if words else {}),
+        "description": "\n\n".join(words),
     }
     if parameters := [*_path(url, operation), *(each for each in operation.takes if each.where != "path")]:
         whole["parameters"] = [_parameter(each) for each in parameters]
@@ -254,7 +255,7 @@ DESCRIBED = Operation(
         Answer(
             200,
             "This document.",
-            {"type": "object", "required": ["openapi", "info", "paths"]},
+            members("A description of an API, as OpenAPI has it.", {name: {} for name in _PARTS}),
             (Field("ETag", text("The version of the description."), always=True),),
         ),
         Answer(304, "It is still the one that the client has."),

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from system.harness import Service
-from system.issuer import Issuer, installed
+from system.issuer import PACKAGE, Issuer
+from system.npm import installed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,7 +47,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Service]]:
 @pytest.fixture(scope="session")
 def issuer_modules(request: pytest.FixtureRequest) -> Path:
     """Where the package of the issuer of tokens is."""
-    return installed(request.config)
+    return installed(request.config, PACKAGE)
 
 
 @pytest.fixture

@@ -2,50 +2,24 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import shutil
 import ssl
 import subprocess
 import time
 import urllib.parse
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 from access.authority import Authority
 from ports import free_port
 
-if TYPE_CHECKING:
-    import pytest
-
 PACKAGE = "oauth2-mock-server@7.2.1"  # the last one for the Node.js of Debian 12
 HERE = "https://archive.example.org"
 
 _SCRIPT = Path(__file__).with_suffix(".js")
-
-
-def installed(config: pytest.Config) -> Path:
-    """
-    Where the package is: in the cache of pytest, installed there once.  Where it cannot be, the tests fail.
-
-    @return: What Node.js needs as C{NODE_PATH}.
-    """
-    assert config.cache is not None
-    directory = config.cache.mkdir(PACKAGE)
-    with (directory / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # several processes run tests
-        if not (directory / "done").exists():
-            npm = shutil.which("npm")
-            assert npm, "npm is needed (tools/test installs it)"
-            subprocess.run(
-                [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", directory, PACKAGE],
-                check=True, capture_output=True, timeout=540,
-            )  # fmt: skip
-            (directory / "done").touch()
-    return directory / "node_modules"
 
 
 class Issuer:

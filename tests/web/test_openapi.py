@@ -102,7 +102,7 @@ def test_what_every_request_may_get() -> None:
     answers = described("GET", "/new", needs=Open.TO_ALL)
     assert set(answers["responses"]) == {"200", "400", "408", "414", "421", "431", "500", "501", "503"}
     assert answers["security"] == []
-    assert "description" not in answers
+    assert answers["description"] == "Everyone may ask."
 
 
 def test_what_follows_from_a_right() -> None:
