@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pacarchive.recall.views import CartridgeOrder
 from pacarchive.recall.words import Priority
-from pacarchive.web.description import JOBS, Answer, Body, Operation, query
+from pacarchive.web.description import JOBS, Answer, Body, Operation, query, seconds
 from pacarchive.web.http.schemas import boolean, choice, integer, or_null, record, text
 from pacarchive.web.job_documents import JOB
 from pacarchive.web.job_requests import LARGEST_PAGE, PAGE
@@ -69,7 +69,7 @@ PUT_HOLD = Operation(
             {
                 "cartridge": text("Which, for this kind.", minLength=1, maxLength=250),
                 "drives": integer("How many drives may still be used, for this kind.", minimum=0, maximum=100_000),
-                "why": _REASON,
+                "why": or_null(_REASON),
                 "for": _UNTIL,
             },
         ),
@@ -103,13 +103,13 @@ RETRY = Operation(
             "What is retried.",
             {},
             {
-                "cartridge": text("Files of one cartridge.", maxLength=250),
-                "owner": text("Those of one owner."),
-                "reason": text("Those that failed for this reason, in the same words."),
-                "since": {"type": "number", "description": "Those that failed since then. Seconds since 1970."},
-                "job": text("Those of one job.", pattern="^[0-9a-f]{32}$"),
+                "cartridge": or_null(text("Files of one cartridge.", maxLength=250)),
+                "owner": or_null(text("Those of one owner.")),
+                "reason": or_null(text("Those that failed for this reason, in the same words.")),
+                "since": or_null(seconds("Those that failed since then.")),
+                "job": or_null(text("Those of one job.", pattern="^[0-9a-f]{32}$")),
                 "dry_run": boolean("Only counts them."),
-                "why": _REASON,
+                "why": or_null(_REASON),
             },
         ),
     ),
