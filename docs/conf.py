@@ -5,9 +5,13 @@ import sys
 from pathlib import Path
 
 from pacarchive import __version__
+from pacarchive.web.application import ROUTER
+from pacarchive.web.openapi import description
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "docs"))  # for the extension epytext
+sys.path.insert(0, str(ROOT / "docs"))  # for the extension epytext, and what follows
+
+from apipage import page as api_page  # noqa: E402
 
 project = "pacarchive"
 project_copyright = "The pacarchive authors; MIT licence"
@@ -55,6 +59,13 @@ def add_news(app, page, source):
         source[0] = source[0].replace("](docs/", "](")
 
 
+def add_api(app, page, source):
+    """Put the requests of the API under its heading."""
+    if page == "api":
+        source[0] += "\n" + api_page(description(ROUTER))
+
+
 def setup(app):
     """Tell Sphinx."""
     app.connect("source-read", add_news)
+    app.connect("source-read", add_api)

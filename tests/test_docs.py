@@ -6,10 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
+from apipage import page as page_of
 from epytext import to_rest
 from system.pages import MANUAL, PROGRAMS, README, ROOT, RUN, SHELLS, blocks, commands, programs, shell_blocks
 
 from pacarchive import client
+from pacarchive.web.application import ROUTER
+from pacarchive.web.openapi import description
 
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted(MANUAL.glob("*.md"))]
 LANGUAGES = {
@@ -31,6 +34,7 @@ _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _PATH = re.compile(r"`((?:bench|deploy|docs|ext|news|pacarchive|tac|tests|tools)/[^`\s]*)`")
 _INCLUDE = re.compile(r"^```{include} (\S+)$", re.MULTILINE)
 _NAMED = re.compile(r"^\.\. auto\w+:: (?:pacarchive\.client\.\w+\.)?(\w+)$", re.MULTILINE)
+_VARIABLE = re.compile("<(?:[a-z_]+:)?([a-z_]+)>")
 _HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
 
 
@@ -133,9 +137,24 @@ def test_header_fields_are_told_of() -> None:
     page = (MANUAL / "headers.md").read_text()
     told = page[page.index("## What is answered") :]
     source = "".join(each.read_text() for each in sorted((ROOT / "pacarchive/web").rglob("*.py")))
-    fields = set(re.findall(r'\.set\(\s*b"([A-Za-z-]+)"', source)) | {"Allow", "Content-Range"}
+    fields = set(re.findall(r'(?:\.set\(\s*|yield )b"([A-Za-z-]+)"', source)) | {"Allow", "Content-Range"}
     assert len(fields) > 20
     assert {field for field in fields if f"`{field}`" not in told} == set()
+
+
+def _braced(variable: re.Match[str]) -> str:
+    return f"{{{variable[1]}}}"
+
+
+def test_the_page_of_the_api() -> None:
+    """Every operation is on it, but for OPTIONS and a HEAD that is GET without a body, and every document."""
+    document = description(ROUTER)
+    rendered = page_of(document)
+    headings = set(re.findall("^### (.*)$", rendered, re.MULTILINE))
+    assert {"GET /{file_id}", "HEAD /{file_id}", "PROPFIND /", "POST /jobs"} <= headings
+    routes = {f"{method} {_VARIABLE.sub(_braced, url)}" for method, url in ROUTER.described if method != "OPTIONS"}
+    assert headings == routes | set(document["components"]["schemas"])
+    assert all(line.endswith("|") for line in rendered.splitlines() if line.startswith("|"))
 
 
 def test_the_client_api_is_complete() -> None:
