@@ -30,6 +30,8 @@ from pacarchive.web.http.intake import LINE_COST, PIECE, REQUEST_COST
 from pacarchive.web.http.shares import client_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pacarchive.access.rights import Right
     from pacarchive.web.context import RouteContext
     from pacarchive.web.http.channel import ArchiveChannel
@@ -43,11 +45,11 @@ _FIRST_LINE = re.compile(rb"(GET|HEAD) /(0|[1-9][0-9]{0,18}) HTTP/1\.1\r\n")  # 
 # What these fields say changes no answer of this server, but for the first and the last two.
 _FIELD = re.compile(
     rb"(?:(?P<host>host)|(?P<authorization>authorization)|(?P<connection>connection)"
-    rb"|user-agent|accept|accept-encoding|accept-language): ?(?P<value>[!-~](?:[ -~]*[!-~])?)\r\n",
+    rb"|(?P<agent>user-agent)|accept|accept-encoding|accept-language): ?(?P<value>[!-~](?:[ -~]*[!-~])?)\r\n",
     re.IGNORECASE,
 )
 
-_EVERY = f"Server: {SERVER}\r\nDate: %s\r\nAllow: {ALLOW}\r\nCache-Control: {REVALIDATED}\r\n"
+_EVERY = f"Server: {SERVER}\r\nDate: %s\r\nX-Request-Id: %s\r\nAllow: {ALLOW}\r\nCache-Control: {REVALIDATED}\r\n"
 _READ = (
     f"HTTP/1.1 200 OK\r\n{_EVERY}ETag: %s\r\nLast-Modified: %s\r\n%sContent-Type: application/octet-stream\r\n"
     "Accept-Ranges: bytes\r\nContent-Length: %d\r\n\r\n"
@@ -76,12 +78,14 @@ class _Fields:
     @ivar written: As they came.
     @ivar host: The host that they name.
     @ivar caller: Who asks, by them and by the connection.
+    @ivar agent: What the client calls itself.
     @ivar cost: What they take of a turn.
     """
 
     written: bytes
     host: bytes
     caller: Caller
+    agent: bytes | None
     cost: int
 
 
@@ -127,16 +131,17 @@ class QuickAnswers:
         if first[1] == b"GET":
             if access is None or not access.may(self._read, file_id):
                 return None
-            answer = self._get(file_id)
+            answer = self._get(file_id, channel.site.new_identifier)
         else:
             if access is None or not access.may(self._stat, file_id):
                 return None
-            answer = self._head(file_id)
+            answer = self._head(file_id, channel.site.new_identifier)
         if answer is not None:
-            channel.site.turns.spend(fields.cost + (answer.size >> 9))
+            channel.site.turns.spend(fields.cost + (answer.sentLength >> 9))
+            answer.access, answer.agent = access, fields.agent
         return answer
 
-    def _get(self, file_id: int) -> QuickAnswer | None:
+    def _get(self, file_id: int, name: Callable[[], str]) -> QuickAnswer | None:
         if (found := self._read_now(file_id, SMALL)) is None:
             return None
         status, data = found
@@ -148,15 +153,19 @@ class QuickAnswers:
         self._recall.was_read(file_id)
         mtime = mtime_of(status)
         line = b"" if mtime is None else b"X-Pacarchive-Mtime: %s\r\n" % mtime.encode("ascii")
-        head = _READ % (date, field_value(status.etag), last_modified(status, now), line, status.size)
-        return QuickAnswer(head + data, b"GET", HTTPStatus.OK, status.size)
+        etag, identifier = field_value(status.etag), name()
+        head = _READ % (date, identifier.encode("ascii"), etag, last_modified(status, now), line, status.size)
+        compared = "matched" if self._verifies else None
+        return QuickAnswer(head + data, b"GET", b"/%d" % file_id, HTTPStatus.OK, status.size, identifier, compared)
 
-    def _head(self, file_id: int) -> QuickAnswer | None:
+    def _head(self, file_id: int, name: Callable[[], str]) -> QuickAnswer | None:
         if (status := self._look_now(file_id)) is None:
             return None
         date, _ = self._present()
         told = b"".join([b"%s: %s\r\n" % (name, field_value(value)) for name, value in description_of(status)])
-        return QuickAnswer(_TOLD % (date, told), b"HEAD", HTTPStatus.NO_CONTENT, 0)
+        identifier = name()
+        head = _TOLD % (date, identifier.encode("ascii"), told)
+        return QuickAnswer(head, b"HEAD", b"/%d" % file_id, HTTPStatus.NO_CONTENT, 0, identifier)
 
     def _present(self) -> tuple[bytes, int]:
         """The C{Date} of this second, and the second."""
@@ -168,7 +177,7 @@ class QuickAnswers:
 
 def _read_fields(channel: ArchiveChannel, written: bytes) -> _Fields | None:
     """Read the fields of a head and the empty line behind them; C{None} where one is not written as is usual."""
-    host = authorization = None
+    host = authorization = agent = None
     at = lines = 0
     while (field := _FIELD.match(written, at)) is not None:
         at = field.end()
@@ -182,6 +191,8 @@ def _read_fields(channel: ArchiveChannel, written: bytes) -> _Fields | None:
             if authorization is not None:
                 return None
             authorization = value
+        elif field["agent"] is not None:
+            agent = value if agent is None else agent
         elif field["connection"] is not None and value.lower() != b"keep-alive":
             return None
     if host is None or written[at:] != b"\r\n" or lines > MOST_FIELDS:
@@ -189,4 +200,4 @@ def _read_fields(channel: ArchiveChannel, written: bytes) -> _Fields | None:
     peer = channel.transport.getPeer()
     address = peer.host if isinstance(peer, IPv4Address | IPv6Address) else None
     caller = Caller(authorization, address, client_of(peer), crowd=channel.site.is_crowd(peer))
-    return _Fields(written, host, caller, REQUEST_COST + LINE_COST * (lines + 2))
+    return _Fields(written, host, caller, agent, REQUEST_COST + LINE_COST * (lines + 2))

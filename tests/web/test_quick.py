@@ -75,6 +75,7 @@ class Watched:
         self.client.send(data)
         self.server.finish_work()
         answer = re.sub(rb"(?m)^Date: [^\r]*\r$", b"Date: now\r", self.client.take(), count=1)
+        answer = re.sub(rb"(?m)^X-Request-Id: [0-9a-f]{16}-[0-9a-f]+\r$", b"X-Request-Id: new\r", answer)
         counted = {
             series: numbers[-1] if series[0] in ("transfer_size_bytes", "transfer_bytes_total") else sum(numbers[:-1])
             for series, numbers in self.server.application.telemetry.counts.read().items()

@@ -11,6 +11,7 @@ from pacarchive.telemetry.settings import AccessFormat
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pacarchive.web.http.answers import QuickAnswer
     from pacarchive.web.http.heads import RequestHead
 
 LONGEST = 1000
@@ -19,7 +20,7 @@ LONGEST = 1000
 _second, _times = 0, ("", "")
 
 
-def line_of(form: AccessFormat) -> Callable[[RequestHead, float, int, bool], bytes]:
+def line_of(form: AccessFormat) -> Callable[[RequestHead | QuickAnswer, float, int, bool], bytes]:
     """What writes a line of a request, given when it ended, the code, and whether it was answered."""
     return _json if form is AccessFormat.JSON else _common
 
@@ -34,26 +35,26 @@ def _clock(now: float) -> tuple[str, str]:
     return _times
 
 
-def _path(request: RequestHead) -> str:
+def _path(request: RequestHead | QuickAnswer) -> str:
     return request.uri.partition(b"?")[0][:LONGEST].decode("latin-1")
 
 
-def _json(request: RequestHead, now: float, code: int, answered: bool) -> bytes:
+def _json(request: RequestHead | QuickAnswer, now: float, code: int, answered: bool) -> bytes:
     """One line of JSON.  What a client chooses is escaped; what cannot be known is left out."""
     first = request.first
     line = (
         f'{{"time": "{_clock(now)[0]}.{int(now % 1 * 1000):03d}Z", "request": "{request.identifier}", '
         f'"method": {quoted(request.method.decode("latin-1"))}, "path": {quoted(_path(request))}, '
         f'"protocol": "{request.clientproto.decode("latin-1")}", "status": {int(code)}, '
-        f'"in": {request.body.received}, "out": {request.sentLength}, "seconds": {now - request.began:.6f}, '
+        f'"in": {request.received}, "out": {request.sentLength}, "seconds": {now - request.began:.6f}, '
         f'"address": "{getattr(request.client, "host", "local")}"'
     )
     if first:
         line += f', "first": {first - request.began:.6f}'
     if (access := request.access) is not None:
         line += f', "principal": {quoted(access.name)}, "how": "{access.how.value}"'
-    if agent := request.requestHeaders.getRawHeaders(b"user-agent"):
-        line += f', "agent": {quoted(agent[0][:LONGEST].decode("latin-1"))}'
+    if (agent := request.agent) is not None:
+        line += f', "agent": {quoted(agent[:LONGEST].decode("latin-1"))}'
     if (trace := request.trace) is not None:
         line += f', "trace": "{trace.trace}"'
     if request.digest is not None:
@@ -63,7 +64,7 @@ def _json(request: RequestHead, now: float, code: int, answered: bool) -> bytes:
     return (line + "}\n").encode("ascii")
 
 
-def _common(request: RequestHead, now: float, code: int, answered: bool) -> bytes:
+def _common(request: RequestHead | QuickAnswer, now: float, code: int, answered: bool) -> bytes:
     """A line in the format that NCSA's server had, and all tools read."""
     access = request.access
     user = "-" if access is None or not access.is_known else quoted(access.name)[1:-1].replace(" ", "\\u0020")

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from functools import lru_cache
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 from urllib.parse import quote_from_bytes
 
+import attrs
 from twisted.web.http import datetimeToString
 
 from pacarchive import __version__
 from pacarchive.web.http.errors import ErrorAnswer, error_body
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IAddress
+
+    from pacarchive.access.identity import Access
 
 SERVER = f"pacarchive/{__version__}"
 """The C{Server} field."""
@@ -25,20 +31,42 @@ REVALIDATED = "no-cache"
 """That of a file's: a cache may keep it, and asks before it gives it away: the file may be gone, or replaced."""
 
 
-class QuickAnswer(NamedTuple):
+@attrs.define
+class QuickAnswer:
     """
-    An answer that was given without a request object (L{pacarchive.web.quick}).
+    An answer that was given without a request object (L{pacarchive.web.quick}), and what is known of its request.
 
     @ivar data: All of it.
     @ivar method: That of the request.
-    @ivar status: Its status.
-    @ivar size: The bytes of its body.
+    @ivar uri: Its target.
+    @ivar status: The status of the answer.
+    @ivar sentLength: The bytes of its body.
+    @ivar identifier: What the request is called.
+    @ivar access: Who asked.
+    @ivar agent: What the client calls itself.
+    @ivar digest: How the comparison of digests ended, where there was one.
+    @ivar client: Where the request came from.
+    @ivar began: When it came.
+    @ivar first: When the answer began.
     """
 
     data: bytes
     method: bytes
+    uri: bytes
     status: int
-    size: int
+    sentLength: int
+    identifier: str
+    digest: str | None = None
+    access: Access | None = None
+    agent: bytes | None = None
+    client: IAddress | None = None
+    began: float = 0.0
+    first: float = 0.0
+
+    clientproto = b"HTTP/1.1"
+    received = 0
+    trace = None
+    broken_by = ""
 
 
 _VISIBLE = bytes(each for each in range(0x20, 0x7F) if each != 0x25)

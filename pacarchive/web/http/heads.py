@@ -65,6 +65,18 @@ class RequestHead(server.Request):
         return parse_traceparent(given[0]) if given and len(given) == 1 else None
 
     @property
+    def received(self) -> int:
+        """How many bytes of its body have come."""
+        received: int = self.body.received
+        return received
+
+    @property
+    def agent(self) -> bytes | None:
+        """What the client calls itself."""
+        given = self.requestHeaders.getRawHeaders(b"user-agent")
+        return given[0] if given else None
+
+    @property
     def principal(self) -> str | None:
         """Who asks, where that is known."""
         return None if self.access is None else self.access.name

@@ -109,10 +109,13 @@ class IntakeChannel(HTTPChannel):
         # At once: to wait for the reactor to find room costs a turn of its loop for each answer.
         if isinstance(transport, Connection) and transport.connected and not transport.disconnecting:
             transport.doWrite()
-        counts, took = self.site.counts, self.site.seconds() - began
-        counts.ended(answer.method, answer.status, took, took, answer.size)
-        if answer.size:
-            counts.sent(answer.size)
+        now = self.site.seconds()
+        self.site.counts.ended(answer.method, answer.status, now - began, now - began, answer.sentLength)
+        if answer.sentLength:
+            self.site.counts.sent(answer.sentLength)
+        if self.site.write_line is not None:
+            answer.client, answer.began, answer.first = transport.getPeer(), began, now
+            self.site.write_line(answer, now, answer.status, True)
         return True
 
     def _is_little(self, data: bytes) -> bool:
