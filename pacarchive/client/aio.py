@@ -118,6 +118,11 @@ class AsyncioClient:
     def __init__(self, url: str, **options: Any) -> None:
         self.client = ArchiveClient(reactor(), url, **options)
 
+    @property
+    def url(self) -> str:
+        """The archive's URL."""
+        return self.client.url
+
     async def put(self, file_id: int, source: object, **options: Any) -> Stored:
         """
         Store a file.
@@ -156,6 +161,7 @@ class AsyncioClient:
     job = _adapted(ArchiveClient.job)
     changes = _adapted(ArchiveClient.changes)
     wait_for = _adapted(ArchiveClient.wait_for)
+    metrics = _adapted(ArchiveClient.metrics)
     cancel = _adapted(ArchiveClient.cancel)
     release = _adapted(ArchiveClient.release)
     archiveinfo = _adapted(ArchiveClient.archiveinfo)

@@ -92,7 +92,7 @@ async def test_the_hidden_directories_belong_to_it(tmp_path: Path, name: str) ->
 class _Space:
     """What a healthy file system says of itself, but for some of it."""
 
-    f_bavail, f_frsize, f_files, f_favail, f_flag = 1000, 4096, 1000, 1000, 0
+    f_blocks, f_bfree, f_bavail, f_frsize, f_files, f_favail, f_flag = 2000, 1000, 1000, 4096, 1000, 1000, 0
 
     def __init__(self, **changes: int) -> None:
         self.__dict__.update(changes)

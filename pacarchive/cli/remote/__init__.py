@@ -159,11 +159,11 @@ def _register_ls(subparsers: Subparsers) -> None:
             ("pacarchive ls", "all of them"),
             ("pacarchive ls 500-599", "those of these ids that there are"),
             ("pacarchive ls --json", "for programs"),
-            ("pacarchive ls --ids | pacarchive stage -", "what other commands read"),
+            ("pacarchive ls --only-ids | pacarchive stage -", "for other commands"),
         ],
     )
     parser.add_argument("range", nargs="?", metavar="RANGE", help="a range of ids, as 500-599, or 500- (default: all)")
-    parser.add_argument("--ids", action="store_true", help="only ids, one in each line")
+    parser.add_argument("--only-ids", action="store_true", help="only ids, one in each line")
 
 
 def _register_stage(subparsers: Subparsers) -> None:
@@ -281,7 +281,7 @@ def _register_top(subparsers: Subparsers) -> None:
         "what waits for tape. It needs the right admin. On a terminal q ends it; elsewhere it writes a line each time.",
         [
             ("pacarchive top", ""),
-            ("pacarchive top --once", "all of it, once; exit code 3 if it is not well"),
+            ("pacarchive top --once", "all of it, once; exit code 3 if not well"),
             ("pacarchive top --json --interval 1m", "for programs, a line each minute"),
         ],
     )

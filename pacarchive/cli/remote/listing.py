@@ -26,7 +26,7 @@ _HEAD = "{id:>{width}}       SIZE  MODIFIED (UTC)       LOCALITY       SHA-256"
 
 def ls(arguments: argparse.Namespace) -> int:
     """Run it."""
-    only_ids: bool = arguments.ids
+    only_ids: bool = arguments.only_ids
 
     async def command(session: Session, wanted: tuple[int, int]) -> None:
         display = Display("ls", clock=session.reactor, counts_bytes=False)
