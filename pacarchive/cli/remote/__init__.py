@@ -157,7 +157,7 @@ def _register_ls(subparsers: Subparsers) -> None:
         "archive's own order, as they are found.",
         [
             ("pacarchive ls", "all of them"),
-            ("pacarchive ls 500-599", "those of these ids that there are"),
+            ("pacarchive ls 500-599", "which of these are there"),
             ("pacarchive ls --json", "for programs"),
             ("pacarchive ls --only-ids | pacarchive stage -", "for other commands"),
         ],
