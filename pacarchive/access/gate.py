@@ -135,6 +135,11 @@ class Gate:
         self._tokens = known
         self.forget()
 
+    @property
+    def cached(self) -> int:
+        """How many callers are remembered."""
+        return len(self._accesses)
+
     def forget(self) -> None:
         """Verify everything once more: files have changed."""
         self._accesses.clear()

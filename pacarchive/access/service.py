@@ -131,6 +131,7 @@ class AccessService(Service):
     @param reactor: The reactor.
     @param settings: The settings in force.
     @ivar gate: It.
+    @ivar key_ages: Tells how old the keys of each issuer are, in seconds; C{None} where there are none.
     """
 
     def __init__(self, reactor: Any, settings: Settings) -> None:
@@ -139,6 +140,7 @@ class AccessService(Service):
         self._work = OwnedWork("reading the files of tokens and users")
         self._watched: list[_Watched[Any]] = []
         self._parts: list[Any] = []
+        self.key_ages: Callable[[], dict[str, float | None]] = dict
         issuers = self._issuers(reactor, settings)
         self.gate = Gate(
             reactor,
@@ -164,6 +166,7 @@ class AccessService(Service):
         home = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
         keys = KeyStore(reactor, sections, home, self._pool.run, changed=lambda _: self.gate.forget())
         self._parts.append(keys)
+        self.key_ages = keys.ages
         return Issuers(reactor, sections, audiences_of(settings), keys)
 
     def _passwords(self, reactor: Any, auth: AuthSettings) -> _Passwords | None:

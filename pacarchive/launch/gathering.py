@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet import defer
@@ -13,7 +13,7 @@ from pacarchive.launch.messages import MEASURE, MEASURED, SHARED, TOTALS
 from pacarchive.runtime.shared import OwnedWork, Shared
 from pacarchive.telemetry.counts import Numbers, add_up, read, read_document
 from pacarchive.telemetry.parts import Part, Totals, join, read_part, write_totals
-from pacarchive.telemetry.process import Telemetry, service_gauges
+from pacarchive.telemetry.process import Samples, Telemetry, service_gauges
 from pacarchive.telemetry.table import Series
 
 if TYPE_CHECKING:
@@ -50,6 +50,10 @@ class Gathering:
         self._parts: dict[int, Part] = {}
         self._complete: Deferred[None] | None = None
         self._work = OwnedWork("telling a worker how the service is")
+
+    def samples(self, sampler: Callable[[], Samples]) -> None:
+        """Have gauges of the parent's sampled (L{Telemetry.samples})."""
+        self._own.samples(sampler)
 
     async def totals(self) -> Totals:
         """How the whole service is: those who want to know at the same time are told the same."""

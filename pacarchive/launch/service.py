@@ -26,6 +26,7 @@ from pacarchive.launch.listening import reached_by_others, served_url, server_en
 from pacarchive.launch.logfile import LogFile
 from pacarchive.launch.notify import LaunchedService, StartError
 from pacarchive.launch.reloading import IReloadable
+from pacarchive.launch.sampling import sample_parts
 from pacarchive.launch.worker import run
 from pacarchive.launch.workers import Supervisor
 from pacarchive.model import Durability
@@ -38,7 +39,7 @@ from pacarchive.settings.sections import Settings
 from pacarchive.settings.server import PoolSettings
 from pacarchive.telemetry.audit import AuditLog, open_audit_file
 from pacarchive.telemetry.parts import IWhole
-from pacarchive.telemetry.process import Telemetry
+from pacarchive.telemetry.process import Samples, Telemetry
 from pacarchive.telemetry.settings import AccessLogSettings, AuditSettings, MetricsSettings
 from pacarchive.web.http.settings import LimitSettings, TlsSettings
 from pacarchive.web.settings import ConsoleSettings
@@ -226,6 +227,7 @@ def make_archive_service(
         telemetry=telemetry,
     )
     site = archive_site(context, limits, reactor)
+    sample_parts(telemetry, reactor, server, sending, context.health_probe, recall, gatekeeper)
     access_log = _access_log(reactor, settings.of(AccessLogSettings), telemetry, site)
     return ArchiveService(
         gatekeeper, audit, backend, recall, sending, telemetry, site, endpoints, server.drain_timeout, access_log
@@ -292,6 +294,7 @@ def make_service(settings: Settings, log_file: LogFile | None = None, observer: 
         supervisor = Supervisor(reactor, settings, serve, secure=secure, credentials=credentials)
         if renewal is not None:
             renewal.uses(supervisor.renew)
+            supervisor.whole.samples(partial(_certificate, renewal))
         words = f"({server.workers} workers)"
         return LaunchedService(
             reactor,
@@ -319,8 +322,14 @@ def make_service(settings: Settings, log_file: LogFile | None = None, observer: 
         ]
         return f"{what} {' '.join(urls)}"
 
+    if renewal is not None:
+        telemetry.samples(partial(_certificate, renewal))
     metrics = _metrics_endpoint(reactor, settings, telemetry)
     return LaunchedService(reactor, archive, describe, log_file, renewal, observer, metrics)
+
+
+def _certificate(renewal: Renewal) -> Samples:
+    return [(("tls_certificate_expiry_timestamp_seconds", "server"), renewal.credentials.not_after)]
 
 
 def _check_files(settings: Settings) -> None:

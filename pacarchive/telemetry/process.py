@@ -99,7 +99,12 @@ class Telemetry:
             await all_of(each.refresh(self._clock) for each in self._slow)
         gauges: dict[Series, float] = {}
         for sampler in self._samplers:
-            for series, value in sampler():
+            try:
+                found = list(sampler())
+            except Exception:  # noqa: BLE001  (that one thing cannot be found out must not hide the others)
+                _log.failure("samples cannot be taken")
+                continue
+            for series, value in found:
                 gauges[series] = gauges.get(series, 0.0) + value
         if shared:
             for each in self._slow:

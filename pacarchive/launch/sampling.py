@@ -1,0 +1,94 @@
+"""What metrics say of the parts of a service: sampled when somebody wants to know, and by one worker for all."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import TYPE_CHECKING
+
+from pacarchive.errors import ArchiveError
+from pacarchive.settings.reading import find_provider
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from twisted.internet.interfaces import IReactorTime
+
+    from pacarchive.access.service import AccessService
+    from pacarchive.recall.engine import RecallEngine
+    from pacarchive.runtime.threads import BlockingPool
+    from pacarchive.settings.server import ServerSettings
+    from pacarchive.telemetry.process import Samples, Telemetry
+    from pacarchive.web.health import HealthProbe
+
+
+def sample_parts(
+    telemetry: Telemetry,
+    clock: IReactorTime,
+    server: ServerSettings,
+    pool: BlockingPool,
+    probe: HealthProbe,
+    recall: RecallEngine,
+    gatekeeper: AccessService,
+) -> None:
+    """
+    Have the parts sampled.
+
+    @param pool: Threads that may wait for a disk.
+    """
+    telemetry.samples(partial(_access, gatekeeper))
+    telemetry.samples_slowly(partial(_storage, clock, server.type, probe))
+    telemetry.samples_slowly(partial(_recalls, recall))
+    if find_provider(server.type).local_prefix:
+        telemetry.samples_slowly(partial(_space, pool, server))
+
+
+def _access(gatekeeper: AccessService) -> Iterator[tuple[tuple[str, ...], float]]:
+    yield ("auth_cache_entries",), float(gatekeeper.gate.cached)
+    for issuer, age in gatekeeper.key_ages().items():
+        yield ("jwks_age_seconds", issuer), float("inf") if age is None else age
+
+
+async def _storage(clock: IReactorTime, backend: str, probe: HealthProbe) -> Samples:
+    began = clock.seconds()
+    health = await probe.ask()
+    return [
+        (("backend_up", backend), float(health.ready)),
+        (("backend_latency_seconds", backend), clock.seconds() - began),
+    ]
+
+
+async def _space(pool: BlockingPool, server: ServerSettings) -> Samples:
+    try:
+        found = await pool.run(os.statvfs, server.prefix)
+    except OSError:  # which is what backend_up says
+        return []
+    return [
+        (("storage_free_bytes", server.type), float(found.f_bavail * found.f_frsize)),
+        (("storage_size_bytes", server.type), float(found.f_blocks * found.f_frsize)),
+        *([(("storage_free_inodes", server.type), float(found.f_favail))] if found.f_files else []),
+    ]
+
+
+async def _recalls(recall: RecallEngine) -> Samples:
+    """From the counts that the store keeps."""
+    samples: list[tuple[tuple[str, ...], float]] = [(("recall_store_up",), float(not recall.obstacle))]
+    try:
+        found = await recall.operations.overview()
+    except ArchiveError:
+        return samples
+    states = found.states
+    amounts = {
+        "looked_up": states.looked_up,
+        "queued": states.queued,
+        "backing_off": states.backing_off,
+        "started": states.started,
+        "cancelling": states.cancelling,
+        "failed": found.failed,
+    }
+    return [
+        *samples,
+        *((("recall_files", state), float(amount.files)) for state, amount in amounts.items()),
+        (("cartridges_active",), float(len(found.drives))),
+        (("pinned_bytes",), float(found.buffer.pinned.size)),
+    ]
