@@ -1,4 +1,4 @@
-"""The confirmation before files are removed for good."""
+"""The confirmation before files are removed for good, and before much is done at once."""
 
 from __future__ import annotations
 
@@ -29,3 +29,12 @@ def require_yes(ids: Sequence[int], archive: str = "archive") -> None:
     sys.stderr.flush()
     if sys.stdin.readline().strip() != "yes":
         raise Misunderstood("nothing was removed")
+
+
+def agrees(question: str) -> bool:
+    """Ask the user at the terminal.  @return: Whether the answer is yes; also where there is no terminal."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return True
+    sys.stderr.write(f"{question} Type yes: ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip() == "yes"

@@ -37,6 +37,7 @@ from pacarchive.client.errors import (
     WrongScheme,
 )
 from pacarchive.client.jobs import Priority
+from pacarchive.client.recall_words import Hold, HoldKind, JobSummary, Pin, Retried
 from pacarchive.client.tokens import TokenFile, TokenSource, discovered_token
 from pacarchive.client.words import (
     NEVER,
@@ -78,11 +79,14 @@ __all__ = [
     "FileState",
     "FilesPage",
     "Health",
+    "Hold",
+    "HoldKind",
     "InvalidRequest",
     "Job",
     "JobFile",
     "JobResult",
     "JobState",
+    "JobSummary",
     "ListedFile",
     "Locality",
     "Located",
@@ -93,11 +97,13 @@ __all__ = [
     "Offline",
     "OnJobProgress",
     "OnProgress",
+    "Pin",
     "Plan",
     "PreconditionFailed",
     "Priority",
     "Progress",
     "ProtocolError",
+    "Retried",
     "RetryPolicy",
     "ServerError",
     "ServerUnavailable",

@@ -18,7 +18,7 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from functools import partial, wraps
 from inspect import isawaitable
@@ -31,6 +31,7 @@ from twisted.internet.main import installReactor
 from twisted.python.failure import Failure
 
 from pacarchive.client.client import ArchiveClient
+from pacarchive.client.recall_words import JobSummary, Pin
 from pacarchive.client.words import Fetched, FilesPage, Stored
 
 P = ParamSpec("P")
@@ -153,6 +154,26 @@ class AsyncioClient:
         while (page := await call(_next(pages))) is not None:
             yield page
 
+    async def jobs(self, *, owner: str | None = None) -> AsyncIterator[Sequence[JobSummary]]:
+        """
+        List jobs.
+
+        @param owner: As for L{ArchiveClient.jobs}.
+        """
+        pages = self.client.jobs(owner=owner)
+        while (page := await call(_next(pages))) is not None:
+            yield page
+
+    async def pins(self, *, owner: str | None = None) -> AsyncIterator[Sequence[Pin]]:
+        """
+        List pins.
+
+        @param owner: As for L{ArchiveClient.pins}.
+        """
+        pages = self.client.pins(owner=owner)
+        while (page := await call(_next(pages))) is not None:
+            yield page
+
     status = _adapted(ArchiveClient.status)
     move = _adapted(ArchiveClient.move)
     delete = _adapted(ArchiveClient.delete)
@@ -165,6 +186,11 @@ class AsyncioClient:
     cancel = _adapted(ArchiveClient.cancel)
     release = _adapted(ArchiveClient.release)
     archiveinfo = _adapted(ArchiveClient.archiveinfo)
+    set_priority = _adapted(ArchiveClient.set_priority)
+    holds = _adapted(ArchiveClient.holds)
+    hold = _adapted(ArchiveClient.hold)
+    resume = _adapted(ArchiveClient.resume)
+    retry = _adapted(ArchiveClient.retry)
     health = _adapted(ArchiveClient.health)
     close = _adapted(ArchiveClient.close)
 

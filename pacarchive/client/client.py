@@ -29,6 +29,7 @@ from pacarchive.client.errors import (
 )
 from pacarchive.client.jobs import JobCalls
 from pacarchive.client.listing import ListCalls
+from pacarchive.client.operations import OperationCalls
 from pacarchive.client.refusals import no_archive, refusal, refused
 from pacarchive.client.retry import Tries
 from pacarchive.client.sinks import make_sink
@@ -63,7 +64,7 @@ Destination: TypeAlias = "str | os.PathLike[str] | Callable[[bytes], Awaitable[o
 """Where a file goes: a path, a function (whose awaitable is waited for before it is called again), or a consumer."""
 
 
-class ArchiveClient(JobCalls, ListCalls):
+class ArchiveClient(JobCalls, ListCalls, OperationCalls):
     """
     An archive, seen from outside.
 

@@ -29,7 +29,7 @@ _LONGEST_TEXT = 256 << 10
 _JOB = re.compile(r"[0-9a-f]{32}(,[0-9a-f]{32})*", re.ASCII)
 
 
-def _understood(read: Callable[P, T]) -> Callable[P, T]:
+def understood(read: Callable[P, T]) -> Callable[P, T]:
     """Have what an archive's answer lacks, or has in another form, fail with L{ProtocolError}, in plain words."""
 
     @wraps(read)
@@ -138,7 +138,7 @@ def _entry(first: int, last: int) -> str:
 # out
 
 
-@_understood
+@understood
 def read_status(file_id: int, answer: Answer) -> Status:
     """A file's status, out of the header fields of HEAD."""
     for name in ("X-Content-Length", "X-Pacifica-Ctime", "Last-Modified"):
@@ -163,7 +163,7 @@ def read_status(file_id: int, answer: Answer) -> Status:
     )
 
 
-@_understood
+@understood
 def read_job(document: Mapping[str, Any]) -> Job:
     """A job."""
     estimate = document["estimate"]
@@ -203,13 +203,13 @@ def _trouble(document: Mapping[str, Any]) -> Trouble:
     )
 
 
-@_understood
+@understood
 def read_estimate(document: Mapping[str, Any]) -> Estimate:
     """An estimate."""
     return Estimate(seconds=float(document["seconds"]), basis=str(document["basis"]))
 
 
-@_understood
+@understood
 def read_files(entries: Sequence[Mapping[str, Any]]) -> list[JobFile]:
     """Files of a job."""
     return [
@@ -229,7 +229,7 @@ def read_files(entries: Sequence[Mapping[str, Any]]) -> list[JobFile]:
     ]
 
 
-@_understood
+@understood
 def read_plan(document: Mapping[str, Any]) -> Plan:
     """A plan."""
     return Plan(
@@ -244,7 +244,7 @@ def read_plan(document: Mapping[str, Any]) -> Plan:
     )
 
 
-@_understood
+@understood
 def read_located(document: Sequence[Mapping[str, Any]]) -> list[Located]:
     """The answer to archiveinfo."""
     found = []
@@ -260,7 +260,7 @@ def read_located(document: Sequence[Mapping[str, Any]]) -> list[Located]:
     return found
 
 
-@_understood
+@understood
 def read_listed(document: Mapping[str, Any]) -> list[ListedFile]:
     """The files of a page of the archive's list."""
     return [
@@ -285,7 +285,7 @@ def _time(text: str | None) -> int | None:
     return time
 
 
-@_understood
+@understood
 def member(document: Any, name: str) -> Any:
     """A member of a document."""
     return document[name]

@@ -11,6 +11,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING
 
 from pacarchive.cli.arguments import complete_path
+from pacarchive.cli.remote import operations
 from pacarchive.cli.server import add_options
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def register(subparsers: Subparsers) -> None:
     _register_ls(subparsers)
     _register_stage(subparsers)
     _register_job(subparsers)
+    operations.register(subparsers, _add)
     _register_mv(subparsers)
     _register_rm(subparsers)
     _register_verify(subparsers)
@@ -199,13 +201,15 @@ def _register_job(subparsers: Subparsers) -> None:
             ("pacarchive job 0f3c...", "as stage has printed it"),
             ("pacarchive job 0f3c... --wait", "to its end"),
             ("pacarchive job 0f3c... --cancel", ""),
+            ("pacarchive job 0f3c... --priority high", ""),
         ],
     )
     parser.add_argument("job", metavar="JOB", help="the job")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("-w", "--wait", action="store_true", help="wait for its end, and show how it goes on")
+    what.add_argument("-w", "--wait", "--follow", action="store_true", help="wait for its end, and show how it goes on")
     what.add_argument("--cancel", action="store_true", help="give it up; what has come stays")
     what.add_argument("--release", action="store_true", help="its files need not stay on disk any more")
+    what.add_argument("--priority", choices=["low", "normal", "high"], help="its priority from now on")
 
 
 def _register_mv(subparsers: Subparsers) -> None:

@@ -78,6 +78,8 @@ def job(arguments: argparse.Namespace) -> int:
                 found = await session.archive.cancel(name)
             elif arguments.release:
                 found = await session.archive.release(name)
+            elif arguments.priority:
+                found = await session.archive.set_priority(name, arguments.priority)
             else:
                 found = await session.archive.job(name)
         except ValueError as error:

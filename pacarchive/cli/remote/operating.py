@@ -1,0 +1,182 @@
+"""C{pacarchive jobs}, C{pins}, C{hold} and C{retry}: the queue of recalls."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+
+from pacarchive.cli import exits
+from pacarchive.cli.asking import agrees
+from pacarchive.cli.printing import size_words, when_words
+from pacarchive.cli.remote.running import run
+from pacarchive.cli.remote.session import Session
+from pacarchive.cli.remote.words import parse_duration
+from pacarchive.cli.words import Misunderstood
+from pacarchive.client import Hold, HoldKind, JobState, JobSummary, Pin, Retried
+from pacarchive.texts import counted, printable
+
+if TYPE_CHECKING:
+    import argparse
+
+T = TypeVar("T")
+
+_JOBS = f"{'JOB':32}  STATE    PRIORITY       FILES        LEFT  CREATED (UTC)        OWNER"
+_PINS = f"{'FILE':>20}       SIZE  EXPIRES (UTC)        JOB                               OWNER"
+
+
+def jobs(arguments: argparse.Namespace) -> int:
+    """Run it."""
+
+    async def command(session: Session, owner: str | None) -> None:
+        headed = left = arguments.most
+        async with aclosing(_each(session.archive.jobs(owner=owner))) as found:
+            async for job in found:
+                if arguments.running and job.state is JobState.ENDED:
+                    continue
+                if left == headed and not session.json:
+                    session.result({}, _JOBS)
+                session.result(_job_record(job), _job_line(job))
+                left -= 1
+                if not left:
+                    break
+        if left == headed:
+            session.note("there are no jobs")
+
+    return run(arguments, lambda: arguments.owner, command)
+
+
+async def _each(pages: AsyncIterator[Sequence[T]]) -> AsyncGenerator[T, None]:
+    async for page in pages:
+        for each in page:
+            yield each
+
+
+def _job_line(job: JobSummary) -> str:
+    return (
+        f"{job.id}  {job.state.value:7}  {job.priority:8}  {job.files:>10,}  {job.left:>10,}"
+        f"  {when_words(job.created)}  {printable(job.owner)}"
+    )
+
+
+def _job_record(job: JobSummary) -> dict[str, Any]:
+    record = attrs.asdict(job)
+    return {"job": record.pop("id"), **record, "state": job.state.value}
+
+
+def pins(arguments: argparse.Namespace) -> int:
+    """Run it."""
+
+    async def command(session: Session, owner: str | None) -> None:
+        left = arguments.most
+        async with aclosing(_each(session.archive.pins(owner=owner))) as found:
+            async for pin in found:
+                if left == arguments.most and not session.json:
+                    session.result({}, _PINS)
+                session.result(_pin_record(pin), _pin_line(pin))
+                left -= 1
+                if not left:
+                    break
+        if left == arguments.most:
+            session.note("nothing is pinned")
+
+    return run(arguments, lambda: arguments.owner, command)
+
+
+def _pin_line(pin: Pin) -> str:
+    until = " or until it is read" if pin.until_read else ""
+    where = f"{pin.file_id:>20}  {size_words(pin.size):>9}  {when_words(pin.expires)}"
+    return f"{where}  {pin.job}  {printable(pin.owner)}{until}"
+
+
+def _pin_record(pin: Pin) -> dict[str, Any]:
+    record = attrs.asdict(pin)
+    return {"file": str(record.pop("file_id")), **record}
+
+
+def hold(arguments: argparse.Namespace) -> int:
+    """Run it."""
+
+    async def command(session: Session, lasts: float | None) -> None:
+        archive, cartridge, drives = session.archive, arguments.cartridge, arguments.drives
+        if arguments.end:
+            found = await archive.resume(cartridge=cartridge, drives=drives is not None, why=arguments.why)
+            session.note("the hold has ended")
+        elif cartridge is None and drives is None and not arguments.everything:
+            found = await archive.holds()
+        else:
+            found = [await archive.hold(cartridge=cartridge, drives=drives, why=arguments.why, lasts=lasts)]
+        for each in found:
+            session.result(_hold_record(each), _hold_line(each))
+        if not found:
+            session.note("nothing is held")
+
+    return run(arguments, lambda: _hold_wanted(arguments), command)
+
+
+def _hold_wanted(arguments: argparse.Namespace) -> float | None:
+    """For how long; the rest is checked."""
+    cartridge, drives = arguments.cartridge, arguments.drives
+    named = cartridge is not None or drives is not None or arguments.everything
+    if (arguments.end or arguments.why or arguments.lasts) and not named:
+        raise Misunderstood("say what is held: --cartridge NAME, --drives N or --everything")
+    if arguments.end and arguments.lasts:
+        raise Misunderstood("--end ends a hold now, and --for does so later")
+    return None if arguments.lasts is None else parse_duration(arguments.lasts)
+
+
+def _hold_line(hold: Hold) -> str:
+    what = {
+        HoldKind.ALL: "everything",
+        HoldKind.DRIVES: f"all drives but {hold.drives}",
+        HoldKind.CARTRIDGE: f"cartridge {printable(hold.cartridge or '')}",
+    }[hold.kind]
+    until = "" if hold.until is None else f" until {when_words(hold.until)} UTC"
+    why = f": {printable(hold.why)}" if hold.why else ""
+    return f"{what} is held by {printable(hold.who)} since {when_words(hold.since)} UTC{until}{why}"
+
+
+def _hold_record(hold: Hold) -> dict[str, Any]:
+    return {**attrs.asdict(hold), "kind": hold.kind.value}
+
+
+def retry(arguments: argparse.Namespace) -> int:
+    """Run it."""
+
+    async def command(session: Session, filters: dict[str, Any]) -> None:
+        if arguments.since is not None:
+            filters["since"] = session.reactor.seconds() - parse_duration(arguments.since)
+        found = await session.archive.retry(**filters, dry_run=True)
+        words = _retry_words(found)
+        if arguments.dry_run or not (found.failed or found.hurried):
+            session.result(_retry_record(found, dry_run=True), words)
+            return
+        # The reactor does nothing else meanwhile, and need not.
+        if not (arguments.yes or session.json or agrees(f"{words}. Retry them?")):
+            session.refused("", "nothing was retried", exits.USAGE)
+            return
+        done = await session.archive.retry(**filters, why=arguments.why)
+        session.result(_retry_record(done, dry_run=False), f"retried: {_retry_words(done)}")
+
+    return run(arguments, lambda: _retry_wanted(arguments), command)
+
+
+def _retry_wanted(arguments: argparse.Namespace) -> dict[str, Any]:
+    names = ("cartridge", "owner", "reason", "job")
+    filters = {name: value for name in names if (value := getattr(arguments, name)) is not None}
+    if arguments.since is not None:
+        parse_duration(arguments.since)
+    elif not filters and not arguments.everything:
+        raise Misunderstood("say which: --cartridge, --owner, --reason, --since or --job, or --everything")
+    return filters
+
+
+def _retry_words(found: Retried) -> str:
+    later = f", {counted(found.hurried, 'file')} to be tried again later" if found.hurried else ""
+    return f"{counted(found.failed, 'recall')} failed{later}"
+
+
+def _retry_record(found: Retried, *, dry_run: bool) -> dict[str, Any]:
+    return {"dry_run": dry_run, **attrs.asdict(found)}
