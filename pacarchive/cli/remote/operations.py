@@ -72,10 +72,10 @@ def _register_hold(subparsers: Subparsers, add: Add) -> None:
         "all jobs say by whom it is held and why; what was submitted before is recalled all the same. Without "
         "anything, it lists what is held.",
         [
-            ("pacarchive hold", "what is held, by whom, since when and why"),
-            ("pacarchive hold --cartridge VB0123 --why 'it is being cleaned'", ""),
-            ("pacarchive hold --drives 2 --for 8h", "use no more than two until tonight"),
-            ("pacarchive hold --everything", "drain: what runs ends, nothing is begun"),
+            ("pacarchive hold", "what is held, and by whom"),
+            ("pacarchive hold --cartridge VB0123 --why dirty", ""),
+            ("pacarchive hold --drives 2 --for 8h", "use two at the most"),
+            ("pacarchive hold --everything", "what runs ends: a drain"),
             ("pacarchive hold --cartridge VB0123 --end", "go on"),
         ],
     )
