@@ -134,8 +134,34 @@ def forget_before(transaction: Transaction, time: float) -> None:
     )
 
 
-def recount_all(transaction: Transaction) -> None:
-    """Count everything again but what is counted by the hour when it ends."""
+def recount(transaction: Transaction) -> None:
+    """
+    Count everything again but what is counted by the hour when it ends, unless the counts by state are right: all other
+    writers wait meanwhile, and that takes seconds for a million files.
+    """
+    if not _are_right(transaction):
+        _recount_all(transaction)
+
+
+def _are_right(cursor: Cursor) -> bool:
+    kept = {state: int(files) for state, files in cursor.rows("SELECT state, SUM(files) FROM counts GROUP BY state")}
+    found = {state: files for state, files in cursor.rows("SELECT state, COUNT(*) FROM recalls GROUP BY state")}  # noqa: C416
+    for counted, query in (
+        (Counted.FAILED, "SELECT COUNT(*) FROM failed"),
+        (Counted.PINS, "SELECT COUNT(*) FROM pins"),
+        (Counted.WAITING_SINCE, f"SELECT COUNT(*) FROM recalls WHERE state < {Counted.STARTED:d}"),  # noqa: S608
+    ):
+        row = cursor.row(query)
+        if row is not None and row[0]:
+            found[int(counted)] = row[0]
+    return found == {
+        state: files
+        for state, files in kept.items()
+        if state not in (Counted.COMPLETED, Counted.CANCELLED, Counted.PINNED)
+    }
+
+
+def _recount_all(transaction: Transaction) -> None:
     transaction.execute("DELETE FROM counts WHERE state NOT IN (?, ?)", Counted.COMPLETED, Counted.CANCELLED)
     insert = "INSERT INTO counts (state, medium, owner, reason, files, size) SELECT"
     transaction.execute(

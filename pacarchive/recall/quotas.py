@@ -12,7 +12,8 @@ from collections.abc import Collection
 import attrs
 
 from pacarchive import errors, texts
-from pacarchive.recall.counting import Change, Counted, recount_all
+from pacarchive.recall.counting import Change, Counted
+from pacarchive.recall.counting import recount as recount_files
 from pacarchive.recall.settings import RecallSettings
 from pacarchive.recall.store import Transaction
 from pacarchive.recall.tables import cut
@@ -165,7 +166,7 @@ def forget(transaction: Transaction, numbers: Collection[int]) -> None:
 
 def recount(transaction: Transaction) -> None:
     """Count everything again: a node with an earlier version may have changed the store without counting."""
-    recount_all(transaction)
+    recount_files(transaction)
     transaction.execute("DELETE FROM accounts")
     for kind, owner, group in ((_OWNER, "owner", " GROUP BY owner"), (_SUM, "''", "")):
         transaction.execute(

@@ -569,3 +569,38 @@ def test_a_store_of_an_earlier_version(around: Surroundings, monkeypatch: pytest
     assert done(engine.operations.retry(RetryFilter(reason="It is torn."))) == Retried(failed=1, hurried=0)
     around.spend(60)
     assert {*states(engine, "a" * 32).values(), *states(engine, "b" * 32).values()} == {COMPLETED}
+
+
+def test_wrong_counts_are_put_right(around: Surroundings, two_cartridges: RecallEngine) -> None:
+    """By the next dispatcher: nodes of an earlier version do not keep them."""
+    engine = two_cartridges
+    done(engine.operations.hold(HoldKind.ALL, "eve"))
+    around.tapes.files[3].on_disk = True
+    submit(engine, 1, 2, 3, 11)
+    around.spend(3)
+    right = amounts(engine.operations)
+    found = seen(engine)
+    assert (found.states.queued.files, found.buffer.pinned.files) == (3, 1)
+    for query in ("DELETE FROM counts WHERE state < 10", "DELETE FROM counts WHERE state = 10", "DELETE FROM counts"):
+        done(engine._store.write(lambda transaction, query=query: transaction.execute(query)))  # type: ignore[misc]
+        around.stop(engine)
+        engine = around.engine(drives=1)
+        around.spend(3)
+        assert amounts(engine.operations) == right
+        again = seen(engine)
+        assert (again.states, again.ages, again.buffer) == (found.states, found.ages, found.buffer)
+
+
+def test_right_counts_are_left(around: Surroundings, two_cartridges: RecallEngine) -> None:
+    """To count a million files anew would hold everybody up."""
+    done(two_cartridges.operations.hold(HoldKind.ALL, "eve"))
+    submit(two_cartridges, 1, 2, 11)
+    around.spend(3)
+    query = "UPDATE counts SET size = 7 WHERE state = 1 AND medium = 'V2'"
+    done(two_cartridges._store.write(lambda transaction: transaction.execute(query)))
+    around.stop(two_cartridges)
+    engine = around.engine(drives=1)
+    around.spend(3)
+    row = done(engine.operations.cartridge("V2"))
+    assert row is not None
+    assert row.states.queued == Amount(1, 7)
