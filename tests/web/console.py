@@ -115,6 +115,9 @@ class Browser:
 
         @param values: What is filled in; each must be a field of the form.
         """
+        filled = [each.attributes["name"] for kind in ("input", "select") for each in form.all(kind)
+                  if "name" in each.attributes and each.attributes.get("type") != "checkbox"]  # fmt: skip
+        assert len(filled) == len(set(filled)), "a form has no two fields of one name"
         given = {each.attributes["name"]: each.attributes.get("value", "") for each in form.all("input")
                  if "name" in each.attributes and each.attributes.get("type") != "checkbox"}  # fmt: skip
         names = {each.attributes.get("name") for kind in ("input", "select") for each in form.all(kind)}
@@ -130,3 +133,30 @@ class Browser:
         where = self.answer.field("Location")
         assert where is not None
         return self.get(where)
+
+
+# what pages say
+
+
+def rows(page: Element, panel: str) -> list[list[str]]:
+    """What the table of a panel has, row by row and without its heading."""
+    (section,) = page.all("section", **{"aria-labelledby": panel})
+    cells = [[*row.all("th", scope="row"), *row.all("td")] for row in section.one("tbody").all("tr")]
+    return [[" ".join(cell.text.split()) for cell in row] for row in cells]
+
+
+def said_in(page: Element, panel: str) -> str:
+    """What a panel says."""
+    (section,) = page.all("section", **{"aria-labelledby": panel})
+    return " ".join(section.text.split())
+
+
+def pages_of(page: Element) -> dict[str, str]:
+    """The links to other pages of a list, and where they lead."""
+    found = [nav for nav in page.all("nav") if nav.attributes.get("aria-label", "").startswith("Pages of")]
+    return {each.text: each.attributes["href"] for nav in found for each in nav.all("a")}
+
+
+def forms(page: Element) -> list[str]:
+    """What a page lets its viewer do."""
+    return sorted({each.attributes["action"] for each in page.one("main").all("form", method="post")})

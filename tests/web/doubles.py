@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Collection, Container, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Container, Coroutine, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, ParamSpec, TypeVar
 
@@ -469,3 +469,29 @@ class FakeOperations:
 
     async def change_priority(self, job: str, priority: Priority) -> None:
         self._note("change_priority", job, priority)
+
+
+class FakeAudit:
+    """
+    Has the methods of the audit file that routes use.
+
+    @ivar lines: What was written down.
+    @ivar refusals: Likewise, of what was refused.
+    @ivar fails: Whether nothing can be written.
+    """
+
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+        self.refusals: list[Mapping[str, Any]] = []
+        self.fails = False
+
+    async def to_the_end(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        if self.fails:
+            raise errors.BackendUnavailable("The audit file cannot be written; nothing was done therefore.")
+        return await work()
+
+    async def record(self, **what: Any) -> None:
+        self.lines.append({name: each for name, each in what.items() if each is not None})
+
+    def note(self, address: str, what: Mapping[str, Any]) -> None:
+        self.refusals.append(what)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import attrs
 from conformance import contract
-from doubles import NOW, Archive, FakeRecalls, InstantPool
+from doubles import NOW, Archive, FakeAudit, FakeRecalls, InstantPool
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
     from pacarchive.recall.engine import RecallEngine
+    from pacarchive.telemetry.audit import AuditLog
 
 T = TypeVar("T")
 
@@ -316,6 +317,7 @@ class Server:
         recall: RecallSettings | None = None,
         gate: Callable[[Clock], Gate] | None = None,
         console: ConsoleSettings | None = None,
+        audit: FakeAudit | None = None,
         **settings: Any,
     ) -> None:
         self.clock = Clock()
@@ -339,6 +341,7 @@ class Server:
             cast("RecallEngine", self.recalls),
             recall or RecallSettings(),
             (gate or open_gate)(self.clock),
+            audit=cast("AuditLog | None", audit),
             console=console or ConsoleSettings(),
         )
         self.site = archive_site(self.application, self.limits, self.clock)

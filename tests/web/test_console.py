@@ -357,7 +357,7 @@ def test_a_job_is_cancelled_as_a_whole_and_in_part(server: Server) -> None:
     browser = Browser(server)
     path = f"/console/jobs/{JOB}/cancel"
     whole, part = browser.get(f"/console/jobs/{JOB}").all("form", action=path)
-    browser.submit(whole, reason="not needed")
+    browser.submit(whole, why="not needed")
     assert "3 files cancelled." in browser.follow().one("p", role="status").text
     assert browser.ask("POST", path, FORM, body=b"which=some&token=" + _token(part)).status == 400
     browser.ask("POST", path, FORM, body=b"which=some&file=12&file=13&token=" + _token(part))
@@ -417,7 +417,7 @@ def test_cartridges_and_drives_are_held_and_resumed(server: Server) -> None:
     """By whom, why, and for how long."""
     browser = Browser(server)
     whole, drives = browser.get("/console/queue").all("form", action="/console/hold")
-    browser.submit(whole, reason="a visit", hours="2")
+    browser.submit(whole, why="a visit", hours="2")
     browser.follow()
     browser.submit(drives, drives="1")
     browser.submit(browser.get("/console/cartridge?name=A1").one("form", action="/console/hold"))

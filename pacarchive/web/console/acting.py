@@ -84,7 +84,7 @@ async def cancel(app: RouteContext, request: ArchiveRequest, job: str) -> bytes:
         request,
         "cancel",
         lambda: app.recall.cancel(job, some),
-        more=lambda _: {"job": job, "files": some and len(some), "reason": form.reason},
+        more=lambda _: {"job": job, "files": some and len(some), "why": form.why},
     )
     return _done(app, request, f"/jobs/{job}", "cancelled", effect.cancelled + effect.cancelling)
 
@@ -97,7 +97,7 @@ async def release(app: RouteContext, request: ArchiveRequest, job: str) -> bytes
         request,
         "release",
         lambda: app.recall.release(job, some),
-        more=lambda _: {"job": job, "files": some and len(some), "reason": form.reason},
+        more=lambda _: {"job": job, "files": some and len(some), "why": form.why},
     )
     return _done(app, request, f"/jobs/{job}", "released", effect.released + effect.coming)
 
@@ -112,7 +112,7 @@ async def unpin(app: RouteContext, request: ArchiveRequest, file_id: int) -> byt
         "unpin",
         lambda: app.recall.unpin(file_id, owner),
         file_id,
-        more=lambda _: {"reason": form.reason},
+        more=lambda _: {"why": form.why},
     )
     return _done(app, request, "/pins", "unpinned", released)
 
@@ -141,7 +141,7 @@ async def _retried(app: RouteContext, request: ArchiveRequest, wanted: RetryFilt
             **attrs.asdict(wanted),
             "reason": wanted.reason,
             "files": done.failed + done.hurried,
-            "why": form.reason,
+            "why": form.why,
         },
     )
     return done.failed + done.hurried
@@ -156,7 +156,7 @@ async def prioritise(app: RouteContext, request: ArchiveRequest, job: str) -> by
         request,
         "priority",
         lambda: app.recall.operations.change_priority(job, wanted),
-        more=lambda _: {"job": job, "priority": wanted.name.lower(), "reason": form.reason},
+        more=lambda _: {"job": job, "priority": wanted.name.lower(), "why": form.why},
     )
     return _done(app, request, f"/jobs/{job}", "priority", 1)
 
@@ -174,12 +174,12 @@ async def hold(app: RouteContext, request: ArchiveRequest) -> bytes:
         request,
         "hold",
         lambda: app.recall.operations.hold(
-            kind, who, cartridge=cartridge, drives=drives, why=form.reason or "", until=until
+            kind, who, cartridge=cartridge, drives=drives, why=form.why or "", until=until
         ),
         more=lambda _: {
             **_held(kind, cartridge),
             "drives": drives,
-            "reason": form.reason,
+            "why": form.why,
         },
     )
     return _done(app, request, _where(cartridge), "held", 1, name=cartridge or None)
@@ -194,7 +194,7 @@ async def resume(app: RouteContext, request: ArchiveRequest) -> bytes:
         request,
         "resume",
         lambda: app.recall.operations.resume(kind, cartridge),
-        more=lambda _: {**_held(kind, cartridge), "reason": form.reason},
+        more=lambda _: {**_held(kind, cartridge), "why": form.why},
     )
     return _done(app, request, _where(cartridge), "resumed", 1, name=cartridge or None)
 
@@ -216,7 +216,7 @@ def _kind(form: Form) -> HoldKind:
 
 def _held(kind: HoldKind, cartridge: str) -> dict[str, str | None]:
     """What the audit file says of it."""
-    return {"hold": kind.name.lower(), "cartridge": cartridge or None}
+    return {"kind": kind.name.lower(), "cartridge": cartridge or None}
 
 
 def _where(cartridge: str) -> str:

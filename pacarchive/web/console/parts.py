@@ -192,7 +192,7 @@ def hidden(name: str, value: str) -> Tag:
 def reason_field() -> Tag:
     """Where a reason can be given, which the audit file keeps."""
     return tags.label(
-        "Reason (optional, for the audit file)", tags.input(name="reason", maxlength="200", autocomplete="off")
+        "Reason (optional, for the audit file)", tags.input(name="why", maxlength="200", autocomplete="off")
     )
 
 

@@ -91,9 +91,9 @@ class Form:
         return next(iter(self.fields.get(name, ())), "")
 
     @property
-    def reason(self) -> str | None:
+    def why(self) -> str | None:
         """Why it was done, if the viewer says so."""
-        return self.one("reason").strip()[:_LONGEST_REASON] or None
+        return self.one("why").strip()[:_LONGEST_REASON] or None
 
 
 async def read_form(app: RouteContext, request: ArchiveRequest) -> Form:
