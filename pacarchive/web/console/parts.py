@@ -115,12 +115,11 @@ def bar(label: str, parts: Sequence[tuple[float, str]], whole: float, words: str
     """
     drawn, left = [], 0.0
     for amount, kind in parts:
-        width = 100 * amount / whole if whole > 0 else 0.0
+        # There may be more than the whole, as of pins beyond the high-water mark.
+        width = min(100 * amount / whole if whole > 0 else 0.0, 100 - left)
         if width > 0:
-            drawn.append(
-                element("rect", x=f"{left:.2f}", y="0", width=f"{min(width, 100 - left):.2f}", height="8", class_=kind)
-            )
-        left += width
+            drawn.append(element("rect", x=f"{left:.2f}", y="0", width=f"{width:.2f}", height="8", class_=kind))
+            left += width
     picture = element(
         "svg",
         element("rect", x="0", y="0", width="100", height="8", class_="empty"),
