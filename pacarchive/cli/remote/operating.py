@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _JOBS = f"{'ID':32}  STATE    PRIORITY       FILES        LEFT  CREATED (UTC)        OWNER"
-_PINS = f"{'FILE':>20}       SIZE  EXPIRES (UTC)        JOB                               OWNER"
+_PINS = f"{'FILE':>20}       SIZE  EXPIRES (UTC)        ID                                OWNER"
 
 
 def jobs(arguments: argparse.Namespace) -> int:
