@@ -223,10 +223,10 @@ def _table(moved: str) -> list[tuple[str, str, bytes, dict[str, str]]]:
 
 
 _OF_THE_MOMENT = re.compile(
-    rb'(?<=\nDate: )[^\r]*|(?<=\nETag: ")[^"]*|(?<=\nX-Pacifica-Ctime: )[\d.]*'
+    rb'(?<=\nDate: )[^\r]*|(?<=\nX-Request-Id: )[^\r]*|(?<=\nETag: ")[^"]*|(?<=\nX-Pacifica-Ctime: )[\d.]*'
     rb"|(?<=<D:getetag>)[^<]*|(?<=<D:creationdate>)[^<]*"
 )
-"""The time of the answer; and what tells one version of a file from every other, which is to differ."""
+"""The time of the answer, and what its request is called; and what tells one version of a file from every other."""
 
 
 def _transcript(service: Service) -> list[bytes]:
