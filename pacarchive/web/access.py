@@ -102,6 +102,19 @@ def require(
         raise _without(app, access, right, file_id, why)
 
 
+def require_needed(app: RouteContext, request: ArchiveRequest, right: Right, file_id: int | None) -> None:
+    """
+    See that the caller has what a route needs: for the file of its URL, else for any.  An operator is one of all files:
+    what is about no single one is about those of others, too.
+
+    @raise HTTPRefusal: As L{require}.
+    """
+    if right is Right.ADMIN and file_id is None:
+        require_everywhere(app, request, right, "This is for operators.")
+    else:
+        require(app, request, right, file_id)
+
+
 async def require_each(app: RouteContext, request: ArchiveRequest, right: Right, file_ids: Collection[int]) -> None:
     """
     See that the caller has a right for all of some files.

@@ -22,7 +22,6 @@ from pacarchive.web.auditing import recorded
 from pacarchive.web.conditions import ReadOutcome, evaluate_read, range_applies, write_conditions
 from pacarchive.web.describing import describe, set_digests, set_mtime, set_validators
 from pacarchive.web.description import FILES
-from pacarchive.web.description import options as options_of
 from pacarchive.web.http import digest_fields
 from pacarchive.web.http.checks import read_checks
 from pacarchive.web.http.dates import parse_http_date
@@ -32,7 +31,6 @@ from pacarchive.web.http.preferences import RESPOND_ASYNC_APPLIED, read_preferen
 from pacarchive.web.http.ranges import Unsatisfiable, parse_byte_range, parse_range
 from pacarchive.web.job_documents import url_of
 from pacarchive.web.propfind import multistatus, write_multistatus
-from pacarchive.web.routing import Open
 from pacarchive.web.upload import receive_file
 
 if TYPE_CHECKING:
@@ -62,7 +60,7 @@ def declare(router: Router) -> None:
         ("PROPFIND", propfind, Right.STAT, described.PROPFIND),
     ):
         router.answers(method, FILE, needs=needs, described=operation)(route)
-    router.answers("OPTIONS", FILE, needs=Open.TO_ALL, described=options_of(FILES))(options)
+    router.tells_options(FILES, FILE)
 
 
 async def head(app: RouteContext, request: ArchiveRequest, file_id: int) -> bytes:
@@ -280,12 +278,6 @@ async def delete(app: RouteContext, request: ArchiveRequest, file_id: int) -> by
 async def propfind(app: RouteContext, request: ArchiveRequest, file_id: int) -> bytes:
     """Tell a WebDAV client about a file."""
     return write_multistatus(request, multistatus(f"/{file_id}", await app.backend.status(file_id)))
-
-
-async def options(app: RouteContext, request: ArchiveRequest, file_id: int) -> bytes:
-    """Tell what a file id answers to."""
-    request.setResponseCode(HTTPStatus.NO_CONTENT)
-    return b""
 
 
 def _conditions(app: RouteContext, request: ArchiveRequest, file_id: int) -> WriteConditions:

@@ -6,7 +6,6 @@ fewer files than were asked for, or none, where there were many others to be pas
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from pacarchive import errors
@@ -15,7 +14,6 @@ from pacarchive.ids import MAX_FILE_ID
 from pacarchive.model import INVENTORY_FIELDS, inventory_entry, inventory_line
 from pacarchive.web.access import ids_of
 from pacarchive.web.description import FILES, NDJSON
-from pacarchive.web.description import options as options_of
 from pacarchive.web.http.documents import LARGE, streaming, write_document
 from pacarchive.web.http.flow import Aborted
 from pacarchive.web.inventory_described import LIST
@@ -23,7 +21,6 @@ from pacarchive.web.job_documents import page_url
 from pacarchive.web.job_requests import number, page_limit, query
 from pacarchive.web.listing import Listing
 from pacarchive.web.newer import newer
-from pacarchive.web.routing import Open
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Mapping
@@ -46,15 +43,8 @@ _HELD = 600  # bytes of memory for an entry of a page
 
 def declare(router: Router) -> None:
     """Declare the routes."""
-    allow = "GET, HEAD, OPTIONS"
-    router.answers("GET", "/files", needs=Right.STAT, described=LIST)(newer(list_files, allow))
-    router.answers("OPTIONS", "/files", needs=Open.TO_ALL, described=options_of(FILES))(newer(options, allow))
-
-
-async def options(app: RouteContext, request: ArchiveRequest) -> bytes:
-    """Tell what the URL answers to."""
-    request.setResponseCode(HTTPStatus.NO_CONTENT)
-    return b""
+    router.answers("GET", "/files", needs=Right.STAT, described=LIST)(newer(list_files))
+    router.tells_options(FILES, "/files")
 
 
 async def list_files(app: RouteContext, request: ArchiveRequest) -> bytes:

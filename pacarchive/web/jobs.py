@@ -20,7 +20,6 @@ File ids are strings in answers, as everywhere: a number of 64 bits does not sur
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -34,7 +33,6 @@ from pacarchive.web import jobs_described as described
 from pacarchive.web.access import may, owner_of, require_each, require_own, shown_owner
 from pacarchive.web.auditing import recorded
 from pacarchive.web.description import JOBS
-from pacarchive.web.description import options as options_of
 from pacarchive.web.http.documents import (
     Stream,
     encode,
@@ -69,7 +67,6 @@ from pacarchive.web.job_requests import (
 )
 from pacarchive.web.newer import newer
 from pacarchive.web.recalls_described import CHANGE
-from pacarchive.web.routing import Open
 
 if TYPE_CHECKING:
     from pacarchive.web.context import RouteContext
@@ -81,7 +78,6 @@ _MEMBERS = frozenset({"files", "pin", "deadline", "priority", "dry_run"})
 
 def declare(router: Router) -> None:
     """Declare the routes."""
-    allowed: defaultdict[str, set[str]] = defaultdict(lambda: {"OPTIONS"})
     routes = (
         ("POST", "/jobs", submit, Right.STAGE, described.SUBMIT),
         ("GET", "/jobs", list_jobs, Right.POLL, described.LIST),
@@ -95,15 +91,10 @@ def declare(router: Router) -> None:
         ("GET", "/pins", list_pins, Right.POLL, described.LIST_PINS),
         ("DELETE", "/pins/<file_id:file_id>", unpin, Right.STAGE, described.UNPIN),
     )
-    for method, url, *_ in routes:
-        # A route for GET answers HEAD as well.
-        allowed[url] |= {"GET", "HEAD"} if method == "GET" else {method}
     for method, url, route, needs, operation in routes:
-        router.answers(method, url, needs=needs, described=operation)(newer(route, ", ".join(sorted(allowed[url]))))
-    for url, methods in allowed.items():
-        router.answers("OPTIONS", url, needs=Open.TO_ALL, described=options_of(JOBS))(
-            newer(options, ", ".join(sorted(methods)))
-        )
+        router.answers(method, url, needs=needs, described=operation)(newer(route))
+    for url in dict.fromkeys(url for _, url, *_ in routes):
+        router.tells_options(JOBS, url)
 
 
 # jobs
@@ -244,12 +235,6 @@ async def delete(app: RouteContext, request: ArchiveRequest, job: str) -> bytes:
     await recorded(app, request, "forget", lambda: app.recall.delete(job), more=lambda _: {"job": job})
     request.set(b"Content-Type", b"application/json")
     request.set(b"Content-Length", b"0")
-    return b""
-
-
-async def options(app: RouteContext, request: ArchiveRequest, job: str = "", file_id: int = 0) -> bytes:
-    """Tell what a URL answers to."""
-    request.setResponseCode(HTTPStatus.NO_CONTENT)
     return b""
 
 

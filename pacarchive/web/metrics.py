@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from pacarchive.access.rights import Right
 from pacarchive.runtime.threads import in_passing
 from pacarchive.telemetry import rendering
-from pacarchive.web.access import require_everywhere
 from pacarchive.web.description import SERVER, Answer, Operation
 from pacarchive.web.description import field as header
 from pacarchive.web.http.schemas import text
@@ -39,7 +38,6 @@ def declare(router: Router) -> None:
 
 async def metrics(app: RouteContext, request: ArchiveRequest) -> bytes:
     """Tell how the whole service is, all its processes together."""
-    require_everywhere(app, request, Right.ADMIN, "Metrics are of all files.")
     totals = await app.whole.totals()
     if not rendering.is_prepared():
         await in_passing(app.clock, rendering.prepare)

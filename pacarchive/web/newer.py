@@ -18,16 +18,11 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 
 
-def newer(route: Route[P], allow: str) -> Route[P]:
-    """
-    Have failures answered with their own status in C{pacifica} mode too.
-
-    @param allow: What the URL answers to.
-    """
+def newer(route: Route[P]) -> Route[P]:
+    """Have failures answered with their own status in C{pacifica} mode too."""
 
     @wraps(route)
     async def plain(app: RouteContext, request: ArchiveRequest, *args: P.args, **kwargs: P.kwargs) -> bytes:
-        request.set(b"Allow", allow)
         try:
             return await route(app, request, *args, **kwargs)
         except errors.ArchiveError as error:

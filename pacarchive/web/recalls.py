@@ -13,8 +13,6 @@ C{PATCH /jobs/JOB}, which changes a job's priority, is with the other routes of 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from pacarchive import errors
@@ -22,10 +20,9 @@ from pacarchive.access.rights import Right
 from pacarchive.recall.views import CartridgeOrder
 from pacarchive.recall.words import HoldKind, RetryFilter
 from pacarchive.web import recalls_described as described
-from pacarchive.web.access import owner_of, require_everywhere, require_own, shown_owner
+from pacarchive.web.access import owner_of, require_own, shown_owner
 from pacarchive.web.auditing import recorded
 from pacarchive.web.description import JOBS
-from pacarchive.web.description import options as options_of
 from pacarchive.web.http.documents import no_body, write_document
 from pacarchive.web.job_requests import check_job, duration, json_object, line, page_limit, query
 from pacarchive.web.newer import newer
@@ -39,7 +36,6 @@ from pacarchive.web.recall_documents import (
     page_document,
     retried_document,
 )
-from pacarchive.web.routing import Open
 
 if TYPE_CHECKING:
     from pacarchive.web.context import RouteContext
@@ -51,7 +47,6 @@ _MOST_DRIVES = 100_000
 
 def declare(router: Router) -> None:
     """Declare the routes."""
-    allowed: defaultdict[str, set[str]] = defaultdict(lambda: {"OPTIONS"})
     routes = (
         ("GET", "/recall", overview, Right.ADMIN, described.OVERVIEW_OF_ALL),
         ("GET", "/recall/cartridges", cartridges, Right.POLL, described.LIST_CARTRIDGES),
@@ -61,29 +56,14 @@ def declare(router: Router) -> None:
         ("DELETE", "/recall/holds", resume, Right.ADMIN, described.END_HOLD),
         ("POST", "/recall/retry", retry, Right.STAGE, described.RETRY),
     )
-    for method, url, *_ in routes:
-        allowed[url] |= {"GET", "HEAD"} if method == "GET" else {method}
     for method, url, route, needs, operation in routes:
-        router.answers(method, url, needs=needs, described=operation)(newer(route, ", ".join(sorted(allowed[url]))))
-    for url, methods in allowed.items():
-        router.answers("OPTIONS", url, needs=Open.TO_ALL, described=options_of(JOBS))(
-            newer(options, ", ".join(sorted(methods)))
-        )
-
-
-async def options(app: RouteContext, request: ArchiveRequest) -> bytes:
-    """Tell what a URL answers to."""
-    request.setResponseCode(HTTPStatus.NO_CONTENT)
-    return b""
-
-
-def _require_operator(app: RouteContext, request: ArchiveRequest) -> None:
-    require_everywhere(app, request, Right.ADMIN, "This is for operators.")
+        router.answers(method, url, needs=needs, described=operation)(newer(route))
+    for url in dict.fromkeys(url for _, url, *_ in routes):
+        router.tells_options(JOBS, url)
 
 
 async def overview(app: RouteContext, request: ArchiveRequest) -> bytes:
     """How the queue stands."""
-    _require_operator(app, request)
     return await write_document(request, overview_document(await app.recall.operations.overview()))
 
 
@@ -126,7 +106,6 @@ async def holds(app: RouteContext, request: ArchiveRequest) -> bytes:
 
 async def hold(app: RouteContext, request: ArchiveRequest) -> bytes:
     """Hold something."""
-    _require_operator(app, request)
     document = await json_object(request, {"kind", "cartridge", "drives", "why", "for"}, "hold")
     kind = _kind(document.get("kind"))
     cartridge, drives, why = (
@@ -164,7 +143,6 @@ async def hold(app: RouteContext, request: ArchiveRequest) -> bytes:
 
 async def resume(app: RouteContext, request: ArchiveRequest) -> bytes:
     """End a hold."""
-    _require_operator(app, request)
     await no_body(request)
     name, cartridge = query(request, "kind"), query(request, "cartridge")
     kind, why = _kind(name), query(request, "why")

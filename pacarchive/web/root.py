@@ -10,7 +10,7 @@ import attrs
 from pacarchive.access.rights import Right
 from pacarchive.settings.server import Compatibility
 from pacarchive.web.access import ids_of
-from pacarchive.web.description import JSON, SERVER, XML, Answer, Operation, options
+from pacarchive.web.description import JSON, SERVER, XML, Answer, Operation
 from pacarchive.web.files_described import DEPTH
 from pacarchive.web.http.documents import short_document
 from pacarchive.web.http.errors import ERROR, HTTPRefusal
@@ -84,7 +84,7 @@ def declare(router: Router) -> None:
     router.answers("GET", "/", needs=Open.TO_ALL, described=_GET)(get_root)
     router.answers("GET", "/health", needs=Open.TO_ALL, described=_HEALTH)(health)
     router.answers("PROPFIND", "/", needs=Right.STAT, described=_PROPFIND)(propfind_root)
-    router.answers("OPTIONS", "/", needs=Open.TO_ALL, described=options(SERVER))(options_root)
+    router.tells_options(SERVER, "/")  # and of the whole server: C{OPTIONS *} comes there too
 
 
 async def head_root(app: RouteContext, request: ArchiveRequest) -> bytes:
@@ -119,10 +119,4 @@ async def propfind_root(app: RouteContext, request: ArchiveRequest) -> bytes:
     with request.site.listings.enter(request.client) as place, request.while_listened_to():
         begin = f"{BEGIN}{response('/', COLLECTION)}\n"
         await send_all(request, listing, place, CONTENT_TYPE, responses, begin, END)
-    return b""
-
-
-async def options_root(app: RouteContext, request: ArchiveRequest) -> bytes:
-    """Tell what the server knows; C{OPTIONS *} comes here too."""
-    request.setResponseCode(HTTPStatus.NO_CONTENT)
     return b""

@@ -24,8 +24,9 @@ from werkzeug.routing import BaseConverter, Map, MapAdapter
 from pacarchive import errors
 from pacarchive.access.rights import Right
 from pacarchive.ids import parse_file_id
-from pacarchive.web.access import first_look, is_want_of_rights, recognise, require
+from pacarchive.web.access import first_look, is_want_of_rights, recognise, require_needed
 from pacarchive.web.auditing import note_refusal
+from pacarchive.web.description import options
 from pacarchive.web.errors import Corrupted, Unforeseen, error_answer, kind_of, problem_answer
 from pacarchive.web.http.answers import ALLOW, UNCACHED
 from pacarchive.web.http.errors import ErrorAnswer, HTTPRefusal, unexpected_answer, unexpected_problem
@@ -34,7 +35,7 @@ from pacarchive.web.http.hosts import require_known_host
 
 if TYPE_CHECKING:
     from pacarchive.web.context import RouteContext
-    from pacarchive.web.description import Operation
+    from pacarchive.web.description import Operation, Tag
     from pacarchive.web.http.request import ArchiveRequest
 
 P = ParamSpec("P")
@@ -121,7 +122,8 @@ class Router(Klein):
         The route returns the body of its answer, and raises L{errors.ArchiveError} for every refusal.
 
         @param needs: The right that a caller must have: for the file id of the URL, where there is one, else for any
-            file, and the route sees to it that it is had for those that the request names.
+            file, and the route sees to it that it is had for those that the request names.  C{ADMIN} is what operators
+            have, and is needed for all files where the URL names none.
         @param described: What it does, for the description of the API; or why it is not in there.
         """
 
@@ -132,7 +134,7 @@ class Router(Klein):
                 try:
                     if isinstance(needs, Right):
                         await recognise(app, request)
-                        require(app, request, needs, cast("int | None", kwargs.get("file_id")))
+                        require_needed(app, request, needs, cast("int | None", kwargs.get("file_id")))
                     return await route(app, request, *args, **kwargs)
                 except CancelledError:
                     raise
@@ -156,6 +158,14 @@ class Router(Klein):
             return guarded  # type: ignore[return-value]
 
         return declare
+
+    def tells_options(self, tag: Tag, *urls: str) -> None:
+        """
+        Have a URL, or several that mean the same, answer C{OPTIONS}: with no more than C{Allow}, which is known.
+
+        @param tag: What it is about.
+        """
+        self.answers("OPTIONS", *urls, needs=Open.TO_ALL, described=options(tag))(_options)
 
     def _allowed(self, url: str) -> list[str]:
         """What a URL answers to."""
@@ -273,3 +283,8 @@ def _write(request: ArchiveRequest, answer: ErrorAnswer) -> bytes:
     request.set(b"Content-Type", answer.content_type)
     request.set(b"Content-Length", b"%d" % len(answer.body))
     return answer.body
+
+
+async def _options(app: RouteContext, request: ArchiveRequest, /, **names: object) -> bytes:
+    request.setResponseCode(HTTPStatus.NO_CONTENT)
+    return b""

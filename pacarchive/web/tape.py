@@ -14,8 +14,6 @@ from http import HTTPStatus
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from klein.interfaces import IKleinRequest
-
 from pacarchive import __version__, errors
 from pacarchive.access.rights import Right
 from pacarchive.ids import parse_file_id
@@ -26,7 +24,6 @@ from pacarchive.web import tape_described as described
 from pacarchive.web.access import may, owner_of, require_each, require_own
 from pacarchive.web.auditing import recorded
 from pacarchive.web.description import TAPE
-from pacarchive.web.description import options as options_of
 from pacarchive.web.http.documents import media_types, no_body, read_document, require_json, write_document
 from pacarchive.web.http.durations import parse_duration
 from pacarchive.web.http.hosts import authority
@@ -88,7 +85,7 @@ def declare(router: Router) -> None:
         router.answers(method, url, f"{url}/", needs=needs, described=operation)(route)
     paths = ("stage", "stage/<job>", "stage/<job>/cancel", "release/<job>", "archiveinfo")
     for url in (DISCOVERY, *(f"{BASE}/{path}" for path in paths)):
-        router.answers("OPTIONS", url, f"{url}/", needs=Open.TO_ALL, described=options_of(TAPE))(options)
+        router.tells_options(TAPE, url, f"{url}/")
 
 
 # The calls
@@ -210,14 +207,6 @@ async def archiveinfo(app: RouteContext, request: ArchiveRequest) -> bytes:
     request.set(b"Content-Type", b"application/json")
     request.set(b"Content-Length", b"%d" % len(body))
     return body
-
-
-async def options(app: RouteContext, request: ArchiveRequest, job: str = "") -> bytes:
-    """Tell what a path answers to."""
-    methods = IKleinRequest(request).mapper.allowed_methods()
-    request.set(b"Allow", ", ".join(sorted(methods)))
-    request.setResponseCode(HTTPStatus.NO_CONTENT)
-    return b""
 
 
 # What is asked for

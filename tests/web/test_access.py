@@ -581,3 +581,15 @@ def test_too_many_failures(make_server: Callable[..., Server]) -> None:
 def test_ids_of_a_rule() -> None:
     """Ranges are joined, and end where they end."""
     assert rule("anonymous", Right.READ, "3, 1-2 9").ids == IdRanges(((1, 3), (9, 9)))
+
+
+@pytest.mark.parametrize(
+    ("method", "url"), [key for key, needs in ROUTER.needs.items() if needs is Right.ADMIN and "<file_id" not in key[1]]
+)
+def test_an_operator_is_one_of_all_files(make_server: Callable[..., Server], method: str, url: str) -> None:
+    """What is about no single file is about those of others, too: a route need not say so."""
+    server = make_server(rule("token:robot", Right.ADMIN, "1-4"))
+    answer = server.connect(ELSEWHERE).ask(method, url, f"Authorization: Bearer {TOKEN}", body=b"")
+    assert answer.status == 403
+    assert b"This is for operators." in answer.body
+    assert not server.recalls.operations.calls

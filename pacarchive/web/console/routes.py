@@ -22,7 +22,6 @@ from twisted.web.template import tags
 
 from pacarchive import errors
 from pacarchive.access.rights import Right
-from pacarchive.web.access import require_everywhere
 from pacarchive.web.console import acting, signing_in
 from pacarchive.web.console.asking import Question, Screen
 from pacarchive.web.console.frame import HEADERS, HTML, Page, flat, with_token, write_page
@@ -72,11 +71,11 @@ def declare(router: Router) -> None:
 
 
 def _declare(router: Router, method: str, path: str, needs: Right | Open, route: Route[Any]) -> None:
-    router.answers(method, f"{CONSOLE}{path}", needs=needs, described=Undescribed.FOR_PEOPLE)(_guarded(route, needs))
+    router.answers(method, f"{CONSOLE}{path}", needs=needs, described=Undescribed.FOR_PEOPLE)(_enabled(route))
 
 
-def _guarded(route: Route[Any], needs: Right | Open) -> Route[Any]:
-    """Have no such route where there is to be no console; and what is for operators for nobody else."""
+def _enabled(route: Route[Any]) -> Route[Any]:
+    """Have no such route where there is to be no console."""
 
     @wraps(route)
     async def guarded(app: RouteContext, request: ArchiveRequest, **names: Any) -> bytes:
@@ -85,8 +84,6 @@ def _guarded(route: Route[Any], needs: Right | Open) -> Route[Any]:
         for name, value in HEADERS.items():
             request.set(name.encode("ascii"), value)
         request.set(b"Allow", b"GET, HEAD, POST")
-        if needs is Right.ADMIN:  # the router asks for it for any file, and these are about all of them
-            require_everywhere(app, request, Right.ADMIN, "This is for operators.")
         return await route(app, request, **names)
 
     return guarded
