@@ -10,7 +10,6 @@ C{tests/web/test_quick.py} holds the two roads together.
 from __future__ import annotations
 
 import re
-import time
 from hashlib import sha256
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -100,6 +99,7 @@ class QuickAnswers:
     """
 
     def __init__(self, app: RouteContext, reads: IQuickReads, read: Right, stat: Right) -> None:
+        self._clock = app.clock
         self._gate = app.gate
         self._recall = app.recall
         self._look_now = reads.look_now
@@ -169,9 +169,9 @@ class QuickAnswers:
 
     def _present(self) -> tuple[bytes, int]:
         """The C{Date} of this second, and the second."""
-        second = int(time.time())
+        second = int(self._clock.seconds())
         if second != self._second:
-            self._second, self._date = second, datetimeToString()
+            self._second, self._date = second, datetimeToString(second)
         return self._date, second
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
+from doubles import NOW as PRESENT
 from doubles import Archive
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -16,7 +17,9 @@ from support import DATA, HOST, Client, Server, compose, serving
 from test_access import TOKEN, governed, rule
 from zope.interface import implementer
 
+from pacarchive.access import tokens
 from pacarchive.access.rights import EVERYTHING, NOTHING, Right
+from pacarchive.access.tokens import Token
 from pacarchive.interfaces import IQuickReads
 from pacarchive.model import FileStatus
 from pacarchive.settings.server import VerifyReads
@@ -258,11 +261,59 @@ def test_rights() -> None:
             request = compose(method, target, *fields)
             assert short.ask(request) == general.ask(request)
         assert short.taken == [False, False, True, False, False, False, False, True, True, False, True, True]
+        twice = compose("GET", "/1", BEARER, BEARER)
+        answer = short.ask(twice)
+        assert answer == general.ask(twice)
+        assert answer[0].startswith(b"HTTP/1.1 401")
         for each in (short, general):
             each.server.application.gate.use_tokens({})
         answer = short.ask(compose("HEAD", "/1", BEARER))
         assert answer == general.ask(compose("HEAD", "/1", BEARER))
         assert answer[0].startswith(b"HTTP/1.1 401")
+
+
+def test_a_right_ends() -> None:
+    """At its moment, also on a connection that has used it."""
+
+    def gate(clock: Any) -> Gate:
+        gate = governed(clock, NOTHING)
+        digest = tokens.digest_of(TOKEN)
+        gate.use_tokens({digest: Token("robot", digest, EVERYTHING, expires=clock.seconds() + 30)})
+        return gate
+
+    with both(gate=gate) as (short, general):
+        request = compose("GET", "/1", BEARER)
+        for taken in (False, True):
+            short.taken.clear()
+            assert short.ask(request) == general.ask(request)
+            assert short.taken == [taken]
+        for each in (short, general):
+            each.server.clock.advance(31)
+        answer = short.ask(request)
+        assert answer == general.ask(request)
+        assert answer[0].startswith(b"HTTP/1.1 401")
+
+
+def test_the_date_goes_on() -> None:
+    """It is written once a second, and each second."""
+    with both() as (short, _):
+        dates = []
+        for passed in (0.0, 1.0, 0.1):
+            short.server.clock.advance(passed)
+            short.client.send(compose("HEAD", "/1"))
+            dates += re.findall(rb"Date: [^\r]*:(\d\d) GMT\r", short.client.take())
+        assert dates == [b"48", b"49", b"49"]
+        assert short.taken == [True] * 3
+
+
+@pytest.mark.parametrize("ahead", [-1, 0, 1, 10**6], ids=repr)
+def test_a_file_that_is_newer_than_the_present(ahead: int) -> None:
+    """C{Last-Modified} is no later than the present, which is the clock's that all goes by."""
+    with both() as (short, general):
+        for each in (short, general):
+            each.server.archive.place(1, DATA, mtime_ns=(int(PRESENT) + ahead) * SECOND)
+        assert short.ask(compose("GET", "/1")) == general.ask(compose("GET", "/1"))
+        assert short.taken == [True]
 
 
 def test_a_proxy_names_the_user() -> None:
