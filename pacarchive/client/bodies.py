@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IConsumer, IPushProducer
 from twisted.python.failure import Failure
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
@@ -143,12 +143,18 @@ class Body:
                 self._piece.hold()
 
     async def finish(self) -> None:
-        """Wait until nothing of this uses the source any more."""
+        """Wait until nothing of this uses the source any more, however often the caller is cancelled."""
         self.stopProducing()
-        if self._running is not None and not self._ended:
+        cancelled = False
+        while self._running is not None and not self._ended:
             # Not for _running itself: its end may be what this is called by.
             self._finishing = Deferred()
-            await self._finishing
+            try:
+                await self._finishing
+            except CancelledError:
+                cancelled = True
+        if cancelled:
+            raise CancelledError
 
     async def _produce(self, consumer: IConsumer) -> None:
         try:

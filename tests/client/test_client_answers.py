@@ -7,7 +7,7 @@ import hashlib
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -459,6 +459,49 @@ async def test_who_cancels_over_and_over_leaves_nothing(tmp_path: Path) -> None:
     assert [each for each in descriptors() if each.startswith(str(tmp_path))] == []
     assert len(descriptors()) <= len(before)
     assert os.listdir(tmp_path) == ["source"]
+
+
+@asynchronous
+async def test_a_put_that_is_cancelled_again_waits_for_its_source() -> None:
+    """What the source still does when it is cancelled the second time is over when the put is."""
+    waiting: list[Deferred[None]] = []
+    over: list[str] = []
+
+    async def source() -> AsyncIterator[bytes]:
+        try:
+            yield DATA
+            await Deferred()
+        finally:
+            while not over:
+                waiting.append(Deferred())
+                with suppress(CancelledError):
+                    await waiting[-1]
+            over.append("closed")
+
+    from twisted.internet import reactor
+
+    async with served(Script()) as url, client(url) as archive:
+
+        async def put() -> None:
+            try:
+                await archive.put(1, source())
+            finally:
+                over.append("put")
+
+        under_way = Deferred.fromCoroutine(put())
+        for _ in range(1000):
+            if waiting:
+                break
+            await deferLater(reactor, 0.01)
+            under_way.cancel()
+        for _ in range(3):
+            under_way.cancel()
+            assert over == []
+        over.append("may close")
+        waiting[-1].callback(None)
+        with pytest.raises(CancelledError):
+            await under_way
+    assert over == ["may close", "closed", "put"]
 
 
 @asynchronous
