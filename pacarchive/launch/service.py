@@ -25,6 +25,7 @@ from pacarchive.launch.forking import count_descriptors
 from pacarchive.launch.listening import reached_by_others, served_url, server_endpoints
 from pacarchive.launch.logfile import LogFile
 from pacarchive.launch.notify import LaunchedService, StartError
+from pacarchive.launch.noting import note_requests
 from pacarchive.launch.reloading import IReloadable
 from pacarchive.launch.sampling import sample_parts
 from pacarchive.launch.worker import run
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from pacarchive.launch.renewal import Renewal
     from pacarchive.recall.engine import RecallEngine
     from pacarchive.telemetry.accesslog import AccessLog
+    from pacarchive.telemetry.tracing import Tracing
     from pacarchive.web.http.site import ArchiveSite
 
 _log = Logger()
@@ -77,6 +79,7 @@ class ArchiveService(Service):
     @param endpoints: Where to listen.
     @param drain_timeout: The seconds that requests under way have to end once the stop has begun.
     @param access_log: The access log; C{None} where there is none.
+    @param tracing: What sends spans; likewise.
     @ivar ports: The listening ports, once it has started.
     """
 
@@ -92,6 +95,7 @@ class ArchiveService(Service):
         endpoints: Sequence[IStreamServerEndpoint],
         drain_timeout: float,
         access_log: AccessLog | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._access = access
         self._audit = audit
@@ -103,6 +107,7 @@ class ArchiveService(Service):
         self._endpoints = endpoints
         self._drain_timeout = drain_timeout
         self._access_log = access_log
+        self._tracing = tracing
         self._serves = False  # a start that fails, or is cancelled, is followed by a stop all the same
         self.ports: list[IListeningPort] = []
 
@@ -148,6 +153,8 @@ class ArchiveService(Service):
                 await self._access_log.start()
             except OSError as error:
                 raise StartError(f"[access_log] file: {error.filename}: {error.strerror}") from error
+        if self._tracing is not None:
+            await self._tracing.start()
         await maybeDeferred(self._backend.startService)
         self._serves = True
         try:
@@ -178,6 +185,8 @@ class ArchiveService(Service):
             await self._audit.stop()
         if self._access_log is not None:
             await self._access_log.stop()
+        if self._tracing is not None:
+            await self._tracing.stop()
         if self._serves:
             self._serves = False
             await self._recall.stopService()
@@ -228,21 +237,10 @@ def make_archive_service(
     )
     site = archive_site(context, limits, reactor)
     sample_parts(telemetry, reactor, server, sending, context.health_probe, recall, gatekeeper)
-    access_log = _access_log(reactor, settings.of(AccessLogSettings), telemetry, site)
+    noting = note_requests(reactor, settings, telemetry.counts, site)
     return ArchiveService(
-        gatekeeper, audit, backend, recall, sending, telemetry, site, endpoints, server.drain_timeout, access_log
+        gatekeeper, audit, backend, recall, sending, telemetry, site, endpoints, server.drain_timeout, *noting
     )
-
-
-def _access_log(reactor: Any, section: AccessLogSettings, telemetry: Telemetry, site: ArchiveSite) -> AccessLog | None:
-    if section.file is None:
-        return None
-    from pacarchive.telemetry.accesslog import AccessLog  # only now: most servers have none
-    from pacarchive.web.http.accesslines import line_of
-
-    log, line = AccessLog(reactor, section.file, telemetry.counts), line_of(section.form)
-    site.write_line = lambda *over: log.add(line(*over))
-    return log
 
 
 def _make_backend(reactor: Any, settings: Settings) -> IArchiveBackend:

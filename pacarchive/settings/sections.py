@@ -25,6 +25,7 @@ SECTIONS: Mapping[str, str] = {
     "console": "pacarchive.web.settings:ConsoleSettings",
     "access_log": "pacarchive.telemetry.settings:AccessLogSettings",
     "metrics": "pacarchive.telemetry.settings:MetricsSettings",
+    "tracing": "pacarchive.telemetry.settings:TracingSettings",
 }
 """The class of each section that exists for every backend, as C{"package.module:ClassName"}."""
 

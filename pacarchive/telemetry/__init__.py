@@ -13,7 +13,9 @@ It imports the words (L{pacarchive}), L{pacarchive.settings} and L{pacarchive.ru
   rendering.py    Totals for Prometheus
   accesslog.py    one line for each request, in a file of its own
   audit.py        one line for each change and each refusal, in a file of its own
-  settings.py     the sections [audit], [access_log] and [metrics]
+  tracing.py      spans of requests, sent to a collector; only imported where there is one
+  phases.py       what takes the time of a request
+  settings.py     the sections [audit], [access_log], [metrics] and [tracing]
 
 Whoever wants to know how the whole service is (a route by C{context.whole}) awaits C{totals()}: L{Totals} has all
 numbers of all processes, C{totals.value("connections")} or C{totals.counted} and C{totals.gauges} by metric and labels,

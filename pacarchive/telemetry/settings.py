@@ -1,4 +1,4 @@
-"""What is written down of requests, and where metrics are: the sections C{[audit]}, C{[access_log]}, C{[metrics]}."""
+"""What is written down of requests, and where metrics are: C{[audit]}, C{[access_log]}, C{[metrics]}, C{[tracing]}."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import attrs
 
-from pacarchive.settings.converters import endpoint_strings, optional_path
+from pacarchive.settings.converters import endpoint_strings, line, number, optional_path, optional_url
 from pacarchive.settings.fields import setting
 
 
@@ -70,3 +70,41 @@ class MetricsSettings:
         "Twisted endpoint strings, or a port. One of TCP that names no interface listens on 127.0.0.1 only.",
         key="endpoint",
     )
+
+
+TRACES_PATH = "/v1/traces"
+"""Where a collector takes spans, below its URL."""
+
+
+def ratio(value: str | float) -> float:
+    """Convert a share: 0 to 1, or a percentage."""
+    if isinstance(value, str):
+        share = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*(%?)", value.strip(), re.ASCII)
+        if share is None:
+            raise ValueError(f"{value!r} is not a share; write for example 0.01, or 1 %")
+        value = float(share[1]) / (100 if share[2] else 1)
+    if not 0 <= value <= 1:
+        raise ValueError("a share is 0 to 1, or 0 % to 100 %")
+    return float(value)
+
+
+@attrs.frozen(kw_only=True)
+class TracingSettings:
+    """Spans of requests, by OpenTelemetry: C{[tracing]}."""
+
+    endpoint: str = setting(
+        "",
+        optional_url,
+        "The URL of a collector that takes spans by OTLP over HTTP, without /v1/traces, as http://127.0.0.1:4318; none "
+        "are made where it is not set. Needs pip install 'pacarchive[otel]'.",
+    )
+    ratio: float = setting(
+        0.01, ratio, "The share of requests that there are spans of, where the client does not say: 0 to 1, or 1 %."
+    )
+    callers: int = setting(
+        100,
+        number,
+        "Spans that are made each second because the client's traceparent says that it keeps its own, per worker "
+        "process; beyond, there are none, and they are counted. 0: no client has a say.",
+    )
+    service_name: str = setting("pacarchive", line, "What the service is called in spans.")

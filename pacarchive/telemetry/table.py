@@ -195,6 +195,13 @@ _METRICS = (
         ("log",),
         _values("access"),
     ),
+    _counter(
+        "spans_total",
+        "Spans: sent, failed as the collector did not take them, dropped as too many waited, or refused beyond "
+        "[tracing] callers.",
+        ("result",),
+        _values("sent", "failed", "dropped", "refused"),
+    ),
     # The parts
     _gauge("auth_cache_entries", "Callers that are remembered, and need not be verified."),
     _gauge("jwks_age_seconds", "How old an issuer's keys are; +Inf where there are none.", ("issuer",), Join.MOST),

@@ -31,6 +31,13 @@ async def arrival(
     @return: The result; C{None} where it did not come in time, or will not come.
     @raise errors.BackendUnavailable: Its recall has failed.
     """
+    with request.phase("wait for recall"):
+        return await _arrival(app, request, file_id, seconds, look)
+
+
+async def _arrival(
+    app: RouteContext, request: ArchiveRequest, file_id: int, seconds: float, look: Callable[[], Awaitable[T]]
+) -> T | None:
     clock, channel = app.clock, request.connection
     end = clock.seconds() + seconds
     bell = _Bell()

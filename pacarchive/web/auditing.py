@@ -33,6 +33,18 @@ async def recorded(
     @param more: What else there is to say of its result, as C{bytes}, C{digest}, C{job}.
     @raise BackendUnavailable: It cannot be written down.
     """
+    with request.phase(what):
+        return await _recorded(app, request, what, change, file_id, more)
+
+
+async def _recorded(
+    app: RouteContext,
+    request: ArchiveRequest,
+    what: str,
+    change: Callable[[], Awaitable[T]],
+    file_id: int | None,
+    more: Callable[[T], Mapping[str, Any]],
+) -> T:
     if (audit := app.audit) is None:
         return await change()
     who = _who(request)

@@ -21,6 +21,7 @@ and with the route::
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import attrs
@@ -169,6 +170,14 @@ JOB_ID = text("The id of a job: 32 hexadecimal digits.", pattern="^[0-9a-f]{32}$
 
 PATHS: Mapping[str, Schema] = {"file_id": FILE_ID, "job": JOB_ID}
 """What the parts of paths are, where a route does not say so itself."""
+
+VARIABLE = re.compile("<(?:[a-z_]+:)?([a-z_]+)>")
+"""Such a part, in the URL pattern of a route."""
+
+
+def path_template(url: str) -> str:
+    """The URL pattern of a route as OpenAPI writes it, and OpenTelemetry."""
+    return VARIABLE.sub(r"{\1}", url)
 
 
 def options(tag: Tag) -> Operation:

@@ -65,7 +65,8 @@ def declare(router: Router) -> None:
 
 async def head(app: RouteContext, request: ArchiveRequest, file_id: int) -> bytes:
     """Tell about a file; 204 and these header fields are the predecessor's contract."""
-    status = await app.backend.status(file_id)
+    with request.phase("status"):
+        status = await app.backend.status(file_id)
     request.setResponseCode(HTTPStatus.NO_CONTENT)
     describe(request, status)
     return b""
@@ -88,7 +89,8 @@ async def get(app: RouteContext, request: ArchiveRequest, file_id: int) -> bytes
         request.set(b"Accept-Ranges", b"bytes")
         request.set(b"Content-Length", b"%d" % length)
         set_digests(request, status)
-        await app.sender.send(request, stored, offset, length)
+        with request.phase("send"):
+            await app.sender.send(request, stored, offset, length)
         if length == status.size:
             app.recall.was_read(file_id)
         return b""
@@ -102,7 +104,8 @@ async def _open(app: RouteContext, request: ArchiveRequest, file_id: int) -> ISt
     that wants to wait may.
     """
     try:
-        return await app.backend.open(file_id)
+        with request.phase("open"):
+            return await app.backend.open(file_id)
     except errors.Offline as error:
         if not IRecaller.providedBy(app.backend):
             raise

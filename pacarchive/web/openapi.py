@@ -20,7 +20,19 @@ import attrs
 from pacarchive import __version__
 from pacarchive.access.rights import Right
 from pacarchive.web.conditions import is_held
-from pacarchive.web.description import PATHS, SERVER, TAGS, Answer, Body, Field, Operation, Parameter, field
+from pacarchive.web.description import (
+    PATHS,
+    SERVER,
+    TAGS,
+    VARIABLE,
+    Answer,
+    Body,
+    Field,
+    Operation,
+    Parameter,
+    field,
+    path_template,
+)
 from pacarchive.web.http.answers import REVALIDATED
 from pacarchive.web.http.documents import LARGE, streaming
 from pacarchive.web.http.errors import ERROR, PROBLEM, PROBLEM_TYPE
@@ -38,7 +50,6 @@ METHODS = frozenset({"GET", "PUT", "POST", "DELETE", "OPTIONS", "HEAD", "PATCH",
 URL = "/openapi.json"
 
 _PARTS = ("openapi", "info", "servers", "tags", "paths", "components")
-_VARIABLE = re.compile("<(?:[a-z_]+:)?([a-z_]+)>")
 
 _RETRY_AFTER = Field("Retry-After", integer("Seconds after which it is worth asking again.", minimum=0), always=True)
 
@@ -107,7 +118,7 @@ def description(router: Router) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     paths: dict[str, dict[str, Any]] = {}
     for (method, url), operation in router.described.items():
-        place = _VARIABLE.sub(r"{\1}", url)
+        place = path_template(url)
         whole = _operation(method, url, operation, router.needs[method, url], responses)
         item = paths.setdefault(place, {})
         if method in METHODS:
@@ -140,7 +151,7 @@ def _operation(
     words = [operation.words] if operation.words else []
     named = (needs.name or "").lower() if isinstance(needs, Right) else ""
     words.append(f"Needs the right `{named}`." if named else "Everyone may ask.")
-    problems = tells_problems(_VARIABLE.sub("0", url).encode("ascii"))
+    problems = tells_problems(VARIABLE.sub("0", url).encode("ascii"))
     answers = {str(each.status): _answer(each, method) for each in operation.gives}
     for status, reason in sorted(_refusals(method, url, operation, needs).items()):
         if str(status) not in answers:
@@ -163,7 +174,7 @@ def _operation(
 
 def _identifier(method: str, url: str) -> str:
     """A name that stays while the URL does."""
-    return "_".join([method.lower(), *(re.findall("[A-Za-z0-9_]+", _VARIABLE.sub(r"\1", url)) or ["root"])])
+    return "_".join([method.lower(), *(re.findall("[A-Za-z0-9_]+", VARIABLE.sub(r"\1", url)) or ["root"])])
 
 
 def _refusals(method: str, url: str, operation: Operation, needs: Right | Open) -> dict[int, str]:
@@ -171,7 +182,7 @@ def _refusals(method: str, url: str, operation: Operation, needs: Right | Open) 
     found = dict(_ALWAYS)
     if isinstance(needs, Right):
         found |= _WITH_RIGHT
-    if _VARIABLE.search(url):
+    if VARIABLE.search(url):
         found |= _WITH_PATH
     if operation.body is not None:
         found |= _WITH_BODY
@@ -184,7 +195,7 @@ def _refusals(method: str, url: str, operation: Operation, needs: Right | Open) 
 
 def _path(url: str, operation: Operation) -> Iterable[Parameter]:
     own = {each.name: each for each in operation.takes if each.where == "path"}
-    for name in _VARIABLE.findall(url):
+    for name in VARIABLE.findall(url):
         yield own[name] if name in own else Parameter(name, "path", PATHS[name], required=True)
 
 

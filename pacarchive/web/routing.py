@@ -26,7 +26,7 @@ from pacarchive.access.rights import Right
 from pacarchive.ids import parse_file_id
 from pacarchive.web.access import first_look, is_want_of_rights, recognise, require_needed
 from pacarchive.web.auditing import note_refusal
-from pacarchive.web.description import options
+from pacarchive.web.description import options, path_template
 from pacarchive.web.errors import Corrupted, Unforeseen, error_answer, kind_of, problem_answer
 from pacarchive.web.http.answers import ALLOW, UNCACHED
 from pacarchive.web.http.errors import ErrorAnswer, HTTPRefusal, unexpected_answer, unexpected_problem
@@ -127,10 +127,13 @@ class Router(Klein):
         @param described: What it does, for the description of the API; or why it is not in there.
         """
 
+        place = path_template(urls[0])
+
         def declare(route: Route[P]) -> Route[P]:
             @wraps(route)
             async def guarded(app: RouteContext, request: ArchiveRequest, *args: P.args, **kwargs: P.kwargs) -> bytes:
                 self._tell_allowed(request, urls[0])
+                request.route = place
                 try:
                     if isinstance(needs, Right):
                         await recognise(app, request)

@@ -14,7 +14,7 @@ from pacarchive.backends.sideband.settings import SidebandSettings
 from pacarchive.recall.settings import RecallSettings
 from pacarchive.settings.reading import ConfigError, load
 from pacarchive.settings.server import PoolSettings, ServerSettings
-from pacarchive.telemetry.settings import AccessLogSettings, AuditSettings, MetricsSettings
+from pacarchive.telemetry.settings import AccessLogSettings, AuditSettings, MetricsSettings, TracingSettings
 from pacarchive.web.http.settings import LimitSettings, TlsSettings
 
 SECTIONS: dict[str, type[Any]] = {
@@ -27,6 +27,7 @@ SECTIONS: dict[str, type[Any]] = {
     "audit": AuditSettings,
     "access_log": AccessLogSettings,
     "metrics": MetricsSettings,
+    "tracing": TracingSettings,
     "allow NAME": AllowSettings,
     "issuer NAME": IssuerSettings,
     "posix": PosixSettings,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from twisted.web import server
 
+from pacarchive.telemetry.phases import MOST_PHASES, Phase
 from pacarchive.texts import printable
 from pacarchive.web.http.answers import field_value
 from pacarchive.web.http.traces import Trace, parse_traceparent
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from pacarchive.web.http.credentials import PeerCertificate
     from pacarchive.web.http.state import SharedSite
 
+_NOTHING = nullcontext()
 _IDENTIFIER = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
 
 
@@ -29,6 +32,8 @@ class RequestHead(server.Request):
     @ivar access: Who asks, and what that caller may, once it is known.
     @ivar digest: How the comparison of digests ended, where there was one: C{matched}, or C{mismatch}.
     @ivar broken_by: By whose doing it ends before it is answered: C{client}, C{timeout} or C{server}.
+    @ivar route: The pattern of the URLs that its route answers to, once that is found.
+    @ivar phases: What took its time, as far as L{phase} was told.
     """
 
     began = 0.0
@@ -36,6 +41,8 @@ class RequestHead(server.Request):
     access: Access | None = None
     broken_by = "client"
     digest: str | None = None
+    route: str | None = None
+    phases: tuple[Phase, ...] = ()
     site: SharedSite
     body: Any
     channel: Any
@@ -80,6 +87,18 @@ class RequestHead(server.Request):
     def principal(self) -> str | None:
         """Who asks, where that is known."""
         return None if self.access is None else self.access.name
+
+    def phase(self, name: str) -> AbstractContextManager[None]:
+        """
+        Note how long something takes, where there are spans.
+
+        @param name: What it is.
+        """
+        if not self.site.notes_phases or len(self.phases) == MOST_PHASES:
+            return _NOTHING
+        phase = Phase(name, self.site.seconds)
+        self.phases = (*self.phases, phase)
+        return phase
 
     def has_sent(self, amount: int) -> None:
         """Some of the answer's body was sent past L{write}."""

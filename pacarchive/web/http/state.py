@@ -105,8 +105,9 @@ class SharedSite(Site):
     @ivar turns: What all connections share of a turn of the reactor.
     @ivar events: How often each kind of refusal or failure has happened.
     @ivar counts: Counts requests.
-    @ivar write_line: Writes the line of a request that is over into the access log, where there is one; takes the
-        request, when it ended, the code of its answer, and whether it was answered.
+    @ivar write_line: Writes down a request that is over, where somebody wants that: a line in the access log, a span.
+        Takes the request, when it ended, the code of its answer, and whether it was answered.
+    @ivar notes_phases: Whether requests note what takes their time, for spans.
     """
 
     noisy = False
@@ -142,6 +143,7 @@ class SharedSite(Site):
         self._telemetry.transfers = self._transfers
         self.counts = self._telemetry.requests
         self.write_line: Callable[[Any, float, int, bool], None] | None = None
+        self.notes_phases = False
         self.seconds = reactor.seconds
         self._run = secrets.token_hex(8)
         self._serial = count(1)
