@@ -25,6 +25,7 @@ from pacarchive.model import (
     Durability,
     FileStatus,
     Health,
+    InventoryLines,
     InventoryPage,
     RecallProgress,
     TapeLocation,
@@ -218,6 +219,19 @@ class IInventory(Interface):
         @return: The files; one that is removed meanwhile is left out.
         @raise pacarchive.errors.InvalidRequest: C{place} is none.
         @raise pacarchive.errors.BackendUnavailable: The storage does not answer, or a directory cannot be read.
+        """
+
+
+class IInventoryLines(IInventory):
+    """An L{IInventory} that writes lines faster than they can be made of statuses."""
+
+    async def inventory_lines(
+        place: str, most: int, *, ids: Container[int] | None = None, fields: Collection[str]
+    ) -> InventoryLines:
+        """
+        L{inventory}, as lines.
+
+        @param fields: As of L{pacarchive.model.inventory_line}.
         """
 
 

@@ -100,6 +100,19 @@ class InventoryPage:
     place: str | None
 
 
+@attrs.frozen
+class InventoryLines:
+    """
+    L{InventoryPage} as text.
+
+    @ivar text: L{inventory_line} of each file.
+    @ivar place: As of a page.
+    """
+
+    text: str
+    place: str | None
+
+
 INVENTORY_FIELDS = ("bytes", "mtime", "ctime", "locality", "digests")
 """What lists of files tell of each beside its id."""
 
@@ -137,11 +150,19 @@ def inventory_line(file_id: int, status: FileStatus | Exception, fields: Collect
     """
     if isinstance(status, Exception) or fields is not INVENTORY_FIELDS:
         return f"{json.dumps(inventory_entry(file_id, status, fields))}\n"
-    mtime, ctime = (f'"{time}"' if (time := _time(each)) else "null" for each in (status.mtime_ns, status.ctime_ns))
-    digests = ", ".join([f'"{name}": "{digest.hex()}"' for name, digest in status.digests.items()])
+    return whole_line(file_id, status.size, status.mtime_ns, status.ctime_ns, status.locality.value, status.digests)
+
+
+def whole_line(file_id: int, size: int, mtime_ns: int, ctime_ns: int, locality: str, digests: Digests) -> str:
+    """L{inventory_line} with all fields, where there is no status to take them from."""
+    try:
+        mtime, ctime = f'"{format_iso(mtime_ns)}"', f'"{format_iso(ctime_ns)}"'
+    except ValueError:
+        mtime, ctime = json.dumps(_time(mtime_ns)), json.dumps(_time(ctime_ns))
+    known = ", ".join([f'"{name}": "{digest.hex()}"' for name, digest in digests.items()])
     return (
-        f'{{"file": "{file_id}", "bytes": {status.size}, "mtime": {mtime}, "ctime": {ctime}, '
-        f'"locality": "{status.locality.value}", "digests": {{{digests}}}}}\n'
+        f'{{"file": "{file_id}", "bytes": {size}, "mtime": {mtime}, "ctime": {ctime}, '
+        f'"locality": "{locality}", "digests": {{{known}}}}}\n'
     )
 
 

@@ -19,6 +19,7 @@ LATEST = 253402300799
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_DAY = date(1970, 1, 1)
 _ONE_SECOND = timedelta(seconds=1)
+_MINUTES = [f"T{minute // 60:02}:{minute % 60:02}:" for minute in range(24 * 60)]
 
 _ISO_8601 = re.compile(
     r"(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)[Tt ](?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"
@@ -81,11 +82,12 @@ def format_iso(nanoseconds: int) -> str:
 
     @raise ValueError: It is outside of the years 1 to 9999, which is the range of the form.
     """
-    seconds, rest = divmod(nanoseconds, SECOND)
-    if not EARLIEST <= seconds <= LATEST:
+    minutes, rest = divmod(nanoseconds, 60 * SECOND)
+    if not EARLIEST // 60 <= minutes <= LATEST // 60:
         raise ValueError("a date has a year from 1 to 9999")
-    day, second = divmod(seconds, 86400)
-    return f"{_date(day)}T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}.{rest:09}Z"
+    day, minute = divmod(minutes, len(_MINUTES))
+    digits = f"{rest:011}"
+    return f"{_date(day)}{_MINUTES[minute]}{digits[:2]}.{digits[2:]}Z"
 
 
 @lru_cache(4096)

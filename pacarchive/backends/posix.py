@@ -6,6 +6,7 @@ from twisted.internet.interfaces import IReactorFromThreads
 
 from pacarchive.backends.local.archive import LocalArchive
 from pacarchive.backends.local.settings import PosixSettings
+from pacarchive.backends.local.standing import have_own_directory
 from pacarchive.backends.local.tree import FileTree
 from pacarchive.ids import id_to_path
 from pacarchive.interfaces import BackendSettings, IArchiveBackend
@@ -18,7 +19,7 @@ def make(reactor: IReactorFromThreads, settings: BackendSettings) -> IArchiveBac
         tree_of(settings),
         BlockingPool(reactor, "io", settings.io_threads),
         settings.digests,
-        BlockingPool(reactor, "inventory", 1),
+        BlockingPool(reactor, "inventory", 1, begin=have_own_directory),
     )
 
 

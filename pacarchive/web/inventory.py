@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from pacarchive import errors
 from pacarchive.access.rights import IdRanges, Right
 from pacarchive.ids import MAX_FILE_ID
-from pacarchive.model import INVENTORY_FIELDS, inventory_entry, inventory_line
+from pacarchive.model import INVENTORY_FIELDS, inventory_entry
 from pacarchive.web.access import ids_of
 from pacarchive.web.description import FILES, NDJSON
 from pacarchive.web.http.documents import LARGE, streaming, write_document
@@ -23,7 +23,7 @@ from pacarchive.web.listing import Listing
 from pacarchive.web.newer import newer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 
     from pacarchive.model import FileStatus
     from pacarchive.web.context import RouteContext
@@ -37,7 +37,13 @@ SLICE: Final = 200
 LOOKED_AT: Final = 20_000
 """The most names that are looked at for one page."""
 
-_COST = 8  # of an entry for the reactor, in microseconds
+WRITTEN: Final = 500
+"""As L{SLICE}, where a thread writes the lines, too, and the reactor only passes them on."""
+
+COST: Final = 8
+"""Of an entry for the reactor, in microseconds."""
+
+_PASSED_ON = 1  # likewise, where it has been written already
 _HELD = 600  # bytes of memory for an entry of a page
 
 
@@ -90,8 +96,12 @@ async def _page(request: ArchiveRequest, listing: Listing, fields: Collection[st
 
 
 async def _send_lines(request: ArchiveRequest, listing: Listing, fields: Collection[str], place: Place) -> None:
-    def lines(files: Mapping[int, FileStatus | Exception]) -> str:
-        return "".join([inventory_line(file_id, status, fields) for file_id, status in files.items()])
+    most, cost = (WRITTEN, _PASSED_ON) if listing.has_lines else (SLICE, COST)
+
+    async def lines() -> str:
+        text = await listing.more_lines(most, fields)
+        await request.give_way(most * cost)
+        return text
 
     await send_all(request, listing, place, NDJSON.encode("ascii"), lines)
 
@@ -101,7 +111,7 @@ async def send_all(
     listing: Listing,
     place: Place,
     content_type: bytes,
-    text_of: Callable[[Mapping[int, FileStatus | Exception]], str],
+    more: Callable[[], Awaitable[str]],
     begin: str = "",
     end: str = "",
 ) -> None:
@@ -109,11 +119,11 @@ async def send_all(
     Answer with all files of a list, as fast as the client takes them.
 
     @param place: What is counted of it while bytes flow.
-    @param text_of: Writes some files.
+    @param more: Writes some files, and gives way to others.
     @raise errors.ArchiveError: There is nothing to list; nothing has been sent.
     @raise Aborted: It went wrong on the way, and the connection was cut, so that nobody takes it for all.
     """
-    pieces = _pieces(request, listing, text_of, begin, end)
+    pieces = _pieces(listing, more, begin, end)
     try:
         first = await anext(pieces)
         request.set(b"Content-Type", content_type)
@@ -129,22 +139,20 @@ async def send_all(
 
 
 async def _pieces(
-    request: ArchiveRequest,
     listing: Listing,
-    text_of: Callable[[Mapping[int, FileStatus | Exception]], str],
+    more: Callable[[], Awaitable[str]],
     begin: str,
     end: str,
 ) -> AsyncGenerator[bytes, None]:
     """The text of a list, in pieces that are worth a system call."""
     some, length = [begin], 0
     while listing.cursor is not None:
-        text = text_of(await listing.more(SLICE))
+        text = await more()
         some.append(text)
         length += len(text)
         if length >= LARGE:
             yield "".join(some).encode("ascii")
             some, length = [], 0
-        await request.give_way(SLICE * _COST)
     yield "".join([*some, end]).encode("ascii")
 
 

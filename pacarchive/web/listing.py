@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Final
 from pacarchive import errors
 from pacarchive.access.rights import ALL_IDS, IdRanges
 from pacarchive.ids import parse_file_id
-from pacarchive.interfaces import IArchiveBackend, IInventory
+from pacarchive.interfaces import IArchiveBackend, IInventory, IInventoryLines
+from pacarchive.model import inventory_line
 from pacarchive.runtime.statuses import statuses_of
 from pacarchive.web.http.errors import HTTPRefusal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from pacarchive.model import FileStatus
 
@@ -73,19 +74,41 @@ class Listing:
         @param most: The most names or ids to look at.
         @return: The files among them, with the status of each, or why it cannot be told.
         """
-        cursor = self.cursor
-        assert cursor is not None, "there is more"
-        if cursor[0] == _BY_ID:
-            return await self._look_up(cursor[1:], most)
+        kind, place = self._next()
+        if kind == _BY_ID:
+            return await self._look_up(place, most)
         page = await IInventory(self._backend).inventory(
-            cursor[1:],
-            most,
-            ids=None if self._ids == ALL_IDS else self._ids,
-            digests=self._digests,
-            locality=self._locality,
+            place, most, ids=self._wanted, digests=self._digests, locality=self._locality
         )
         self.cursor = None if page.place is None else _WALKING + page.place
         return page.files
+
+    async def more_lines(self, most: int, fields: Collection[str]) -> str:
+        """
+        As L{more}, as lines.
+
+        @param fields: As of L{inventory_line}.
+        """
+        if not self.has_lines:
+            files = await self.more(most)
+            return "".join([inventory_line(file_id, status, fields) for file_id, status in files.items()])
+        _, place = self._next()
+        lines = await IInventoryLines(self._backend).inventory_lines(place, most, ids=self._wanted, fields=fields)
+        self.cursor = None if lines.place is None else _WALKING + lines.place
+        return lines.text
+
+    @property
+    def has_lines(self) -> bool:
+        """Whether lines come as such from the storage, and are not written here."""
+        return self._next()[0] == _WALKING and IInventoryLines.providedBy(self._backend)
+
+    def _next(self) -> tuple[str, str]:
+        assert self.cursor is not None, "there is more"
+        return self.cursor[0], self.cursor[1:]
+
+    @property
+    def _wanted(self) -> IdRanges | None:
+        return None if self._ids == ALL_IDS else self._ids
 
     async def _look_up(self, first: str, most: int) -> Mapping[int, FileStatus | Exception]:
         try:

@@ -15,7 +15,7 @@ from pacarchive.web.files_described import DEPTH
 from pacarchive.web.http.documents import short_document
 from pacarchive.web.http.errors import ERROR, HTTPRefusal
 from pacarchive.web.http.schemas import boolean, record, text
-from pacarchive.web.inventory import send_all
+from pacarchive.web.inventory import COST, SLICE, send_all
 from pacarchive.web.listing import Listing
 from pacarchive.web.propfind import (
     BEGIN,
@@ -118,5 +118,11 @@ async def propfind_root(app: RouteContext, request: ArchiveRequest) -> bytes:
     request.setResponseCode(HTTPStatus.MULTI_STATUS)
     with request.site.listings.enter(request.client) as place, request.while_listened_to():
         begin = f"{BEGIN}{response('/', COLLECTION)}\n"
-        await send_all(request, listing, place, CONTENT_TYPE, responses, begin, END)
+
+        async def more() -> str:
+            text = responses(await listing.more(SLICE))
+            await request.give_way(SLICE * COST)
+            return text
+
+        await send_all(request, listing, place, CONTENT_TYPE, more, begin, END)
     return b""

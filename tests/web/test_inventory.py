@@ -369,6 +369,17 @@ class TestRights:
             ]
             assert server.connect(ELSEWHERE).ask("GET", "/files").status == 401
 
+    def test_ranges_of_lines_of_the_storage(self, tmp_path: Path) -> None:
+        """Also where the storage writes the lines itself."""
+        for name in ("7", "12", "999999", "1000000"):
+            (tmp_path / name).write_text("data")
+        allowed = rule("token:robot", Right.STAT, "12, 1000000-18446744073709551615")
+        with serving(disk_server(tmp_path, gate=lambda clock: governed(clock, NOTHING, allowed))) as server:
+            _, _, credentials = KINDS["token"]
+            _, text, ended = unchunked(begin(server, server.connect(ELSEWHERE), *credentials).take())
+            assert sorted(json.loads(line)["file"] for line in text.splitlines()) == ["1000000", "12"]
+            assert ended
+
 
 def test_what_is_no_file_of_an_id(tmp_path: Path) -> None:
     """Temporaries, other names, links and directories are not listed."""
@@ -379,6 +390,9 @@ def test_what_is_no_file_of_an_id(tmp_path: Path) -> None:
     with serving(disk_server(tmp_path)) as server:
         (tmp_path / ".pacarchive/tmp/9").write_text("data")
         assert ids(server.ask("GET", "/files")) == [5]
+        _, text, ended = unchunked(begin(server).take())
+        assert [json.loads(line) for line in text.splitlines()] == document(server.ask("GET", "/files"))["files"]
+        assert ended
 
 
 async def _page(files: dict[int, FileStatus | Exception], *_: object, **__: object) -> InventoryPage:

@@ -8,8 +8,8 @@ import pytest
 
 from pacarchive import errors
 from pacarchive.backends.contract.handling import ALLOW, begin, in_reactor, pattern, store
-from pacarchive.interfaces import IInventory
-from pacarchive.model import FileStatus
+from pacarchive.interfaces import IInventory, IInventoryLines
+from pacarchive.model import INVENTORY_FIELDS, FileStatus, inventory_line
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -69,6 +69,27 @@ class ListingTests:
         assert isinstance(status, FileStatus)
         assert (status.size, status.mtime_ns, status.ctime_ns) == (whole.size, whole.mtime_ns, whole.ctime_ns)
         assert status.digests in ({}, whole.digests)
+
+    @pytest.mark.parametrize("most", [1, 3, 1000])
+    @pytest.mark.parametrize("fields", [INVENTORY_FIELDS, ("mtime", "digests"), ()], ids=["all", "some", "none"])
+    @in_reactor
+    async def test_lines_say_what_pages_do(self, backend: IArchiveBackend, most: int, fields: tuple[str, ...]) -> None:
+        """Where the backend writes them itself; also of a part of the ids."""
+        if not IInventoryLines.providedBy(backend):
+            pytest.skip("the backend writes no lines")
+        for file_id in _IDS:
+            await store(backend, file_id, pattern(3))
+        for ids in (None, range(10, 65537)):
+            pages, lines = list[str](), list[str]()
+            place: str | None = ""
+            while place is not None:
+                page = await _lister(backend).inventory(place, most, ids=ids)
+                written = await IInventoryLines(backend).inventory_lines(place, most, ids=ids, fields=fields)
+                pages.append("".join(inventory_line(*each, fields) for each in page.files.items()))
+                lines.append(written.text)
+                assert written.place == page.place
+                place = page.place
+            assert lines == pages
 
     @pytest.mark.parametrize("most", [2, 1000])
     @in_reactor

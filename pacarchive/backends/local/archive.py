@@ -20,7 +20,7 @@ from pacarchive import errors
 from pacarchive.backends.local.batch import SmallFile, SmallFileQueue, checked_digests
 from pacarchive.backends.local.commit import Draft
 from pacarchive.backends.local.health import HealthCheck
-from pacarchive.backends.local.inventory import Looks, look_through
+from pacarchive.backends.local.inventory import SETTLED, Looks, look_through, write_lines
 from pacarchive.backends.local.move import move_into
 from pacarchive.backends.local.syscalls import open_cached, opens_without_network, read_cached, release
 from pacarchive.backends.local.tree import FileTree
@@ -29,12 +29,12 @@ from pacarchive.interfaces import (
     IArchiveBackend,
     IBatchStatus,
     IIncomingFile,
-    IInventory,
+    IInventoryLines,
     IQuickReads,
     ISendable,
     IStoredFile,
 )
-from pacarchive.model import FileStatus, Health, InventoryPage, WriteConditions
+from pacarchive.model import FileStatus, Health, InventoryLines, InventoryPage, WriteConditions
 from pacarchive.runtime.threads import BlockingPool
 
 SMALL = 256 << 10
@@ -43,13 +43,10 @@ SMALL = 256 << 10
 _CACHED_READ = 64 << 10
 _KNOWN_DIGESTS = 16384
 _FLUSH_EVERY = 8 << 20
-_SETTLED = 50_000_000
-"""Nanoseconds; the clock of inode times moves on every 1 to 10 ms."""
-
 _log = Logger()
 
 
-@implementer(IArchiveBackend, IBatchStatus, IInventory, IQuickReads)
+@implementer(IArchiveBackend, IBatchStatus, IInventoryLines, IQuickReads)
 class LocalArchive(Service):
     """
     An L{IArchiveBackend} over a L{FileTree}.
@@ -151,6 +148,11 @@ class LocalArchive(Service):
     ) -> InventoryPage:
         return (await self.look_through(place, most, ids, digests=digests)).page()
 
+    async def inventory_lines(
+        self, place: str, most: int, *, ids: Container[int] | None = None, fields: Collection[str]
+    ) -> InventoryLines:
+        return await self._lister.run(write_lines, self._tree, place, most, ids, fields=fields)
+
     async def look_through(
         self, place: str, most: int, ids: Container[int] | None = None, *, digests: bool = True
     ) -> Looks:
@@ -192,7 +194,7 @@ class LocalArchive(Service):
                 del known[next(iter(known))]
         # A file without digests may get some at any time, and the inode of one that has just changed may be freed and
         # used again before the clock of the inode times moves on.
-        if status.digests and time.time_ns() - state.st_ctime_ns > _SETTLED:
+        if status.digests and time.time_ns() - state.st_ctime_ns > SETTLED:
             known[state.st_dev, state.st_ino, state.st_ctime_ns] = status.digests
 
     def _find_cached(self, file_id: int, *, path_only: bool = False) -> tuple[int, os.stat_result, FileStatus] | None:

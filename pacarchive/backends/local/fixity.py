@@ -128,10 +128,19 @@ class FixityStore:
         return self.sidecars.load(descriptor).unsynced
 
 
-def _attributes(file: int | str) -> dict[str, bytes] | None:
+def digests_by_name(path: str) -> Digests:
+    """
+    The digests of a file in its attributes; empty where it has none there, and where it is a link.
+
+    @param path: Which may be another file's after each system call.
+    """
+    return _attributes(path, follow_symlinks=False) or {}
+
+
+def _attributes(file: int | str, *, follow_symlinks: bool = True) -> dict[str, bytes] | None:
     """@return: C{None} where the file system has none."""
     try:
-        names = os.listxattr(file)
+        names = os.listxattr(file, follow_symlinks=follow_symlinks)
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
             raise
@@ -140,7 +149,7 @@ def _attributes(file: int | str) -> dict[str, bytes] | None:
     for name in names:
         if (algorithm := _ALGORITHM_OF.get(name)) is not None:
             try:
-                found[algorithm] = os.getxattr(file, name)
+                found[algorithm] = os.getxattr(file, name, follow_symlinks=follow_symlinks)
             except OSError as error:
                 if error.errno != errno.ENODATA:  # removed since, by another who moves the same file
                     raise

@@ -91,6 +91,7 @@ class Walk:
     @param enters: Returns whether to enter a directory.
     @param failed: Called with directories that cannot be read.
     @param place: Where to resume: what L{place} was; empty for the start.
+    @param stands: Called with a descriptor of the directory whose names come next, whenever that is another.
     @raise OSError: There is no such place.
     """
 
@@ -100,9 +101,11 @@ class Walk:
         enters: Callable[[Name], bool],
         failed: Callable[[str, OSError], None],
         place: str = "",
+        stands: Callable[[int], None] = lambda directory: None,
     ) -> None:
         self._enters = enters
         self._failed = failed
+        self._stands = stands
         self._levels: list[_Level] = []
         self._entering = ""
         try:
@@ -146,6 +149,7 @@ class Walk:
             os.close(descriptor)
             raise
         self._levels.append(_Level(name, path, descriptor, place, directory_entries(descriptor)))
+        self._stands(descriptor)
 
     def _enter(self, name: str, place: int = 0) -> bool:
         level = self._levels[-1]
@@ -173,6 +177,8 @@ class Walk:
                     entry = None
                 if entry is None:
                     os.close(self._levels.pop().descriptor)
+                    if self._levels:
+                        self._stands(self._levels[-1].descriptor)
                     continue
                 text, kind, level.place = entry
                 path = f"{level.path}/{text}" if level.path else text
