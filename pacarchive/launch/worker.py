@@ -17,7 +17,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import IService
-from twisted.internet import defer
 from twisted.internet import main as endings
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import ConnectionDone
@@ -26,7 +25,6 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import FileLogObserver, LogEvent, Logger, eventAsText, globalLogBeginner
 from zope.interface import implementer
 
-from pacarchive.errors import BackendUnavailable
 from pacarchive.launch.jsonlog import json_line
 from pacarchive.launch.listening import worker_endpoints
 from pacarchive.launch.messages import (
@@ -45,13 +43,14 @@ from pacarchive.launch.messages import (
     Assignment,
 )
 from pacarchive.launch.notify import failure_message
+from pacarchive.launch.parent import Parent
 from pacarchive.launch.reloading import IReloadable, reload_all
 from pacarchive.launch.workers import GROUP_SIGNALS
 from pacarchive.runtime.shared import OwnedWork
 from pacarchive.settings.server import LogFormat
 from pacarchive.telemetry.counts import write_document
 from pacarchive.telemetry.memory import CountingMemory
-from pacarchive.telemetry.parts import Totals, read_totals, write_part
+from pacarchive.telemetry.parts import write_part
 from pacarchive.telemetry.process import Telemetry
 
 if TYPE_CHECKING:
@@ -62,7 +61,6 @@ if TYPE_CHECKING:
 _log = Logger()
 
 _LONGEST_READ = 64 << 10
-_PATIENCE = 5.0  # with the parent, in seconds
 _LONGEST_REASON = 1000  # a write to a pipe is atomic up to 4096 bytes (PIPE_BUF)
 
 # Twisted's lines about each listening socket and about the end of the reactor.
@@ -107,7 +105,7 @@ class _Process:
         self._stopping = False
         self._memory = CountingMemory(COUNTS)
         self._telemetry = Telemetry(reactor, self._memory.view, str(assignment.index))
-        self._telemetry.whole = self._parent = _Parent(reactor)
+        self._telemetry.whole = self._parent = Parent(reactor, partial(_report, TOTALS))
         self._work = OwnedWork("saying how this worker is")
 
     def run(self) -> int:
@@ -162,44 +160,6 @@ class _Process:
         if not self._stopping:
             self._stopping = True
             self._reactor.stop()
-
-
-class _Parent:
-    """
-    Asks the parent how the whole service is.
-
-    @param reactor: The time.
-    """
-
-    def __init__(self, reactor: Any) -> None:
-        self._reactor = reactor
-        self._waiting: list[Deferred[Totals]] = []
-
-    async def totals(self) -> Totals:
-        """
-        How the whole service is.
-
-        @raise BackendUnavailable: The parent does not say.
-        """
-        answer: Deferred[Totals] = Deferred()
-        if not self._waiting:
-            _report(TOTALS)
-        self._waiting.append(answer)
-        try:
-            return await answer.addTimeout(_PATIENCE, self._reactor)
-        except defer.TimeoutError:
-            raise BackendUnavailable("The parent process does not answer.") from None
-        finally:
-            if answer in self._waiting:
-                self._waiting.remove(answer)
-
-    def tells(self, line: str) -> None:
-        """It says so."""
-        waiting, self._waiting = self._waiting, []
-        totals = read_totals(line)
-        for each in waiting:
-            if not each.called:  # cancelled
-                each.callback(totals)
 
 
 def _renew(context: Context, encoded: str) -> list[str]:
