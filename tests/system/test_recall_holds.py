@@ -63,6 +63,8 @@ def test_a_cartridge_that_comes_back(site: Site, tmp_path: Path) -> None:
     assert [json.loads(line)["file"] for line in pacarchive("pins", "--json").splitlines()] == ["1", "2"]
     assert "priority high" in pacarchive("job", job, "--priority", "high")
     pacarchive("retry", code=2)
+    pacarchive("hold", "--drives", "--why", "cleaning", code=2)
+    assert pacarchive("hold") == ""
     lines = [json.loads(line) for line in audit.read_text().splitlines()]
     said = [(each["what"], each.get("why")) for each in lines if each["what"] not in ("put", "PUT", "stage")]
     assert said == [("hold", "cleaning"), ("resume", None), ("retry", "repaired"), ("priority", None)]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from pacarchive.cli import exits
 from pacarchive.cli.asking import agrees
 from pacarchive.cli.printing import size_words, when_words
+from pacarchive.cli.remote.operations import EVERY_DRIVE
 from pacarchive.cli.remote.running import run
 from pacarchive.cli.remote.session import Session
 from pacarchive.cli.remote.words import parse_duration
@@ -21,8 +22,6 @@ from pacarchive.texts import counted, printable
 if TYPE_CHECKING:
     import argparse
 
-T = TypeVar("T")
-
 _JOBS = f"{'ID':32}  STATE    PRIORITY       FILES        LEFT  CREATED (UTC)        OWNER"
 _PINS = f"{'FILE':>20}       SIZE  EXPIRES (UTC)        ID                                OWNER"
 
@@ -31,27 +30,38 @@ def jobs(arguments: argparse.Namespace) -> int:
     """Run it."""
 
     async def command(session: Session, owner: str | None) -> None:
-        headed = left = arguments.most
-        async with aclosing(_each(session.archive.jobs(owner=owner))) as found:
-            async for job in found:
-                if arguments.running and job.state is JobState.ENDED:
-                    continue
-                if left == headed and not session.json:
-                    session.result({}, _JOBS)
-                session.result(_job_record(job), _job_line(job))
-                left -= 1
-                if not left:
-                    break
-        if left == headed:
-            session.note("there are no jobs")
+        rows = (
+            (_job_record(job), _job_line(job))
+            async for page in session.archive.jobs(owner=owner)
+            for job in page
+            if not (arguments.running and job.state is JobState.ENDED)
+        )
+        await _list(session, rows, arguments.most, _JOBS, "there are no jobs")
 
     return run(arguments, lambda: arguments.owner, command)
 
 
-async def _each(pages: AsyncIterator[Sequence[T]]) -> AsyncGenerator[T, None]:
-    async for page in pages:
-        for each in page:
-            yield each
+async def _list(
+    session: Session, rows: AsyncGenerator[tuple[dict[str, Any], str], None], most: int, head: str, none: str
+) -> None:
+    """
+    Report results below a heading.
+
+    @param rows: Each for programs, and for people.
+    @param most: How many of them.
+    @param none: What is said where there is none.
+    """
+    shown = 0
+    async with aclosing(rows) as found:
+        async for record, line in found:
+            if not shown and not session.json:
+                session.result({}, head)
+            session.result(record, line)
+            shown += 1
+            if shown == most:
+                break
+    if not shown:
+        session.note(none)
 
 
 def _job_line(job: JobSummary) -> str:
@@ -70,17 +80,8 @@ def pins(arguments: argparse.Namespace) -> int:
     """Run it."""
 
     async def command(session: Session, owner: str | None) -> None:
-        left = arguments.most
-        async with aclosing(_each(session.archive.pins(owner=owner))) as found:
-            async for pin in found:
-                if left == arguments.most and not session.json:
-                    session.result({}, _PINS)
-                session.result(_pin_record(pin), _pin_line(pin))
-                left -= 1
-                if not left:
-                    break
-        if left == arguments.most:
-            session.note("nothing is pinned")
+        rows = ((_pin_record(pin), _pin_line(pin)) async for page in session.archive.pins(owner=owner) for pin in page)
+        await _list(session, rows, arguments.most, _PINS, "nothing is pinned")
 
     return run(arguments, lambda: arguments.owner, command)
 
@@ -122,6 +123,8 @@ def _hold_wanted(arguments: argparse.Namespace) -> float | None:
     named = cartridge is not None or drives is not None or arguments.everything
     if (arguments.end or arguments.why or arguments.lasts) and not named:
         raise Misunderstood("say what is held: --cartridge NAME, --drives N or --everything")
+    if drives == EVERY_DRIVE and not arguments.end:
+        raise Misunderstood("say how many drives may still be used: --drives N")
     if arguments.end and arguments.lasts:
         raise Misunderstood("--end ends a hold now, and --for does so later")
     return None if arguments.lasts is None else parse_duration(arguments.lasts)

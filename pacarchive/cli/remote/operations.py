@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
+EVERY_DRIVE = -1
+"""C{--drives} without a number, as to end a hold."""
+
+
 class Add(Protocol):
     """Adds a command that asks a server."""
 
@@ -86,7 +90,7 @@ def _register_hold(subparsers: Subparsers, add: Add) -> None:
         type=_drives,
         metavar="N",
         nargs="?",
-        const=-1,
+        const=EVERY_DRIVE,
         help="all drives but so many, which may still be used",
     )
     what.add_argument("--everything", action="store_true", help="everything")
