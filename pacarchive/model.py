@@ -155,15 +155,16 @@ def inventory_line(file_id: int, status: FileStatus | Exception, fields: Collect
 
 def whole_line(file_id: int, size: int, mtime_ns: int, ctime_ns: int, locality: str, digests: Digests) -> str:
     """L{inventory_line} with all fields, where there is no status to take them from."""
+    known = ""
+    for name, digest in digests.items():
+        known += f', "{name}": "{digest.hex()}"' if known else f'"{name}": "{digest.hex()}"'
+    rest = f'"locality": "{locality}", "digests": {{{known}}}}}\n'
     try:
-        mtime, ctime = f'"{format_iso(mtime_ns)}"', f'"{format_iso(ctime_ns)}"'
+        mtime, ctime = format_iso(mtime_ns), format_iso(ctime_ns)
     except ValueError:
-        mtime, ctime = json.dumps(_time(mtime_ns)), json.dumps(_time(ctime_ns))
-    known = ", ".join([f'"{name}": "{digest.hex()}"' for name, digest in digests.items()])
-    return (
-        f'{{"file": "{file_id}", "bytes": {size}, "mtime": {mtime}, "ctime": {ctime}, '
-        f'"locality": "{locality}", "digests": {{{known}}}}}\n'
-    )
+        times = f'"mtime": {json.dumps(_time(mtime_ns))}, "ctime": {json.dumps(_time(ctime_ns))}'
+        return f'{{"file": "{file_id}", "bytes": {size}, {times}, {rest}'
+    return f'{{"file": "{file_id}", "bytes": {size}, "mtime": "{mtime}", "ctime": "{ctime}", {rest}'
 
 
 def _time(nanoseconds: int) -> str | None:

@@ -20,6 +20,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_DAY = date(1970, 1, 1)
 _ONE_SECOND = timedelta(seconds=1)
 _MINUTES = [f"T{minute // 60:02}:{minute % 60:02}:" for minute in range(24 * 60)]
+_SECONDS = [f"{second:02}." for second in range(60)]
 
 _ISO_8601 = re.compile(
     r"(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)[Tt ](?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"
@@ -82,12 +83,14 @@ def format_iso(nanoseconds: int) -> str:
 
     @raise ValueError: It is outside of the years 1 to 9999, which is the range of the form.
     """
-    minutes, rest = divmod(nanoseconds, 60 * SECOND)
-    if not EARLIEST // 60 <= minutes <= LATEST // 60:
+    seconds = nanoseconds // SECOND
+    if not EARLIEST <= seconds <= LATEST:
         raise ValueError("a date has a year from 1 to 9999")
+    # The last digits of the text are those of the rest, and found in a third of the time, but for times before 1970.
+    rest = str(nanoseconds)[-9:] if seconds > 0 else f"{nanoseconds % SECOND:09}"
+    minutes, second = divmod(seconds, 60)
     day, minute = divmod(minutes, len(_MINUTES))
-    digits = f"{rest:011}"
-    return f"{_date(day)}{_MINUTES[minute]}{digits[:2]}.{digits[2:]}Z"
+    return f"{_date(day)}{_MINUTES[minute]}{_SECONDS[second]}{rest}Z"
 
 
 @lru_cache(4096)

@@ -195,7 +195,7 @@ def test_a_directory_that_becomes_a_link(tmp_path: Path) -> None:
     root = os.open(tmp_path / "archive", os.O_RDONLY)
     try:
         names = Walk(root, lambda name: True, lambda path, error: failed.append(path))
-        assert next(names).path == "aa"
+        assert next(iter(names)).path == "aa"
         (tmp_path / "archive/aa").rmdir()
         (tmp_path / "archive/aa").symlink_to(tmp_path / "outside")
         assert [name.path for name in names] == []

@@ -10,11 +10,11 @@ from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pacarchive.errors import InvalidRequest
-from pacarchive.times import SECOND
+from pacarchive.times import EARLIEST, LATEST, SECOND, format_iso
 from pacarchive.web.http.dates import format_http_date, format_iso_date, parse_condition_date, parse_http_date
 
 NOW = datetime(2026, 7, 1, 12, 0, 0, tzinfo=UTC).timestamp()
@@ -276,3 +276,26 @@ def test_locale_makes_no_difference() -> None:
         assert format_http_date(786703777 * SECOND + 1) == b"Tue, 06 Dec 1994 08:49:37 GMT"
     finally:
         locale.setlocale(locale.LC_TIME, before)
+
+
+@given(st.integers(EARLIEST * SECOND, (LATEST + 1) * SECOND - 1))
+@example(0)
+@example(-1)
+@example(1)
+@example(SECOND - 1)
+@example(SECOND)
+@example(SECOND + 1)
+@example(EARLIEST * SECOND)
+@example((LATEST + 1) * SECOND - 1)
+def test_a_time_with_all_its_nanoseconds(nanoseconds: int) -> None:
+    """As C{datetime} has it, with three more digits, before the epoch and after it."""
+    moment = EPOCH + timedelta(microseconds=nanoseconds // 1000)
+    wanted = f"{moment.replace(tzinfo=None).isoformat(timespec='microseconds')}{nanoseconds % 1000:03}Z"
+    assert format_iso(nanoseconds) == wanted
+
+
+@pytest.mark.parametrize("nanoseconds", [EARLIEST * SECOND - 1, (LATEST + 1) * SECOND])
+def test_a_time_that_has_no_year(nanoseconds: int) -> None:
+    """The form has four digits for it."""
+    with pytest.raises(ValueError, match="1 to 9999"):
+        format_iso(nanoseconds)

@@ -130,17 +130,22 @@ class FixityStore:
 
 def digests_by_name(path: str) -> Digests:
     """
-    The digests of a file in its attributes; empty where it has none there, and where it is a link.
+    The digests of a file in its attributes; empty where it has none there.
 
     @param path: Which may be another file's after each system call.
+    @raise OSError: They could not be read, or the file system has none.
     """
-    return _attributes(path, follow_symlinks=False) or {}
+    found = {}
+    for name in os.listxattr(path, follow_symlinks=False):
+        if (algorithm := _ALGORITHM_OF.get(name)) is not None:
+            found[algorithm] = os.getxattr(path, name, follow_symlinks=False)
+    return found
 
 
-def _attributes(file: int | str, *, follow_symlinks: bool = True) -> dict[str, bytes] | None:
+def _attributes(file: int | str) -> dict[str, bytes] | None:
     """@return: C{None} where the file system has none."""
     try:
-        names = os.listxattr(file, follow_symlinks=follow_symlinks)
+        names = os.listxattr(file)
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
             raise
@@ -149,7 +154,7 @@ def _attributes(file: int | str, *, follow_symlinks: bool = True) -> dict[str, b
     for name in names:
         if (algorithm := _ALGORITHM_OF.get(name)) is not None:
             try:
-                found[algorithm] = os.getxattr(file, name, follow_symlinks=follow_symlinks)
+                found[algorithm] = os.getxattr(file, name)
             except OSError as error:
                 if error.errno != errno.ENODATA:  # removed since, by another who moves the same file
                     raise

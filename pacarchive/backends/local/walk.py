@@ -57,7 +57,7 @@ class Name:
     @property
     def is_file(self) -> bool:
         """Whether it is a regular file."""
-        return self._is(_REGULAR)
+        return self.kind == _REGULAR or self._is(_REGULAR)
 
     def _is(self, kind: int) -> bool:
         if self.kind == _UNKNOWN:
@@ -84,7 +84,7 @@ class _Level:
 
 class Walk:
     """
-    Goes through a tree, except for the archive's own directory; an iterator of its names, each directory before its
+    Goes through a tree, once, except for the archive's own directory: all its names, each directory before its
     contents.
 
     @param root: A descriptor of the top.
@@ -129,11 +129,8 @@ class Walk:
         while self._levels:
             os.close(self._levels.pop().descriptor)
 
-    def __iter__(self) -> Walk:
-        return self
-
-    def __next__(self) -> Name:
-        return next(self._names)
+    def __iter__(self) -> Iterator[Name]:
+        return self._names
 
     def _resume(self, root: int, place: list[str]) -> None:
         self._open("", "", os.open(".", DIRECTORY_FLAGS, dir_fd=root), int(place[0] or 0))
@@ -185,7 +182,7 @@ class Walk:
                 if path == HIDDEN:
                     continue
                 name = Name(path, level.descriptor, text, kind)
-                if name.is_directory and self._enters(name):
+                if kind != _REGULAR and name.is_directory and self._enters(name):
                     self._entering = text
                     yield name
                     self._entering = ""
