@@ -21,7 +21,7 @@ from twisted.internet import defer
 from twisted.logger import Logger
 
 from pacarchive import __version__
-from pacarchive.runtime.threads import BlockingPool
+from pacarchive.runtime.threads import in_passing
 from pacarchive.telemetry.settings import TRACES_PATH
 from pacarchive.texts import printable
 
@@ -53,6 +53,10 @@ _LONGEST_REASON = 300  # characters
 _log = Logger()
 
 
+def _otlp_exporter(settings: TracingSettings) -> SpanExporter:
+    return OTLPSpanExporter(settings.endpoint + TRACES_PATH, timeout=SENDING)
+
+
 class Tracing:
     """
     Makes spans, and has them sent.
@@ -70,15 +74,14 @@ class Tracing:
         settings: TracingSettings,
         counts: Counts,
         chance: Callable[[], float] = random.random,
-        make_exporter: Callable[[TracingSettings], SpanExporter] | None = None,
+        make_exporter: Callable[[TracingSettings], SpanExporter] = _otlp_exporter,
     ) -> None:
         self._reactor = reactor
         self._settings = settings
         self._counts = counts
         self._ratio = settings.ratio
         self._chance = chance
-        self._make_exporter = make_exporter or _otlp_exporter
-        self._pool = BlockingPool(reactor, "tracing", 1)
+        self._make_exporter = make_exporter
         self._provider: TracerProvider | None = None
         self._tracer: api.Tracer | None = None
         self._exporter: _CountingExporter | None = None
@@ -89,8 +92,7 @@ class Tracing:
 
     async def start(self) -> None:
         """Begin: in the process that sends, as it takes a thread."""
-        self._pool.start()
-        await self._pool.run(self._begin)
+        await in_passing(self._reactor, self._begin)
 
     def _begin(self) -> None:
         # In a thread, whose mask of signals the one that sends inherits; and to find out what to say of this process
@@ -102,9 +104,7 @@ class Tracing:
             Resource.create({"service.name": self._settings.service_name, "service.version": __version__}),
             shutdown_on_exit=False,
         )
-        provider.add_span_processor(
-            BatchSpanProcessor(exporter, max_queue_size=MOST, max_export_batch_size=min(BATCH, MOST))
-        )
+        provider.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=MOST, max_export_batch_size=BATCH))
         self._provider, self._exporter = provider, exporter
         self._tracer = provider.get_tracer("pacarchive", __version__)
 
@@ -114,10 +114,9 @@ class Tracing:
         provider, self._provider = self._provider, None
         if provider is not None:
             try:
-                await self._pool.call(provider.shutdown).addTimeout(ENDING, self._reactor)
+                await in_passing(self._reactor, provider.shutdown).addTimeout(ENDING, self._reactor)
             except defer.TimeoutError:
                 _log.warn("the last spans could not be sent within {seconds:g} s", seconds=ENDING)
-        self._pool.stop()
 
     def wants(self, sampled: bool | None) -> bool:
         """
@@ -194,10 +193,6 @@ def _context(trace: int, parent: int) -> Any:
     """What a span begins in whose parent is a caller's."""
     caller = api.SpanContext(trace, parent, is_remote=True, trace_flags=api.TraceFlags(api.TraceFlags.SAMPLED))
     return api.set_span_in_context(api.NonRecordingSpan(caller))
-
-
-def _otlp_exporter(settings: TracingSettings) -> SpanExporter:
-    return OTLPSpanExporter(settings.endpoint + TRACES_PATH, timeout=SENDING)
 
 
 class _CountingExporter(SpanExporter):
