@@ -215,12 +215,13 @@ def _break_off(request: ArchiveRequest, error: Exception) -> None:
     @raise Aborted: Always.
     """
     if isinstance(error, Left):
+        by = "client"
         request.site.left(request)
     elif isinstance(error, TimeoutError):
-        request.broken_by = "timeout"
+        by = "timeout"
         request.site.refused("stalled", request.client, f"{request.line}: {error}", request)
     else:
-        request.broken_by = "server"
+        by = "server"
         request.site.failed("download", request, error)
-    request.cut()
+    request.cut(by)
     raise Aborted from error

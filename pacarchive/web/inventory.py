@@ -158,7 +158,7 @@ async def _pieces(
 
 def _break_off(request: ArchiveRequest, error: errors.ArchiveError) -> NoReturn:
     request.site.failed(type(error).__name__, request, error)
-    request.cut()
+    request.cut("server")
     raise Aborted from error
 
 

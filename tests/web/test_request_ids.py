@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from support import DATA, Server, compose, serving
 
+from pacarchive.settings.server import VerifyReads
 from pacarchive.telemetry.settings import AccessFormat
 from pacarchive.web.download import SMALL
 from pacarchive.web.http.accesslines import line_of
@@ -216,6 +217,26 @@ def test_a_client_that_leaves(server: Server) -> None:
     assert counted(server, "http_requests_total", "PUT", "none") == 1
     assert counted(server, "transfers_aborted_total", "in", "client") == 1
     assert len(log.lines) == 2
+
+
+@pytest.mark.parametrize("by", ["server", "timeout"])
+def test_what_the_server_breaks_off(by: str) -> None:
+    """It is not taken for an answer, though its route has come to its end."""
+    with serving(Server(verify_reads=VerifyReads.ALWAYS)) as server:
+        log = Logged(server)
+        server.archive.place(20, bytes(4 << 20))
+        client = server.connect()
+        if by == "server":
+            server.archive.spoil(20, b"_" + bytes((4 << 20) - 1))
+        else:
+            client.transport.room = 1
+        client.send(compose("GET", "/20"))
+        server.finish_work()
+        server.clock.advance(server.limits.progress_timeout)
+        server.finish_work()
+        assert client.transport.closed == "aborted"
+        assert (log.last["status"], log.last["aborted"], len(log.lines)) == (200, by, 1)
+        assert counted(server, "transfers_aborted_total", "out", by) == 1
 
 
 # Counting

@@ -14,11 +14,14 @@ from test_quick import QuickArchive, furnish
 from pacarchive import errors
 from pacarchive.model import Locality
 from pacarchive.recall.settings import RecallSettings
+from pacarchive.settings.server import VerifyReads
+from pacarchive.telemetry.phases import MOST_PHASES
 from pacarchive.web.spans import LONGEST, note_spans
 
 if TYPE_CHECKING:
     from pacarchive.telemetry.phases import Phase
     from pacarchive.telemetry.tracing import Tracing
+    from pacarchive.web.http.request import ArchiveRequest
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACEPARENT = f"traceparent: 00-{TRACE}-00f067aa0ba902b7-01"
@@ -198,6 +201,37 @@ def test_failures(server: Server) -> None:
     assert failed.attributes["error.type"] == "503"
     assert failed.attributes["http.response.status_code"] == 503
     assert failed.phases == [("open", "BackendUnavailable")]
+
+
+def test_what_the_server_breaks_off() -> None:
+    """It is its own failure, though its answer began with 200."""
+    with serving(Server(verify_reads=VerifyReads.ALWAYS)) as server:
+        spans = traced(server)
+        server.archive.place(20, bytes(4 << 20))
+        server.archive.spoil(20, b"_" + bytes((4 << 20) - 1))
+        client = server.connect()
+        client.send(compose("GET", "/20"))
+        server.finish_work()
+        (span,) = spans.kept
+        assert span.failed
+        assert span.attributes["http.response.status_code"] == 200
+        assert span.attributes["pacarchive.aborted"] == span.attributes["error.type"] == "server"
+
+
+def test_many_phases(server: Server) -> None:
+    """Of a request that has more, the first are noted."""
+    noted: list[int] = []
+
+    def look(request: ArchiveRequest, *over: object) -> None:
+        for _ in range(2 * MOST_PHASES):
+            with request.phase("more"):
+                pass
+        noted.append(len(request.phases))
+
+    server.site.write_line = look
+    server.site.notes_phases = True
+    server.ask("GET", "/1?")
+    assert noted == [MOST_PHASES]
 
 
 def test_a_recall_that_is_waited_for() -> None:

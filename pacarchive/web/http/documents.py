@@ -264,16 +264,15 @@ async def streaming(request: ArchiveRequest, place: Place | None = None) -> Asyn
     try:
         yield Stream(request, flow)
     except TimeoutError as error:
-        request.broken_by = "timeout"
         request.site.refused("stalled", request.client, f"{request.line}: {error}", request)
-        request.cut()
+        request.cut("timeout")
         raise Aborted from error
     except (CancelledError, Aborted, errors.ArchiveError):
         raise
     except Exception as error:
         # The answer has begun: there is no other way to tell that it is not complete.
         request.site.incident(f"{request.line}: the answer broke off", Failure())
-        request.cut()
+        request.cut("server")
         raise Aborted from error
     finally:
         if not request.is_over:

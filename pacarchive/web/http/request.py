@@ -234,10 +234,12 @@ class ArchiveRequest(RequestHead):
             raise CancelledError
         return self.channel
 
-    def cut(self) -> None:
-        """Cut the connection amid the answer, so that nobody takes it for complete."""
+    def cut(self, by: str) -> None:
+        """Cut the connection amid the answer, so that nobody takes it for complete; by whose doing (C{broken_by})."""
         if not self.is_over:
+            self.broken_by = by
             self.channel.persistent = False  # what follows in a pipeline is not looked at
+            self.note_end(answered=False)  # now: the route ends before the connection is lost
             self.transport.abortConnection()
 
     def write(self, data: bytes) -> None:
