@@ -6,16 +6,22 @@ The engine and its store are the real ones; only the reactor, the threads of the
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock, deferLater
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
 from pacarchive.recall.engine import RecallEngine
 from pacarchive.recall.settings import RecallSettings
+
+sys.path.append(str(Path(__file__).parent.parent / "tests"))
+
+from recall.ordered import OrderedClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -37,7 +43,7 @@ _MEMORY = "/dev/shm"
 """Where files are on no disk: syncs cost real time, and virtual time has no use for them."""
 
 
-class VirtualReactor(Clock):
+class VirtualReactor(OrderedClock):
     """
     A reactor that only knows time, and whose threads do their work in no time at all; but what they did is told a
     moment later, so that other things happen in between, as they do in life.
@@ -80,7 +86,7 @@ class VirtualReactor(Clock):
         """
         end, before, calls = self.seconds() + limit, -1.0, 0
         while not condition():
-            due = min((call.getTime() for call in self.calls), default=end + 1)
+            due = self.calls[0].getTime() if self.calls else end + 1
             if due > end:
                 raise TimeoutError(f"nothing came of it within {limit:,.0f} seconds of virtual time")
             calls = calls + 1 if due <= before else 0

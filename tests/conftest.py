@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 settings.register_profile("pacarchive", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # Before a release, or after a property was added: --hypothesis-profile=thorough.
 settings.register_profile("thorough", settings.get_profile("pacarchive"), max_examples=20_000)
+# While thinking, with --quick.
+settings.register_profile("quick", settings.get_profile("pacarchive"), max_examples=25)
 settings.load_profile("pacarchive")
 
 # A shell without job control has what it runs in the background ignore it, and all that is started there inherits that:
@@ -84,12 +86,17 @@ _guard = needs.Guard()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--quick", action="store_true", help="only what needs no server process, simulator or database")
+    parser.addoption(
+        "--quick", action="store_true", help="what needs no server process, simulator or database, with few examples"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     for name, words in needs.MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {words}")
+    config.addinivalue_line("markers", f"{needs.THOROUGH}: at length what others show too; not with --quick")
+    if config.option.quick and not config.option.hypothesis_profile:
+        settings.load_profile("quick")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -107,10 +114,9 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         needs.mark(item)
-    nothing = [item for item in items if needs.needs_nothing(item)]
-    if config.option.quick and len(nothing) < len(items):
-        config.hook.pytest_deselected(items=[item for item in items if not needs.needs_nothing(item)])
-        items[:] = nothing
+    if config.option.quick:
+        config.hook.pytest_deselected(items=[item for item in items if not needs.is_quick(item)])
+        items[:] = filter(needs.is_quick, items)
     else:
         # First what takes long: of two processes none is left alone with it at the end.
         items.sort(key=needs.needs_nothing)

@@ -1,6 +1,6 @@
 """
 What a test needs beside Python, found by where it is and by what it asks for.  C{--quick} runs those that need
-nothing; what needs something that could not be found here fails, however it is run.
+nothing and are not marked as thorough; what needs something that could not be found here fails, however it is run.
 """
 
 from __future__ import annotations
@@ -22,6 +22,12 @@ MARKERS: Final = {
     DATABASE: "needs a MariaDB of its own",
     PROGRAM: "runs programs of other packages",
 }
+
+THOROUGH: Final = "thorough"
+"""
+Marks what shows at length, or in further circumstances, what tests of C{--quick} show too: whoever marks a test says
+which those are.
+"""
 
 PLACES: Final = {
     "campaigns": SERVER,
@@ -70,8 +76,13 @@ def mark(item: pytest.Item) -> None:
 
 
 def needs_nothing(item: pytest.Item) -> bool:
-    """Whether it runs with C{--quick}."""
+    """Whether it needs none of all that."""
     return not any(item.get_closest_marker(each) for each in MARKERS)
+
+
+def is_quick(item: pytest.Item) -> bool:
+    """Whether it runs with C{--quick}."""
+    return needs_nothing(item) and item.get_closest_marker(THOROUGH) is None
 
 
 class Guard:

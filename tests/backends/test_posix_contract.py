@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from backends.posix import (
     CAPABILITIES,
     archive,
@@ -17,10 +19,14 @@ from pacarchive.model import Durability
 TestFlat = make_backend_tests(archive, CAPABILITIES)
 TestTree = make_backend_tests(on_a_system(use_id2filename=True), CAPABILITIES)
 TestRelaxed = make_backend_tests(on_a_system(durability=Durability.RELAXED), CAPABILITIES)
-TestWithoutUnnamedFiles = make_backend_tests(on_a_system(without_unnamed_files), CAPABILITIES)
-TestWithoutAttributes = make_backend_tests(on_a_system(without_attributes), CAPABILITIES)
-TestWithoutOpenat2 = make_backend_tests(on_a_system(without_openat2, use_id2filename=True), CAPABILITIES)
 TestWithoutCachedOpens = make_backend_tests(on_a_system(without_cached_opens), CAPABILITIES)
 TestWithoutAnything = make_backend_tests(
     on_a_system(without_unnamed_files, without_attributes, without_openat2), CAPABILITIES
+)
+
+# Each of these alone: each way around is gone in TestWithoutAnything, too.
+TestWithoutUnnamedFiles = pytest.mark.thorough(make_backend_tests(on_a_system(without_unnamed_files), CAPABILITIES))
+TestWithoutAttributes = pytest.mark.thorough(make_backend_tests(on_a_system(without_attributes), CAPABILITIES))
+TestWithoutOpenat2 = pytest.mark.thorough(
+    make_backend_tests(on_a_system(without_openat2, use_id2filename=True), CAPABILITIES)
 )

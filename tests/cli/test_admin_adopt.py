@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from examples import examples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -378,7 +379,7 @@ _SAFE = st.sampled_from(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(paths=st.sets(st.lists(_SAFE, min_size=1, max_size=3).map("/".join), max_size=8), layout=st.booleans())
 def test_every_file_is_accounted_for(paths: set[str], layout: bool) -> None:
     """It is served under its id, or it is named with the reason why not; never both."""

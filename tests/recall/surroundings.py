@@ -24,6 +24,7 @@ from pacarchive.interfaces import IRecaller
 from pacarchive.model import FileStatus, Locality, RecallProgress, RecallState, TapeLocation
 from pacarchive.recall.engine import RecallEngine
 from pacarchive.recall.settings import RecallSettings
+from recall.ordered import OrderedClock
 
 T = TypeVar("T")
 
@@ -35,7 +36,7 @@ ARCHIVE = "memory:/archive"
 BEFORE, AFTER, READING = "before", "after", "reading"
 
 
-class VirtualReactor(Clock):
+class VirtualReactor(OrderedClock):
     """
     One process's reactor; time only passes in L{spend}.
 
@@ -106,7 +107,7 @@ class VirtualReactor(Clock):
     def spend(self, seconds: float) -> None:
         """Let time pass, and do what is due at the very time when it is."""
         end = self.seconds() + seconds
-        while (due := min((call.getTime() for call in self.getDelayedCalls()), default=end + 1)) <= end:
+        while self.calls and (due := self.calls[0].getTime()) <= end:
             self.advance(max(0.0, due - self.seconds()))
         self.advance(max(0.0, end - self.seconds()))
 

@@ -9,6 +9,7 @@ from itertools import count
 
 import attrs
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -99,7 +100,7 @@ class TestFairQueue:
             assert queue.virtual >= virtual
             assert all(queue.tag(flow) >= tag for flow, tag in tags.items())
 
-    @settings(max_examples=30)
+    @settings(max_examples=examples(30))
     @given(st.lists(st.floats(1, 300), min_size=200, max_size=200), st.sets(flows, min_size=2))
     def test_shares_by_weight(self, costs: list[float], busy: set[Flow]) -> None:
         """Flows that always wait get drive-seconds by their weights, up to one service each."""

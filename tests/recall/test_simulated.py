@@ -18,7 +18,17 @@ sys.path.append(str(Path(__file__).parents[2] / "bench"))
 import million
 import recalls
 
-SHARES = {"burst": 0.05, "stream": 0.15, "faults": 0.1, "buffer": 0.1, "coalesce": 0.5}
+SHARES = [
+    pytest.param("burst", 0.025),
+    pytest.param("burst", 0.05, marks=pytest.mark.thorough),
+    # Whether shares are fair is seen in test_schedule.py, too, and whether buffers are kept to.
+    pytest.param("stream", 0.15, marks=pytest.mark.thorough),
+    pytest.param("buffer", 0.1, marks=pytest.mark.thorough),
+    pytest.param("faults", 0.05),
+    pytest.param("faults", 0.1, marks=pytest.mark.thorough),
+    pytest.param("coalesce", 0.1),
+    pytest.param("coalesce", 0.5, marks=pytest.mark.thorough),
+]
 """How much of each scenario."""
 
 
@@ -29,7 +39,7 @@ def _nothing_open() -> Iterator[None]:
     gc.collect()
 
 
-@pytest.mark.parametrize(("scenario", "share"), SHARES.items(), ids=SHARES)
+@pytest.mark.parametrize(("scenario", "share"), SHARES)
 def test_the_bars_are_met(scenario: str, share: float) -> None:
     """Mounts, order, fair shares, lost requests, cancelling, a small buffer, and one recall for all who ask."""
     figures = list(recalls.SCENARIOS[scenario](share, 1))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import DATA, Client, Server, compose, serving
@@ -353,7 +354,7 @@ def exchange(server: Server, data: bytes, piece: int | None) -> Client:
     return client
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400))
 @given(request=st.sampled_from(VALID), edits=EDITS, piece=st.sampled_from([None, 1, 13]))
 def test_mutations(request: bytes, edits: list[Edit], piece: int | None) -> None:
     """No bytes raise anything in the server or leave anything behind, and what is ambiguous is never done."""
@@ -369,7 +370,7 @@ def test_mutations(request: bytes, edits: list[Edit], piece: int | None) -> None
             assert server.archive.data(7) is None
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(data=st.binary(max_size=200), piece=st.sampled_from([None, 1, 13]))
 def test_any_bytes(data: bytes, piece: int | None) -> None:
     """Nor does anything else."""

@@ -203,10 +203,10 @@ async def test_nobody_else_writes_meanwhile(tmp_path: Path) -> None:
         assert not transport.carrier._tempDataBuffer
 
         def receive() -> bytes:
-            received = b""
+            received = bytearray()
             while not received.endswith(b"behind"):
                 received += client.recv(MIB)
-            return received
+            return bytes(received)
 
         received = await deferToThread(receive)
         _, _, body = received.partition(b"\r\n\r\n")
