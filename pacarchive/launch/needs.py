@@ -9,6 +9,7 @@ from pacarchive.access.settings import IssuerSettings
 from pacarchive.runtime.imports import do_without_http2, do_without_tls
 from pacarchive.settings.providers import BackendProvider
 from pacarchive.settings.reading import find_provider
+from pacarchive.telemetry.settings import MetricsSettings
 from pacarchive.web.http.settings import TlsSettings
 
 if TYPE_CHECKING:
@@ -30,12 +31,13 @@ def leave_out(settings: Settings, twistd: Mapping[str, Any]) -> None:
     """
     do_without_http2()
     backend = find_provider(settings.server.type)
+    sections = (settings.server, settings.of(TlsSettings), settings.of(MetricsSettings))
     if (
         isinstance(backend, BackendProvider)
         and backend.make_name.startswith("pacarchive.")
         and not twistd.get("logger")
         and all(each.keys is not None for each in settings.all_of(IssuerSettings).values())  # else they are fetched
-        and all(each.startswith(PLAIN) for each in (*settings.server.endpoints, *settings.of(TlsSettings).endpoints))
+        and all(each.startswith(PLAIN) for section in sections for each in section.endpoints)
     ):
         do_without_tls()
     # What is imported is no garbage: collecting among it again and again takes a tenth of the start.

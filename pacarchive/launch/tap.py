@@ -18,6 +18,7 @@ from pacarchive.settings.fields import key_of
 from pacarchive.settings.reading import CONFIG_VARIABLE, MACHINE_FILE, VARIABLES, ConfigError, load
 from pacarchive.settings.sections import Settings
 from pacarchive.settings.server import DEFAULT_ENDPOINT, LogFormat, ServerSettings
+from pacarchive.telemetry.settings import MetricsSettings
 from pacarchive.web.http.settings import TlsSettings
 
 if TYPE_CHECKING:
@@ -131,6 +132,8 @@ class Options(usage.Options):
         leave_out(self.settings, self.parent or {})
         for description in self.settings.server.endpoints:
             _check_endpoint("[server]", description)
+        for description in self.settings.of(MetricsSettings).endpoints:
+            _check_endpoint("[metrics]", description)
         for description in self.settings.of(TlsSettings).endpoints:
             if description.startswith(("ssl:", "tls:")):
                 _refuse(f"[tls] endpoint: {description!r} has TLS by itself; write for example tcp:443")

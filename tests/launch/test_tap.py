@@ -160,6 +160,17 @@ def test_an_endpoint_that_its_own_parser_refuses(capsys: pytest.CaptureFixture[s
     assert refusal(capsys, "--endpoint", endpoint).startswith(f"[server] endpoint: {endpoint!r} cannot be used: ")
 
 
+@pytest.mark.parametrize("endpoint", ["tcp:http", "nonsense:1"])
+def test_a_place_for_metrics_that_its_own_parser_refuses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], endpoint: str
+) -> None:
+    """Likewise."""
+    (tmp_path / "site.ini").write_text(f"[metrics]\nendpoint = {endpoint}\n")
+    said = refusal(capsys, "-c", "site.ini")
+    assert said.startswith(f"[metrics] endpoint: '{endpoint}")
+    assert " cannot be used: " in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -286,7 +297,7 @@ def test_finding_the_plugins_imports_nothing_heavy() -> None:
     }
 
 
-NEVER = {"h2", "pymysql", "rich", "treq", "twisted.web.client", "pacarchive.client", "pacarchive.cli"}
+NEVER = {"h2", "opentelemetry", "pymysql", "rich", "treq", "twisted.web.client", "pacarchive.client", "pacarchive.cli"}
 TLS = {"OpenSSL", "cryptography", "service_identity", "twisted.internet.ssl"}
 
 
@@ -299,6 +310,7 @@ TLS = {"OpenSSL", "cryptography", "service_identity", "twisted.internet.ssl"}
         ([], ["--endpoint", "unix:socket", "--endpoint", "tcp6:0", "--anonymous", "all"], False),
         ([], ["--endpoint", "tcp:0", "--endpoint", "haproxy:tcp:0", "--anonymous", "read"], True),
         (["--logger", "os.getpid"], [], True),
+        ([], ["-c", "metrics.ini"], True),
         ([], ["--workers", "2", "-c", "tls.ini", "--anonymous", "all"], None),
     ],
 )
@@ -311,6 +323,7 @@ def test_what_is_imported_to_serve(tmp_path: Path, twistd: list[str], own: list[
     (tmp_path / "archive").mkdir()
     pair = Pair("localhost").write(tmp_path / "server.pem")
     (tmp_path / "tls.ini").write_text(f"[tls]\nendpoint = tcp:0\ncertificate = {pair}\n")
+    (tmp_path / "metrics.ini").write_text(f"[metrics]\nendpoint = ssl:0:interface=127.0.0.1:privateKey={pair}\n")
     arguments = [*twistd, "--nodaemon", "pacarchive", "--prefix", "archive", *own]
     code = f"""
 import sys
