@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pacarchive.web import files, inventory, jobs, metrics, openapi, recalls, root, tape
 from pacarchive.web.console import routes as console
+from pacarchive.web.dispatch import Dispatch
 from pacarchive.web.http.site import ArchiveSite
 from pacarchive.web.quick import quick_answers
 from pacarchive.web.routing import Router
@@ -25,8 +26,8 @@ def archive_resource(context: RouteContext) -> IResource:
 
     @param context: What the routes work with.
     """
-    resource: IResource = ROUTER.__get__(context, type(context)).resource()
-    return resource
+    others: IResource = ROUTER.__get__(context, type(context)).resource()
+    return Dispatch(context, ROUTER.routes_at(files.FILE), others)
 
 
 def archive_site(context: RouteContext, limits: LimitSettings, reactor: IReactorTime) -> ArchiveSite:

@@ -493,7 +493,7 @@ async def test_gone_before_it_begins(
         await server.until(lambda: any(channel.requests for channel in server.connections))
         (channel,) = server.connections
         (request,) = channel.requests
-        monkeypatch.setattr(ArchiveRequest, "finish", lambda request: ended.append(request))
+        monkeypatch.setattr(ArchiveRequest, "processingFailed", lambda request, reason: ended.append(request))
         monkeypatch.setattr(server.site.turns, "left", lambda client: 0)
         monkeypatch.setattr(server.site.turns, "get_in_line", lambda worker, client: line.append(worker))
         try:
