@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from hashlib import sha256
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -276,10 +277,16 @@ DESCRIBED = Operation(
 
 
 def declare(router: Router) -> None:
-    """Declare the route, after all others: the description is made now, and kept as it is sent."""
+    """Declare the route.  The description of all is made when it is asked for, and kept as it is sent."""
+
+    @cache
+    def written() -> tuple[bytes, str]:
+        body = json.dumps(description(router), separators=(",", ":")).encode("ascii")
+        return body, f'"{sha256(body).hexdigest()}"'
 
     async def describe(app: RouteContext, request: ArchiveRequest) -> bytes:
         """Send the description."""
+        body, etag = written()
         request.set(b"ETag", etag)
         request.set(b"Cache-Control", REVALIDATED)
         if is_held(request.field("if-none-match"), etag):
@@ -294,5 +301,3 @@ def declare(router: Router) -> None:
         return b""
 
     router.answers("GET", URL, needs=Open.TO_ALL, described=DESCRIBED)(describe)
-    body = json.dumps(description(router), separators=(",", ":")).encode("ascii")
-    etag = f'"{sha256(body).hexdigest()}"'

@@ -19,7 +19,7 @@ from klein import Klein
 from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
-from werkzeug.routing import BaseConverter, Map, MapAdapter
+from werkzeug.routing import BaseConverter, Map, MapAdapter, Rule, RuleFactory
 
 from pacarchive import errors
 from pacarchive.access.rights import Right
@@ -57,8 +57,26 @@ class FileIdConverter(BaseConverter):
             raise NotFound from None  # a ValidationError would end in 405, as other methods have the same pattern
 
 
+class _MatchedRule(Rule):
+    """
+    A rule that URLs are matched with, and never made from: to compile a function for that takes longer than all else
+    that a route costs at the start.
+    """
+
+    def _compile_builder(self, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
+        return _never_built
+
+
+def _never_built(*_: object, **__: object) -> tuple[str, str]:
+    raise NotImplementedError("no URL is made from a route")
+
+
 class _AnyHostMap(Map):
     """A map whose rules name no host: nothing of the request's host is prepared for matching, as C{bind} would."""
+
+    def add(self, rulefactory: RuleFactory) -> None:
+        for rule in rulefactory.get_rules(self):
+            super().add(_MatchedRule(rule.rule, **rule.get_empty_kwargs()))
 
     def bind(
         self,
