@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
+from twisted.protocols.policies import WrappingFactory
 from twisted.web import http
 from twisted.web.resource import NoResource, Resource
-from twisted.web.server import NOT_DONE_YET, Site
+from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from pacarchive.errors import ArchiveError
 from pacarchive.launch.listening import server_endpoints
@@ -19,9 +21,11 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IListeningPort
     from twisted.python.failure import Failure
-    from twisted.web.server import Request
 
     from pacarchive.telemetry.parts import IWhole
+
+MOST = 100
+"""Connections at a time; more are closed at once."""
 
 _IDLE = 60.0  # seconds
 
@@ -43,7 +47,7 @@ class MetricsEndpoint:
         self._endpoints = server_endpoints(reactor, endpoints)
         root = Resource()
         root.putChild(b"metrics", _Metrics(whole))
-        self._site = _QuietSite(root, timeout=_IDLE, reactor=reactor)
+        self._factory = _Few(_QuietSite(root, requestFactory=_Bodiless, timeout=_IDLE, reactor=reactor))
         self.ports: list[IListeningPort] = []
 
     async def start(self) -> None:
@@ -53,13 +57,34 @@ class MetricsEndpoint:
         @raise CannotListenError: A port is taken.
         """
         for endpoint in self._endpoints:
-            self.ports.append(await endpoint.listen(self._site))
+            self.ports.append(await endpoint.listen(self._factory))
 
     async def stop(self) -> None:
         """Listen no more."""
         ports, self.ports = self.ports, []
         for port in ports:
             await maybeDeferred(port.stopListening)
+
+
+class _Few(WrappingFactory):
+    """Has no more connections than there may be: everyone who reaches the endpoint can make some."""
+
+    noisy = False
+
+    def buildProtocol(self, addr: Any) -> Any:
+        return None if len(self.protocols) >= MOST else super().buildProtocol(addr)
+
+
+class _Bodiless(Request):
+    """A request that has no body: one that comes is neither read to its end nor kept."""
+
+    transport: Any
+
+    def gotLength(self, length: int | None) -> None:
+        self.content = BytesIO()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        self.transport.abortConnection()
 
 
 class _QuietSite(Site):

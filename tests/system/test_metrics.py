@@ -6,13 +6,16 @@ import http.client
 import json
 import os
 import signal
+import socket
 from collections import Counter
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 import pytest
 from ports import free_port
 from prometheus_client.parser import text_string_to_metric_families
 
+from pacarchive.launch.metrics import MOST
 from system.harness import HOST, PATIENCE, until
 
 if TYPE_CHECKING:
@@ -125,3 +128,31 @@ def test_the_route_and_the_access_log(serve: Callable[..., Service], workers: in
         Counter((line["method"], str(line["status"])) for line in lines if line["path"] != "/metrics") == load.answers
     )
     assert len({line["request"] for line in lines}) == len(lines)
+
+
+def test_what_the_endpoint_does_not_take(serve: Callable[..., Service]) -> None:
+    """Neither bodies, which would fill a disk, nor any number of connections; then it answers as before."""
+    port = free_port()
+    service = serve(workers=1, settings=f"[metrics]\nendpoint = {port}\n")
+    assert service.ask("GET", 1).status == 404
+    with socket.create_connection((HOST, port), timeout=PATIENCE) as sender:
+        sender.sendall(b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n")
+        with pytest.raises(OSError, match=r"reset|[Bb]roken pipe"):
+            sender.sendall(bytes(64 << 20))
+    with ExitStack() as stack:
+        held = [stack.enter_context(socket.create_connection((HOST, port), timeout=PATIENCE)) for _ in range(MOST)]
+        for each in (held[0], held[-1]):  # they are connections, and not only accepted by the system
+            each.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert each.recv(12) == b"HTTP/1.1 200"
+        with socket.create_connection((HOST, port), timeout=PATIENCE) as more, suppress(ConnectionError):
+            more.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert more.recv(1) == b""
+    until(lambda: _answers(port), "it answers again")
+
+
+def _answers(port: int) -> bool:
+    """Whether it does: the system may have a connection for a while that the service has closed already."""
+    try:
+        return bool(scraped(port))
+    except (OSError, http.client.HTTPException):
+        return False
