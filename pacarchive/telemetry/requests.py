@@ -32,14 +32,17 @@ class RequestCounts:
         self._codes: dict[tuple[bytes, int], tuple[int, int, int, int]] = {}
         self._moved = {direction: counts.slot("transfer_bytes_total", direction) for direction in ("in", "out")}
 
-    def ended(self, method: bytes, code: int, duration: float = 0.0, first: float = 0.0, size: int = 0) -> None:
+    def ended(
+        self, method: bytes, code: int, duration: float = 0.0, first: float = 0.0, size: int | None = None
+    ) -> None:
         """
         A request is over.
 
         @param code: That of the answer; 0 where there was none.
         @param duration: Seconds to the last byte of it.
         @param first: Seconds to the first byte.
-        @param size: Bytes of the body that it is about: that of the request, or of the answer.
+        @param size: Bytes of the body that it is about: that of the request, or of the answer; C{None} where it is not
+            whole.
         """
         values = self._values
         try:
@@ -52,7 +55,7 @@ class RequestCounts:
             values[durations + _SUM] += duration
             values[firsts + bisect_left(QUICK, first)] += 1.0
             values[firsts + _SUM] += first
-            if sizes >= 0:
+            if sizes >= 0 and size is not None:
                 values[sizes + bisect_left(SIZES, size)] += 1.0
                 values[sizes + _SIZES_SUM] += size
 

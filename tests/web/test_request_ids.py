@@ -210,6 +210,7 @@ def test_a_client_that_leaves(server: Server) -> None:
     client.hang_up()
     assert (log.last["status"], log.last["aborted"]) == (200, "client")
     assert counted(server, "transfers_aborted_total", "out", "client") == 1
+    assert not any(server.application.telemetry.counts.read()["transfer_size_bytes", "out"]), "it was not sent whole"
     client = server.connect()
     client.send(b"PUT /3 HTTP/1.1\r\nHost: archive\r\nContent-Length: 900000\r\n\r\n" + bytes(100))
     client.hang_up()

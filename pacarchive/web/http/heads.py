@@ -122,7 +122,8 @@ class RequestHead(server.Request):
         if self.sentLength != self._sent:
             self.note_sent()
         size = self.body.received if self.method == b"PUT" else self.sentLength
-        self.site.counts.ended(self.method, code, now - self.began, first - self.began, size)
+        whole = size if answered else None
+        self.site.counts.ended(self.method, code, now - self.began, first - self.began, whole)
         if self.site.write_line is not None:
             self.site.write_line(self, now, code, answered)
         if not answered:
