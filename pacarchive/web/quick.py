@@ -118,7 +118,7 @@ class QuickAnswers:
         @param data: What came over it.
         @return: The answer, whole; C{None} where the general road is to give one.
         """
-        if (first := _FIRST_LINE.match(data)) is None or not data.endswith(b"\r\n\r\n"):
+        if (first := _FIRST_LINE.match(data)) is None:
             return None
         fields = channel.quick_fields
         written = data[first.end() :]

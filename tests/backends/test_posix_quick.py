@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+import pytest
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
 from backends.posix import archive
 from pacarchive.backends.contract.handling import content, in_reactor, store
+from pacarchive.backends.local.syscalls import read_cached
 from pacarchive.interfaces import IQuickReads
 
 if TYPE_CHECKING:
@@ -50,10 +54,20 @@ def grow(path: Path) -> None:
         file.write(b"more")
 
 
+@pytest.fixture(params=["in memory", "on a disk"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """Where the archive is: the folder of a test may well be on a file system that can tell nothing."""
+    if request.param == "in memory":
+        yield tmp_path
+    else:
+        with TemporaryDirectory(dir="/var/tmp") as folder:
+            yield Path(folder)
+
+
 @in_reactor
-async def test_files_that_are_in_memory(tmp_path: Path) -> None:
-    """All of them, or nothing: not a part of one that has become shorter, nor one that is too large."""
-    async with archive(tmp_path) as backend:
+async def test_files_that_are_in_memory(place: Path) -> None:
+    """All of them, or nothing: not a part of one that has become longer, nor one that is too large."""
+    async with archive(place) as backend:
         await store(backend, 1, DATA)
         quick = await known(backend, 1)
         status = await backend.status(1)
@@ -65,3 +79,15 @@ async def test_files_that_are_in_memory(tmp_path: Path) -> None:
         grow(path)
         assert quick.look_now(1) is None
         assert quick.read_now(1, 10_000) is None
+
+
+def test_a_file_that_becomes_shorter(place: Path) -> None:
+    """What is read of it then is not all that it had."""
+    path = place / "file"
+    path.write_bytes(DATA)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        assert read_cached(descriptor, 0, len(DATA)) == (DATA if can_tell(path) else None)
+        assert read_cached(descriptor, 0, len(DATA) + 1) is None
+    finally:
+        os.close(descriptor)

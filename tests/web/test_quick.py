@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -13,13 +14,16 @@ from doubles import NOW as PRESENT
 from doubles import Archive
 from hypothesis import example, given
 from hypothesis import strategies as st
+from secure_client import connect
 from support import DATA, HOST, Client, Server, compose, serving
 from test_access import TOKEN, governed, rule
+from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from pacarchive.access import tokens
 from pacarchive.access.rights import EVERYTHING, NOTHING, Right
 from pacarchive.access.tokens import Token
+from pacarchive.errors import NotFound
 from pacarchive.interfaces import IQuickReads
 from pacarchive.model import FileStatus
 from pacarchive.settings.server import VerifyReads
@@ -175,6 +179,22 @@ def test_the_same_answers(requests: list[bytes]) -> None:
     with both() as (short, general):
         for request in requests:
             assert short.ask(request) == general.ask(request)
+
+
+@given(st.lists(heads, min_size=1, max_size=3), st.lists(st.integers(1, 400), max_size=4))
+@example([compose("GET", "/1?x="), compose("GET", "/2")], [10])
+@example([b"GET /1 HTTP/1.1\r\nX: ", compose("GET", "/2")], [23])
+@example([compose("GET", "/1")[:-2], b"\r\n" + compose("GET", "/2")], [])
+@example([b"GET /1 HTTP/1.1\r\n", compose("GET", "/2")], [17])
+@example([b"GET /1?", compose("GET", "/2")], [7])
+def test_the_same_in_pieces(requests: list[bytes], sizes: list[int]) -> None:
+    """However the network cuts what was sent."""
+    stream = b"".join(requests)
+    ends = sorted({sum(sizes[: number + 1]) for number in range(len(sizes))} | {len(stream)})
+    pieces = [stream[start:end] for start, end in zip([0, *ends], ends, strict=False) if start < len(stream)]
+    with both() as (short, general):
+        for piece in pieces:
+            assert short.ask(piece) == general.ask(piece)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
@@ -343,6 +363,55 @@ def test_a_server_that_drains() -> None:
         assert not any(short.taken)
 
 
+def test_what_is_behind_a_request_waits() -> None:
+    """An answer comes in its turn, also where it could be given before."""
+    held: list[Deferred[None]] = []
+
+    async def status(archive: Archive, file_id: int) -> FileStatus:
+        held.append(Deferred())
+        await held[-1]
+        raise NotFound("There is none.")
+
+    with both() as (short, general):
+        for each in (short, general):
+            each.server.archive.status = partial(status, each.server.archive)
+            each.client.send(compose("PROPFIND", "/99", "Depth: 0"))
+            each.client.send(compose("GET", "/1"))
+            each.client.send(compose("GET", "/2"))
+            each.server.finish_work()
+            assert each.client.take() == b""
+            held.pop().callback(None)
+        answers = [each.ask(b"") for each in (short, general)]
+        assert answers[0] == answers[1]
+        assert re.findall(rb"HTTP/1.1 (\d+)", answers[0][0]) == [b"404", b"200", b"200"]
+
+
+def test_what_comes_after_the_last_answer() -> None:
+    """It is not looked at: the connection is being closed."""
+    with both() as (short, general):
+        for each in (short, general):
+            each.client.protocol.close_when_idle()
+            each.client.protocol.dataReceived(compose("GET", "/1"))
+            assert each.client.take() == b""
+        assert short.taken == []
+
+
+def test_many_from_one_address() -> None:
+    """What is refused of one of them holds up none of the others: the short road knows them for many, too."""
+    seen: list[bool] = []
+
+    def gate(clock: Any) -> Gate:
+        gate = governed(clock, EVERYTHING)
+        really = gate.remembered
+        gate.remembered = lambda caller: seen.append(caller.crowd) or really(caller)  # type: ignore[method-assign,func-returns-value]
+        return gate
+
+    with both(gate=gate, limits=attrs.evolve(LimitSettings(), proxies=("192.168.1.0/24",))) as (short, _):
+        short.ask(compose("GET", "/1"))
+        assert short.taken == [True]
+    assert seen == [True]
+
+
 @pytest.mark.parametrize("limits", [{"header_count": 5}, {"header_bytes": 100}, {"request_line": 20}], ids=repr)
 def test_narrow_limits(limits: dict[str, Any]) -> None:
     """They hold for all."""
@@ -360,6 +429,32 @@ def test_a_turn_is_used_up() -> None:
             each.server.finish_work()
             assert each.client.take().endswith(DATA)
         assert short.taken == []
+
+
+def test_what_came_first_is_answered_first() -> None:
+    """Also where there would be time again for what comes, before the turn of what waits."""
+    with both() as (short, general):
+        for each in (short, general):
+            each.server.site.turns.spend(ALLOWANCE)
+            each.client.protocol.dataReceived(compose("GET", "/1"))
+            each.server.site.turns._left = ALLOWANCE
+            each.client.protocol.dataReceived(compose("HEAD", "/2"))
+            each.server.finish_work()
+        answers = [each.ask(b"") for each in (short, general)]
+        assert answers[0] == answers[1]
+        assert re.findall(rb"HTTP/1.1 (\d+)", answers[0][0]) == [b"200", b"204"]
+
+
+def test_tls() -> None:
+    """What a connection proves by a certificate is not in the bytes of a head."""
+    with serving(Server(QuickArchive)) as server:
+        server.archive.place(1, DATA)
+        watched: list[bytes] = []
+        server.site.quick = lambda channel, data: watched.append(data)
+        client = connect(server)
+        for _ in range(2):
+            assert client.request("GET", "/1").body == DATA
+        assert watched == []
 
 
 def test_it_takes_of_a_turn_what_others_take() -> None:

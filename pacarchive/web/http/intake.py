@@ -97,9 +97,7 @@ class IntakeChannel(HTTPChannel):
             or self.requests
             or self._buffer
             or self._backlog
-            or not (self.persistent and self.line_mode)
             or self._secure
-            or self.site.draining
             or not self._is_little(data)
             or (answer := self.site.quick(self, data)) is None
         ):
