@@ -37,7 +37,7 @@ SLICE: Final = 200
 LOOKED_AT: Final = 20_000
 """The most names that are looked at for one page."""
 
-WRITTEN: Final = 1000
+WRITTEN: Final = 500
 """As L{SLICE}, where a thread writes the lines, too, and the reactor only passes them on."""
 
 COST: Final = 8
