@@ -79,7 +79,10 @@ class Operations:
         self._settings = settings
         self._write = write
         self._read = read
-        self._overview = _Snapshot(clock, lambda now: read(lambda cursor: overview.overview(cursor, settings, now)))
+        begun = clock.seconds()
+        self._overview = _Snapshot(
+            clock, lambda now: read(lambda cursor: overview.overview(cursor, settings, now, begun))
+        )
         self._cartridges = _Snapshot(clock, lambda _: read(overview.cartridges))
         self._owners = _Snapshot(clock, lambda now: read(lambda cursor: overview.owners(cursor, now)))
 

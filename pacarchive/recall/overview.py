@@ -14,6 +14,7 @@ import attrs
 
 from pacarchive.recall.counting import HOUR, Counted, hour_of
 from pacarchive.recall.holds import Holds, read_holds
+from pacarchive.recall.lease import HEARTBEAT, LEASE_TIMEOUT
 from pacarchive.recall.planning import learned_of
 from pacarchive.recall.settings import RecallSettings
 from pacarchive.recall.store import Cursor
@@ -38,6 +39,9 @@ _UPCOMING = 10
 
 _STALE = 60.0
 """Seconds after which the dispatcher's plan is too old for something that moves."""
+
+_TAKEOVER = LEASE_TIMEOUT + 2 * HEARTBEAT
+"""Seconds within which a process becomes the dispatcher."""
 
 _STATES: Mapping[int, str] = {
     Counted.NEW: "looked_up",
@@ -110,12 +114,13 @@ def _sum(cursor: Cursor, condition: str, *arguments: object) -> Amount:
     return Amount(int(row[0]), int(row[1])) if row else Amount()
 
 
-def overview(cursor: Cursor, settings: RecallSettings, now: float) -> Overview:
+def overview(cursor: Cursor, settings: RecallSettings, now: float, begun: float = 0.0) -> Overview:
     """
     Return how the queue stands.
 
     @param settings: The settings.
     @param now: The time.
+    @param begun: Since when some process could have become the dispatcher, as far as it is known.
     """
     row = cursor.row("SELECT holder, obstacle, learned FROM turn")
     assert row is not None, "the schema has put it there"
@@ -155,7 +160,7 @@ def overview(cursor: Cursor, settings: RecallSettings, now: float) -> Overview:
         through=through[0] if through else None,
         reasons=reasons,
         holds=holds.all_of_them,
-        problems=_problems(cursor, holds, plan, states, obstacle, dispatcher, reasons, now),
+        problems=_problems(cursor, holds, plan, states, obstacle, dispatcher or now - begun < _TAKEOVER, reasons, now),
         buffer=Buffer(
             limit=settings.buffer * settings.high_water // 100 if settings.buffer else None,
             pinned=pinned,
@@ -197,14 +202,14 @@ def _problems(
     plan: Plan,
     states: States,
     obstacle: str,
-    dispatcher: str,
+    dispatched: object,
     reasons: Iterable[Reason],
     now: float,
 ) -> list[str]:
     """Return what keeps the queue from moving, for a person."""
     found = []
     moving = states.waiting.files + states.started.files > 0
-    if not dispatcher:
+    if moving and not dispatched:
         found.append("No process is the dispatcher: nothing is recalled.")
     elif moving and plan.made is not None and now - plan.made > _STALE:
         found.append(f"The dispatcher has not made a plan for {counted(round(now - plan.made), 'second')}.")

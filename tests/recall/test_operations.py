@@ -10,8 +10,11 @@ from pacarchive import errors
 from pacarchive.model import RecallProgress
 from pacarchive.model import RecallState as Said
 from pacarchive.recall.engine import RecallEngine
+from pacarchive.recall.lease import LEASE_TIMEOUT
 from pacarchive.recall.operations import FRESH, Operations
+from pacarchive.recall.overview import overview
 from pacarchive.recall.schema import STEPS
+from pacarchive.recall.settings import RecallSettings
 from pacarchive.recall.store import Store, StoreSettings, Transaction
 from pacarchive.recall.tables import RecallState
 from pacarchive.recall.views import Amount, CartridgeOrder, CartridgeRow, Overview
@@ -375,6 +378,23 @@ class TestOverview:
         assert found.dispatcher
         assert done(engine.operations.cartridges()).rows == []
         assert done(engine.operations.owners()).rows == []
+
+    def test_without_a_dispatcher(self, around: Surroundings, two_cartridges: RecallEngine) -> None:
+        """It is told where something waits, and not before a process has had the time to become it."""
+        engine, words = two_cartridges, "No process is the dispatcher: nothing is recalled."
+
+        def problems(begun: float) -> bool:
+            def look(transaction: Transaction) -> bool:
+                transaction.execute("UPDATE turn SET holder = ''")
+                return words in overview(transaction, RecallSettings(), around.time.seconds(), begun).problems
+
+            return done(engine._store.write(look))
+
+        around.spend(20)
+        assert not problems(0)
+        submit(engine, 1)
+        assert problems(0)
+        assert not problems(around.time.seconds() - LEASE_TIMEOUT)
 
     def test_of_a_busy_one(self, around: Surroundings, two_cartridges: RecallEngine) -> None:
         """What is read, what comes next, what has come and what has failed; all with its age."""

@@ -182,7 +182,7 @@ def test_what_keeps_jobs_from_being_taken_is_said_once(server: Server, browser: 
             {"through": NOW + 7200, "states": States(queued=Amount(3, GIB))},
             ("Queue through", "in 2 h"),
         ),
-        ({"states": States(queued=Amount(3, GIB))}, ("Queue through", "–nothing waits")),
+        ({"states": States(queued=Amount(3, GIB))}, ("Queue through", "–not known yet")),
         ({"drive_limit": 8, "drives_usable": 8}, ("Drives at work", "0 of 8none held")),
         ({"drive_limit": 8, "drives_usable": 2}, ("Drives at work", "0 of 82 usable: held")),
         ({"states": States(backing_off=Amount(1234))}, ("To be retried", "1,234by themselves, later")),

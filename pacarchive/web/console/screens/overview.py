@@ -70,19 +70,21 @@ def _state(question: Question, health: Health, queue: Overview | str) -> Tag:
         problems += [queue] if queue not in problems else []
     else:
         problems += [each for each in queue.problems if each not in problems]
+    failed = 0 if isinstance(queue, str) or not question.viewer.is_admin else queue.failed.files
     if not health.ready:
         state = mark("bad", "Not ready: files cannot be read or stored")
     elif health.degraded or obstacle or isinstance(queue, str):
         state = mark("bad", "Serving, but not all of it works")
     elif problems:
         state = mark("wait", "Serving; the queue needs somebody")
+    elif failed:
+        state = mark("wait", "Serving; requests have failed")
     else:
         state = mark("good", "Well: nothing needs anybody")
     lines: list[Flattenable] = [
         tags.li(mark("bad" if number == 0 else "wait", each)) for number, each in enumerate(problems)
     ]
-    failed = 0 if isinstance(queue, str) else queue.failed.files
-    if failed and question.viewer.is_admin:
+    if failed:
         words = f"{counted(failed, 'request')} failed, and can be tried again. "
         lines.append(tags.li(mark("wait", words), link("See them, and retry", "/retry")))
     return panel(
@@ -101,7 +103,9 @@ def _figures(queue: Overview, now: float) -> Tag:
     waiting, started = states.waiting, states.started
     busy = f"{len(queue.drives)} of {queue.drive_limit}"
     held = "" if queue.drives_usable == queue.drive_limit else f"{queue.drives_usable} usable: held"
-    through = NOTHING if queue.through is None or not waiting.files else f"in {span_words(queue.through - now)}"
+    through, when = NOTHING, "not known yet" if waiting.files else "nothing waits"
+    if waiting.files and queue.through is not None:
+        through, when = f"in {span_words(queue.through - now)}", clock_words(queue.through)
     return figures(
         [
             ("Waiting", f"{waiting.files:,}", f"{size_words(waiting.size)} for {counted(queue.owners, 'owner')}"),
@@ -113,11 +117,7 @@ def _figures(queue: Overview, now: float) -> Tag:
                 f"{queue.completed_hour.files:,}",
                 f"{size_words(queue.completed_hour.size)} in 1 to 2 h",
             ),
-            (
-                "Queue through",
-                through,
-                clock_words(queue.through) if queue.through and waiting.files else "nothing waits",
-            ),
+            ("Queue through", through, when),
             ("To be retried", f"{states.backing_off.files:,}", "by themselves, later"),
             ("Failed", f"{queue.failed.files:,}", "kept, can be retried"),
         ]

@@ -94,7 +94,8 @@ def upcoming_table(queue: Overview) -> Tag:
     columns = (Column("Cartridge"), Column("Files", "num"), Column("Begins"), Column("Done"))
     rows = [_upcoming(each, queue.made) for each in queue.upcoming]
     caption = "The next cartridges, by the forecast; it changes with what is asked for."
-    return table(caption, columns, rows, "Nothing waits for a drive.")
+    empty = "There is no forecast of what waits." if queue.states.waiting.files else "Nothing waits for a drive."
+    return table(caption, columns, rows, empty)
 
 
 def _upcoming(each: Upcoming, now: float) -> Sequence[Flattenable]:
@@ -184,7 +185,7 @@ def cartridge_state(row: CartridgeRow) -> Tag:
         return mark("wait", f"{row.place:,}. in line")
     if row.states.backing_off.files:
         return mark("bad", "waits for another attempt")
-    return mark("bad", "failed") if row.failed.files else mark("wait", "queued")
+    return mark("wait", "queued") if row.states.waiting.files else mark("bad", "failed")
 
 
 def _ages(ages: Sequence[Age]) -> Tag:
