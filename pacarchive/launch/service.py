@@ -38,7 +38,8 @@ from pacarchive.runtime.threads import BlockingPool
 from pacarchive.settings.reading import ConfigError, find_provider
 from pacarchive.settings.sections import Settings
 from pacarchive.settings.server import PoolSettings
-from pacarchive.telemetry.audit import AuditLog, open_audit_file
+from pacarchive.telemetry.appending import open_log
+from pacarchive.telemetry.audit import AuditLog
 from pacarchive.telemetry.parts import IWhole
 from pacarchive.telemetry.process import Samples, Telemetry
 from pacarchive.telemetry.settings import AccessLogSettings, AuditSettings, MetricsSettings
@@ -339,7 +340,7 @@ def _check_files(settings: Settings) -> None:
     for name, file in (("audit", settings.of(AuditSettings).file), ("access_log", settings.of(AccessLogSettings).file)):
         if file is not None:
             try:
-                os.close(open_audit_file(file))
+                os.close(open_log(file))
             except OSError as error:
                 raise ConfigError("settings", f"{file}: {error.strerror}", name, "file") from error
 

@@ -7,14 +7,13 @@ they come, those that there is no room for are dropped, and counted.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
 from pacarchive.runtime.shared import OwnedWork
 from pacarchive.runtime.threads import BlockingPool
-from pacarchive.telemetry.audit import open_audit_file
+from pacarchive.telemetry.appending import AppendedFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +53,7 @@ class AccessLog:
         self._writes = False
         self._reopens = False
         self._fails = False
-        self._descriptor: int | None = None
+        self._file = AppendedFile(path)
 
     async def start(self) -> None:
         """
@@ -63,7 +62,7 @@ class AccessLog:
         @raise OSError: It cannot be.
         """
         self._pool.start()
-        self._descriptor = await self._pool.run(open_audit_file, self._path)
+        await self._pool.run(self._file.open)
 
     async def stop(self) -> None:
         """Write what waits, and close the file."""
@@ -71,9 +70,8 @@ class AccessLog:
             self._call.cancel()
             self._write_soon()
         await self._work.ended()
-        if self._descriptor is not None:
-            await self._pool.run(os.close, self._descriptor)
-            self._descriptor = None
+        if self._file.is_open:
+            await self._pool.run(self._file.close)
         self._pool.stop()
 
     def reopen(self) -> None:
@@ -100,13 +98,13 @@ class AccessLog:
         lines, self._lines, self._size = self._lines, [], 0
         reopens, self._reopens = self._reopens, False
         try:
-            await self._pool.run(self._write_in_thread, b"".join(lines), reopens)
+            await self._pool.run(self._file.append, b"".join(lines), reopens=reopens)
         except OSError as error:
             if not self._fails:
                 words = "lines are dropped until it can be written again"
                 _log.error("{path}: {error}; {words}", path=self._path, error=error.strerror, words=words)
             self._fails = self._reopens = True
-            self._counts.values[self._dropped] += len(lines)
+            self._counts.values[self._dropped] += self._file.lost
         else:
             if self._fails:
                 _log.info("{path} is written again", path=self._path)
@@ -115,13 +113,3 @@ class AccessLog:
             self._writes = False
             if self._lines:
                 self._call = self._reactor.callLater(PAUSE, self._write_soon)
-
-    def _write_in_thread(self, data: bytes, reopens: bool) -> None:
-        if reopens or self._descriptor is None:
-            fresh = open_audit_file(self._path)
-            if self._descriptor is not None:
-                os.close(self._descriptor)
-            self._descriptor = fresh
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._descriptor, view) :]

@@ -1,16 +1,13 @@
 """The audit file: one line of JSON for each change and each refusal.
 
-A line is written by this process itself, in one call and at the end of the file, so that the lines of several workers
-never mix.  That of a change is there before the change is acknowledged: it survives the end of every process.  Writing
-may wait for a disk, so that it has a thread; lines that come while one is written are written together.
+A line is written by this process itself (L{AppendedFile}).  That of a change is there before the change is
+acknowledged: it survives the end of every process.  Writing may wait for a disk, so that it has a thread; lines that
+come while one is written are written together.
 """
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-import stat
 from collections import Counter
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -22,6 +19,7 @@ from twisted.logger import Logger
 from pacarchive.errors import ArchiveError, BackendUnavailable
 from pacarchive.runtime.shared import OwnedWork, Shared
 from pacarchive.runtime.threads import BlockingPool
+from pacarchive.telemetry.appending import AppendedFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -38,8 +36,6 @@ else whoever is refused as fast as the network takes it would fill the disk."""
 
 ADDRESSES = 1000
 """Addresses of which that is said; of others together."""
-
-_MODE = 0o640
 
 T = TypeVar("T")
 
@@ -61,11 +57,10 @@ class AuditLog:
         self._work = OwnedWork("writing the audit file")
         self._lines: list[bytes] = []
         self._waiting: list[Deferred[None]] = []
-        self._descriptor: int | None = None
+        self._file = AppendedFile(path)
         self._reopens = False
         self._writes = False
         self._fails = False
-        self._torn = False
         self._window = -WINDOW
         self._refused: Counter[str] = Counter()
         self._left_out: Counter[str] = Counter()
@@ -78,15 +73,14 @@ class AuditLog:
         @raise OSError: It cannot be.
         """
         self._pool.start()
-        self._descriptor = await self._pool.run(self._open)
+        await self._pool.run(self._file.open)
 
     async def stop(self) -> None:
         """Write what waits, and close the file."""
         self._sum_up()
         await self._work.ended()
-        if self._descriptor is not None:
-            await self._pool.run(os.close, self._descriptor)
-            self._descriptor = None
+        if self._file.is_open:
+            await self._pool.run(self._file.close)
         self._pool.stop()
 
     def reopen(self) -> None:
@@ -173,7 +167,7 @@ class AuditLog:
     async def _write(self, lines: list[bytes]) -> OSError | None:
         reopens, self._reopens = self._reopens, False
         try:
-            await self._pool.run(self._write_in_thread, lines, reopens)
+            await self._pool.run(self._file.append, b"".join(lines), reopens=reopens)
         except OSError as error:
             if not self._fails:
                 _log.error("{path}: {error}; no change is acknowledged", path=self._path, error=error.strerror)
@@ -184,36 +178,6 @@ class AuditLog:
             _log.info("{path} is written again", path=self._path)
         self._fails = False
         return None
-
-    def _write_in_thread(self, lines: list[bytes], reopens: bool) -> None:
-        if reopens or self._descriptor is None:
-            fresh = self._open()
-            if self._descriptor is not None:
-                os.close(self._descriptor)
-            self._descriptor = fresh
-        data = memoryview((b"\n" if self._torn else b"") + b"".join(lines))
-        while data:
-            written = os.write(self._descriptor, data)
-            data = data[written:]
-            self._torn = bool(data)
-
-    def _open(self) -> int:
-        return open_audit_file(self._path)
-
-
-def open_audit_file(path: Path) -> int:
-    """
-    Open the file to append to it.  Blocks, but not for a pipe that nobody reads.
-
-    @return: The descriptor.
-    @raise OSError: It cannot be opened, or is no file.
-    """
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-    descriptor = os.open(path, flags, _MODE)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "is not a regular file", str(path))
-    return descriptor
 
 
 def _line(what: Mapping[str, Any], seconds: float) -> bytes:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import os
 from typing import TYPE_CHECKING
 
 from twisted.internet import reactor
+from twisted.internet.task import deferLater
 
 from pacarchive.backends.contract.handling import in_reactor
 from pacarchive.telemetry.accesslog import MOST, AccessLog
@@ -13,6 +16,8 @@ from pacarchive.telemetry.counts import Counts
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 DROPPED = ("log_lines_dropped_total", "access")
 
@@ -71,3 +76,30 @@ async def test_a_disk_that_refuses(tmp_path: Path) -> None:
     log.add(b"lost\n")
     await log.stop()
     assert counts.read()[DROPPED] == (1.0,)
+
+
+@in_reactor
+async def test_a_line_that_was_torn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by a full disk: those that are not there are counted, and the next begins a line of its own."""
+    path, counts = tmp_path / "access", Counts()
+    log = AccessLog(reactor, path, counts)
+    await log.start()
+    write, calls = os.write, itertools.count()
+
+    def torn(descriptor: int, data: memoryview) -> int:
+        if descriptor != log._file._descriptor:  # the reactor's
+            return write(descriptor, data)
+        if next(calls):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, data[:9])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", torn)
+        for number in range(4):
+            log.add(b"line %d\n" % number)
+        while not counts.read()[DROPPED][0]:
+            await deferLater(reactor, 0.01)
+    log.add(b"line 4\n")
+    await log.stop()
+    assert path.read_text() == "line 0\nli\nline 4\n"
+    assert counts.read()[DROPPED] == (3.0,)

@@ -132,7 +132,7 @@ async def test_a_line_that_was_torn(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     calls = count()
 
     def torn(descriptor: int, data: bytes) -> int:
-        if descriptor != audit._descriptor:  # the reactor's
+        if descriptor != audit._file._descriptor:  # the reactor's
             return write(descriptor, data)
         if next(calls):
             raise OSError(28, "No space left on device")
