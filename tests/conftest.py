@@ -14,6 +14,9 @@ import needs
 import pytest
 from hypothesis import HealthCheck, settings
 
+from pacarchive.runtime import measuring
+from pacarchive.telemetry.counts import Counts
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -44,6 +47,15 @@ _OF_THE_USER = (
 for _name in _OF_THE_USER:
     os.environ.pop(_name, None)
 os.environ["XDG_CONFIG_HOME"] = "/nonexistent"
+
+
+@pytest.fixture
+def heard() -> Iterator[Counts]:
+    """What is measured while a test runs."""
+    counts = Counts()
+    measuring.listen(counts)
+    yield counts
+    measuring.stop_listening(counts)
 
 
 _MEMORY = Path("/dev/shm")

@@ -16,12 +16,14 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import attrs
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 
 from pacarchive.access import tokens
-from pacarchive.access.identity import Access, BadCredentials, How, Identity
+from pacarchive.access.identity import Access, BadCredentials, How, Identity, TooManyFailures
 from pacarchive.access.policy import Policy
 from pacarchive.access.throttle import Throttle
+from pacarchive.runtime import measuring
 from pacarchive.runtime.shared import Wanted
 
 if TYPE_CHECKING:
@@ -140,6 +142,11 @@ class Gate:
         """How many callers are remembered."""
         return len(self._accesses)
 
+    @property
+    def waiting(self) -> int:
+        """How many credentials are being verified, or wait for that."""
+        return len(self._under_way)
+
     def forget(self) -> None:
         """Verify everything once more: files have changed."""
         self._accesses.clear()
@@ -165,12 +172,14 @@ class Gate:
         scheme, given = _parts(caller.authorization)
         if scheme == "bearer" and given.startswith(tokens.PREFIX) and self._tokens is not None:
             try:
-                return self._admit(caller, tokens.identify(given, self._tokens, now), None)
+                access = self._admit(caller, tokens.identify(given, self._tokens, now), None)
             except BadCredentials as error:
-                self._throttle.require(caller.client)
+                self._require_patience(caller)
                 raise self._refuse(caller, error) from None
+            measuring.count("auth_total", How.TOKEN.value, "accepted")
+            return access
         if digest not in self._were_good:
-            self._throttle.require(caller.client)
+            self._require_patience(caller)
         if (scheme == "bearer" and self._issuers is not None) or (scheme == "basic" and self._passwords is not None):
             return None
         kind = f"the kind {scheme!r}" if scheme in _SCHEMES else "no kind that is known"
@@ -217,11 +226,21 @@ class Gate:
         if (work := self._under_way.get(digest)) is None or work.is_over:
             # Several connections of one client present the same at once: it is verified once for all of them.
             work = self._under_way[digest] = Wanted(self._identify(caller))
+        how, began, result = self._kind_of(caller), self._clock.seconds(), "unavailable"
         try:
             identity = await work.result()
+            result = "accepted"
         except BadCredentials as error:
+            result = "refused"
             raise self._refuse(caller, error) from None
+        except CancelledError:
+            result = ""
+            raise
         finally:
+            if result:
+                measuring.observe(self._clock.seconds() - began, "auth_duration_seconds", how, result)
+                if result != "refused":  # which is counted with all of them
+                    measuring.count("auth_total", how, result)
             if work.is_over and self._under_way.get(digest) is work:
                 del self._under_way[digest]
         self._were_good[digest] = None
@@ -270,8 +289,28 @@ class Gate:
         self._count(caller)
         return error
 
+    def _require_patience(self, caller: Caller) -> None:
+        """@raise TooManyFailures: As much that came from there was not valid."""
+        try:
+            self._throttle.require(caller.client)
+        except TooManyFailures:
+            measuring.count("auth_total", self._kind_of(caller), "slowed")
+            raise
+
+    def _kind_of(self, caller: Caller) -> str:
+        """What metrics call that which is presented."""
+        if caller.authorization is None or len(caller.authorization) > LONGEST:
+            return "other"
+        scheme, given = _parts(caller.authorization)
+        if scheme == "basic":
+            return How.PASSWORD.value
+        if scheme != "bearer":
+            return "other"
+        return How.TOKEN.value if given.startswith(tokens.PREFIX) else How.ISSUER.value
+
     def _count(self, caller: Caller) -> None:
         self.failures += 1
+        measuring.count("auth_total", self._kind_of(caller), "refused")
         self._throttle.failed(caller.client, caller.crowd)
 
     def _keys(self, caller: Caller) -> tuple[bytes, _Key]:

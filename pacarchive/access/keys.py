@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from pacarchive.access.discovery import NotHad, authorities, find_key_set, get_document, https_agent
 from pacarchive.access.keysets import KeySet, keep, kept, parse_key_set
 from pacarchive.errors import BackendUnavailable, Overloaded
+from pacarchive.runtime import measuring
 from pacarchive.runtime.files import read_file
 from pacarchive.runtime.shared import Shared
 from pacarchive.times import SECOND, format_iso
@@ -141,6 +142,8 @@ class KeyStore:
                 await self._prepare(source)
             except (ValueError, OSError) as error:
                 raise ValueError(f"[issuer {source.name}]: {error}") from error
+        for name in self._sources:
+            measuring.count("jwks_fetch_failures_total", name, amount=0)  # a rate needs the zero before the first
         self._running = True
         self._loop.start(_LOOK)
 
@@ -246,6 +249,7 @@ class KeyStore:
                     name=source.name, error=error, until=self._until(source),
                 )  # fmt: skip
             source.trouble = str(error) or type(error).__name__
+            measuring.count("jwks_fetch_failures_total", source.name)
             return
         if source.trouble:
             _log.info("issuer {name}: its keys can be had again", name=source.name)

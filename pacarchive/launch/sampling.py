@@ -6,6 +6,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING
 
+from pacarchive.access.gate import REMEMBERED
 from pacarchive.errors import ArchiveError
 from pacarchive.settings.reading import find_provider
 
@@ -45,6 +46,8 @@ def sample_parts(
 
 def _access(gatekeeper: AccessService) -> Iterator[tuple[tuple[str, ...], float]]:
     yield ("auth_cache_entries",), float(gatekeeper.gate.cached)
+    yield ("auth_cache_entries_limit",), float(REMEMBERED)
+    yield ("auth_waiting",), float(gatekeeper.gate.waiting)
     for issuer, age in gatekeeper.key_ages().items():
         yield ("jwks_age_seconds", issuer), float("inf") if age is None else age
 
@@ -89,6 +92,10 @@ async def _recalls(recall: RecallEngine) -> Samples:
     return [
         *samples,
         *((("recall_files", state), float(amount.files)) for state, amount in amounts.items()),
+        (("recall_oldest_queued_seconds",), found.longest),
         (("cartridges_active",), float(len(found.drives))),
+        (("cartridges_limit",), float(found.drives_usable)),
         (("pinned_bytes",), float(found.buffer.pinned.size)),
+        (("recall_owners",), float(found.owners)),
+        *([] if found.buffer.limit is None else [(("recall_buffer_limit_bytes",), float(found.buffer.limit))]),
     ]

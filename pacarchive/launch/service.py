@@ -142,6 +142,7 @@ class ArchiveService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _start(self) -> None:
+        self._telemetry.listen()
         self._sending.start()
         await self._access.start()
         if self._audit is not None:
@@ -175,7 +176,6 @@ class ArchiveService(Service):
         self._telemetry.start()
 
     async def _stop(self) -> None:
-        self._telemetry.stop()
         ports, self.ports = self.ports, []
         await gatherResults([maybeDeferred(port.stopListening) for port in ports])
         self._recall.stop_waiting()
@@ -192,6 +192,7 @@ class ArchiveService(Service):
             self._serves = False
             await self._recall.stopService()
             await maybeDeferred(self._backend.stopService)
+        self._telemetry.stop()
         if self._site.events:
             counted = ", ".join(f"{kind} {count}" for kind, count in sorted(self._site.events.items()))
             _log.info("refused or failed while it ran: {counted}", counted=counted)

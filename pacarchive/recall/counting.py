@@ -119,12 +119,18 @@ def _add_pins(change: Change, cursor: Cursor, keys: Collection[int], sign: int) 
         change.add(Counted.PINNED, sign, sign * size)
 
 
-def remove_recalls(transaction: Transaction, keys: Collection[int]) -> None:
-    """End the recalls of files."""
+def remove_recalls(transaction: Transaction, keys: Collection[int]) -> list[float]:
+    """
+    End the recalls of files.
+
+    @return: For how many seconds each of them was wanted.
+    """
+    rows = list(transaction.among(f"{_OF_RECALLS} file IN (*)", keys))
     change = Change()
-    change.add_recalls(-1, transaction.among(f"{_OF_RECALLS} file IN (*)", keys))
+    change.add_recalls(-1, rows)
     transaction.execute_among("DELETE FROM recalls WHERE file IN (*)", keys)
     change.write(transaction)
+    return [max(0.0, transaction.now - row[4]) for row in rows]
 
 
 def forget_before(transaction: Transaction, time: float) -> None:

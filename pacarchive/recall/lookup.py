@@ -20,6 +20,7 @@ from pacarchive.recall.schedule import Demand
 from pacarchive.recall.schema import from_key
 from pacarchive.recall.store import StoreUnavailable, Transaction
 from pacarchive.recall.work import Located, New
+from pacarchive.runtime import measuring
 from pacarchive.runtime.shared import Shared
 from pacarchive.runtime.statuses import statuses_of
 
@@ -170,6 +171,8 @@ class LookUp:
             else:
                 on_disk[each.key] = found.status.size
         await shared.write(lambda transaction: _store_results(transaction, located, on_disk, failed))
+        for problem in failed.values():
+            measuring.count("recall_failures_total", "absent" if problem == ABSENT else "look-up")
         flows = {each.key: ((each.owner, each.priority), each.since) for each in new}
         for place in located:
             flow, since = flows[place.key]

@@ -153,6 +153,7 @@ def overview(cursor: Cursor, settings: RecallSettings, now: float, begun: float 
         completed_day=_completed(cursor, now - 24 * HOUR),
         failed=_sum(cursor, "state = ?", Counted.FAILED),
         ages=_ages(cursor, now),
+        longest=_longest(cursor, now),
         drive_limit=settings.drives,
         drives_usable=holds.usable_drives(settings.drives),
         drives=plan.drives,
@@ -191,9 +192,19 @@ def _ages(cursor: Cursor, now: float) -> list[Age]:
     rows = cursor.rows("SELECT medium, files, size FROM counts WHERE state = ?", Counted.WAITING_SINCE)
     found: defaultdict[float | None, Amount] = defaultdict(Amount)
     for hour, files, size in rows:
-        age = now - int(hour) * HOUR - HOUR / 2  # the middle of the hour
+        age = _age(hour, now)
         found[next((below for below in _AGES if age < below), None)] += Amount(files, size)
     return [Age(below=below, amount=found[below]) for below in (*_AGES, None)]
+
+
+def _longest(cursor: Cursor, now: float) -> float:
+    row = cursor.row("SELECT MIN(medium) FROM counts WHERE state = ?", Counted.WAITING_SINCE)
+    return 0.0 if row is None or row[0] is None else max(0.0, _age(row[0], now))
+
+
+def _age(hour: str, now: float) -> float:
+    """Return how long ago the middle of an hour was."""
+    return now - int(hour) * HOUR - HOUR / 2
 
 
 def _problems(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from pacarchive.recall.dispatcher_state import Active, DispatcherState, Reading
 from pacarchive.recall.loops import Tasks
 from pacarchive.recall.schema import from_key, to_key
 from pacarchive.recall.store import Transaction
+from pacarchive.runtime import measuring
 from pacarchive.texts import counted
 
 _NOTE_REPORT = 60.0
@@ -42,6 +43,7 @@ class _Outcomes:
     @ivar backing_off: When those are retried that failed for a passing reason, and that reason, by key.
     @ivar heard: The keys of those that the storage system still knows.
     @ivar overdue: The keys of those that the storage system has been working on for too long.
+    @ivar given_up: The keys of those that have failed after their last attempt.
     """
 
     reported: dict[int, Active] = attrs.field(factory=dict)
@@ -50,6 +52,7 @@ class _Outcomes:
     backing_off: dict[int, tuple[float, str]] = attrs.field(factory=dict)
     heard: list[int] = attrs.field(factory=list)
     overdue: list[int] = attrs.field(factory=list)
+    given_up: set[int] = attrs.field(factory=set)
 
     @property
     def empty(self) -> bool:
@@ -59,12 +62,19 @@ class _Outcomes:
     def ended(self) -> list[int]:
         return [*self.recalled, *self.failed, *self.backing_off]
 
-    def note(self, transaction: Transaction) -> None:
+    def note(self, transaction: Transaction) -> tuple[list[float], Counter[str]]:
+        """
+        Store them.
+
+        @return: How many seconds each recall took that has ended well; and how many have not, by why.
+        """
         current = work.current(transaction, {key: self.reported[key].file.request for key in self.ended})
-        work.complete(transaction, {key: size for key, size in self.recalled.items() if key in current})
+        took = work.complete(transaction, {key: size for key, size in self.recalled.items() if key in current})
         work.fail_all(transaction, {key: reason for key, reason in self.failed.items() if key in current})
         work.back_off(transaction, {key: until for key, until in self.backing_off.items() if key in current})
         work.reported(transaction, self.heard)
+        failed = Counter("attempts" if key in self.given_up else "storage" for key in self.failed if key in current)
+        return took, failed + Counter("retried" for key in self.backing_off if key in current)
 
 
 class Progress:
@@ -145,7 +155,11 @@ class Progress:
             await self._recaller.cancel(UUID(request), [from_key(key) for key in keys])
         if outcomes.empty:
             return
-        await shared.write(outcomes.note)
+        took, failed = await shared.write(outcomes.note)
+        for seconds in took:
+            measuring.observe(seconds, "recall_duration_seconds")
+        for why, number in failed.items():
+            measuring.count("recall_failures_total", why, amount=number)
         ended = [active for key in outcomes.ended if (active := outcomes.reported[key]) is shared.active.get(key)]
         for active in ended:
             shared.end(active.file.key)
@@ -191,6 +205,7 @@ class Progress:
         """Retry a recall after a pause, or let it fail for good after the last attempt."""
         file = active.file
         if file.attempts >= self._shared.settings.attempts:
+            outcomes.given_up.add(file.key)
             outcomes.failed[file.key] = f"Tried {counted(file.attempts, 'time')}; the last time: {reason}"
             return
         pause = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * _BACKOFF_FACTOR ** (file.attempts - 1))

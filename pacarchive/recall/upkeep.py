@@ -20,6 +20,7 @@ from pacarchive.recall.store import Cursor, Transaction
 from pacarchive.recall.stored_forecasts import MediumForecast
 from pacarchive.recall.views import Amount, Drive
 from pacarchive.recall.waiting import Waiting, troubled, waiting
+from pacarchive.runtime import measuring
 
 FORECAST_INTERVAL = 5.0
 """Seconds between two forecasts."""
@@ -72,7 +73,7 @@ class Upkeep:
         if "wake" in due:
             await shared.write(work.wake)
         if "overdue" in due:
-            await shared.write(work.overdue)
+            measuring.count("recall_failures_total", "deadline", amount=await shared.write(work.overdue))
         if "expire" in due:
             _, unpinned = await shared.write(work.expire_pins)
             await self._release(unpinned)
@@ -106,6 +107,7 @@ class Upkeep:
                 work.fail_all(transaction, gone)
 
             await shared.write(note)
+            measuring.count("recall_failures_total", "absent", amount=len(gone))
         return False
 
     async def update_forecasts(self) -> bool:

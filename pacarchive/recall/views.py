@@ -142,6 +142,8 @@ class Overview:
     @ivar completed_hour: Requests that were completed in this hour and the one before; C{completed_day} in a day.
     @ivar failed: Requests that have failed and can be retried, as long as their jobs are kept.
     @ivar ages: Files that were not submitted yet, by how long they have waited.
+    @ivar longest: How many seconds that one of them has waited that has waited longest, accurate to an hour; 0 if there
+        are none.
     @ivar drive_limit: How many cartridges may be read at a time, by the settings.
     @ivar drives_usable: How many may be just now, as operators hold drives.
     @ivar drives: The cartridges that are being read.
@@ -160,6 +162,7 @@ class Overview:
     completed_day: Amount
     failed: Amount
     ages: Sequence[Age]
+    longest: float = 0.0
     drive_limit: int
     drives_usable: int
     drives: Sequence[Drive]

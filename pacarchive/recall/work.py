@@ -192,11 +192,12 @@ def cancelling(cursor: Cursor) -> list[int]:
     return [row[0] for row in cursor.rows("SELECT file FROM recalls WHERE state = ?", RecallState.CANCELLING)]
 
 
-def complete(transaction: Transaction, sizes: dict[int, int]) -> None:
+def complete(transaction: Transaction, sizes: dict[int, int]) -> list[float]:
     """
     End the recalls of files that are on disk, and pin the files for those requests that have a pin.
 
     @param sizes: Their sizes, by key.
+    @return: How many seconds each recall took from its request on.
     """
     rows = list(
         transaction.among(
@@ -215,7 +216,7 @@ def complete(transaction: Transaction, sizes: dict[int, int]) -> None:
     with counting_pins(transaction, {pin[0] for pin in pins}):
         transaction.many("{ignore} INTO pins (file, job, size, expires, until_read) VALUES (?, ?, ?, ?, ?)", pins)
     end_requests(transaction, [(job, key) for job, key, *_ in needed], FileState.COMPLETED, sizes=sizes)
-    remove_recalls(transaction, sizes)
+    return remove_recalls(transaction, sizes)
 
 
 def fail_all(transaction: Transaction, reasons: dict[int, str]) -> None:

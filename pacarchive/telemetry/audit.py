@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from pacarchive.errors import ArchiveError, BackendUnavailable
+from pacarchive.runtime import measuring
 from pacarchive.runtime.shared import OwnedWork, Shared
 from pacarchive.runtime.threads import BlockingPool
 from pacarchive.telemetry.appending import AppendedFile
@@ -153,7 +154,8 @@ class AuditLog:
             while self._lines:
                 lines, self._lines = self._lines, []
                 waiting, self._waiting = self._waiting, []
-                failure = await self._write(lines)
+                if (failure := await self._write(lines)) is not None:
+                    measuring.count("log_lines_dropped_total", "audit", amount=len(lines))
                 for each in waiting:
                     if each.called:  # cancelled
                         continue

@@ -13,6 +13,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from pacarchive import __version__
+from pacarchive.runtime import measuring
 from pacarchive.runtime.shared import Shared, all_of
 from pacarchive.runtime.threads import running_pools
 from pacarchive.telemetry.counts import Counts
@@ -79,13 +80,18 @@ class Telemetry:
         """Keep an event for a while."""
         self._events.appendleft(event)
 
+    def listen(self) -> None:
+        """Count what this process measures (L{pacarchive.runtime.measuring}), until L{stop}."""
+        measuring.listen(self.counts)
+
     def start(self) -> None:
         """Begin to measure the reactor's lag."""
         self._lag_due = self._clock.seconds() + _LAG_PERIOD
         self._lag.start(_LAG_PERIOD, now=False)
 
     def stop(self) -> None:
-        """End it."""
+        """End it, and L{listen}."""
+        measuring.stop_listening(self.counts)
         if self._lag.running:
             self._lag.stop()
 

@@ -50,6 +50,33 @@ _USUAL = {
 }
 
 
+_REFUSALS = (
+    *(
+        "AlreadyExists",
+        "DigestMismatch",
+        "InArchive",
+        "IncompleteBody",
+        "InvalidRequest",
+        "NotAFile",
+        "NotFound",
+        "NotPermitted",
+    ),
+    *("Offline", "Overloaded", "PreconditionFailed", "QuotaReached", "TooLarge", "TooManyFailures", "TooSlow"),
+    *("400 Bad Request", "401 Unauthorized", "403 Forbidden", "404 Not Found", "405 Method Not Allowed"),
+    *(
+        "411 Length Required",
+        "415 Unsupported Media Type",
+        "416 Requested Range Not Satisfiable",
+        "421 Misdirected Request",
+    ),
+    *("501 Not Implemented", "connections", "framing", "left", "memory", "stalled", "tls"),
+)
+"""What the log calls what is refused."""
+
+_KINDS = ("password", "token", "issuer")
+"""Of credentials."""
+
+
 class Kind(enum.Enum):
     """What a metric is."""
 
@@ -159,6 +186,8 @@ _METRICS = (
     _gauge("transfers_limit", "Bodies that may be on their way at a time ([limits] transfers)."),
     _gauge("lookups", "Files that are being looked up by requests that name many."),
     _gauge("lookups_limit", "Files that may be looked up at a time ([limits] lookups)."),
+    _gauge("listings", "Lists of files that are being made."),
+    _gauge("listings_limit", "Lists of files that may be made at a time ([limits] listings)."),
     _gauge("memory_held_bytes", "Memory that unfinished requests hold."),
     _gauge("memory_limit_bytes", "Memory that unfinished requests may hold ([limits] memory)."),
     _gauge("turns_waiting", "Connections and requests that wait for the reactor's next turn."),
@@ -180,7 +209,7 @@ _METRICS = (
         "refused_total",
         "What clients did wrong, and what a limit refused, by kind, as the log names it.",
         ("kind",),
-        _values("NotFound", "Overloaded", "Offline", "connections", "framing", "memory", "stalled", "tls", "left"),
+        _values(*_REFUSALS),
     ),
     _counter(
         "failures_total",
@@ -193,7 +222,7 @@ _METRICS = (
         "log_lines_dropped_total",
         "Lines that were not written, as the disk refused them or was too slow.",
         ("log",),
-        _values("access"),
+        _values("access", "audit"),
     ),
     _counter(
         "spans_total",
@@ -202,24 +231,81 @@ _METRICS = (
         ("result",),
         _values("sent", "failed", "dropped", "refused"),
     ),
-    # The parts
+    # Access
+    _counter(
+        "auth_total",
+        "Credentials that were looked at, by their kind and what came of it; who is remembered is not looked at again.",
+        ("how", "result"),
+        (
+            *((how, result) for how in _KINDS for result in ("accepted", "refused", "slowed", "unavailable")),
+            ("other", "refused"),
+            ("other", "slowed"),
+        ),
+    ),
+    _histogram(
+        "auth_duration_seconds",
+        "How long it took to verify a password, or the token of an issuer, by what came of it.",
+        QUICK,
+        ("how", "result"),
+        tuple((how, result) for how in ("password", "issuer") for result in ("accepted", "refused", "unavailable")),
+    ),
     _gauge("auth_cache_entries", "Callers that are remembered, and need not be verified."),
+    _gauge("auth_cache_entries_limit", "How many can be remembered."),
+    _gauge("auth_waiting", "Credentials that are being verified, or wait for that."),
     _gauge("jwks_age_seconds", "How old an issuer's keys are; +Inf where there are none.", ("issuer",), Join.MOST),
+    _counter("jwks_fetch_failures_total", "Times that an issuer's keys could not be had.", ("issuer",)),
+    # TLS
     _gauge(
         "tls_certificate_expiry_timestamp_seconds",
         "Until when the server's certificate is valid, in seconds since the epoch.",
         ("name",),
         Join.LEAST,
     ),
+    _counter(
+        "tls_handshake_failures_total",
+        "TLS handshakes that came to nothing, by why: the client's alert, its certificate, no TLS at all...",
+        ("reason",),
+        _values("alert", "certificate", "garbage", "http", "other", "parameters", "timeout", "version"),
+    ),
+    # Storage
+    _histogram(
+        "commit_duration_seconds",
+        "From the last byte of a file to its acknowledgement: digests, syncs and its name.",
+        QUICK,
+    ),
+    _histogram(
+        "sync_duration_seconds", "How long a sync of a file, of several together, or of a directory took.", QUICK
+    ),
     _gauge("backend_up", "Whether storage can serve: 1, or 0.", ("backend",), Join.LEAST),
     _gauge("backend_latency_seconds", "How long storage took to say so.", ("backend",), Join.MOST),
     _gauge("storage_free_bytes", "Space for new files, where the archive is a directory.", ("backend",), Join.LEAST),
     _gauge("storage_size_bytes", "The size of its file system.", ("backend",), Join.MOST),
     _gauge("storage_free_inodes", "How many more files its file system takes.", ("backend",), Join.LEAST),
+    # Recalls
     _gauge("recall_store_up", "Whether the store of recalls can be used: 1, or 0.", (), Join.LEAST),
     _gauge("recall_files", "Files that are to be recalled, or could not be, by state.", ("state",), Join.MOST),
+    _gauge(
+        "recall_oldest_queued_seconds",
+        "How long that file has waited which has waited longest, accurate to an hour; 0 where none waits.",
+        (),
+        Join.MOST,
+    ),
+    _gauge("recall_owners", "Owners whose files wait.", (), Join.MOST),
+    _histogram(
+        "recall_duration_seconds", "From the request of a file to the end of its recall, if that is on disk.", SLOW
+    ),
+    _counter(
+        "recall_failures_total",
+        "Recalls that failed, by why; retried: an attempt of one that goes on.",
+        ("reason",),
+        _values("absent", "attempts", "deadline", "look-up", "retried", "storage"),
+    ),
     _gauge("cartridges_active", "Cartridges that are being read.", (), Join.MOST),
+    _gauge(
+        "cartridges_limit", "Cartridges that may be read at a time ([recall] drives, but for holds).", (), Join.MOST
+    ),
     _gauge("pinned_bytes", "Bytes of recalled files that are to stay on disk.", (), Join.MOST),
+    _gauge("recall_buffer_limit_bytes", "What they may take ([recall] buffer and high_water), if set.", (), Join.MOST),
     # What a process runs on
     _gauge("pool_busy", "Threads that are at work.", ("pool",)),
     _gauge("pool_size", "Threads that there may be.", ("pool",)),

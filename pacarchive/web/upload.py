@@ -10,6 +10,7 @@ from twisted.internet.task import LoopingCall
 from pacarchive import errors
 from pacarchive.interfaces import IArchiveBackend
 from pacarchive.model import FileStatus, WriteConditions
+from pacarchive.runtime.measuring import measured
 from pacarchive.web.http.admission import IDLE, Place
 from pacarchive.web.http.body import BLOCK, FIRST, RequestBody
 from pacarchive.web.http.checks import Checks
@@ -45,7 +46,9 @@ async def receive_file(
         nonlocal begun
         begun = True
         try:
-            return await incoming.commit(mtime_ns, checks.complete(body.trailers))
+            expected = checks.complete(body.trailers)
+            with measured("commit_duration_seconds"):
+                return await incoming.commit(mtime_ns, expected)
         except BaseException:
             await incoming.abort()
             raise

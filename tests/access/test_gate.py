@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from base64 import b64encode
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -18,8 +19,9 @@ from pacarchive.access.identity import Access, BadCredentials, How, Identity, To
 from pacarchive.access.policy import Policy
 from pacarchive.access.rights import NOTHING, Right, parse_rights
 from pacarchive.access.settings import AllowSettings, callers
-from pacarchive.access.throttle import Throttle
+from pacarchive.access.throttle import BURST, Throttle
 from pacarchive.access.tokens import Token, digest_of, make_token
+from pacarchive.telemetry.counts import Counts
 
 HOST = "192.0.2.1"
 
@@ -373,3 +375,39 @@ def test_refusals_keep_no_frames(clock: Clock) -> None:
     with pytest.raises(BadCredentials):
         verified(gate, caller("Bearer another", "192.0.2.99"))
     assert len(gate._refusals) == 1
+
+
+def test_what_is_counted(clock: Clock, heard: Counts) -> None:
+    """What is looked at, once, by kind and result; and each refusal, however it is known."""
+    token = make_token()
+    gate = Gate(clock, policy(), Counting(), Counting())
+    gate.use_tokens({digest_of(token): Token("robot", digest_of(token), Right.READ)})
+    for given in ("Bearer good", f"Bearer {token}", "Basic Z29vZDpnb29k"):
+        for _ in range(3):
+            verified(gate, caller(given))
+    for given in ("Bearer bad", f"Bearer {make_token()}", "Digest x", "x" * (gates.LONGEST + 1)):
+        for _ in range(2):
+            with pytest.raises(BadCredentials):
+                verified(gate, caller(given))
+    for number in range(BURST):
+        with suppress(BadCredentials, TooManyFailures):
+            gate.known(caller(f"Digest {number}"))
+    found = {series[1:]: value for series, (value, *_) in heard.read().items() if series[0] == "auth_total" and value}
+    slowed = found.pop(("other", "slowed"))
+    assert slowed > 0
+    assert found.pop(("other", "refused")) == 4 + BURST - slowed
+    assert found == {
+        ("issuer", "accepted"): 1,
+        ("token", "accepted"): 1,
+        ("password", "accepted"): 1,
+        ("issuer", "refused"): 2,
+        ("token", "refused"): 2,
+    }
+    durations = {
+        series[1:]: sum(each[:-1]) for series, each in heard.read().items() if series[0] == "auth_duration_seconds"
+    }
+    assert {series: number for series, number in durations.items() if number} == {
+        ("issuer", "accepted"): 1,
+        ("password", "accepted"): 1,
+        ("issuer", "refused"): 1,
+    }

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from joserfc.jwk import Key
     from twisted.logger import LogEvent
 
+    from pacarchive.telemetry.counts import Counts
+
 HOUR = 3600
+FAILURES = ("jwks_fetch_failures_total", "wlcg")
 
 
 @pytest.fixture
@@ -280,16 +283,19 @@ def test_keys_are_refreshed(house: House) -> None:
     assert house.changes == ["wlcg"]
 
 
-def test_an_outage(house: House, log: list[str]) -> None:
+def test_an_outage(house: House, log: list[str], heard: Counts) -> None:
     """Two days of it make no difference; its begin, its end and what it ends in are logged once each."""
     house.start()
+    assert heard.read()[FAILURES] == (0.0,)
     house.web.down()
     house.pass_by(USABLE)
     assert house.find() is not None
     assert [line.partition("https")[0] for line in log] == ["warn: issuer wlcg: its keys cannot be had: "]
     assert log[0].endswith("those that are there are used until 2027-01-17T08:00:00Z")
     # Every five minutes after the first failure.
-    assert house.fetches() == 1 + (USABLE - REFRESH) // RETRY + 1
+    fetches = 1 + (USABLE - REFRESH) // RETRY
+    assert house.fetches() == fetches + 1
+    assert heard.read()[FAILURES] == (fetches,)
     house.pass_by(60)
     assert house.find() is None
     assert log[1:] == ["error: issuer wlcg: its keys are too old now; its tokens are refused"]

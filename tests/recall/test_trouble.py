@@ -12,7 +12,8 @@ from pacarchive.model import RecallState as Said
 from pacarchive.recall.engine import RecallEngine
 from pacarchive.recall.forecast import Rates, basis
 from pacarchive.recall.listing import circumstances
-from pacarchive.recall.words import Cancelled, FileState, JobFile, JobRequest, JobStatus, Released
+from pacarchive.recall.words import Cancelled, FileState, HoldKind, JobFile, JobRequest, JobStatus, Released
+from pacarchive.telemetry.counts import Counts
 from recall.surroundings import Going, Surroundings, done
 
 DROPPED = "The tape system dropped the request."
@@ -236,3 +237,36 @@ class TestWhatWasDone:
         assert status(engine, job).pin == 30 * 86400
         assert status(engine, submit(engine, 1, pins={1: 60.0})).pin == 60
         assert status(engine, submit(engine, 1)).pin == 86400
+
+
+def test_what_is_counted(around: Surroundings, heard: Counts) -> None:
+    """How long what came has taken; of what did not come, why."""
+    around.tapes.add(1, 2, 3)
+    engine = around.engine(drives=1, attempts=2)
+    submit(engine, 1, 99)
+    around.spend(100)
+    around.tapes.come(1)
+    around.spend(30)
+    found = heard.read()
+    *buckets, seconds = found["recall_duration_seconds",]
+    assert (sum(buckets), buckets[1]) == (1, 1)
+    assert 100 <= seconds <= 130
+
+    submit(engine, 2, deadline=50)
+    around.spend(60)
+    submit(engine, 3)
+    lose(around, 120)
+    reasons = {series[1]: value for series, (value, *_) in heard.read().items() if series[0] == "recall_failures_total"}
+    expected = {"absent": 1, "deadline": 1, "retried": 1, "attempts": 1}
+    assert {reason: value for reason, value in reasons.items() if value} == expected
+
+
+def test_how_long_one_has_waited(around: Surroundings, engine: RecallEngine) -> None:
+    """To the hour; what is being recalled does not wait, nor what has come."""
+    assert done(engine.operations.overview()).longest == 0
+    submit(engine, 1)
+    around.spend(10)
+    done(engine.operations.hold(HoldKind.ALL, "eve"))
+    submit(engine, 2)
+    around.time.advance(6 * 3600)  # in one step: it is only asked for the time
+    assert 5 * 3600 < done(engine.operations.overview()).longest < 7 * 3600

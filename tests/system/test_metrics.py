@@ -90,6 +90,8 @@ def test_sums_over_two_workers_of_which_one_is_killed(serve: Callable[..., Servi
         labels: value for (name, labels), value in found.items() if name.endswith("request_duration_seconds_count")
     }
     assert durations[(("method", "GET"),)] == 4 * FILES
+    assert found["pacarchive_commit_duration_seconds_count", ()] == 2 * FILES
+    assert found["pacarchive_sync_duration_seconds_count", ()] >= 4 * FILES, "of each file, and of its directory"
 
 
 def test_a_worker_that_hangs_holds_up_nobody(serve: Callable[..., Service]) -> None:

@@ -56,7 +56,7 @@ _AGE = 'pacarchive_jwks_age_seconds{issuer="wlcg"}'
 _ISSUER = {"issuer": "wlcg"}
 _WAITING = 'pacarchive_recall_files{state="queued"}'
 _CAME = "pacarchive_recall_duration_seconds_count"
-_FAILED = 'pacarchive_recall_failures_total{reason="lost"}'
+_FAILED = 'pacarchive_recall_failures_total{reason="storage"}'
 _OLDEST = "pacarchive_scrub_oldest_verified_timestamp_seconds"
 _VERIFIED = 'pacarchive_scrub_files_total{result="good"}'
 _FREE, _INODES = (f'pacarchive_storage_free_{what}{{backend="posix"}}' for what in ("bytes", "inodes"))
@@ -184,6 +184,7 @@ CASES = (
     ),
     Case("PacarchiveRecallsFail", {_CAME: "0+60x100", _FAILED: "0+5x100"}, "70m"),
     Case("PacarchiveRecallsFail", {_CAME: "9x100", _FAILED: "3x100"}, "70m"),
+    Case("PacarchiveRecallsFail", {_CAME: "0+60x100", _FAILED.replace("storage", "absent"): "0+20x100"}, "70m"),
     Case(
         "PacarchiveCertificateExpires",
         {_EXPIRY: f"{13 * DAY + 3600}x100"},
@@ -250,7 +251,7 @@ CASES = (
         "PacarchiveLogLinesDropped",
         {"pacarchive_log_lines_dropped_total": "0x30 59x60"},
         "60m",
-        f"{SERVER} dropped 59 lines of its access log",
+        f"{SERVER} dropped 59 lines of its logs",
     ),
     Case("PacarchiveLogLinesDropped", {"pacarchive_log_lines_dropped_total": "59x100"}, "80m"),
     Case(

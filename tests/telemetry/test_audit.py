@@ -22,6 +22,8 @@ from pacarchive.telemetry.audit import AuditLog
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pacarchive.telemetry.counts import Counts
+
 
 def lines(path: Path) -> list[dict[str, Any]]:
     """What the file says."""
@@ -74,7 +76,7 @@ async def test_a_file_that_was_moved_away(tmp_path: Path) -> None:
 
 
 @in_reactor
-async def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
+async def test_a_file_that_cannot_be_written(tmp_path: Path, heard: Counts) -> None:
     """Nothing is acknowledged while that is so, and all goes on when it is over."""
     directory = tmp_path / "log"
     directory.mkdir()
@@ -89,6 +91,7 @@ async def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
     await audit.record(number=2)
     await audit.stop()
     assert [line["number"] for line in lines(directory / "audit")] == [2]
+    assert heard.read()["log_lines_dropped_total", "audit"] == (2.0,)
 
 
 @in_reactor

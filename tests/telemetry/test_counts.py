@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from pacarchive import errors
 from pacarchive.telemetry.counts import DOCUMENT, Counts, add_up, read, read_document, write_document
 from pacarchive.telemetry.memory import CountingMemory
 from pacarchive.telemetry.parts import (
@@ -288,3 +291,17 @@ def test_names_and_words(metric: object) -> None:
     assert list(each.buckets) == sorted(each.buckets)
     assert not {"id", "file", "path", "user", "principal", "address", "client"}.intersection(each.labels)
     assert all(len(labels) == len(each.labels) for labels in each.known)
+
+
+def test_every_refusal_has_its_zero() -> None:
+    """Of each error that there is, and each status of a route: a rate needs the zero before the first."""
+    known = {labels[0] for name in ("refused_total", "failures_total") for labels in METRICS[name].known}
+    kinds = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, errors.ArchiveError)]
+    wanted = {each.__name__ for each in kinds if each not in (errors.ArchiveError, errors.Unavailable)}
+    for path in Path(errors.__file__).parent.glob("web/**/*.py"):
+        for name in re.findall(r"HTTPRefusal\(\s*HTTPStatus\.(\w+)", path.read_text()):
+            wanted.add(f"{HTTPStatus[name].value} {HTTPStatus[name].phrase}")
+        wanted.update(re.findall(r"site\.refused\(\s*\"(\w+)\"", path.read_text()))
+    assert "405 Method Not Allowed" in wanted
+    assert "stalled" in wanted
+    assert wanted <= known

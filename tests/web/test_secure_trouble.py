@@ -23,6 +23,7 @@ from secure_client import (
 from support import DATA, Client, Server, compose
 from twisted.internet.error import ConnectionLost
 
+from pacarchive.telemetry.counts import Counts
 from pacarchive.web.http.secure import MOST_ANSWERS
 
 __all__ = ["server"]  # a fixture
@@ -32,17 +33,19 @@ __all__ = ["server"]  # a fixture
 
 
 @pytest.mark.parametrize(
-    ("garbage", "words", "said"),
+    ("garbage", "words", "said", "kind"),
     [
-        (b"\x16\x03\x01\x00\x05hello", "unexpected message", b"\x15\x03"),
-        (b"\x16\x03\x01\xff\xff" + bytes(70000), "packet length too long", b"\x15\x03"),
-        (bytes(range(256)) * 40, "wrong version number", b""),
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "wrong version number", b""),
-        (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "http request", b"HTTP/1.1 400 "),
+        (b"\x16\x03\x01\x00\x05hello", "unexpected message", b"\x15\x03", "other"),
+        (b"\x16\x03\x01\xff\xff" + bytes(70000), "packet length too long", b"\x15\x03", "garbage"),
+        (bytes(range(256)) * 40, "wrong version number", b"", "garbage"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "wrong version number", b"", "garbage"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "http request", b"HTTP/1.1 400 ", "http"),
     ],
     ids=["hello", "long", "noise", "ssh", "http"],
 )
-def test_garbage_instead_of_a_hello(server: Server, garbage: bytes, words: str, said: bytes) -> None:
+def test_garbage_instead_of_a_hello(
+    server: Server, heard: Counts, garbage: bytes, words: str, said: bytes, kind: str
+) -> None:
     """It is said and counted, and the connection is closed, without a reset that would hide the answer."""
     client = connect(server, shake=False)
     client.send(garbage)
@@ -50,6 +53,7 @@ def test_garbage_instead_of_a_hello(server: Server, garbage: bytes, words: str, 
     (refused,) = refusals(server)
     assert refused == f"The TLS handshake failed: {words}."
     assert server.site.events["tls"] == 1
+    assert heard.read()["tls_handshake_failures_total", kind] == (1.0,)
     assert client.transport.half_closed
     assert not how_closed(client)
     answer = Client.take(client)

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from pacarchive.backends.hpss import client
 from pacarchive.backends.hpss.client import HpssError
 from pacarchive.backends.hpss.session import Session
+from pacarchive.runtime.measuring import measured
 from pacarchive.texts import printable
 
 _log = Logger()
@@ -135,7 +136,8 @@ class OpenFile:
         def sync_and_close() -> None:
             with self._calling() as descriptor:
                 if "fsync" in client.FEATURES:
-                    client.fsync(descriptor)
+                    with measured("sync_duration_seconds"):
+                        client.fsync(descriptor)
                 self._descriptor = _CLOSED
                 client.close(descriptor)
 

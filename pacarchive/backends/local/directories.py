@@ -16,6 +16,7 @@ from pacarchive import errors
 from pacarchive.backends.local.place import require_in_place
 from pacarchive.backends.local.syscalls import DIRECTORY_FLAGS, open_beneath, release
 from pacarchive.model import Durability
+from pacarchive.runtime.measuring import measured
 
 _LAST_PART = re.compile(r"(?:file\.)?([0-9a-f]{1,20})\Z", re.ASCII)
 """Of the path of an id, in hexadecimal or decimal digits."""
@@ -58,7 +59,8 @@ class IdDirectories:
         A failure is final: after one, a second fsync may succeed although the data never got to the disk.
         """
         if self._durability is Durability.FULL:
-            os.fsync(descriptor)
+            with measured("sync_duration_seconds"):
+                os.fsync(descriptor)
 
     def id_at(self, directory: int, name: str) -> int | None:
         """

@@ -15,6 +15,8 @@ import platform
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
+from pacarchive.runtime.measuring import measured
+
 _AT_ONCE: Final = 64
 _FSYNC: Final = 2  # IOCB_CMD_FSYNC, include/uapi/linux/aio_abi.h
 
@@ -89,8 +91,9 @@ class GroupSync:
         outcomes: list[OSError | None] = []
         while descriptors:
             some, descriptors = descriptors[:_AT_ONCE], descriptors[_AT_ONCE:]
-            taken = self._submit(some) if len(some) > 1 else 0
-            outcomes += self._collect(taken)
+            if taken := self._submit(some) if len(some) > 1 else 0:
+                with measured("sync_duration_seconds"):
+                    outcomes += self._collect(taken)
             outcomes += [_attempt(one, descriptor) for descriptor in some[taken:]]
         return outcomes
 

@@ -25,6 +25,7 @@ from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from pacarchive.runtime import measuring
 from pacarchive.web.http.answers import last_answer
 from pacarchive.web.http.credentials import Context
 from pacarchive.web.http.sealing import KEPT_BY_OPENSSL, SealedOutput
@@ -53,6 +54,20 @@ HELLO_COST = 1000
 _RECORD = 16 << 10  # what the largest has room for
 _scratch = memoryview(bytearray(256 << 10))  # for all connections: it is emptied before another is looked at
 _MOST = len(_scratch) - 2 * _RECORD  # beside it, there may be the rest of a record that came before
+
+
+_KINDS = {
+    "HTTP_REQUEST": "http",
+    "NO_SHARED_CIPHER": "parameters",
+    "NO_SUITABLE_SIGNATURE_ALGORITHM": "parameters",
+    "UNSUPPORTED_PROTOCOL": "version",
+    "VERSION_TOO_LOW": "version",
+    "WRONG_VERSION_NUMBER": "garbage",
+    "PACKET_LENGTH_TOO_LONG": "garbage",
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "certificate",
+    "CERTIFICATE_VERIFY_FAILED": "certificate",
+}
+"""What OpenSSL calls a failure, and what metrics do.  An alert of the client's is C{alert}; of the rest, C{other}."""
 
 
 class SecureFactory(Factory):
@@ -156,6 +171,7 @@ class SecureTransport(SealedOutput):
     def _too_slow(self) -> None:
         self._deadline = None
         if not self._failed:
+            measuring.count("tls_handshake_failures_total", "timeout")
             self._site.refused("tls", self.getPeer(), "The TLS handshake took too long.")
         self.abortConnection()
 
@@ -269,6 +285,7 @@ class SecureTransport(SealedOutput):
                 self.pass_on()
                 self.carrier.loseConnection()
             return
+        measuring.count("tls_handshake_failures_total", _kind_of(reason or ""))
         self._site.refused("tls", self.getPeer(), f"The TLS handshake failed: {words}.")
         if reason == "HTTP_REQUEST":
             self.carrier.write(last_answer(HTTPStatus.BAD_REQUEST, "This port speaks TLS: ask for it by https."))
@@ -320,3 +337,8 @@ class SecureTransport(SealedOutput):
             self._release()
         else:
             self._go_on()
+
+
+def _kind_of(reason: str) -> str:
+    """What metrics call a failed handshake."""
+    return _KINDS.get(reason) or ("alert" if "_ALERT_" in reason else "other")

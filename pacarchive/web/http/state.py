@@ -284,7 +284,12 @@ class SharedSite(Site):
         yield ("memory_held_bytes",), float(self.memory.shares.held)
         yield ("memory_limit_bytes",), float(self.memory.shares.total)
         yield ("turns_waiting",), float(self.turns.waiting)
-        admitted = {"connections": self.places, "transfers": self.transfers, "lookups": self.lookups}
+        admitted = {
+            "connections": self.places,
+            "transfers": self.transfers,
+            "lookups": self.lookups,
+            "listings": self.listings,
+        }
         for name, admission in admitted.items():
             yield (name,), float(admission.shares.held)
             yield (f"{name}_limit",), float(admission.shares.total)
