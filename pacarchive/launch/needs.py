@@ -40,6 +40,6 @@ def leave_out(settings: Settings, twistd: Mapping[str, Any]) -> None:
         and all(each.startswith(PLAIN) for section in sections for each in section.endpoints)
     ):
         do_without_tls()
-    # What is imported is no garbage: collecting among it again and again takes a tenth of the start.
+    # What is imported is no garbage: to look at it, even once, takes a twentieth of the start or more.
     gc.freeze()
-    gc.set_threshold(50_000)
+    gc.set_threshold(1_000_000)
