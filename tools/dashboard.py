@@ -35,6 +35,19 @@ def _gauge(name: str, by: str = "", labels: str = "") -> str:
     return f"sum{f' by ({by})' if by else ''} (pacarchive_{name}{_having(labels) if labels else _HERE})"
 
 
+def _most(name: str, by: str = "") -> str:
+    return f"max{f' by ({by})' if by else ''} (pacarchive_{name}{_HERE})"
+
+
+def _least(name: str, by: str) -> str:
+    return f"min by ({by}) (pacarchive_{name}{_HERE})"
+
+
+def _durations(name: str, by: str = "") -> dict[str, str]:
+    legend = "".join(f"{{{{{each}}}}} " for each in by.split(", ") if each)
+    return {f"{legend}p{100 * part:.0f}": _quantile(part, name, by) for part in (0.5, 0.99)}
+
+
 def _grown(name: str) -> str:
     return f"sum(increase(pacarchive_{name}{_HERE}[$__range]))"
 
@@ -132,6 +145,103 @@ ROWS: list[tuple[str, list[tuple[str, str, str, dict[str, str]]]]] = [
                 "none",
                 {"now": _gauge("lookups"), "limit": _gauge("lookups_limit")},
             ),
+            (
+                "Lists of files being made",
+                "timeseries",
+                "none",
+                {"now": _gauge("listings"), "limit": _gauge("listings_limit")},
+            ),
+        ],
+    ),
+    (
+        "Storage",
+        [
+            ("Ready", "timeseries", "none", {"{{backend}}": _least("backend_up", "backend")}),
+            (
+                "Time it takes to say so",
+                "timeseries",
+                "s",
+                {"{{backend}}": _most("backend_latency_seconds", "backend")},
+            ),
+            (
+                "Room",
+                "timeseries",
+                "bytes",
+                {
+                    "{{instance}} free": _least("storage_free_bytes", "instance"),
+                    "{{instance}} size": _most("storage_size_bytes", "instance"),
+                },
+            ),
+            ("Inodes", "timeseries", "none", {"{{instance}} free": _least("storage_free_inodes", "instance")}),
+            ("Commit: from the last byte on", "timeseries", "s", _durations("commit_duration_seconds")),
+            ("Sync", "timeseries", "s", _durations("sync_duration_seconds")),
+        ],
+    ),
+    (
+        "Recalls",
+        [
+            ("Files by state", "timeseries", "none", {"{{state}}": _gauge("recall_files", "state")}),
+            ("Longest wait", "timeseries", "s", {"{{instance}}": _most("recall_oldest_queued_seconds", "instance")}),
+            ("From the request to the disk", "timeseries", "s", _durations("recall_duration_seconds")),
+            (
+                "Recalls that ended",
+                "timeseries",
+                "cps",
+                {
+                    "on disk": _rate("recall_duration_seconds_count"),
+                    "{{reason}}": _rate("recall_failures_total", "reason"),
+                },
+            ),
+            (
+                "Cartridges being read",
+                "timeseries",
+                "none",
+                {"now": _gauge("cartridges_active"), "limit": _gauge("cartridges_limit")},
+            ),
+            (
+                "Pinned",
+                "timeseries",
+                "bytes",
+                {"pinned": _gauge("pinned_bytes"), "limit": _gauge("recall_buffer_limit_bytes")},
+            ),
+            ("Owners who wait", "timeseries", "none", {"owners": _gauge("recall_owners")}),
+            ("Store of recalls", "timeseries", "none", {"{{instance}}": _least("recall_store_up", "instance")}),
+        ],
+    ),
+    (
+        "Access and TLS",
+        [
+            ("Credentials", "timeseries", "cps", {"{{how}} {{result}}": _rate("auth_total", "how, result")}),
+            ("Time to verify", "timeseries", "s", _durations("auth_duration_seconds", "how")),
+            (
+                "Callers that are remembered",
+                "timeseries",
+                "none",
+                {
+                    "now": _gauge("auth_cache_entries"),
+                    "limit": _gauge("auth_cache_entries_limit"),
+                    "being verified": _gauge("auth_waiting"),
+                },
+            ),
+            ("Age of issuers' keys", "timeseries", "s", {"{{issuer}}": _most("jwks_age_seconds", "issuer")}),
+            (
+                "Keys that could not be had",
+                "timeseries",
+                "cps",
+                {"{{issuer}}": _rate("jwks_fetch_failures_total", "issuer")},
+            ),
+            (
+                "Certificate is valid for",
+                "timeseries",
+                "s",
+                {"{{instance}}": f"{_least('tls_certificate_expiry_timestamp_seconds', 'instance')} - time()"},
+            ),
+            (
+                "TLS handshakes that failed",
+                "timeseries",
+                "cps",
+                {"{{reason}}": _rate("tls_handshake_failures_total", "reason")},
+            ),
         ],
     ),
     (
@@ -140,6 +250,7 @@ ROWS: list[tuple[str, list[tuple[str, str, str, dict[str, str]]]]] = [
             ("Refused", "timeseries", "cps", {"{{kind}}": _rate("refused_total", "kind")}),
             ("Failed", "timeseries", "cps", {"{{kind}}": _rate("failures_total", "kind")}),
             ("Incidents", "timeseries", "cps", {"incidents": _rate("incidents_total")}),
+            ("Lines that logs lack", "timeseries", "cps", {"{{log}}": _rate("log_lines_dropped_total", "log")}),
         ],
     ),
     (
