@@ -13,6 +13,7 @@ It imports the words (L{pacarchive}), L{pacarchive.settings} and L{pacarchive.ru
   rendering.py    Totals for Prometheus
   accesslog.py    one line for each request, in a file of its own
   audit.py        one line for each change and each refusal, in a file of its own
+  history.py      what that file says of one file of the archive
   tracing.py      spans of requests, sent to a collector; only imported where there is one
   phases.py       what takes the time of a request
   settings.py     the sections [audit], [access_log], [metrics] and [tracing]

@@ -21,6 +21,7 @@ from pacarchive.runtime import measuring
 from pacarchive.runtime.shared import OwnedWork, Shared
 from pacarchive.runtime.threads import BlockingPool
 from pacarchive.telemetry.appending import AppendedFile
+from pacarchive.telemetry.history import History, read_history
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -37,6 +38,12 @@ else whoever is refused as fast as the network takes it would fill the disk."""
 
 ADDRESSES = 1000
 """Addresses of which that is said; of others together."""
+
+FRESH = 10.0
+"""Seconds for which what was read is good for all that ask for it."""
+
+_READ = 100
+"""Histories that are kept so long."""
 
 T = TypeVar("T")
 
@@ -55,6 +62,8 @@ class AuditLog:
         self._reactor = reactor
         self._path = path
         self._pool = BlockingPool(reactor, "audit", 1)
+        self._readers = BlockingPool(reactor, "audit-history", 1)  # what is to be written does not wait for them
+        self._read: dict[int, tuple[float, Shared[History]]] = {}
         self._work = OwnedWork("writing the audit file")
         self._lines: list[bytes] = []
         self._waiting: list[Deferred[None]] = []
@@ -74,6 +83,7 @@ class AuditLog:
         @raise OSError: It cannot be.
         """
         self._pool.start()
+        self._readers.start()
         await self._pool.run(self._file.open)
 
     async def stop(self) -> None:
@@ -83,6 +93,26 @@ class AuditLog:
         if self._file.is_open:
             await self._pool.run(self._file.close)
         self._pool.stop()
+        self._readers.stop()
+
+    async def history(self, file_id: int) -> History:
+        """
+        Return what was written down of a file, as it was at most L{FRESH} seconds ago.
+
+        @raise BackendUnavailable: The audit file cannot be read.
+        """
+        now = self._reactor.seconds()
+        self._read = {
+            each: kept for each, kept in self._read.items() if not kept[1].ended or 0 <= now - kept[0] < FRESH
+        }
+        if file_id not in self._read:
+            if len(self._read) >= _READ:
+                raise BackendUnavailable("The histories of too many files are being looked at.")
+            self._read[file_id] = now, Shared(self._readers.run(read_history, self._path, file_id))
+        try:
+            return await self._read[file_id][1].result()
+        except OSError as error:
+            raise BackendUnavailable(f"The audit file cannot be read: {error.strerror}.") from error
 
     def reopen(self) -> None:
         """Open the file again before the next line: it was moved away."""

@@ -91,9 +91,9 @@ def test_an_empty_archive(serve: Callable[..., Service], browser: Browser) -> No
     browser.look("empty-trouble", "/trouble", "The last hour")
 
 
-def test_a_busy_archive(site: Site, browser: Browser) -> None:
+def test_a_busy_archive(site: Site, tmp_path: Path, browser: Browser) -> None:
     """What is read, what comes next, for whom, and until when; a job with its files; live."""
-    service = at(busy(site), browser)
+    service = at(busy(site, f"[audit]\nfile = {tmp_path / 'audit'}\n"), browser)
     until(lambda: site.archive.requests(unfinished=True), "something is being read")
     browser.look("busy-overview", "", "The cartridges that are being read.")
     browser.says("being mounted")
@@ -108,7 +108,10 @@ def test_a_busy_archive(site: Site, browser: Browser) -> None:
     site.archive.clock.set_scale(500)
     browser.says("80 of 80 files on disk")
     browser.look("busy-pins", "/pins", "Pins of all owners")
-    browser.look("busy-file", "/files/1", "on disk and on tape")
+    browser.go("/files/1")
+    browser.says("on disk and on tape")
+    assert service.ask("PUT", 1000, b"bytes").status == 201
+    browser.look("busy-file", "/files/1000", "What was done with it")
 
 
 def test_a_job_is_cancelled_by_mouse_and_by_keyboard(site: Site, tmp_path: Path, browser: Browser) -> None:

@@ -231,3 +231,35 @@ class Ahead:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(reactor, name)
+
+
+@in_reactor
+async def test_what_it_says_of_a_file(tmp_path: Path) -> None:
+    """Read once for all that ask within ten seconds; that it cannot be read is told."""
+    path, clock = tmp_path / "audit", Clock()
+    audit = AuditLog(_Paced(clock), path)
+    await audit.start()
+    await audit.record(what="put", id="5")
+    first, second = await all_of([audit.history(5), audit.history(5)])
+    assert [line["what"] for line in first.lines] == ["put"]
+    assert first is second
+    await audit.record(what="delete", id="5")
+    assert await audit.history(5) is first
+    clock.advance(audits.FRESH)
+    assert [line["what"] for line in (await audit.history(5)).lines] == ["delete", "put"]
+    path.unlink()
+    path.symlink_to(tmp_path / "elsewhere")
+    clock.advance(audits.FRESH)
+    with pytest.raises(BackendUnavailable, match="cannot be read"):
+        await audit.history(5)
+    await audit.stop()
+
+
+class _Paced:
+    """The reactor, but for the time."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.seconds = clock.seconds
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(reactor, name)

@@ -36,6 +36,7 @@ from pacarchive.recall.words import (
     RetryFilter,
 )
 from pacarchive.runtime.threads import BlockingPool
+from pacarchive.telemetry.history import History
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -478,12 +479,20 @@ class FakeAudit:
     @ivar lines: What was written down.
     @ivar refusals: Likewise, of what was refused.
     @ivar fails: Whether nothing can be written.
+    @ivar histories: What it has of files, by id.
     """
 
     def __init__(self) -> None:
         self.lines: list[dict[str, Any]] = []
         self.refusals: list[Mapping[str, Any]] = []
         self.fails = False
+        self.histories: dict[int, History | errors.BackendUnavailable] = {}
+
+    async def history(self, file_id: int) -> History:
+        found = self.histories.get(file_id, History([], whole=True))
+        if isinstance(found, errors.BackendUnavailable):
+            raise found
+        return found
 
     async def to_the_end(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         if self.fails:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 from console import Browser, Element, rows, said_in
-from doubles import JOB, NOW, job_file
+from doubles import JOB, NOW, FakeAudit, job_file
 from support import DATA, Server, serving
 from test_access import TOKEN, governed, rule
 from test_console import HOLD, fill, guarded, words
@@ -23,6 +23,7 @@ from pacarchive.recall.views import (
     States,
     Upcoming,
 )
+from pacarchive.telemetry.history import History
 from pacarchive.telemetry.parts import Event, Totals, Transfer
 from pacarchive.web.console.asking import ROWS
 from pacarchive.web.console.screens import SCREENS
@@ -484,3 +485,44 @@ def test_what_is_about_all_files_is_for_who_is_an_operator_of_all(screen: Any) -
             assert browser.ask("GET", f"/console/live{screen.path}").status == 403
         browser.get("/console")
         assert [owner for owner, *_ in server.recalls.called("jobs")] == ["token:robot"]
+
+
+LINES: list[dict[str, Any]] = [
+    {"time": "2026-01-01T00:00:00.000Z", "what": "delete", "id": "1", "principal": "token:robot", "why": "<b>old</b>"},
+    {"time": "never", "what": "put", "id": "1", "principal": "token:eve", "address": "192.0.2.7", "bytes": 2048,
+     "digest": "sha256:01ff"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [
+        pytest.param("all", [["delete", "token:robot", "–", "–", "–", "<b>old</b>"],
+                             ["put", "token:eve", "192.0.2.7", "2.0 KiB", "sha256:01ff", "–"]], id="operator"),
+        pytest.param("1-9", [["delete", "token:robot", "–", "–", "–", "<b>old</b>"]], id="another"),
+    ],
+)  # fmt: skip
+def test_the_history_of_a_file(ids: str, expected: list[list[str]]) -> None:
+    """Operators see who did what; the others what they have done themselves."""
+    audit = FakeAudit()
+    audit.histories[1] = History(LINES, whole=False)
+    gate = lambda clock: governed(clock, Right(0), rule("token:robot", OPERATOR, ids))  # noqa: E731
+    with serving(Server(gate=gate, audit=audit)) as server:
+        server.archive.place(1, DATA)
+        page = Browser(server, f"Authorization: Bearer {TOKEN}").get("/console/files/1")
+    assert [each[1:] for each in rows(page, "history")] == expected
+    assert "is not looked for" in said_in(page, "history")
+
+
+def test_a_file_without_a_history(server: Server, browser: Browser) -> None:
+    """It is said where nothing is written down, where that cannot be read, and where it has nothing of the file."""
+    server.archive.place(1, DATA)
+    assert "no audit file is set" in said_in(browser.get("/console/files/1"), "history")
+    audit = FakeAudit()
+    audit.histories[2] = errors.BackendUnavailable("The audit file cannot be read: torn.")
+    with serving(Server(audit=audit)) as other:
+        for file_id in (1, 2):
+            other.archive.place(file_id, DATA)
+        browser = Browser(other)
+        assert "nothing" in said_in(browser.get("/console/files/1"), "history")
+        assert "cannot be read: torn." in said_in(browser.get("/console/files/2"), "history")
