@@ -205,6 +205,15 @@ ROWS: list[tuple[str, list[tuple[str, str, str, dict[str, str]]]]] = [
                 {"pinned": _gauge("pinned_bytes"), "limit": _gauge("recall_buffer_limit_bytes")},
             ),
             ("Owners who wait", "timeseries", "none", {"owners": _gauge("recall_owners")}),
+            (
+                "Jobs that are kept, part of the limits",
+                "timeseries",
+                "percentunit",
+                {
+                    "jobs": f"{_gauge('recall_kept_jobs')} / {_gauge('recall_kept_jobs_limit')}",
+                    "files": f"{_gauge('recall_kept_files')} / {_gauge('recall_kept_files_limit')}",
+                },
+            ),
             ("Store of recalls", "timeseries", "none", {"{{instance}}": _least("recall_store_up", "instance")}),
         ],
     ),
@@ -251,6 +260,18 @@ ROWS: list[tuple[str, list[tuple[str, str, str, dict[str, str]]]]] = [
             ("Failed", "timeseries", "cps", {"{{kind}}": _rate("failures_total", "kind")}),
             ("Incidents", "timeseries", "cps", {"incidents": _rate("incidents_total")}),
             ("Lines that logs lack", "timeseries", "cps", {"{{log}}": _rate("log_lines_dropped_total", "log")}),
+            (
+                "Lines that wait to be written",
+                "timeseries",
+                "bytes",
+                {"{{log}}": _gauge("log_waiting_bytes", "log"), "limit": _gauge("log_waiting_limit_bytes")},
+            ),
+            (
+                "Live pages of the console",
+                "timeseries",
+                "none",
+                {"now": _gauge("console_viewers"), "limit": _gauge("console_viewers_limit")},
+            ),
         ],
     ),
     (

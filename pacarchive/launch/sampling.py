@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from pacarchive.access.gate import REMEMBERED
 from pacarchive.errors import ArchiveError
+from pacarchive.recall.settings import RecallSettings
 from pacarchive.settings.reading import find_provider
+from pacarchive.web.settings import ConsoleSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from pacarchive.access.service import AccessService
     from pacarchive.recall.engine import RecallEngine
     from pacarchive.runtime.threads import BlockingPool
+    from pacarchive.settings.sections import Settings
     from pacarchive.settings.server import ServerSettings
     from pacarchive.telemetry.process import Samples, Telemetry
     from pacarchive.web.health import HealthProbe
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 def sample_parts(
     telemetry: Telemetry,
     clock: IReactorTime,
-    server: ServerSettings,
+    settings: Settings,
     pool: BlockingPool,
     probe: HealthProbe,
     recall: RecallEngine,
@@ -37,9 +40,11 @@ def sample_parts(
 
     @param pool: Threads that may wait for a disk.
     """
+    server = settings.server
     telemetry.samples(partial(_access, gatekeeper))
+    telemetry.samples(partial(_console, settings.of(ConsoleSettings)))
     telemetry.samples_slowly(partial(_storage, clock, server.type, probe))
-    telemetry.samples_slowly(partial(_recalls, recall))
+    telemetry.samples_slowly(partial(_recalls, recall, settings.of(RecallSettings)))
     if find_provider(server.type).local_prefix:
         telemetry.samples_slowly(partial(_space, pool, server))
 
@@ -50,6 +55,12 @@ def _access(gatekeeper: AccessService) -> Iterator[tuple[tuple[str, ...], float]
     yield ("auth_waiting",), float(gatekeeper.gate.waiting)
     for issuer, age in gatekeeper.key_ages().items():
         yield ("jwks_age_seconds", issuer), float("inf") if age is None else age
+
+
+def _console(console: ConsoleSettings) -> Iterator[tuple[tuple[str, ...], float]]:
+    if console.enabled:
+        yield ("console_viewers",), 0.0  # what there are is added when there are any
+        yield ("console_viewers_limit",), float(console.viewers)
 
 
 async def _storage(clock: IReactorTime, backend: str, probe: HealthProbe) -> Samples:
@@ -73,7 +84,7 @@ async def _space(pool: BlockingPool, server: ServerSettings) -> Samples:
     ]
 
 
-async def _recalls(recall: RecallEngine) -> Samples:
+async def _recalls(recall: RecallEngine, limits: RecallSettings) -> Samples:
     """From the counts that the store keeps."""
     samples: list[tuple[tuple[str, ...], float]] = [(("recall_store_up",), float(not recall.obstacle))]
     try:
@@ -97,5 +108,9 @@ async def _recalls(recall: RecallEngine) -> Samples:
         (("cartridges_limit",), float(found.drives_usable)),
         (("pinned_bytes",), float(found.buffer.pinned.size)),
         (("recall_owners",), float(found.owners)),
+        (("recall_kept_jobs",), float(found.kept_jobs)),
+        (("recall_kept_jobs_limit",), float(limits.kept_jobs)),
+        (("recall_kept_files",), float(found.kept_files)),
+        (("recall_kept_files_limit",), float(limits.kept_files)),
         *([] if found.buffer.limit is None else [(("recall_buffer_limit_bytes",), float(found.buffer.limit))]),
     ]

@@ -238,8 +238,12 @@ def make_archive_service(
         telemetry=telemetry,
     )
     site = archive_site(context, limits, reactor)
-    sample_parts(telemetry, reactor, server, sending, context.health_probe, recall, gatekeeper)
+    sample_parts(telemetry, reactor, settings, sending, context.health_probe, recall, gatekeeper)
     noting = note_requests(reactor, settings, telemetry.counts, site)
+    if audit is not None:
+        telemetry.samples(audit.sample)
+    if noting[0] is not None:
+        telemetry.samples(noting[0].sample)
     return ArchiveService(
         gatekeeper, audit, backend, recall, sending, telemetry, site, endpoints, server.drain_timeout, *noting
     )

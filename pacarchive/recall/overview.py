@@ -141,6 +141,7 @@ def overview(cursor: Cursor, settings: RecallSettings, now: float, begun: float 
     many = cursor.row(
         f"SELECT COUNT(DISTINCT medium), COUNT(DISTINCT owner) FROM counts WHERE state IN ({_WAITING})"  # noqa: S608
     )
+    kept = cursor.row("SELECT jobs, weight FROM accounts WHERE kind = 0")
     pinned = _sum(cursor, "state = ?", Counted.PINNED)
     reasons = _reasons(cursor)
     dispatcher = ":".join(holder.split(":")[:-1])
@@ -169,6 +170,8 @@ def overview(cursor: Cursor, settings: RecallSettings, now: float, begun: float 
         ),
         cartridges=many[0] if many else 0,
         owners=many[1] if many else 0,
+        kept_jobs=int(kept[0]) if kept else 0,
+        kept_files=int(kept[1]) if kept else 0,
     )
 
 

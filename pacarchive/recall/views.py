@@ -152,6 +152,7 @@ class Overview:
     @ivar reasons: Why files are not recalled, those first that concern most.
     @ivar problems: What keeps the queue from moving, for a person, the worst first; empty if it moves.
     @ivar cartridges: How many have files that wait; C{owners} likewise.
+    @ivar kept_jobs: How many jobs are kept, also such as have ended; C{kept_files} the files of these, as limits count.
     """
 
     made: float
@@ -174,6 +175,8 @@ class Overview:
     buffer: Buffer
     cartridges: int
     owners: int
+    kept_jobs: int = 0
+    kept_files: int = 0
 
 
 @attrs.frozen(kw_only=True)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
 
     from pacarchive.telemetry.counts import Counts
+    from pacarchive.telemetry.table import Series
 
 PAUSE = 0.1
 """Seconds for which lines are gathered."""
@@ -73,6 +74,13 @@ class AccessLog:
         if self._file.is_open:
             await self._pool.run(self._file.close)
         self._pool.stop()
+
+    def sample(self) -> list[tuple[Series, float]]:
+        """What metrics say of it."""
+        return [
+            (("log_waiting_bytes", "access"), float(self._size)),
+            (("log_waiting_limit_bytes", "access"), float(MOST)),
+        ]
 
     def reopen(self) -> None:
         """Open the file again before the next line: it was moved away."""

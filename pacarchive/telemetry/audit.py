@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IDelayedCall
 
+    from pacarchive.telemetry.table import Series
+
 WINDOW = 60.0
 """Seconds."""
 
@@ -113,6 +115,10 @@ class AuditLog:
             return await self._read[file_id][1].result()
         except OSError as error:
             raise BackendUnavailable(f"The audit file cannot be read: {error.strerror}.") from error
+
+    def sample(self) -> list[tuple[Series, float]]:
+        """What metrics say of it."""
+        return [(("log_waiting_bytes", "audit"), float(sum(map(len, self._lines))))]
 
     def reopen(self) -> None:
         """Open the file again before the next line: it was moved away."""

@@ -231,6 +231,10 @@ _METRICS = (
         ("result",),
         _values("sent", "failed", "dropped", "refused"),
     ),
+    _gauge("log_waiting_bytes", "Lines that wait to be written.", ("log",)),
+    _gauge("log_waiting_limit_bytes", "How much may wait; more is dropped.", ("log",)),
+    _gauge("console_viewers", "Pages of the console that are kept up to date."),
+    _gauge("console_viewers_limit", "How many may be at a time ([console] viewers)."),
     # Access
     _counter(
         "auth_total",
@@ -291,6 +295,10 @@ _METRICS = (
         Join.MOST,
     ),
     _gauge("recall_owners", "Owners whose files wait.", (), Join.MOST),
+    _gauge("recall_kept_jobs", "Jobs that are kept, also such as have ended.", (), Join.MOST),
+    _gauge("recall_kept_jobs_limit", "How many may be ([recall] kept_jobs).", (), Join.MOST),
+    _gauge("recall_kept_files", "Files of the jobs that are kept.", (), Join.MOST),
+    _gauge("recall_kept_files_limit", "How many may be ([recall] kept_files).", (), Join.MOST),
     _histogram(
         "recall_duration_seconds", "From the request of a file to the end of its recall, if that is on disk.", SLOW
     ),

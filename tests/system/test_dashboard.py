@@ -99,7 +99,8 @@ def watched(tmp_path: Path, serve: Callable[..., Service], site: Site) -> Iterat
     (tmp_path / "pair.pem").write_bytes(pair("ec"))
     tls = f"[tls]\nendpoint = tcp:{secure}:interface={HOST}\ncertificate = {tmp_path}/pair.pem\n"
     issuer = f"[auth]\nanonymous = all\naudience = https://here\n[issuer away]\nurl = https://{HOST}:{free_port()}/\n"
-    disk = serve(workers=2, settings=metrics[0] + tls + issuer)
+    logs = f"[audit]\nfile = {tmp_path}/audit.log\n[access_log]\nfile = {tmp_path}/access.log\n"
+    disk = serve(workers=2, settings=metrics[0] + tls + issuer + logs)
     tape = site.start(directory=tmp_path / "tape", recall={"buffer": "1 GiB"}, beside=metrics[1])
     assert disk.port
     assert tape.port

@@ -58,6 +58,7 @@ async def test_too_many_lines(tmp_path: Path) -> None:
     line = b"x" * 1023 + b"\n"
     for _ in range(MOST // 1024 + 7):
         log.add(line)
+    assert set(log.sample()) == {(("log_waiting_bytes", "access"), MOST), (("log_waiting_limit_bytes", "access"), MOST)}
     await log.stop()
     assert path.stat().st_size == MOST
     assert counts.read()[DROPPED] == (7.0,)

@@ -13,6 +13,7 @@ from doubles import JOB, NOW, job_file, job_status
 from support import Server, serving
 from test_access import AT_HOME, TOKEN, governed, rule
 from test_job_events import Follower
+from twisted.internet.defer import Deferred
 
 from pacarchive import errors
 from pacarchive.access import tokens
@@ -35,6 +36,8 @@ from pacarchive.web.settings import ConsoleSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from pacarchive.telemetry.parts import Part
 
 FORM = "Content-Type: application/x-www-form-urlencoded"
 PAGES = [
@@ -551,6 +554,13 @@ def test_viewers_share_what_is_made_once_a_second(server: Server) -> None:
     assert not server.recalls.calls
 
 
+def counted_viewers(server: Server) -> float:
+    """How many there are, as metrics say."""
+    found: list[Part] = []
+    Deferred.fromCoroutine(server.application.telemetry.part(shared=False)).addCallback(found.append)
+    return found[0].gauges["console_viewers",]
+
+
 def test_viewers_are_limited_for_each_client_and_in_sum() -> None:
     """Beyond, a page is not live, and says so."""
     with serving(Server(console=ConsoleSettings(viewers=8))) as server:
@@ -559,8 +569,10 @@ def test_viewers_are_limited_for_each_client_and_in_sum() -> None:
         refused = server.connect().ask("GET", "/console/live")
         assert refused.status == 503
         assert b"Your address has as many live pages" in refused.body
+        assert counted_viewers(server) == 2
         for each in followers:
             each.client.hang_up()
+        assert counted_viewers(server) == 0
         assert Follower(server, target="/console/live").head.status == 200
 
 

@@ -21,6 +21,7 @@ from pacarchive.web.http.documents import streaming
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
+    from pacarchive.telemetry.table import Series
     from pacarchive.web.context import RouteContext
     from pacarchive.web.http.request import ArchiveRequest
     from pacarchive.web.http.settings import LimitSettings
@@ -101,6 +102,10 @@ class Viewers:
     def count(self) -> int:
         """How many there are."""
         return self._places.shares.held
+
+    def sample(self) -> list[tuple[Series, float]]:
+        """What metrics say of them."""
+        return [(("console_viewers",), float(self.count))]
 
     async def keep_up(
         self, request: ArchiveRequest, clock: IReactorTime, look: Callable[[], Coroutine[Any, Any, bytes]]

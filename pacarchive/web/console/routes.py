@@ -136,7 +136,12 @@ async def _keep_up(screen: Screen, app: RouteContext, request: ArchiveRequest, *
     async def look() -> bytes:
         return with_token(await _look(screen, app, request, names, query), token)
 
-    viewers = app.kept(Viewers, lambda: Viewers(request.site.limits, app.console.viewers))
+    def make() -> Viewers:
+        made = Viewers(request.site.limits, app.console.viewers)
+        app.telemetry.samples(made.sample)
+        return made
+
+    viewers = app.kept(Viewers, make)
     await viewers.keep_up(request, app.clock, look)
     return b""
 
