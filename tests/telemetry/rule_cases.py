@@ -58,6 +58,7 @@ _WAITING = 'pacarchive_recall_files{state="queued"}'
 _CAME = "pacarchive_recall_duration_seconds_count"
 _FAILED = 'pacarchive_recall_failures_total{reason="storage"}'
 _OLDEST = "pacarchive_scrub_oldest_verified_timestamp_seconds"
+_PERIOD = "pacarchive_scrub_period_seconds"
 _VERIFIED = 'pacarchive_scrub_files_total{result="good"}'
 _FREE, _INODES = (f'pacarchive_storage_free_{what}{{backend="posix"}}' for what in ("bytes", "inodes"))
 
@@ -234,7 +235,7 @@ CASES = (
     Case("PacarchiveCorruptFiles", {"pacarchive_scrub_corrupt_files": "0x20"}, "15m"),
     Case(
         "PacarchiveScrubBehind",
-        {_OLDEST: f"{-110 * DAY}x40"},
+        {_OLDEST: f"{-110 * DAY}x40", _PERIOD: f"{90 * DAY}x40"},
         "3h",
         f"files of {SERVER} are not verified in time",
         every="5m",
@@ -246,7 +247,14 @@ CASES = (
         f"files of {SERVER} are not verified in time",
         every="5m",
     ),
-    Case("PacarchiveScrubBehind", {_VERIFIED: "7x600 8x300", _OLDEST: f"{-80 * DAY}x900"}, "74h", every="5m"),
+    Case(
+        "PacarchiveScrubBehind",
+        {_VERIFIED: "7x600 8x300", _OLDEST: f"{-80 * DAY}x900", _PERIOD: f"{90 * DAY}x900"},
+        "74h",
+        every="5m",
+    ),
+    # The period is the server's own.
+    Case("PacarchiveScrubBehind", {_OLDEST: f"{-110 * DAY}x40", _PERIOD: f"{180 * DAY}x40"}, "3h", every="5m"),
     Case(
         "PacarchiveLogLinesDropped",
         {"pacarchive_log_lines_dropped_total": "0x30 59x60"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ OF_FIXITY = {
     "pacarchive_scrub_corrupt_files",
     "pacarchive_scrub_files_total",
     "pacarchive_scrub_oldest_verified_timestamp_seconds",
+    "pacarchive_scrub_period_seconds",
 }
 """What rules ask for, and this version has not; the page of the rules says so."""
 
@@ -91,6 +93,19 @@ def test_every_metric_is_one() -> None:
     """None is asked for that no server has, but for those of fixity."""
     names = set().union(*(asked(each["expr"]) for each in RULES.values())) - {"pacarchive"}
     assert names - exported() == OF_FIXITY
+
+
+def test_links_lead_to_a_sites_own_pages(tmp_path: Path) -> None:
+    """By the one command that the page and the rules tell: all of them, and to each alert's own section."""
+    rules = (PROMETHEUS / "rules.yml").read_text()
+    (command,) = {each.strip("# ") for each in re.findall(".*sed -i .*", rules + RUNBOOKS.read_text())}
+    (tmp_path / "rules.yml").write_text(rules)
+    subprocess.run(shlex.split(command), cwd=tmp_path, check=True, timeout=60)
+    groups = yaml.safe_load((tmp_path / "rules.yml").read_text())["groups"]
+    assert {each["alert"]: each["annotations"]["runbook_url"] for group in groups for each in group["rules"]} == {
+        alert: f"https://YOUR.SITE/runbooks.html#{alert.lower()}" for alert in RULES
+    }
+    assert promtool("check", "rules", tmp_path / "rules.yml").returncode == 0
 
 
 def test_no_runbook_is_left_over() -> None:
