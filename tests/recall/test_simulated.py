@@ -21,7 +21,7 @@ import recalls
 SHARES = [
     pytest.param("burst", 0.025),
     pytest.param("burst", 0.05, marks=pytest.mark.thorough),
-    # Whether shares are fair is seen in test_schedule.py, too, and whether buffers are kept to.
+    # Whether shares are fair is seen in test_schedule.py, too, and whether buffers are kept to in test_buffer.py.
     pytest.param("stream", 0.15, marks=pytest.mark.thorough),
     pytest.param("buffer", 0.1, marks=pytest.mark.thorough),
     pytest.param("faults", 0.05),
