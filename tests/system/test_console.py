@@ -216,10 +216,9 @@ def test_a_dead_database(site: Site, mariadb: MariaDB, browser: Browser) -> None
         browser.says("climate")
         mariadb.kill()
         browser.look("dead-overview", "", "Serving, but not all of it works")
-        browser.go("/jobs")
-        browser.says("The list of recalls does not answer")
-        browser.picture("dead-jobs-1440-light")
-        browser.go()
+        browser.look("dead-jobs", "/jobs", "The list of recalls does not answer")
+        browser.click("nav a", "Overview")
+        browser.says("Serving, but not all of it works")
         mariadb.revive()
         browser.says("climate")
     finally:

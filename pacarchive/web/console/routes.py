@@ -200,5 +200,12 @@ def tell(app: RouteContext, request: ArchiveRequest, error: errors.ArchiveError)
         title = status.phrase.capitalize()
         parts = [tags.p(str(error)), tags.p(tags.a("To the overview", href=url()))]
     token, fields = form_token(app, request)
-    page = Page(title=title, body=b"".join(map(flat, parts)), site=app.settings.site_name)
+    recognised = status != HTTPStatus.UNAUTHORIZED and request.access is not None
+    page = Page(
+        title=title,
+        body=b"".join(map(flat, parts)),
+        who=viewer_of(app, request).name if recognised else "",  # who can go on from here to the other screens
+        site=app.settings.site_name,
+        session=recognised and bool(app.sessions.authorization(request)),
+    )
     return ErrorAnswer(status, {**headers, **fields}, with_token(write_page(page), token), HTML)

@@ -26,12 +26,17 @@ _SHORTEST = 120.0
 _LONG = 10 * 365 * 86400
 
 
-def room(question: Question, queue: Overview | None) -> Tag:
+def room(question: Question, queue: Overview | None, note: Tag | str = "") -> Tag:
     """The bars of storage and buffer."""
     lines = [_storage(question.app.health_probe.samples)]
     if queue is not None:
         lines.append(_buffer(queue))
-    return panel("Room", tags.ul(*lines, class_="bars"), ident="room", note=link("Its trend", "/capacity"))
+    return panel("Room", tags.ul(*lines, class_="bars"), ident="room", note=note)
+
+
+def to_trend() -> Tag:
+    """Leads from those bars to what they were."""
+    return link("Its trend", "/capacity")
 
 
 def _storage(samples: Sequence[Sample]) -> Tag:

@@ -13,7 +13,7 @@ from twisted.web.template import tags
 from pacarchive.texts import counted
 from pacarchive.web.console.asking import Question, Screen, or_words
 from pacarchive.web.console.parts import NOTHING, figures, link, mark, moment, panel
-from pacarchive.web.console.screens.capacity import room
+from pacarchive.web.console.screens.capacity import room, to_trend
 from pacarchive.web.console.screens.jobs import jobs_panel
 from pacarchive.web.console.screens.queue import drives_table, upcoming_table
 from pacarchive.web.console.screens.trouble import latest, transfers_panel
@@ -48,7 +48,7 @@ async def _overview(question: Question) -> Sequence[Flattenable]:
         return [
             state,
             tags.div(moving, trouble, class_="columns"),
-            tags.div(room(question, None), class_="columns"),
+            tags.div(room(question, None, to_trend()), class_="columns"),
             latest_jobs,
         ]
     return [
@@ -56,7 +56,7 @@ async def _overview(question: Question) -> Sequence[Flattenable]:
         _figures(queue, question.now),
         tags.div(
             tags.div(_tapes(queue), _next(queue), class_="stack"),
-            tags.div(moving, room(question, queue), trouble, class_="stack"),
+            tags.div(moving, room(question, queue, to_trend()), trouble, class_="stack"),
             class_="columns",
         ),
         latest_jobs,

@@ -27,7 +27,7 @@ async def _retry(question: Question) -> Sequence[Flattenable]:
     which = ", ".join(words) if words else "all that there is"
     many = found.failed + found.hurried
     choice = tags.form(
-        *(field(name.capitalize(), name, value=value) for name, value in given.items()),
+        *(field(FILTER[name], name, value=value) for name, value in given.items()),
         tags.button("Count them", type="submit"),
         method="get",
         action=url("/retry"),
@@ -58,8 +58,8 @@ async def _retry(question: Question) -> Sequence[Flattenable]:
     ]
 
 
-FILTER = ("cartridge", "owner", "reason", "hours")
-"""By what those are chosen that are retried."""
+FILTER = {"cartridge": "Cartridge", "owner": "Owner", "reason": "Reason", "hours": "In how many last hours"}
+"""By what those are chosen that are retried, and how it is called."""
 
 
 def filter_of(given: Mapping[str, str], now: float) -> RetryFilter:
