@@ -48,6 +48,11 @@ class DaemonConnectionPool(adbapi.ConnectionPool):
     def threadpool(self, ignored: object) -> None:
         """Ignore the pool that adbapi's constructor makes; it is never started."""
 
+    def start(self) -> None:
+        """Open connections when they are needed; its threads count as running."""
+        super().start()
+        self._threads.start()
+
     def interact(self, take: Callable[[], None], interaction: Callable[[Any], T]) -> Deferred[T]:
         """
         Run an interaction in a thread, unless it has become pointless by the time that a thread is free.
