@@ -266,10 +266,12 @@ def test_a_million_files(site: Site, tmp_path: Path, browser: Browser) -> None:
         "job": (f"/jobs/{job}", "5,000 files on disk"),
         "pins": ("/pins", "Nothing is pinned"),
     }
-    paints = {}
+    paints: dict[str, list[float]] = {}
     for name, (path, says) in pages.items():
-        browser.go(path)
-        paints[name] = browser.first_paint()
+        paints[name] = []
+        for _ in range(3):
+            browser.go(path)
+            paints[name].append(browser.first_paint())
         browser.says(says)
         assert len(browser.all("tbody tr")) <= MOST_ROWS
     (PICTURES / "first-paint.json").write_text(json.dumps(paints))

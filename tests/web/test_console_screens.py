@@ -163,6 +163,18 @@ def test_how_it_is(server: Server, browser: Browser, health: dict[str, Any], que
     assert all(each in said for each in queue.get("problems", ()))
 
 
+def test_what_is_held_is_no_fault(server: Server, browser: Browser) -> None:
+    """Somebody wants it, so that it has another sign than what is out of order."""
+    operations = server.recalls.operations
+    problems = [f"All recalls are {HOLD.by_whom}.", "No drive."]
+    for said_first in (problems, problems[::-1]):
+        operations.seen = attrs.evolve(operations.seen, holds=[HOLD], problems=said_first)
+        said = said_in(browser.get("/console"), "health")
+        assert f"○ {problems[0]}" in said
+        server.clock.advance(1)
+    assert f"✕ {problems[1]}" in said
+
+
 def test_what_keeps_jobs_from_being_taken_is_said_once(server: Server, browser: Browser) -> None:
     """Also where the queue says the same."""
     server.recalls.obstacle = "The list of recalls does not answer."

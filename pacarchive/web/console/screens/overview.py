@@ -81,8 +81,10 @@ def _state(question: Question, health: Health, queue: Overview | str) -> Tag:
         state = mark("wait", "Serving; requests have failed")
     else:
         state = mark("good", "Well: nothing needs anybody")
+    held = [] if isinstance(queue, str) else [each.by_whom for each in queue.holds]  # somebody wants that
     lines: list[Flattenable] = [
-        tags.li(mark("bad" if number == 0 else "wait", each)) for number, each in enumerate(problems)
+        tags.li(mark("wait" if number or any(words in each for words in held) else "bad", each))
+        for number, each in enumerate(problems)
     ]
     if failed:
         words = f"{counted(failed, 'request')} failed, and can be tried again. "
