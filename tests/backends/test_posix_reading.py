@@ -292,7 +292,7 @@ async def test_what_is_in_memory_needs_no_thread(tmp_path: Path, monkeypatch: py
     """And is still the version that is published at that moment, whoever published it."""
     if not opens_cached(tmp_path):
         pytest.skip("this kernel or file system cannot open a file without waiting")
-    monkeypatch.setattr(local, "_SETTLED", -(10**18))
+    monkeypatch.setattr(local, "SETTLED", -(10**18))
     calls = count_opens(monkeypatch)
     async with archive(tmp_path) as one, archive(tmp_path) as two:
         await store(one, 1, b"words")
@@ -313,7 +313,7 @@ async def test_a_file_that_has_just_changed_is_looked_at_again(tmp_path: Path, m
     Its inode could be freed and used again within one tick of the inode clock, and its digest be taken for the new
     file's.
     """
-    monkeypatch.setattr(local, "_SETTLED", 10**18)
+    monkeypatch.setattr(local, "SETTLED", 10**18)
     opened = count_opens(monkeypatch)
     async with archive(tmp_path) as backend:
         await store(backend, 1, b"words")
