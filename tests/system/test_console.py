@@ -141,13 +141,21 @@ def test_a_job_is_cancelled_by_mouse_and_by_keyboard(site: Site, tmp_path: Path,
     browser.resize(WIDE)
     browser.go(f"/jobs/{third}")
     browser.says("Live")
-    for box in browser.all("input[type=checkbox]")[:2]:
+    another, *boxes = browser.all("input[type=checkbox]")[:3]
+    gone = another.get_attribute("value")
+    chosen = [box.get_attribute("value") for box in boxes]
+    for box in boxes:
         box.click()
+    # What else changes would put other files into the rows of these.
+    fields = {"Content-Type": "application/json", "X-User": "climate"}
+    assert service.ask("POST", f"/jobs/{third}/cancel", json.dumps({"files": [gone]}).encode(), fields).status == 200
+    browser.says("1 cancelled")
+    assert [box.get_attribute("value") for box in browser.all("input:checked")] == chosen
     browser.click(".choose button")
     browser.says("2 files cancelled.")
     lines = [json.loads(line) for line in audit.read_text().splitlines()]
     found = [(each["job"], each.get("why"), each.get("files")) for each in lines if each["what"] == "cancel"]
-    assert found == [(first, "a mistake", None), (second, "not needed", None), (third, None, 2)]
+    assert found == [(first, "a mistake", None), (second, "not needed", None), (third, None, None), (third, None, 2)]
     assert browser.errors() == []
 
 
