@@ -268,7 +268,9 @@ def test_how_long_one_has_waited(around: Surroundings, engine: RecallEngine) -> 
     around.spend(10)
     done(engine.operations.hold(HoldKind.ALL, "eve"))
     submit(engine, 2)
-    around.time.advance(6 * 3600)  # in one step: it is only asked for the time
+    around.time.advance(4 * 3600)  # in one step: it is only asked for the time
+    submit(engine, 3)
+    around.time.advance(2 * 3600)
     found = done(engine.operations.overview())
     assert 5 * 3600 < found.longest < 7 * 3600
-    assert (found.kept_jobs, found.kept_files) == (2, 2)
+    assert (found.kept_jobs, found.kept_files) == (3, 3)

@@ -40,21 +40,43 @@ def test_what_fails_took_its_time_too(heard: Counts) -> None:
     assert sum(heard.read()[DURATIONS][:-1]) == 1
 
 
-def test_threads_lose_nothing(heard: Counts) -> None:
-    """Several count in the same place."""
+class Slowly:
+    """Counts in several steps, between which another thread may come."""
 
-    def observe_much() -> None:
-        for _ in range(5000):
+    def __init__(self) -> None:
+        self.sum = 0.0
+
+    def add(self, *series: str, amount: float = 1.0) -> None:
+        """To the sum."""
+        before = self.sum
+        for _ in range(20):
+            pass
+        self.sum = before + amount
+
+    def observe(self, value: float, *series: str) -> None:
+        """Likewise."""
+        self.add(*series, amount=value)
+
+
+def test_threads_lose_nothing() -> None:
+    """Several count in the same place."""
+    slowly = Slowly()
+    measuring.listen(slowly)
+
+    def measure_much() -> None:
+        for _ in range(2000):
             measuring.observe(1.0, *DURATIONS)
+            measuring.count(*FAILURES)
 
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
-        threads = [threading.Thread(target=observe_much) for _ in range(4)]
+        threads = [threading.Thread(target=measure_much) for _ in range(4)]
         for each in threads:
             each.start()
         for each in threads:
             each.join()
     finally:
         sys.setswitchinterval(interval)
-    assert heard.read()[DURATIONS][-1] == 20_000
+        measuring.stop_listening(slowly)
+    assert slowly.sum == 16_000
