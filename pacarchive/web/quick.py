@@ -25,7 +25,8 @@ from pacarchive.settings.server import VerifyReads
 from pacarchive.web.describing import description_of, last_modified, mtime_of
 from pacarchive.web.download import SMALL
 from pacarchive.web.http.answers import ALLOW, REVALIDATED, SERVER, QuickAnswer, field_value
-from pacarchive.web.http.intake import LINE_COST, PIECE, REQUEST_COST
+from pacarchive.web.http.intake import LINE_COST, REQUEST_COST
+from pacarchive.web.http.plain import MOST_FIELDS, limits_are_usual
 from pacarchive.web.http.shares import client_of
 
 if TYPE_CHECKING:
@@ -35,9 +36,6 @@ if TYPE_CHECKING:
     from pacarchive.web.context import RouteContext
     from pacarchive.web.http.channel import ArchiveChannel
     from pacarchive.web.http.settings import LimitSettings
-
-MOST_FIELDS = 20
-"""More are unusual."""
 
 _FIRST_LINE = re.compile(rb"(GET|HEAD) /(0|[1-9][0-9]{0,18}) HTTP/1\.1\r\n")  # of twenty digits, not all are ids
 
@@ -65,8 +63,7 @@ def quick_answers(app: RouteContext, limits: LimitSettings, *, read: Right, stat
     @param stat: What a HEAD needs.
     """
     reads = IQuickReads(app.backend, None)
-    narrow = min(limits.header_bytes, limits.request_line) < PIECE or limits.header_count < MOST_FIELDS
-    return None if reads is None or narrow else QuickAnswers(app, reads, read, stat)
+    return None if reads is None or not limits_are_usual(limits) else QuickAnswers(app, reads, read, stat)
 
 
 @attrs.frozen

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.tcp import Connection
 from twisted.web import server
-from twisted.web.http import HTTPChannel
+from twisted.web.http import HTTPChannel, _IdentityTransferDecoder
 
 from pacarchive.web.http.chunks import ChunkedDecoder, MalformedChunks
 from pacarchive.web.http.memory import FREE, Holding
+from pacarchive.web.http.plain import plain_head
 
 if TYPE_CHECKING:
     from pacarchive import errors
@@ -79,6 +80,9 @@ class IntakeChannel(HTTPChannel):
             self.resetTimeout()
             return
         self.resetTimeout()
+        if not (data := self._take_head(data)):
+            self._look()
+            return
         if self._backlog or self._handlingRequest or (self.line_mode and not self._is_little(data)):
             self._backlog += data
             self._pump()
@@ -116,11 +120,41 @@ class IntakeChannel(HTTPChannel):
             self.site.write_line(answer, now, answer.status, True)
         return True
 
+    def _take_head(self, data: bytes) -> bytes:
+        """
+        Read the head of a request in one go, if that is what came.
+
+        @return: What came behind it; all, where it is to be read line by line.
+        """
+        if not self.site.reads_plain or self.requests or self._buffer or self._backlog or not self._has_time():
+            return data
+        if (head := plain_head(data)) is None:
+            return data
+        self._command, self._path, self._version = head.method, head.target, b"HTTP/1.1"
+        request = self.requestFactory(self, False)
+        self.requests.append(request)
+        for name, value in head.fields:
+            request.requestHeaders.addRawHeader(name, value)
+        self.site.turns.spend(LINE_COST * (len(head.fields) + 2))
+        if head.length is not None:
+            self.length = head.length
+            self._transferDecoder = _IdentityTransferDecoder(
+                head.length, request.handleContentChunk, self._finishRequestBody
+            )
+        self.allHeadersReceived()
+        if self.length == 0:
+            self.allContentReceived()
+        else:
+            self.setRawMode()
+        return data[head.size :]
+
+    def _has_time(self) -> bool:
+        """Whether something may be read in this turn."""
+        return not self._waitingForTransport and not self._owed and self._left() > 0
+
     def _is_little(self, data: bytes) -> bool:
         """Whether lines are so few that they can be read at once: more than one request waits for its turn."""
-        if len(data) > PIECE or self._waitingForTransport:
-            return False
-        return not self._owed and self._left() > 0
+        return len(data) <= PIECE and self._has_time()
 
     def _must_wait(self) -> bool:
         """

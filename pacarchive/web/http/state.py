@@ -25,6 +25,7 @@ from pacarchive.web.http.admission import Admission, Crowds, Pace, Place
 from pacarchive.web.http.answers import QuickAnswer
 from pacarchive.web.http.errors import ErrorAnswer
 from pacarchive.web.http.memory import Holding, Memory
+from pacarchive.web.http.plain import limits_are_usual
 from pacarchive.web.http.refusals import RefusalLog, text_of
 from pacarchive.web.http.settings import LimitSettings
 from pacarchive.web.http.shares import client_of
@@ -93,6 +94,7 @@ class SharedSite(Site):
 
     @ivar limits: The limits in force.
     @ivar first_look: Looks at each request before its route is looked for.
+    @ivar reads_plain: Whether the limits let every plain head (L{pacarchive.web.http.plain}) pass.
     @ivar quick: Answers what can be answered at once, if anything can.
     @ivar draining: Whether the service is stopping: every answer then says that it is the connection's last.
     @ivar listening: The addresses that connections come to.
@@ -131,6 +133,7 @@ class SharedSite(Site):
         self.limits = limits
         self.first_look = first_look
         self.quick: Quick | None = None
+        self.reads_plain = limits_are_usual(limits)
         self.draining = False
         self.listening: list[IAddress] = []
         self._ports: list[Any] = []
