@@ -18,6 +18,8 @@ It imports the words (L{pacarchive}), L{pacarchive.settings} and L{pacarchive.ru
   phases.py       what takes the time of a request
   settings.py     the sections [audit], [access_log], [metrics] and [tracing]
 
+What rooms below measure, such as syncs and recalls, they say in L{pacarchive.runtime.measuring}: it is counted here.
+
 Whoever wants to know how the whole service is (a route by C{context.whole}) awaits C{totals()}: L{Totals} has all
 numbers of all processes, C{totals.value("connections")} or C{totals.counted} and C{totals.gauges} by metric and labels,
 C{totals.transfers} and C{totals.events}.  Each call asks all workers: viewers should share one.
