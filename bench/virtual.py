@@ -118,6 +118,9 @@ class InlinePool:
         self.threadpool = _InlineThreads()
         self._reactor = reactor
 
+    def start(self) -> None:
+        """There is nothing to start."""
+
     def call(self, call: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         """As that of L{pacarchive.runtime.threads.BlockingPool}."""
         threads: Any = self.threadpool

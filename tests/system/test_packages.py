@@ -59,7 +59,7 @@ import pkgutil, pacarchive
 from importlib import import_module
 
 for each in pkgutil.walk_packages(pacarchive.__path__, "pacarchive."):
-    if not each.name.startswith("pacarchive.backends.contract"):
+    if not each.name.startswith(("pacarchive.backends.contract", "pacarchive.telemetry.tracing")):
         try:
             import_module(each.name)
         except ModuleNotFoundError as error:
@@ -255,13 +255,14 @@ def test_what_is_imported_is_declared(installed: Environment) -> None:
     modules = set((installed.site / "pacarchive").rglob("*.py"))
     contract = {each for each in modules if each.is_relative_to(installed.site / "pacarchive/backends/contract")}
     imported = set[str]()
-    for paths, extras in ((modules - contract, ()), (contract, ("contract",))):
+    tracing = {installed.site / "pacarchive/telemetry/tracing.py"}
+    for paths, extras in ((modules - contract - tracing, ()), (contract, ("contract",)), (tracing, ("otel",))):
         names = declared(installed.own, *extras)
         for name in imports(*paths):
             found = names & set(map(canonicalize_name, known[name]))
             assert found, f"{name} is imported, and not declared"
             imported |= found
-    direct = {canonicalize_name(each.name) for each in requirements(installed.own, "contract")}
+    direct = {canonicalize_name(each.name) for each in requirements(installed.own, "contract", "otel")}
     assert direct - imported == NEVER_IMPORTED
 
 

@@ -102,6 +102,13 @@ def test_a_server_that_goes_and_comes(tmp_path: Path, serve: Callable[..., Servi
         assert terminal.ends() == 0
 
 
+def test_q_is_heard_before_anything_is_drawn(tmp_path: Path, serve: Callable[..., Service]) -> None:
+    """What was typed while the command was starting counts."""
+    with Terminal(tmp_path, "top", environment=url_of(serve())) as terminal:
+        terminal.type("q")
+        assert terminal.ends() == 0
+
+
 def test_q_is_heard_while_nothing_answers(tmp_path: Path, serve: Callable[..., Service]) -> None:
     """Nobody has to wait for a server that hangs."""
     service = serve()

@@ -31,7 +31,7 @@ def pressed(reactor: Any, act: Callable[[str], object]) -> Iterator[None]:
     number = sys.stdin.fileno()
     before = termios.tcgetattr(number)
     keyboard = _Keyboard(number, act)
-    tty.setcbreak(number)
+    tty.setcbreak(number, termios.TCSADRAIN)  # what was typed before counts, too
     reactor.addReader(keyboard)
     try:
         yield

@@ -53,7 +53,7 @@ def top(arguments: argparse.Namespace) -> int:
         elif session.json or not is_screen(sys.stdout):
             await watching.go_on(watching.print_line)
         else:
-            with _drawn(session.reactor, watching) as draw, pressed(session.reactor, watching.key):
+            with pressed(session.reactor, watching.key), _drawn(session.reactor, watching) as draw:
                 await watching.go_on(draw)
 
     if not arguments.once:
