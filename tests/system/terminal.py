@@ -104,10 +104,14 @@ class Terminal:
             self.screens.append(shown)
         return bool(data)
 
-    def shows(self, text: str) -> list[str]:
-        """Wait until some text is on the screen.  @return: All of the screen."""
-        while not any(text in line for line in (self.screens or [[]])[-1]):
-            assert self.read(), f"it ended without {text!r}: {self.screens[-3:]}"
+    def shows(self, *texts: str) -> list[str]:
+        """
+        Wait until some texts are on the screen, all at once: it is not drawn in one go.
+
+        @return: All of the screen.
+        """
+        while missing := [each for each in texts if not any(each in line for line in (self.screens or [[]])[-1])]:
+            assert self.read(), f"it ended without {missing}: {self.screens[-3:]}"
         return self.screens[-1]
 
     def ends(self) -> int:
