@@ -9,6 +9,7 @@ that was closed is lost in a later turn of the reactor.
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -422,6 +423,22 @@ class Server:
         site = self.site
         for each in (site.memory, site.transfers, site.lookups, site.listings, site.places):
             assert not each.shares.held, "something is still held"
+
+
+def come_of(server: Server, client: Client, *pieces: bytes) -> tuple[bytes, bool, object, object, object]:
+    """
+    What comes of bytes, with all that tells one server from another like it put away: the answers, what becomes of the
+    connection, of the storage, and what was counted.
+    """
+    for each in pieces:
+        client.send(each)
+        server.finish_work()
+    answers = re.sub(rb"(?m)^(Date: [^\r]*|X-Request-Id: [0-9a-f]{16}-[0-9a-f]+)\r$", b"x\r", client.take())
+    counted = {
+        series: sum(numbers[:-1]) if len(numbers) > 1 else numbers[0]
+        for series, numbers in server.application.telemetry.counts.read().items()
+    }
+    return answers, client.connected, list(server.archive.calls), counted, dict(server.site.events)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import pytest
 from doubles import Archive
 from hypothesis import given
 from hypothesis import strategies as st
-from support import DATA, Server, compose, serving
+from support import DATA, Server, come_of, compose, serving
 from test_access import TOKEN, governed, rule
 from twisted.internet.defer import CancelledError, Deferred
 
@@ -37,22 +37,6 @@ def both(**settings: Any) -> Iterator[tuple[Server, Server]]:
             server.archive.place(2, b"", mtime_ns=5)
             server.archive.place(2**64 - 1, DATA)
         yield table, klein
-
-
-def come_of(server: Server, requests: list[bytes]) -> tuple[bytes, bool, object, object, object]:
-    """What comes of requests: the answers, what becomes of the connection, of the storage, and what was counted."""
-    client = server.connect()
-    for each in requests:
-        client.send(each)
-        server.finish_work()
-    answers = re.sub(rb"(?m)^(Date|X-Request-Id): [^\r]*\r$", rb"\1: x\r", client.take())
-    counted = {
-        series: sum(numbers[:-1]) if len(numbers) > 1 else numbers[0]
-        for series, numbers in server.application.telemetry.counts.read().items()
-    }
-    connected = client.connected
-    client.hang_up()
-    return answers, connected, list(server.archive.calls), counted, dict(server.site.events)
 
 
 requests = st.builds(
@@ -98,7 +82,7 @@ requests = st.builds(
 def test_the_same_comes_of_it(asked: list[bytes]) -> None:
     """Whatever is asked, with whatever body."""
     with both() as (table, klein):
-        assert come_of(table, asked) == come_of(klein, asked)
+        assert come_of(table, table.connect(), *asked) == come_of(klein, klein.connect(), *asked)
 
 
 @pytest.mark.parametrize("method", sorted(method for method, url in ROUTER.needs if url == FILE))
@@ -111,7 +95,7 @@ def test_rights(method: str, fields: tuple[str, ...]) -> None:
 
     with both(gate=gate) as (table, klein):
         asked = [compose(method, target, *fields) for target in ("/1", "/2", "/3", "/99")]
-        assert come_of(table, asked) == come_of(klein, asked)
+        assert come_of(table, table.connect(), *asked) == come_of(klein, klein.connect(), *asked)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +111,7 @@ def test_what_nobody_foresaw(error: Exception, monkeypatch: pytest.MonkeyPatch) 
     with both() as (table, klein):
         answers = []
         for each in (table, klein):
-            answer, connected, *_ = come_of(each, [compose("PROPFIND", "/1", "Depth: 0")])
+            answer, connected, *_ = come_of(each, each.connect(), compose("PROPFIND", "/1", "Depth: 0"))
             answers.append((re.sub(rb"[0-9a-f]{12}", b"incident", answer), connected))
             assert each.site.events["incident"] == 1
         assert all(len(each.failures()) == 2 for each in (table, klein))  # each hears of both

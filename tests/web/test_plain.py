@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import string
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from doubles import Archive
 from hypothesis import example, given
 from hypothesis import strategies as st
 from secure_client import connect
-from support import DATA, HOST, Client, Server, compose, serving
+from support import DATA, HOST, Server, come_of, compose, serving
 
 from pacarchive.web.http.plain import MOST, MOST_FIELDS, limits_are_usual, plain_head
 from pacarchive.web.http.settings import LimitSettings
@@ -29,18 +28,6 @@ def both(**settings: Any) -> Iterator[tuple[Server, Server]]:
         for server in (plain, lines):
             server.archive.place(1, DATA)
         yield plain, lines
-
-
-def come_of(server: Server, client: Client, data: bytes) -> tuple[bytes, bool, object, object, object]:
-    """What comes of bytes: the answers, what becomes of the connection, of the storage, and what was counted."""
-    client.send(data)
-    server.finish_work()
-    answers = re.sub(rb"(?m)^(Date: [^\r]*|X-Request-Id: [0-9a-f]{16}-[0-9a-f]+)\r$", b"x\r", client.take())
-    counted = {
-        series: sum(numbers[:-1]) if len(numbers) > 1 else numbers[0]
-        for series, numbers in server.application.telemetry.counts.read().items()
-    }
-    return answers, client.connected, list(server.archive.calls), counted, dict(server.site.events)
 
 
 FIELDS = (
