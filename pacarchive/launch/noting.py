@@ -62,12 +62,12 @@ def _tracing(reactor: Any, settings: Settings, counts: Counts, site: ArchiveSite
 
 def _also(site: ArchiveSite, note: Note) -> None:
     """Have a site call one thing or two; without either it calls none."""
-    if (first := site.write_line) is None:
-        site.write_line = note
+    if (first := site.when_over) is None:
+        site.when_over = note
         return
 
     def both(request: Any, now: float, code: int, answered: bool) -> None:
         first(request, now, code, answered)
         note(request, now, code, answered)
 
-    site.write_line = both
+    site.when_over = both

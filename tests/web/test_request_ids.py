@@ -26,7 +26,7 @@ class Logged:
         self.server = server
         self.lines: list[bytes] = []
         write = line_of(form)
-        server.site.write_line = lambda *over: self.lines.append(write(*over))
+        server.site.when_over = lambda *over: self.lines.append(write(*over))
 
     @property
     def last(self) -> dict[str, Any]:

@@ -71,7 +71,7 @@ class Spans:
 def traced(server: Server) -> Spans:
     """Have a server make spans."""
     spans = Spans()
-    server.site.write_line = note_spans(cast("Tracing", spans))
+    server.site.when_over = note_spans(cast("Tracing", spans))
     server.site.notes_phases = True
     furnish(server)
     return spans
@@ -177,7 +177,7 @@ def test_phases(server: Server) -> None:
 def test_without_spans(server: Server) -> None:
     """Nothing is noted."""
     seen = []
-    server.site.write_line = lambda request, *more: seen.append(request.phases)
+    server.site.when_over = lambda request, *more: seen.append(request.phases)
     server.archive.place(1, DATA)
     server.ask("GET", "/1?")
     assert seen == [()]
@@ -228,7 +228,7 @@ def test_many_phases(server: Server) -> None:
                 pass
         noted.append(len(request.phases))
 
-    server.site.write_line = look
+    server.site.when_over = look
     server.site.notes_phases = True
     server.ask("GET", "/1?")
     assert noted == [MOST_PHASES]

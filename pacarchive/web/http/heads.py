@@ -124,8 +124,8 @@ class RequestHead(server.Request):
         size = self.body.received if self.method == b"PUT" else self.sentLength
         whole = size if answered else None
         self.site.counts.ended(self.method, code, now - self.began, first - self.began, whole)
-        if self.site.write_line is not None:
-            self.site.write_line(self, now, code, answered)
+        if self.site.when_over is not None:
+            self.site.when_over(self, now, code, answered)
         if not answered:
             self.site.counts.aborted("out" if self.body.complete else "in", self.broken_by)
 

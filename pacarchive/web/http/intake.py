@@ -115,9 +115,9 @@ class IntakeChannel(HTTPChannel):
         self.site.counts.ended(answer.method, answer.status, now - began, now - began, answer.sentLength)
         if answer.sentLength:
             self.site.counts.sent(answer.sentLength)
-        if self.site.write_line is not None:
+        if self.site.when_over is not None:
             answer.client, answer.began, answer.first = transport.getPeer(), began, now
-            self.site.write_line(answer, now, answer.status, True)
+            self.site.when_over(answer, now, answer.status, True)
         return True
 
     def _take_head(self, data: bytes) -> bytes:

@@ -107,7 +107,7 @@ class SharedSite(Site):
     @ivar turns: What all connections share of a turn of the reactor.
     @ivar events: How often each kind of refusal or failure has happened.
     @ivar counts: Counts requests.
-    @ivar write_line: Writes down a request that is over, where somebody wants that: a line in the access log, a span.
+    @ivar when_over: Writes down a request that is over, where somebody wants that: a line in the access log, a span.
         Takes the request, when it ended, the code of its answer, and whether it was answered.
     @ivar notes_phases: Whether requests note what takes their time, for spans.
     """
@@ -145,7 +145,7 @@ class SharedSite(Site):
         self._telemetry.samples(self._sample)
         self._telemetry.transfers = self._transfers
         self.counts = self._telemetry.requests
-        self.write_line: Callable[[Any, float, int, bool], None] | None = None
+        self.when_over: Callable[[Any, float, int, bool], None] | None = None
         self.notes_phases = False
         self.seconds = reactor.seconds
         self._run = secrets.token_hex(8)
