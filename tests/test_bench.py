@@ -207,3 +207,15 @@ def test_the_cost_of_the_database_is_measured(tmp_path: Path) -> None:
     (row,) = [line for line in done.stdout.splitlines() if line.startswith("| HEAD c8, ops/s |")]
     assert all(float(cell.split()[0]) > 0 for cell in row.strip("|").split("|")[1:])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_connections_take_that_wait_is_measured() -> None:
+    """Those of TLS, and followers who are told something."""
+    options = ("--connections", "30", "--followers", "30", "--seconds", "0.5", "--only", "used, TLS; following, news")
+    done = subprocess.run(
+        [sys.executable, BENCH.with_name("idle.py"), *options], capture_output=True, text=True, check=True
+    )
+    _, _, used, following = done.stdout.splitlines()
+    assert used.startswith("| 30 used, TLS | ")
+    assert following.startswith("| 30 following, news | ")
+    assert float(following.split("|")[-2]) > 0
