@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
@@ -552,6 +553,100 @@ def test_viewers_share_what_is_made_once_a_second(server: Server) -> None:
     server.recalls.calls.clear()
     server.clock.pump([0.1] * 50)
     assert not server.recalls.calls
+
+
+def test_a_viewer_more_takes_no_timer_more(server: Server) -> None:
+    """There is one for all who look at the same."""
+    followers = [Follower(server, target="/console/live/jobs")]
+    server.clock.pump([0.1] * 20)
+    before = len(server.clock.getDelayedCalls())
+    followers += [Follower(server, target="/console/live/jobs") for _ in range(20)]
+    server.clock.pump([0.1] * 20)
+    assert len(server.clock.getDelayedCalls()) == before
+    for each in followers:
+        each.client.hang_up()
+
+
+def finish(server: Server, state: FileState) -> None:
+    """Change what the screen of a job shows."""
+    server.recalls.changes[JOB][0] = job_file(12, state=state)
+
+
+def test_who_comes_later_is_told_nothing_twice(server: Server) -> None:
+    """Those who came before are told what it has seen first."""
+    target = f"/console/live/jobs/{JOB}"
+    early = Follower(server, target=target)
+    server.clock.advance(0.95)
+    finish(server, FileState.COMPLETED)
+    late = Follower(server, target=target)
+    assert "on disk" in _shown(late.text)
+    assert not early.read()
+    server.clock.pump([0.1] * 10)
+    assert "on disk" in _shown(early.read())
+    assert not late.read()
+    for each in (early, late):
+        each.client.hang_up()
+
+
+def test_a_viewer_that_takes_nothing_is_sent_the_last_of_what_it_missed(server: Server) -> None:
+    """Nothing piles up for it, and the others do not wait for it."""
+    target = f"/console/live/jobs/{JOB}"
+    slow, fast = (Follower(server, target=target) for _ in range(2))
+    producer = slow.client.transport.producer
+    assert producer is not None
+    producer.pauseProducing()
+    for state in (FileState.COMPLETED, FileState.CANCELLED, FileState.COMPLETED, FileState.CANCELLED):
+        finish(server, state)
+        server.clock.pump([0.5] * 2)
+        assert "event: screen" in fast.read()
+    assert not slow.read()
+    producer.resumeProducing()
+    assert slow.read().count("event: screen") == 1
+    for each in (slow, fast):
+        each.client.hang_up()
+
+
+def test_many_viewers_are_told_in_several_turns(server: Server) -> None:
+    """So that others have theirs between."""
+    target = f"/console/live/jobs/{JOB}"
+    with serving(Server(console=ConsoleSettings(viewers=1000))) as server:
+        fill(server)
+        followers = [Follower(server, target=target) for _ in range(100)]
+        finish(server, FileState.COMPLETED)
+        told: list[int] = []
+
+        class Other:
+            """Somebody who is in line, too."""
+
+            def take_turn(self) -> None:
+                told.append(sum(bool(each.client.transport.io.tell()) for each in followers))
+                if told[-1] < 100:
+                    server.site.turns.get_in_line(self)
+
+        server.clock.advance(0.9)
+        server.site.turns.get_in_line(Other())
+        server.clock.pump([0.1] * 5)
+        assert told[0] == 0
+        assert told[-1] == 100
+        assert max(after - before for before, after in pairwise(told)) < 60
+        for each in followers:
+            each.client.hang_up()
+
+
+def test_viewers_of_what_fails_come_again(server: Server) -> None:
+    """All of them; who comes then sees what there is."""
+    followers = [Follower(server, target="/console/live/jobs") for _ in range(3)]
+    server.recalls.trouble["jobs"] = errors.BackendUnavailable("The store does not answer.")
+    server.clock.pump([0.5] * 3)
+    for each in followers:
+        each.read()
+        assert each.ended
+    assert server.connect().ask("GET", "/console/live/jobs").status == 503
+    del server.recalls.trouble["jobs"]
+    server.clock.advance(1)
+    late = Follower(server, target="/console/live/jobs")
+    assert late.head.status == 200
+    late.client.hang_up()
 
 
 def counted_viewers(server: Server) -> float:

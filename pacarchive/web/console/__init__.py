@@ -10,7 +10,8 @@ without a script, and have nothing from elsewhere: the script keeps open pages u
   parts.py        tables, bars, forms, of which they are built
   words.py        sizes, times and counts in words
   frame.py        the frame around them
-  live.py         what is made once for all viewers, and kept up to date
+  live.py         what is made once for all viewers
+  following.py    what is kept up to date for those who go on looking
   viewing.py      who looks, and forms that are one of ours
   signing_in.py   sessions begin and end
   acting.py       what can be done

@@ -11,7 +11,7 @@ C{GET /console/console.css}   the style; the script and the sign likewise
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from functools import partial, wraps
 from hashlib import sha256
 from http import HTTPStatus
@@ -24,8 +24,9 @@ from pacarchive import errors
 from pacarchive.access.rights import Right
 from pacarchive.web.console import acting, signing_in
 from pacarchive.web.console.asking import Question, Screen
+from pacarchive.web.console.following import Look, Viewers
 from pacarchive.web.console.frame import HEADERS, HTML, Page, flat, with_token, write_page
-from pacarchive.web.console.live import Viewers, snapshots_of
+from pacarchive.web.console.live import SHARED, snapshots_of
 from pacarchive.web.console.parts import url
 from pacarchive.web.console.screens import SCREENS
 from pacarchive.web.console.screens.holding import holds
@@ -46,9 +47,6 @@ _ASSETS = {
     "console.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
-_CONSOLE = "console"
-"""Whose turns of the reactor it takes to write what is shared by viewers."""
-
 _COST = 3000
 """What it takes to write a part of a screen, in about microseconds."""
 
@@ -111,7 +109,8 @@ async def _show(screen: Screen, app: RouteContext, request: ArchiveRequest, **na
     """A screen."""
     viewer = viewer_of(app, request)
     query = _query(screen, request)
-    body = await _look(screen, app, request, names, query)
+    _, look = _sight(screen, app, request, names, query)
+    body = await look()
     address = screen.path
     for name, value in names.items():
         address = re.sub(rf"<(?:\w+:)?{name}>", str(value), address)
@@ -130,11 +129,8 @@ async def _show(screen: Screen, app: RouteContext, request: ArchiveRequest, **na
 
 async def _keep_up(screen: Screen, app: RouteContext, request: ArchiveRequest, **names: Any) -> bytes:
     """The changes of a screen."""
-    query = _query(screen, request)
+    key, look = _sight(screen, app, request, names, _query(screen, request))
     token, _ = form_token(app, request)
-
-    async def look() -> bytes:
-        return with_token(await _look(screen, app, request, names, query), token)
 
     def make() -> Viewers:
         made = Viewers(request.site.limits, app.console.viewers)
@@ -142,14 +138,19 @@ async def _keep_up(screen: Screen, app: RouteContext, request: ArchiveRequest, *
         return made
 
     viewers = app.kept(Viewers, make)
-    await viewers.keep_up(request, app.clock, look)
+    await viewers.keep_up(request, app.clock, key, look, token)
     return b""
 
 
-async def _look(
+def _sight(
     screen: Screen, app: RouteContext, request: ArchiveRequest, names: Mapping[str, Any], query: Mapping[str, str]
-) -> bytes:
-    """What is on a screen now, without its frame and without the viewer's own token."""
+) -> tuple[Hashable, Look]:
+    """
+    What a viewer sees on a screen.
+
+    @return: What two who see the same have in common; and what gives what is on it now, without its frame and without
+        the viewer's own token.  It keeps nothing of the request, which may be over before others have seen enough.
+    """
     viewer, turns = viewer_of(app, request), request.site.turns
 
     async def make() -> bytes:
@@ -157,11 +158,11 @@ async def _look(
         question = Question(app=app, viewer=viewer, names=names, query=query)
         for part in (*await holds(question), *await screen.make(question)):
             parts.append(flat(part))
-            await turns.come(_COST, _CONSOLE)
+            await turns.come(_COST, SHARED)
         return b"".join(parts)
 
     key = (screen.path, tuple(names.items()), tuple(query.items()), viewer.owner, viewer.may_stage)
-    return await snapshots_of(app).get(key, make)
+    return key, partial(snapshots_of(app).get, key, make)
 
 
 def _args(request: ArchiveRequest) -> dict[str, str]:

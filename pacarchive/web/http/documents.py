@@ -240,14 +240,18 @@ class Stream:
         self._request = request
         self._flow = flow
 
-    async def send(self, pieces: Iterable[bytes]) -> None:
+    async def room(self) -> None:
         """
-        Write pieces, each when the transport has room for it.
+        Wait until the transport has room.
 
         @raise TimeoutError: The client took nothing for too long.
         """
+        await self._flow.room()
+
+    async def send(self, pieces: Iterable[bytes]) -> None:
+        """Write pieces, each when there is L{room} for it."""
         for piece in pieces:
-            await self._flow.room()
+            await self.room()
             self._request.write(piece)
 
 
