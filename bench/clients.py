@@ -54,18 +54,18 @@ class Tally:
     problem: str
 
 
-def compile_load(folder: Path) -> Path:
+def compile_load(folder: Path, name: str = "load") -> Path:
     """
-    Build the load program.
+    Build the load program, or another one of this folder.
 
     @raise ClientError: There is no C compiler, or it fails.
     """
     if not shutil.which("cc"):
         raise ClientError("a C compiler called cc is needed (Debian: apt install gcc libc6-dev)")
-    program = folder / "load"
-    command = ["cc", "-O2", "-o", str(program), str(Path(__file__).with_name("load.c"))]
+    program = folder / name
+    command = ["cc", "-O2", "-pthread", "-o", str(program), str(Path(__file__).with_name(f"{name}.c"))]
     if (done := subprocess.run(command, capture_output=True, text=True, check=False)).returncode:
-        raise ClientError(f"the load program does not compile:\n{done.stderr}")
+        raise ClientError(f"{name}.c does not compile:\n{done.stderr}")
     return program
 
 
@@ -77,15 +77,20 @@ def finish_load(process: subprocess.Popen[bytes], meanwhile: Callable[[], None] 
     @raise ClientError: There is no result.
     """
     deadline = time.monotonic() + _LOAD_LIMIT
-    while True:
-        try:
-            output, _ = process.communicate(timeout=0.5)
-        except subprocess.TimeoutExpired:
-            meanwhile()
-            if time.monotonic() > deadline:
-                process.kill()
-        else:
-            break
+    try:
+        while True:
+            try:
+                output, _ = process.communicate(timeout=0.5)
+            except subprocess.TimeoutExpired:
+                meanwhile()
+                if time.monotonic() > deadline:
+                    process.kill()
+            else:
+                break
+    except BaseException:
+        process.kill()
+        process.communicate()
+        raise
     if process.returncode:
         raise ClientError(f"the load program ended with {process.returncode}")
     return Tally(**json.loads(output))
@@ -122,18 +127,40 @@ class Source:
         with ThreadPoolExecutor(len(ids)) as pool:
             size = self.size // len(ids)
             parts = [range(start, start + size) for start in range(0, self.size, size)]
-            exchange = partial(self._exchange, port, method, deadline, compare)
+            transports: list[socket.socket] = []
+            exchange = partial(self._exchange, port, method, deadline, compare, transports)
             streams = [pool.submit(exchange, file_id, part) for file_id, part in zip(ids, parts, strict=True)]
-            while wait(streams, 0.1).not_done:
-                meanwhile()
+            try:
+                while wait(streams, 0.1).not_done:
+                    meanwhile()
+            except BaseException:
+                for transport in transports:
+                    with suppress(OSError):  # done already
+                        transport.shutdown(socket.SHUT_RDWR)
+                raise
             return time.monotonic() - begun, list(filter(None, (stream.result() for stream in streams)))
 
-    def _exchange(self, port: int, method: str, deadline: float, compare: bool, file_id: int, part: range) -> str:
-        """One transfer.  @return: What went wrong, or nothing."""
+    def _exchange(
+        self,
+        port: int,
+        method: str,
+        deadline: float,
+        compare: bool,
+        transports: list[socket.socket],
+        file_id: int,
+        part: range,
+    ) -> str:
+        """
+        One transfer.
+
+        @param transports: Gets the connection, for who wants to end it early.
+        @return: What went wrong, or nothing.
+        """
         try:
             with closing(HTTPConnection(HOST, port, timeout=10)) as connection:
                 connection.connect()
                 transport = connection.sock
+                transports.append(transport)
                 # Blocking calls with a limit in the kernel: Python's own timeouts would cost a poll(2) each.
                 transport.settimeout(None)
                 patience = struct.pack("ll", max(1, int(deadline - time.monotonic())), 0)

@@ -1,12 +1,14 @@
 /* A small HTTP/1.1 client that costs little, for many small requests to a server on the loopback interface.
  *
- *   load -p PORT -m METHOD -c CONNECTIONS -N REQUESTS -t SECONDS [-i FIRST -n IDS -b BYTES] [-r RATE]
+ *   load -p PORT -m METHOD -c CONNECTIONS -N REQUESTS -t SECONDS [-i FIRST -n IDS -b BYTES] [-r RATE] [-k]
  *
  * PUT and DELETE take the ids FIRST, FIRST + 1, ...; GET and HEAD random ones of the IDS from FIRST, or "/" without -n.
  * The BYTES of an object follow from its id, and every GET of one is compared with them.
  *
  * Without -r each connection asks again as soon as it is answered. With -r requests are due at a fixed rate, and a
  * latency counts from when its request was due, so that a server that stalls cannot hide it.
+ *
+ * With -k every request has a connection of its own, for servers that close one after each answer without a word.
  *
  * A run ends by itself after REQUESTS or SECONDS (and a few more), or on SIGINT. It prints a line of JSON.
  * Answers with Transfer-Encoding are not understood and count as failed. */
@@ -36,6 +38,7 @@ static struct {
     long long bytes;
     int port, connections;
     double seconds, rate;
+    bool closing;
 } opt = {.method = "GET", .requests = 1, .connections = 1, .seconds = 1};
 
 static const double patience = 5; /* with one request, in seconds */
@@ -73,12 +76,12 @@ static long long read_head(const char *text, struct answer *a) {
     const char *end = strstr(text, "\r\n\r\n"), *line = text;
     if (!end) return 0;
     if (sscanf(text, "HTTP/1.%*1[01] %3d", &a->status) != 1) return -1;
-    a->closing = text[7] == '0';
+    a->closing = opt.closing || text[7] == '0';
     a->length = -1;
     while ((line = strstr(line, "\r\n") + 2) < end) {
         if (!strncasecmp(line, "content-length:", 15)) a->length = atoll(line + 15);
         if (!strncasecmp(line, "connection:", 11))
-            a->closing = !strncasecmp(line + 11 + strspn(line + 11, " "), "close", 5);
+            a->closing = opt.closing || !strncasecmp(line + 11 + strspn(line + 11, " "), "close", 5);
         if (!strncasecmp(line, "transfer-encoding:", 18)) return -1;
     }
     if (is("HEAD") || a->status == 204) a->length = 0;
@@ -250,7 +253,7 @@ static void run(struct connection *all) {
 }
 
 int main(int argc, char **argv) {
-    for (int o; (o = getopt(argc, argv, "p:m:c:N:t:i:n:b:r:")) != -1;) switch (o) {
+    for (int o; (o = getopt(argc, argv, "p:m:c:N:t:i:n:b:r:k")) != -1;) switch (o) {
         case 'p': opt.port = atoi(optarg); break;
         case 'm': opt.method = optarg; break;
         case 'c': opt.connections = atoi(optarg); break;
@@ -260,6 +263,7 @@ int main(int argc, char **argv) {
         case 'n': opt.ids = strtoull(optarg, NULL, 10); break;
         case 'b': opt.bytes = atoll(optarg); break;
         case 'r': opt.rate = atof(optarg); break;
+        case 'k': opt.closing = true; break;
         default: return 2;
     }
     if (opt.bytes > BODY_MOST) return 2;

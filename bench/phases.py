@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import itertools
+import ctypes
 import os
+import resource
 import signal
 import subprocess
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING
 
 import attrs
 from clients import ClientError, finish_load, idle_connections, nothing, slow_clients
+from machine import CREATES, CREATES_SECONDS, Findings, Machine, settle, size_words
 from server import HOST
 
 if TYPE_CHECKING:
@@ -21,17 +22,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from clients import Source, Tally
-    from server import Server
+    from server import Program
 
 SMALL = 1024
 """The size of a small object, in bytes."""
+
+IDLE = 10_000
+"""How many connections wait."""
 
 _TELLING = 0.3
 """From how many seconds on the CPU that others use can be told, of what the kernel counts in hundredths."""
 
 
 @attrs.define
-class Bench:
+class Bench(Findings):
     """
     One round of measurements.
 
@@ -40,21 +44,15 @@ class Bench:
     @ivar folder: A place for files of the harness, on the disk that is measured.
     @ivar share: The factor on all counts of requests and connections.
     @ivar next_id: Ids from here on are free.
-    @ivar figures: What was measured, in order; C{None} where it failed.
-    @ivar problems: What went wrong, in words.
-    @ivar foreign: The share of the machine that others used, in percent, by phase.
     """
 
     port: int
-    server: Server | None
+    server: Program | None
     load: Path
     source: Source
     folder: Path
     share: float
     next_id: int
-    figures: dict[str, float | None] = attrs.field(factory=dict)
-    problems: list[str] = attrs.field(factory=list)
-    foreign: dict[str, float] = attrs.field(factory=dict)
     _small: list[range] = attrs.field(factory=list)
     _stored: range | None = None
 
@@ -86,9 +84,9 @@ class Bench:
     def start(self) -> None:
         """What the start took."""
         if self.server is not None:
-            self._note("RSS after start, MiB", self.server.resident())
-            self._note("PSS after start, MiB", self.server.proportional())
-            self._note("time to first answer, s", self.server.start_seconds)
+            self.note("RSS after start, MiB", self.server.resident())
+            self.note("PSS after start, MiB", self.server.proportional())
+            self.note("time to first answer, s", self.server.start_seconds)
 
     def hello(self) -> None:
         """The least that can be asked for."""
@@ -96,10 +94,10 @@ class Bench:
 
     def put(self) -> None:
         """Small objects in."""
-        self._settle(0.3)
-        for connections, requests in ((1, 2000), (8, 4000), (32, 4000)):
+        settle(self.folder, self.source.size * 3 // 10)
+        for connections, requests in CREATES:
             ids = self._take_small(requests)
-            self._measure(f"PUT 1 KiB c{connections}", "PUT", connections, requests, 4, ids)
+            self._measure(f"PUT 1 KiB c{connections}", "PUT", connections, requests, CREATES_SECONDS, ids)
 
     def get(self) -> None:
         """Small objects out."""
@@ -123,7 +121,7 @@ class Bench:
         ids = self.objects()
         self._measure("GET at 300/s, calm", "GET", 32, 450, 5, ids, 300)
         self._settle()
-        large, size = self._take(1), _words(self.source.size)
+        large, size = self._take(1), size_words(self.source.size)
         gets = self._start("GET", 32, 30_000, 100, ids, 300)
         try:
             put = self.source.transfer(self.port, "PUT", large)
@@ -135,12 +133,19 @@ class Bench:
         self._remove(large)
 
     def idle(self) -> None:
-        """Requests beside many connections that only wait."""
-        ids, count = self.objects(), self._count(500)
-        with idle_connections(self.port, count) as still_open:
+        """Requests beside many connections that only wait, and what each of those takes."""
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        ids, count = self.objects(), min(self._count(IDLE), limit - 200)
+        few = count // 10  # first, so that it does not count what memory had been freed before, and is used again
+        with idle_connections(self.port, few) as few_open, ExitStack() as stack:
+            before = self.server.proportional() if self.server else 0
+            still_open = stack.enter_context(idle_connections(self.port, count - few))
+            if self.server is not None:
+                grown = self.server.proportional() - before
+                self.note(f"{count} idle connections, KiB of memory each", grown * 1024 / (count - few))
             self._measure(f"GET 1 KiB c8 beside {count} idle connections", "GET", 8, 60_000, 2.5, ids)
-            left = still_open()
-        self._note(f"{count} idle connections: still open", left)
+            left = still_open() + few_open()
+        self.note(f"{count} idle connections: still open", left)
         if left < count:
             self.problems.append(f"{count - left} of {count} idle connections were closed")
 
@@ -156,19 +161,16 @@ class Bench:
 
     def machine(self) -> None:
         """What the machine can do at all."""
-        self._settle()
-        block, size = os.urandom(1 << 20), self.source.size
-        begun = time.monotonic()
-        with open(self.folder / "raw", "wb", buffering=0) as file:
-            file.writelines(itertools.repeat(block, size >> 20))
-            os.fsync(file.fileno())
-        self._note(f"machine: write and fsync {_words(size)}, MB/s", size / 1e6 / (time.monotonic() - begun))
-        (self.folder / "raw").unlink()
-        hasher = hashlib.sha256()
-        sums = _rate(lambda: hasher.update(block), self._count(1000))
-        self._note("machine: sha256 on one core, MB/s", sums * len(block) / 1e6)
-        (self.folder / "creates").mkdir()
-        self._note("machine: durable creates on one core, per s", _creates(self.folder / "creates", self._count(2000)))
+        machine = Machine(self.source, self.folder, self.share)
+        machine.run(["put", "one", "four"])
+        for label, figure in machine.figures.items():
+            if "CPU" not in label:
+                self.note(
+                    f"machine: {label.replace('PUT 1 KiB', 'durable creates').replace('PUT', 'write and fsync')}",
+                    figure,
+                )
+        self.problems += machine.problems
+        self.note("machine: sha256 on one core, MB/s", machine.hash())
 
     # -- How they do it
 
@@ -200,7 +202,8 @@ class Bench:
         """Have the load program begin.  It is under way on return."""
         options = {"-p": self.port, "-m": method, "-c": connections, "-N": requests, "-t": seconds, "-r": rate}
         options |= {"-i": ids.start, "-n": len(ids), "-b": SMALL}
-        words = (str(word) for option in options.items() for word in option)
+        words = [str(word) for option in options.items() for word in option]
+        words += ["-k"] if self.server and self.server.closes else []
         process = subprocess.Popen([self.load, *words], stdout=subprocess.PIPE, bufsize=0)
         assert process.stdout is not None
         process.stdout.read(1)
@@ -218,27 +221,28 @@ class Bench:
         meanwhile: Callable[[], None] = nothing,
     ) -> None:
         """Many small requests: as fast as they are answered, or at a rate."""
+        before = self._cpu_seconds()
         process = self._start(method, connections, self._count(requests), seconds, ids, rate)
-        bad = "failed or wrong" if method == "GET" and ids else "failed"
-        self._tell(label, finish_load(process, meanwhile), rate, bad)
+        tally = finish_load(process, meanwhile)
+        self._tell(label, tally, rate, "failed or wrong" if method == "GET" and ids else "failed")
+        if self.server is not None and tally.ok and not rate:
+            used = (self._cpu_seconds() - before) * 1e6 / tally.ok
+            self.note(f"{label}, server CPU us a request", used)
 
     def _tell(self, label: str, tally: Tally, rate: int, bad: str) -> None:
         if rate:
-            self._note(f"{label}, p50 ms", tally.p50_ms)
+            self.note(f"{label}, p50 ms", tally.p50_ms)
         else:
-            self._note(f"{label}, ops/s", tally.ok / tally.seconds if tally.ok else None)
-        self._note(f"{label}, p99 ms", tally.p99_ms)
-        self._note(f"{label}, {bad} %", 100 * (tally.failed + tally.wrong) / max(1, tally.started))
+            self.note(f"{label}, ops/s", tally.ok / tally.seconds if tally.ok else None)
+        self.note(f"{label}, p99 ms", tally.p99_ms)
+        self.note(f"{label}, {bad} %", 100 * (tally.failed + tally.wrong) / max(1, tally.started))
         if tally.ok < tally.started or not tally.ok:
             counts = f"{tally.failed} failed and {tally.wrong} wrong of {tally.started}"
             self.problems.append(f"{label}: {counts}; first: {tally.problem}")
 
-    def _note(self, label: str, figure: float | None) -> None:
-        self.figures[label] = None if figure is None else round(figure, 3)
-
     def _large(self, streams: int) -> None:
         """Large objects in and out, and then out again to compare them."""
-        ids, what = self._take(streams), f"{_words(self.source.size // streams)} x{streams}"
+        ids, what = self._take(streams), f"{size_words(self.source.size // streams)} x{streams}"
         peak = 0.0
 
         def watch() -> None:
@@ -247,20 +251,23 @@ class Bench:
 
         self._settle()
         for method in ("PUT", "GET"):
-            before, peak = self.server.cpu_seconds() if self.server else 0, 0.0
+            before, peak = self._cpu_seconds(), 0.0
             watch()
-            self._speed(f"{method} {what}", *self.source.transfer(self.port, method, ids, watch))
+            seconds, problems = self.source.transfer(self.port, method, ids, watch)
+            if method == "PUT" and self.server is not None and not self.server.syncs:
+                seconds += _sync(self.folder)
+            self._speed(f"{method} {what}", seconds, problems)
             if self.server is not None:
-                used = self.server.cpu_seconds() - before
-                self._note(f"{method} {what}, server CPU s/GiB", used * 2**30 / self.source.size)
-                self._note(f"{method} {what}, peak RSS MiB", peak)
+                used = self._cpu_seconds() - before
+                self.note(f"{method} {what}, server CPU s/GiB", used * 2**30 / self.source.size)
+                self.note(f"{method} {what}, peak RSS MiB", peak)
         _, problems = self.source.transfer(self.port, "GET", ids, compare=True)
-        self._note(f"{what}, intact", streams - len(problems))
+        self.note(f"{what}, intact", streams - len(problems))
         self.problems += [f"{what}, compared: {problem}" for problem in problems]
         self._remove(ids)
 
     def _speed(self, label: str, seconds: float, problems: list[str]) -> None:
-        self._note(f"{label}, MB/s", None if problems else self.source.size / 1e6 / seconds)
+        self.note(f"{label}, MB/s", None if problems else self.source.size / 1e6 / seconds)
         self.problems += [f"{label}: {problem}" for problem in problems]
 
     def _remove(self, ids: range) -> None:
@@ -273,53 +280,28 @@ class Bench:
             except (OSError, HTTPException) as error:
                 self.problems.append(f"DELETE: {error}")
 
-    def _settle(self, sizes: float = 2.2) -> None:
-        """
-        Write out what is dirty, then touch memory.
+    def _settle(self) -> None:
+        """Memory for the large object, and once more for a server that spools it."""
+        settle(self.folder, self.source.size * 22 // 10)
 
-        On a virtual machine whose host takes back free pages, the first touch of memory is slow and would be most of
-        what a write phase measures.  A page cache that was filled and dropped just before is still backed.
-
-        @param sizes: How much, in sizes of the large object: one for it, and one for a server that spools it.
-        """
-        os.sync()
-        with open(self.folder / "prime", "wb", buffering=0) as file:
-            file.writelines(itertools.repeat(bytes(1 << 20), int(self.source.size * sizes) >> 20))
-        (self.folder / "prime").unlink()
+    def _cpu_seconds(self) -> float:
+        return self.server.cpu_seconds() if self.server else 0
 
 
-def _rate(call: Callable[[], object], most: int) -> float:
-    """How often something can be done, per second; tried for about a second."""
-    begun, done = time.monotonic(), 0
-    while done < most and time.monotonic() < begun + 1:
-        call()
-        done += 1
-    return done / (time.monotonic() - begun)
+def _sync(folder: Path) -> float:
+    """
+    Have what is written on a file system reach it.
 
-
-def _creates(folder: Path, most: int) -> float:
-    """How many small files this process alone can make durable, per second."""
-    directory = os.open(folder, os.O_RDONLY)
-    names = map(str, itertools.count())
-
-    def create() -> None:
-        name = next(names)
-        descriptor = os.open(f"{name}.new", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444, dir_fd=directory)
-        os.write(descriptor, bytes(SMALL))
-        os.fsync(descriptor)
-        os.close(descriptor)
-        os.link(f"{name}.new", name, src_dir_fd=directory, dst_dir_fd=directory)
-        os.unlink(f"{name}.new", dir_fd=directory)
-        os.fsync(directory)
-
+    @return: The seconds that took.
+    """
+    begun = time.monotonic()
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        return _rate(create, most)
+        if ctypes.CDLL(None, use_errno=True).syncfs(descriptor):
+            raise OSError(ctypes.get_errno(), "syncfs fails")
     finally:
-        os.close(directory)
-
-
-def _words(size: int) -> str:
-    return f"{size >> 20} MiB" if size % 2**30 else f"{size >> 30} GiB"
+        os.close(descriptor)
+    return time.monotonic() - begun
 
 
 _ALL = (

@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Measures pacarchive on this machine, and prints a table in Markdown; see README.md."""
+"""
+Measures pacarchive on this machine, alone or beside other servers, and prints a table in Markdown; see bench/README.md.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ import argparse
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import statistics
@@ -15,18 +18,35 @@ import tempfile
 import time
 from pathlib import Path
 
-import attrs
+from against import Plan, Result, measure
 from clients import ClientError, Source, compile_load
+from goals import collect, figure_words, remarks
+from history import describe_commit, keep
+from peers import PEERS, PeerError, parse_peers
 from phases import PHASES, Bench
 from server import HOST, Server, ServerError, greet
 
-FOREIGN_MUCH = 10.0
-"""The share of the machine, in percent, from which what others use is worth a note."""
+_EXAMPLES = """examples:
+  tools/bench                                        what this checkout does on this machine
+  tools/bench --against nginx,rclone --rounds 3      it and others in turns, with ratios and the project's goals
+  tools/bench --against nginx --only one,four        only large files; --quick shows in a minute that it works
+  tools/bench --compare main --only put --rounds 5   this checkout and another commit in turns: is it worse?
+  tools/bench --against nginx,rclone,pai-uwsgi --rounds 3 --keep
+                                                     and write the ratios down in bench/history.md
+
+Other measurements, each with a --help of its own: tools/bench recalls, client, start, access, tls,
+idle.
+"""
+
+_DESCRIPTORS = 65536
+"""How many descriptors are wanted for the connections that wait."""
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="tools/bench", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     names = ", ".join(PHASES)
     parser.add_argument("--rounds", type=int, default=1, help="how often; of several the table has medians (default 1)")
     parser.add_argument("--only", type=_phases, default=list(PHASES), help=f"these phases, with commas: {names}")
@@ -38,7 +58,20 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--set", type=_setting, action="append", default=[], metavar="SECTION.KEY=VALUE")
     parser.add_argument("--url", type=_port, dest="port", help=f"measure what runs there already, on {HOST}")
     parser.add_argument("--out", type=Path, help="write the figures to this file too, as JSON")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON, and no table")
+    peers = ", ".join(PEERS)
+    parser.add_argument(
+        "--against", type=_peers, default=[], metavar="NAMES", help=f"measure these too, installed if missing: {peers}"
+    )
+    parser.add_argument("--compare", metavar="COMMIT", help="measure this commit too, in an environment of its own")
+    parser.add_argument("--keep", action="store_true", help="with --against: append the ratios to bench/history.md")
     arguments = parser.parse_args()
+    if arguments.keep and not arguments.against:
+        parser.error("--keep needs --against: it keeps ratios to others")
+    if arguments.keep and (arguments.quick or arguments.big_mib not in (None, 1024)):
+        parser.error("--keep keeps figures of full size: leave out --quick and --big-mib")
+    if arguments.port is not None and (arguments.against or arguments.compare):
+        parser.error("--url measures a server that runs, and nothing beside it")
     arguments.big_mib = arguments.big_mib or (64 if arguments.quick else 1024)
     if arguments.rounds < 1 or arguments.big_mib < 4 or arguments.big_mib % 4:
         parser.error("--rounds must be at least 1, --big-mib a multiple of 4")
@@ -50,6 +83,13 @@ def _phases(text: str) -> list[str]:
     if unknown := set(names) - set(PHASES):
         raise argparse.ArgumentTypeError(f"no such phase: {', '.join(sorted(unknown))}")
     return names
+
+
+def _peers(text: str) -> list[str]:
+    try:
+        return parse_peers(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _setting(text: str) -> tuple[str, str, str]:
@@ -68,30 +108,54 @@ def main() -> int:
     """Run it.  @return: The exit status: 1 where an answer failed or was wrong, 2 where nothing could be measured."""
     arguments = parse_arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that no server is left behind
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    wanted = _DESCRIPTORS if most == resource.RLIM_INFINITY else min(most, _DESCRIPTORS)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
     names = [name for name in PHASES if name in arguments.only and name not in arguments.skip]
-    size, rounds = arguments.big_mib << 20, []
+    size = arguments.big_mib << 20
     try:
         with tempfile.TemporaryDirectory(prefix="bench-", dir=arguments.folder.absolute()) as name:
             folder = Path(name)
             if shutil.disk_usage(folder).free < 5 * size:
                 raise ClientError(f"{arguments.folder.absolute()} has not {5 * size >> 20} MiB free")
             load, source = compile_load(folder), Source.create(folder / "source", size)
-            for number in range(arguments.rounds):
-                place = folder / str(number)
-                place.mkdir()
-                rounds.append(run_round(arguments, names, load, source, place))
-    except (ClientError, ServerError, OSError) as error:
+            if arguments.against or arguments.compare:
+                plan = Plan(arguments.rounds, names, _share(arguments), arguments.workers, arguments.set)
+                result = measure(plan, arguments.against, arguments.compare, load, source, folder)
+            else:
+                result = run_alone(arguments, names, load, source, folder)
+    except (ClientError, PeerError, ServerError, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
-    print("\n".join(table(rounds)))
+    except KeyboardInterrupt:
+        print("bench: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
+    text = json.dumps(result.report, indent=1)
+    print(text if arguments.json else "\n".join(result.lines))
     if arguments.out:
-        arguments.out.write_text(json.dumps(as_json(rounds), indent=1) + "\n", encoding="utf-8")
-    return 1 if any(each.problems for each in rounds) else 0
+        arguments.out.write_text(f"{text}\n", encoding="utf-8")
+    if arguments.keep:
+        keep(result.goals, describe_commit())
+    return 0 if result.right else 1
+
+
+def _share(arguments: argparse.Namespace) -> float:
+    return 0.02 if arguments.quick else 1
+
+
+def run_alone(arguments: argparse.Namespace, names: list[str], load: Path, source: Source, folder: Path) -> Result:
+    """Measure one server in rounds."""
+    rounds = []
+    for number in range(arguments.rounds):
+        place = folder / str(number)
+        place.mkdir()
+        rounds.append(run_round(arguments, names, load, source, place))
+    return Result(table(rounds), as_json(rounds), not any(each.problems for each in rounds))
 
 
 def run_round(arguments: argparse.Namespace, names: list[str], load: Path, source: Source, folder: Path) -> Bench:
     """Measure once: a server that is started for it, or the one that runs."""
-    share = 0.02 if arguments.quick else 1
+    share = _share(arguments)
     if arguments.port is None:
         server = Server(folder, arguments.workers, arguments.set)
         try:
@@ -110,39 +174,27 @@ def run_round(arguments: argparse.Namespace, names: list[str], load: Path, sourc
     return bench
 
 
-def collect(rounds: list[Bench]) -> dict[str, list[float]]:
-    """What each figure was in the rounds that have it."""
-    labels = dict.fromkeys(label for each in rounds for label in each.figures)
-    found = {label: [each.figures.get(label) for each in rounds] for label in labels}
-    return {label: [figure for figure in figures if figure is not None] for label, figures in found.items()}
-
-
 def table(rounds: list[Bench]) -> list[str]:
     """The lines of the table, and of the notes below it."""
     columns = ["median", "lowest", "highest"] if len(rounds) > 1 else ["value"]
     lines = [f"| figure | {' | '.join(columns)} |", "|---" * (1 + len(columns)) + "|"]
-    for label, figures in collect(rounds).items():
-        cells = [_words(pick(figures)) if figures else "-" for pick in (statistics.median, min, max)]
+    for label, figures in _known(rounds).items():
+        cells = [figure_words(pick(figures)) if figures else "-" for pick in (statistics.median, min, max)]
         lines.append(f"| {label} | {' | '.join(cells[: len(columns)])} |")
-    lines.append("")
-    for number, each in enumerate(rounds, 1):
-        lines += [f"PROBLEM in round {number}: {problem}" for problem in each.problems]
-        if much := [f"{name} {share:.0f} %" for name, share in each.foreign.items() if share >= FOREIGN_MUCH]:
-            lines.append(f"CPU used by others in round {number}: {', '.join(much)}. Distrust these figures.")
-    return lines
+    return [*lines, "", *remarks(rounds)]
 
 
-def _words(figure: float) -> str:
-    return f"{figure:.{0 if figure >= 100 else 1 if figure >= 10 else 2}f}"
+def _known(rounds: list[Bench]) -> dict[str, list[float]]:
+    """What each figure was in the rounds that have it."""
+    return {label: [figure for figure in figures if figure is not None] for label, figures in collect(rounds).items()}
 
 
 def as_json(rounds: list[Bench]) -> dict[str, object]:
     """Everything, by the words of the table."""
-    wanted = attrs.filters.include("figures", "problems", "foreign")
     return {
         "cores": os.cpu_count(),
-        "median": {label: statistics.median(figures) for label, figures in collect(rounds).items() if figures},
-        "rounds": [attrs.asdict(each, recurse=False, filter=wanted) for each in rounds],
+        "median": {label: statistics.median(figures) for label, figures in _known(rounds).items() if figures},
+        "rounds": [each.as_json() for each in rounds],
     }
 
 

@@ -1,4 +1,4 @@
-"""The server under test: started, watched from outside, and stopped."""
+"""Servers under test: started, watched from outside, and stopped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 HOST = "127.0.0.1"
 START_LIMIT = STOP_LIMIT = 30.0
@@ -28,59 +28,52 @@ class ServerError(Exception):
     """The server did not start."""
 
 
-class Server:
+class Program:
     """
-    C{twistd pacarchive}, in a process group of its own.
+    A server, in a process group of its own.
 
-    @param folder: An empty one, for its archive, settings and log.
-    @param settings: Section, key and value of each.
-    @param twistd: The program; by default the one installed beside this Python.
-    @param listening: Options that say where it listens; at the first, without TLS.
-    @ivar ports: Where it listens.
+    @param folder: Its working directory, where its log goes too.
+    @ivar port: Where it listens.
     @ivar start_seconds: What it took from nothing to the first answer.
-    @raise ServerError: It ended, or did not answer in time.
+    @ivar syncs: Whether what it has acknowledged is on stable storage.
+    @ivar closes: Whether it closes a connection after each answer, without a word.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        workers: int,
-        settings: Sequence[tuple[str, str, str]],
-        twistd: Path | None = None,
-        listening: Sequence[str] = ("-p", "0"),
-    ) -> None:
+    port: int
+    start_seconds: float
+    syncs = True
+    closes = False
+
+    def __init__(self, folder: Path, command: Sequence[str | Path], environment: Mapping[str, str]) -> None:
         self._log = folder / "log"
-        (folder / "archive").mkdir()
-        sections = {section: [f"[{section}]"] for section, _, _ in settings}
-        for section, key, value in settings:
-            sections[section].append(f"{key} = {value}")
-        (folder / "settings.ini").write_text("\n".join(line for lines in sections.values() for line in lines))
-        options = ("-c", "settings.ini", "--prefix", "archive", "--workers", str(workers), *listening)
-        program = twistd or Path(sys.executable).parent / "twistd"
-        begun = time.monotonic()
+        self._begun = time.monotonic()
         with open(self._log, "wb") as log:
             self.process = subprocess.Popen(
-                [program, "-n", "--pidfile=", "pacarchive", *options],
+                command,
                 cwd=folder,
-                # The predecessor's variables would be settings too.
-                env={name: value for name, value in os.environ.items() if not name.startswith("PAI_")},
+                env=dict(environment),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
+
+    def wait_until(self, ready: Callable[[], bool]) -> None:
+        """
+        Wait for its start; it is stopped where that fails.
+
+        @param ready: Whether it answers.
+        @raise ServerError: It ended, or did not answer in time.
+        """
         try:
-            while not (found := _SERVING.search(self.log)):
-                if self.process.poll() is not None or time.monotonic() > begun + START_LIMIT:
+            while not ready():
+                if self.process.poll() is not None or time.monotonic() > self._begun + START_LIMIT:
                     raise ServerError(f"the server did not start: {self.log}")
                 time.sleep(0.005)
-            self.ports = [int(each) for each in re.findall(r"://[^/]+:(\d+)/", found[1])]
-            self.port = self.ports[0]
-            greet(self.port)
         except BaseException:
             self.stop()
             raise
-        self.start_seconds = time.monotonic() - begun
+        self.start_seconds = time.monotonic() - self._begun
 
     @property
     def log(self) -> str:
@@ -126,6 +119,47 @@ class Server:
                 yield _proc(f"{pid}/{name}")
                 for thread in os.listdir(f"/proc/{pid}/task"):
                     todo += map(int, _proc(f"{pid}/task/{thread}/children").split())
+
+
+class Server(Program):
+    """
+    C{twistd pacarchive}, with an archive and settings of its own.
+
+    @param folder: An empty one, for its archive, settings and log.
+    @param settings: Section, key and value of each.
+    @param twistd: The program; by default the one installed beside this Python.
+    @param listening: Options that say where it listens; at the first, without TLS.
+    @ivar ports: Where it listens.
+    @raise ServerError: It ended, or did not answer in time.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        workers: int,
+        settings: Sequence[tuple[str, str, str]],
+        twistd: Path | None = None,
+        listening: Sequence[str] = ("-p", "0"),
+    ) -> None:
+        (folder / "archive").mkdir()
+        sections = {section: [f"[{section}]"] for section, _, _ in settings}
+        for section, key, value in settings:
+            sections[section].append(f"{key} = {value}")
+        (folder / "settings.ini").write_text("\n".join(line for lines in sections.values() for line in lines))
+        options = ("-c", "settings.ini", "--prefix", "archive", "--workers", str(workers), *listening)
+        program = twistd or Path(sys.executable).parent / "twistd"
+        # The predecessor's variables would be settings too.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PAI_")}
+        super().__init__(folder, [program, "-n", "--pidfile=", "pacarchive", *options], environment)
+        self.wait_until(self._serves)
+
+    def _serves(self) -> bool:
+        if not (found := _SERVING.search(self.log)):
+            return False
+        self.ports = [int(each) for each in re.findall(r"://[^/]+:(\d+)/", found[1])]
+        self.port = self.ports[0]
+        greet(self.port)
+        return True
 
 
 def _proc(name: str) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 BENCH = Path(__file__).parent.parent / "bench" / "run.py"
 
+FAILED, WRONG = ("failed %", "server CPU us a request"), ("failed or wrong %", "server CPU us a request")
 SPEED = ("ops/s", "p99 ms")
 LATENCY = ("p50 ms", "p99 ms", "failed or wrong %")
 LARGE = ("MB/s", "server CPU s/GiB", "peak RSS MiB")
@@ -26,13 +29,13 @@ FIGURES = {
     "RSS after start": ("MiB",),
     "PSS after start": ("MiB",),
     "time to first answer": ("s",),
-    "GET / c8": (*SPEED, "failed %"),
-    "PUT 1 KiB c1": (*SPEED, "failed %"),
-    "PUT 1 KiB c8": (*SPEED, "failed %"),
-    "PUT 1 KiB c32": (*SPEED, "failed %"),
-    "GET 1 KiB c8": (*SPEED, "failed or wrong %"),
-    "GET 1 KiB c64": (*SPEED, "failed or wrong %"),
-    "HEAD c8": (*SPEED, "failed %"),
+    "GET / c8": (*SPEED, *FAILED),
+    "PUT 1 KiB c1": (*SPEED, *FAILED),
+    "PUT 1 KiB c8": (*SPEED, *FAILED),
+    "PUT 1 KiB c32": (*SPEED, *FAILED),
+    "GET 1 KiB c8": (*SPEED, *WRONG),
+    "GET 1 KiB c64": (*SPEED, *WRONG),
+    "HEAD c8": (*SPEED, *FAILED),
     "PUT 64 MiB x1": LARGE,
     "GET 64 MiB x1": LARGE,
     "64 MiB x1": ("intact",),
@@ -42,12 +45,16 @@ FIGURES = {
     "GET at 300/s, calm": LATENCY,
     "GET at 300/s under a 64 MiB PUT": LATENCY,
     "that PUT of 64 MiB": ("MB/s",),
-    "GET 1 KiB c8 beside 20 idle connections": (*SPEED, "failed or wrong %"),
-    "20 idle connections: still open": (),
+    "200 idle connections": ("KiB of memory each",),
+    "GET 1 KiB c8 beside 200 idle connections": (*SPEED, *WRONG),
+    "200 idle connections: still open": (),
     "GET at 100/s beside 20 slow clients": LATENCY,
-    "machine: write and fsync 64 MiB": ("MB/s",),
+    "machine: durable creates c1": ("ops/s",),
+    "machine: durable creates c8": ("ops/s",),
+    "machine: durable creates c32": ("ops/s",),
+    "machine: write and fsync 64 MiB x1": ("MB/s",),
+    "machine: write and fsync 16 MiB x4": ("MB/s",),
     "machine: sha256 on one core": ("MB/s",),
-    "machine: durable creates on one core": ("per s",),
 }
 """What the quick mode measures, and in which units."""
 
@@ -149,7 +156,7 @@ def test_everything_is_measured(tmp_path: Path) -> None:
     assert {label: figure for label, figure in figures.items() if figure is None} == {}
     assert {label: figure for label, figure in figures.items() if label.endswith("%") and figure} == {}
     assert (figures["64 MiB x1, intact"], figures["16 MiB x4, intact"]) == (1, 4)
-    assert figures["20 idle connections: still open"] == 20
+    assert figures["200 idle connections: still open"] == 200
     assert report["rounds"][0]["problems"] == []
 
 
@@ -183,6 +190,87 @@ def test_no_compiler(tmp_path: Path) -> None:
     done = bench(tmp_path, environment={"PATH": "/nonexistent"})
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "bench: a C compiler called cc is needed (Debian: apt install gcc libc6-dev)\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--against", "nginx,apache"], "no such peer: apache; known are nginx, rclone, pai-uwsgi"),
+        (["--compare", "--json"], "argument --compare: expected one argument"),
+        (["--compare", "no-such-commit"], "bench: no-such-commit is no commit of this repository"),
+        (["--compare=--output=commit"], "bench: --output=commit is no commit of this repository"),
+        (["--keep"], "--keep needs --against: it keeps ratios to others"),
+        (["--keep", "--against", "nginx"], "--keep keeps figures of full size: leave out --quick and --big-mib"),
+        (
+            ["--url", "http://127.0.0.1:1/", "--compare", "main"],
+            "--url measures a server that runs, and nothing beside",
+        ),
+    ],
+)
+def test_what_cannot_be_compared(tmp_path: Path, arguments: list[str], words: str) -> None:
+    """Wrong words are answered before anything is started."""
+    done = bench(tmp_path, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words in done.stderr.splitlines()[-1]
+
+
+def test_beside_others(tmp_path: Path) -> None:
+    """The figures of all, with ratios, as a table and in the file."""
+    out = tmp_path / "figures.json"
+    done = bench(tmp_path, "--against", "nginx", "--only", "put,one,slow", "--big-mib", "4", "--out", str(out))
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(out.read_text())
+    assert list(report["servers"]) == ["pacarchive", "nginx", "machine"]
+    assert report["missing"] == []
+    for name, (figures,) in {
+        name: [each["figures"] for each in rounds] for name, rounds in report["rounds"].items()
+    }.items():
+        assert figures["PUT 1 KiB c8, ops/s"] > 0
+        assert figures["PUT 4 MiB x1, MB/s"] > 0
+        assert ("GET at 100/s beside 20 slow clients, p99 ms" in figures) is (name != "machine")
+        assert all(each["problems"] == [] for each in report["rounds"][name])
+    assert {(goal["figure"], goal["of"]) for goal in report["goals"]} == {
+        *((f"PUT 1 KiB c{connections}, ops/s", "machine") for connections in (8, 32)),
+        *((f"{method} 4 MiB x1, MB/s", "nginx") for method in ("PUT", "GET")),
+        ("PUT 4 MiB x1, server CPU s/GiB", None),
+    }
+    (row,) = [line for line in done.stdout.splitlines() if line.startswith("| PUT 4 MiB x1, MB/s |")]
+    assert re.fullmatch(
+        r"\| PUT 4 MiB x1, MB/s \| [\d.]+ \| [\d.]+ \([\d.]+\) \| [\d.]+ \([\d.]+\) "
+        r"\| at least 0.95 of nginx: [\d.]+, (met|\*\*missed\*\*) \|",
+        row,
+    )
+    assert re.search(r"^\* nginx: \d+\.\d+\S*, its dav module", done.stdout, re.MULTILINE)
+    assert "round 1 of 1: slow: nginx: " in done.stderr
+
+
+def test_interrupted(tmp_path: Path) -> None:
+    """Ctrl-C leaves no folder and no process behind."""
+    data = tmp_path / "data"
+    data.mkdir()
+    command = [sys.executable, str(BENCH), "--against", "nginx", "--only", "put,get", "--folder", str(data)]
+    with subprocess.Popen(
+        [*command, "--big-mib", "4"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        assert run.stderr is not None
+        assert run.stderr.readline().startswith("round 1 of 1: put: ")
+        assert len(_processes_below(data)) >= 4, "two servers with a worker at least"
+        run.send_signal(signal.SIGINT)
+        output, words = run.communicate(timeout=60)
+    assert (run.returncode, output) == (128 + signal.SIGINT, "")
+    assert words.splitlines()[-1] == "bench: interrupted"
+    assert list(data.iterdir()) == []
+    assert _processes_below(data) == []
+
+
+def _processes_below(folder: Path) -> list[int]:
+    """Those that work in a folder or below it."""
+    found = []
+    for each in Path("/proc").iterdir():
+        with suppress(OSError):  # it has ended, or is the kernel's
+            if each.name.isdigit() and str(folder) in os.readlink(each / "cwd"):
+                found.append(int(each.name))
+    return found
 
 
 def test_server_that_does_not_start(tmp_path: Path) -> None:
