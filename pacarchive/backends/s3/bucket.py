@@ -1,0 +1,357 @@
+"""What is done with objects of the bucket, one request each."""
+
+from __future__ import annotations
+
+import base64
+import enum
+import hashlib
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+import attrs
+
+from pacarchive import errors
+from pacarchive.backends.s3.documents import (
+    BadDocumentError,
+    Listing,
+    Upload,
+    completion,
+    field,
+    listing,
+    uploads,
+)
+from pacarchive.backends.s3.request import EMPTY_SHA256, UNSIGNED, Answer, Request
+from pacarchive.backends.s3.sending import Stream
+from pacarchive.backends.s3.store import ObjectStore, RefusedError
+
+T = TypeVar("T")
+
+_LONG = 600.0
+"""The timeout of what the store may take long for, in seconds."""
+
+_LIST = 8 << 20
+
+
+class Check(enum.Enum):
+    """By what a store finds out that a body is not what was sent; the cheapest that it heeds is used."""
+
+    CRC32 = "CRC32"
+    SHA256 = "signed SHA-256"
+    MD5 = "Content-MD5"
+
+
+@attrs.frozen(kw_only=True)
+class Promises:
+    """
+    What a store heeds of what it is asked.
+
+    @ivar conditional_put: C{If-None-Match} and C{If-Match} of a PUT.
+    @ivar quoted_tags: Whether entity tags have to be quoted in C{If-Match} of a PUT, as the standard says.
+    @ivar conditional_delete: C{If-Match} of a DELETE.
+    @ivar conditional_get: C{If-Match} of a GET.
+    @ivar checks: What bodies are compared with.
+    """
+
+    conditional_put: bool = True
+    quoted_tags: bool = True
+    conditional_delete: bool = True
+    conditional_get: bool = True
+    checks: frozenset[Check] = frozenset(Check)
+
+
+@attrs.frozen
+class Absent:
+    """The condition that a key is free."""
+
+
+@attrs.frozen
+class Tagged:
+    """The condition that an object has an entity tag."""
+
+    tag: str
+
+
+Condition = Absent | Tagged | None
+
+
+class UnfulfilledError(Exception):
+    """A condition does not hold."""
+
+
+@attrs.frozen
+class Stored:
+    """
+    An object that has been stored, or looked at.
+
+    @ivar tag: Its entity tag, without quotes; empty where the store does not say.
+    @ivar version: The version, in a bucket that keeps them; else empty.
+    @ivar size: Its size in bytes.
+    """
+
+    tag: str
+    version: str
+    size: int
+
+
+@attrs.frozen
+class Sum:
+    """
+    The sum of a body, for the store to compare.
+
+    @ivar headers: The headers that carry it.
+    @ivar sha256: What is signed for the body.
+    @ivar part: What completes the description of a part.
+    """
+
+    headers: Mapping[str, str]
+    sha256: str
+    part: Mapping[str, str]
+
+
+class Bucket:
+    """
+    The bucket.
+
+    @param store: The store.
+    @param unsigned: Whether bodies need not be signed: the connection is secure, or does not leave this machine.
+    @ivar promises: What the store heeds.
+    """
+
+    def __init__(self, store: ObjectStore, *, unsigned: bool) -> None:
+        self.store = store
+        self.promises = Promises()
+        self._unsigned = unsigned
+
+    async def get(self, key: str, *, most: int, first: int | None = None) -> tuple[bytes, Stored] | None:
+        """
+        Return the bytes of an object, from the start.
+
+        @param most: The most that it has; with more, that is an error.
+        @param first: How many are enough.
+        @return: The bytes and what they are of; C{None} where there is no object.
+        """
+        headers = {} if first is None else {"Range": f"bytes=0-{first - 1}"}
+        answer = await self._ask(Request(method="GET", key=key, headers=headers, most=most), 404)
+        return None if answer.status == 404 else (answer.body, _stored(answer, len(answer.body)))
+
+    async def stream(self, key: str, of: Stored, offset: int, length: int) -> Stream:
+        """
+        Begin to read an object.
+
+        @param of: What it has to be still.
+        @raise errors.BackendUnavailable: It is not there any more, or another.
+        """
+        headers = {"Range": f"bytes={offset}-{offset + length - 1}"}
+        if self.promises.conditional_get and of.tag:
+            headers["If-Match"] = f'"{of.tag}"'
+        query = {"versionId": of.version} if of.version else {}
+        try:
+            answer = await self.store.begin(Request(method="GET", key=key, headers=headers, query=query))
+        except RefusedError as error:
+            if error.status in (404, 412, 416):
+                raise errors.BackendUnavailable("The file is no longer in the object store.") from error
+            raise error.translated() from error
+        if not isinstance(answer, Stream) or answer.left != length:
+            if isinstance(answer, Stream):
+                answer.close()
+            raise errors.BackendUnavailable("The object store sends other bytes than it was asked for.")
+        return answer
+
+    async def head(self, key: str, bucket: str | None = None) -> Stored | None:
+        """Look at an object; C{None} where there is none."""
+        answer = await self._ask(Request(method="HEAD", key=key, bucket=bucket), 404)
+        if answer.status == 404:
+            return None
+        size = answer.header("Content-Length")
+        if not size.isdigit():
+            raise errors.BackendUnavailable("The object store does not say how large an object is.")
+        return _stored(answer, int(size))
+
+    async def put(self, key: str, body: Sequence[bytes], condition: Condition = None, *, large: bool = False) -> Stored:
+        """
+        Store an object.
+
+        @param condition: What has to hold for the key.
+        @param large: Whether it is data, of which there is much.
+        @raise UnfulfilledError: It does not; or a first attempt has succeeded whose answer was lost.
+        """
+        total = self.sum_of(body) if large else small_sum(body)
+        headers = {**total.headers, "Content-Type": "application/octet-stream"}
+        if isinstance(condition, Absent):
+            headers["If-None-Match"] = "*"
+        elif condition is not None:
+            headers["If-Match"] = self.match(condition.tag)
+        request = Request(method="PUT", key=key, headers=headers, body=body, sha256=total.sha256)
+        answer = await self._ask(request, 404, 412, large=large)
+        if answer.status == 412 or (answer.status == 404 and isinstance(condition, Tagged)):
+            raise UnfulfilledError
+        if answer.status == 404:
+            raise errors.BackendUnavailable("The object store does not have the bucket.")
+        return _stored(answer, request.size)
+
+    async def delete(
+        self, key: str, condition: Tagged | None = None, *, version: str = "", bucket: str | None = None
+    ) -> None:
+        """
+        Remove an object; that there is none is no error.
+
+        @raise UnfulfilledError: The condition does not hold.
+        """
+        headers = {} if condition is None else {"If-Match": self.match(condition.tag)}
+        query = {"versionId": version} if version else {}
+        request = Request(method="DELETE", key=key, headers=headers, query=query, bucket=bucket)
+        answer = await self._ask(request, 404, 412)
+        if answer.status == 412:
+            raise UnfulfilledError
+
+    async def page(self, prefix: str, most: int, *, after: str = "", token: str | None = None) -> Listing:
+        """
+        List objects in the order of their keys.
+
+        @param after: The key to begin after.
+        @param token: Where an earlier page ended.
+        """
+        query = {"list-type": "2", "prefix": prefix, "max-keys": str(most)}
+        if token is not None:
+            query["continuation-token"] = token
+        elif after:
+            query["start-after"] = after
+        answer = await self._ask(Request(method="GET", query=query, most=_LIST))
+        return _read(listing, answer.body)
+
+    # Uploads in parts
+
+    async def create(self, key: str) -> str:
+        """Begin an upload in parts.  @return: Its id."""
+        headers = {"Content-Type": "application/octet-stream"}
+        if self.check is Check.CRC32:
+            headers["x-amz-checksum-algorithm"] = "CRC32"
+        answer = await self._ask(Request(method="POST", key=key, query={"uploads": ""}, headers=headers))
+        try:
+            return field(answer.body, "InitiateMultipartUploadResult", "UploadId")
+        except BadDocumentError as error:
+            raise _nonsense() from error
+
+    async def put_part(self, key: str, upload: str, number: int, body: Sequence[bytes]) -> Mapping[str, str]:
+        """Send a part.  @return: What describes it when the upload is completed."""
+        total = self.sum_of(body)
+        request = Request(
+            method="PUT",
+            key=key,
+            query={"partNumber": str(number), "uploadId": upload},
+            headers=total.headers,
+            body=body,
+            sha256=total.sha256,
+        )
+        answer = await self._ask(request, large=True)
+        return {"ETag": answer.header("ETag"), **total.part, "PartNumber": str(number)}
+
+    async def complete(self, key: str, upload: str, parts: Iterable[Mapping[str, str]], size: int) -> Stored:
+        """
+        Make an object of parts.  What becomes of it is looked at in the end: an answer may have been lost, and some
+        stores do not say.
+        """
+        body = [completion(parts)]
+        total = small_sum(body)
+        request = Request(
+            method="POST",
+            key=key,
+            query={"uploadId": upload},
+            headers=total.headers,
+            body=body,
+            sha256=total.sha256,
+            is_long=True,
+            patience=_LONG,
+        )
+        refused = await self._ask(request, 404)
+        found = await self.head(key)
+        if found is None or found.size != size:
+            words = (
+                "The object store has lost an upload." if refused.status == 404 else "The object store has lost data."
+            )
+            raise errors.BackendUnavailable(words)
+        return found
+
+    async def abort(self, key: str, upload: str) -> None:
+        """Discard an upload."""
+        await self._ask(Request(method="DELETE", key=key, query={"uploadId": upload}), 404)
+
+    async def uploads(
+        self, prefix: str, after: tuple[str, str] | None
+    ) -> tuple[Sequence[Upload], tuple[str, str] | None]:
+        """List uploads that are not complete.  @return: Some, and where the next page begins, if there is one."""
+        query = {"uploads": "", "prefix": prefix}
+        if after is not None:
+            query |= {"key-marker": after[0], "upload-id-marker": after[1]}
+        answer = await self._ask(Request(method="GET", query=query, most=_LIST))
+        return _read(uploads, answer.body)
+
+    def match(self, tag: str) -> str:
+        """The value of C{If-Match} of a PUT or DELETE."""
+        return f'"{tag}"' if self.promises.quoted_tags else tag
+
+    @property
+    def check(self) -> Check:
+        """What bodies are compared with."""
+        if Check.CRC32 in self.promises.checks and self._unsigned:
+            return Check.CRC32
+        return Check.SHA256 if Check.SHA256 in self.promises.checks else Check.MD5
+
+    def sum_of(self, body: Sequence[bytes]) -> Sum:
+        """The sum of much data."""
+        match self.check:
+            case Check.CRC32:
+                crc = 0
+                for piece in body:
+                    crc = zlib.crc32(piece, crc)
+                value = base64.b64encode(crc.to_bytes(4, "big")).decode()
+                return Sum({"x-amz-checksum-crc32": value}, UNSIGNED, {"ChecksumCRC32": value})
+            case Check.SHA256:
+                return Sum({}, _sha256(body), {})
+            case Check.MD5:
+                return Sum({"Content-MD5": _md5(body)}, UNSIGNED if self._unsigned else _sha256(body), {})
+
+    async def _ask(self, request: Request, *accepted: int, large: bool = False) -> Answer:
+        try:
+            return await self.store.ask(request, *accepted, large=large)
+        except RefusedError as error:
+            raise error.translated() from error
+
+
+def small_sum(body: Sequence[bytes]) -> Sum:
+    """The sum of a small body: both that nearly all stores heed one of."""
+    if not body:
+        return Sum({}, EMPTY_SHA256, {})
+    return Sum({"Content-MD5": _md5(body)}, _sha256(body), {})
+
+
+def _md5(body: Sequence[bytes]) -> str:
+    total = hashlib.md5(usedforsecurity=False)
+    for piece in body:
+        total.update(piece)
+    return base64.b64encode(total.digest()).decode()
+
+
+def _sha256(body: Sequence[bytes]) -> str:
+    total = hashlib.sha256()
+    for piece in body:
+        total.update(piece)
+    return total.hexdigest()
+
+
+def _stored(answer: Answer, size: int) -> Stored:
+    tag = answer.header("ETag").removeprefix("W/").strip('"')
+    version = answer.header("x-amz-version-id")
+    return Stored(tag, "" if version == "null" else version, size)
+
+
+def _read(parse: Callable[[bytes], T], body: bytes) -> T:
+    try:
+        return parse(body)
+    except BadDocumentError as error:
+        raise _nonsense() from error
+
+
+def _nonsense() -> errors.BackendUnavailable:
+    return errors.BackendUnavailable("The object store sends an answer that is none.")

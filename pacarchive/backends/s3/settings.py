@@ -1,0 +1,133 @@
+"""The settings of the C{s3} backend alone: the section C{[s3]}."""
+
+from __future__ import annotations
+
+import enum
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import attrs
+
+from pacarchive.settings.converters import (
+    count,
+    flag,
+    line,
+    number,
+    optional_line,
+    optional_path,
+    seconds,
+    size,
+    timeout,
+)
+from pacarchive.settings.fields import setting
+
+_LEAST_PART = 5 << 20
+_MOST_PART = 5 << 30
+_MOST_SMALL = 1 << 20
+
+
+class Addressing(enum.Enum):
+    """Where a request names its bucket."""
+
+    PATH = "path"
+    """In the path: C{https://store.example.org/bucket/key}."""
+    VIRTUAL = "virtual"
+    """In the name of the host: C{https://bucket.store.example.org/key}."""
+
+
+def endpoint(value: str) -> str:
+    """Check the URL of an object store: a host with or without a port, and nothing behind."""
+    text = line(value).rstrip("/")
+    try:
+        url = urlsplit(text)
+        valid = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        valid = False
+    if not valid or "@" in text or url.path or url.query or url.fragment or not re.fullmatch(r"[!-~]+", text):
+        raise ValueError(f"{value!r} is not a valid endpoint; write for example https://s3.example.org:9000")
+    return text
+
+
+def part_size(value: str | int) -> int:
+    """Convert the size of a part, which the protocol limits."""
+    if not _LEAST_PART <= (result := size(value)) <= _MOST_PART:
+        raise ValueError("a part has 5 MiB to 5 GiB")
+    if result % 4096:
+        raise ValueError("the size of a part is a multiple of 4 KiB")
+    return result
+
+
+def small_size(value: str | int) -> int:
+    """Convert the size up to which a file is small: what is read whole whenever one of these is opened."""
+    if (result := size(value)) > _MOST_SMALL:
+        raise ValueError("a small file has 1 MiB at the most")
+    return result
+
+
+@attrs.frozen(kw_only=True)
+class S3Settings:
+    """Settings of the C{s3} backend alone: C{[s3]}."""
+
+    endpoint: str = setting(
+        "https://s3.amazonaws.com", endpoint, "The URL of the object store, without a bucket and without a path."
+    )
+    region: str = setting("us-east-1", line, "The region that requests are signed for.")
+    addressing: Addressing = setting(
+        Addressing.PATH,
+        Addressing,
+        "Whether the bucket is named in the path or in the name of the host: path, virtual.",
+    )
+    access_key: str = setting(
+        "",
+        optional_line,
+        "The access key. Without one, it and the secret key are looked for as the AWS tools do: in the environment, "
+        "in the files of [s3] profile, from a web identity, from the service of the machine.",
+    )
+    secret_key: str = setting("", optional_line, "The secret key that belongs to the access key.", secret=True)
+    profile: str = setting(
+        "", optional_line, "The profile of the AWS configuration files that has the credentials; empty for the default."
+    )
+    ca_file: Path | None = setting(
+        None,
+        optional_path,
+        "A file of certificates in PEM form: the store's must be signed by one of these, instead of one that this "
+        "machine trusts.",
+    )
+    part_size: int = setting(
+        16 << 20,
+        part_size,
+        "The size of the parts that large files are sent in, in bytes: 5 MiB to 5 GiB. There are 10,000 parts at the "
+        "most, so it grows with the file, unless [s3] equal_parts is set.",
+    )
+    equal_parts: bool = setting(
+        False, flag, "Keep all parts of a file at [s3] part_size, for stores that demand it; files are limited by that."
+    )
+    parts_in_flight: int = setting(3, count, "How many parts of one file are sent at a time.")
+    upload_memory: int = setting(
+        512 << 20,
+        size,
+        "The memory for parts that are being filled and sent, for all files together, in bytes, per worker process. "
+        "When it is used up, senders wait.",
+    )
+    small_file: int = setting(
+        64 << 10,
+        small_size,
+        "Up to this size the bytes of a file are stored in the same object as what is known of it, so that one request "
+        "stores or fetches both. In bytes, up to 1 MiB.",
+    )
+    connections: int = setting(
+        64, count, "How many requests for files' metadata and for small files are sent at a time, per worker process."
+    )
+    idle_connections: int = setting(
+        32,
+        number,
+        "How many connections are kept for further requests, per worker process; 0 closes each after its request.",
+    )
+    connect_timeout: float = setting(10, timeout, "The timeout of a connection attempt, in seconds.")
+    answer_timeout: float = setting(
+        30, timeout, "The timeout of an answer, and of each pause in the sending of a request or answer, in seconds."
+    )
+    retry_for: float = setting(
+        60, seconds, "How long a request that fails for a reason that may pass is retried, in seconds."
+    )

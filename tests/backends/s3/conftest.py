@@ -1,0 +1,33 @@
+"""Object stores that the tests of a module share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backends.s3.servers import Ministack, ObjectServer, SeaweedFS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def seaweedfs() -> Iterator[ObjectServer]:
+    """A real store, which takes seconds to start."""
+    with SeaweedFS() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def ministack() -> Iterator[ObjectServer]:
+    """An imitation of the one that the protocol is of."""
+    with Ministack() as server:
+        yield server
+
+
+@pytest.fixture(params=["seaweedfs", "ministack"])
+def object_server(request: pytest.FixtureRequest) -> ObjectServer:
+    """Each of them."""
+    server: ObjectServer = request.getfixturevalue(request.param)
+    return server
