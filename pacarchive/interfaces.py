@@ -11,7 +11,7 @@ has disconnected: the backend then finishes or undoes what it has begun before i
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection, Container, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -266,6 +266,21 @@ class IIncomingFile(Interface):
 
     def abort() -> Awaitable[None]:
         """Discard the file and release everything.  Raises nothing, and leaves nothing behind."""
+
+
+class IPullingFile(IIncomingFile):
+    """
+    A file on its way in that takes bytes from where they come, in a thread of its own.
+    """
+
+    def pull(read: Callable[[memoryview], int]) -> Awaitable[None]:
+        """
+        Append what a function puts into buffers, until it puts nothing there, or others wait for the thread.  As
+        C{write} otherwise.
+
+        @param read: Takes a buffer, which may be more than it fills, and returns how many bytes it has put there.  It
+            is called in a thread.
+        """
 
 
 class IStoredFile(Interface):

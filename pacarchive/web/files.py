@@ -176,7 +176,7 @@ async def put(app: RouteContext, request: ArchiveRequest, file_id: int) -> bytes
         transfers.require(request.client)  # before it is asked for
     with _adding_only(app, request, file_id), _compared(request, bool(checks.given or checks.announced)):
         status = await receive_file(
-            body,
+            request,
             lambda: transfers.enter(request.client),
             app.clock,
             app.backend,

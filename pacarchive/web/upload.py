@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
 from pacarchive import errors
-from pacarchive.interfaces import IArchiveBackend
+from pacarchive.interfaces import IArchiveBackend, IPullingFile
 from pacarchive.model import FileStatus, WriteConditions
 from pacarchive.runtime.measuring import measured
 from pacarchive.web.http.admission import IDLE, Place
 from pacarchive.web.http.body import BLOCK, FIRST, RequestBody
 from pacarchive.web.http.checks import Checks
+from pacarchive.web.http.inflow import Inflow, comes_fast
+
+if TYPE_CHECKING:
+    from pacarchive.web.http.request import ArchiveRequest
 
 
 async def receive_file(
-    body: RequestBody,
+    request: ArchiveRequest,
     enter: Callable[[], Place],
     clock: IReactorTime,
     backend: IArchiveBackend,
@@ -39,6 +44,7 @@ async def receive_file(
     @param commit: Has the commit done, to its end if it has begun.
     @return: The status of the stored file.
     """
+    body = request.body
     incoming = await backend.receive(file_id, body.length, conditions, checks.algorithms)
     begun = False
 
@@ -61,12 +67,31 @@ async def receive_file(
                 if body.received > limit:
                     raise errors.TooLarge(f"The body may have {limit} bytes at the most.")
                 await incoming.write(pieces)
+                if comes_fast(request) and IPullingFile.providedBy(incoming):
+                    place.go_on()
+                    await _pull(request, IPullingFile(incoming))
                 pieces = await _next(body, place, clock)
             return await commit(finish)
     except BaseException:
         if not begun:
             await incoming.abort()
         raise
+
+
+async def _pull(request: ArchiveRequest, incoming: IPullingFile) -> None:
+    """Have the storage read from the socket, for as long as the sender is fast."""
+    body, inflow, goes_on = request.body, Inflow(request), True
+    try:
+        await incoming.write(body.hold())
+        while goes_on:
+            inflow.begin()
+            try:
+                await incoming.pull(inflow.read)
+            finally:
+                goes_on = inflow.end()
+    finally:
+        inflow.close()
+        body.go_on()
 
 
 async def _next(body: RequestBody, place: Place, clock: IReactorTime) -> list[bytes]:

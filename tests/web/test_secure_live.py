@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 from certificates import Pair, trusting
+from live import Live, in_reactor, live
 from support import compose, read_answer
-from test_sendfile import LARGE, LAST, MIB, Live, archive, in_reactor, live, read_all, store, talk
+from test_sendfile import LARGE, LAST, MIB, archive, read_all, store, talk
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 

@@ -27,7 +27,7 @@ from pacarchive.backends.contract.handling import (
     store,
 )
 from pacarchive.digests import ALGORITHMS, PRIMARY, Hasher
-from pacarchive.interfaces import IArchiveBackend, IIncomingFile, ISendable, IStoredFile
+from pacarchive.interfaces import IArchiveBackend, IIncomingFile, IPullingFile, ISendable, IStoredFile
 from pacarchive.model import Health, WriteConditions
 
 if TYPE_CHECKING:
@@ -117,6 +117,43 @@ class WritingTests:
             status = await store(backend, 5, data, pieces=pieces, announced=announced)
             assert status.digests[PRIMARY] == digest(PRIMARY, data)
             assert (await load(backend, 5))[1] == data
+
+    @in_reactor
+    async def test_what_is_pulled_is_stored(self, backend: IArchiveBackend) -> None:
+        """Where the backend reads from where bytes come: between writes, in buffers that are not full, and nothing."""
+        data = pattern(3 * MIB)
+        incoming = await backend.receive(5, len(data), ALLOW, ())
+        if not IPullingFile.providedBy(incoming):
+            await incoming.abort()
+            pytest.skip("the backend takes what it is given")
+        verifyObject(IPullingFile, incoming)
+        at = 0
+
+        async def pull(*sizes: int) -> None:
+            nonlocal at
+            left = list(sizes)
+
+            def read(buffer: memoryview) -> int:
+                nonlocal at
+                size = min(left.pop(0), len(buffer)) if left else 0
+                buffer[:size] = data[at : at + size]
+                at += size
+                return size
+
+            await IPullingFile(incoming).pull(read)
+            assert not left
+
+        await incoming.write([data[:1000]])
+        at = 1000
+        await pull()
+        await pull(1, 100 * KIB, 300 * KIB)
+        await incoming.write([data[at : at + MIB]])
+        at += MIB
+        await pull(10)
+        await incoming.write([data[at:]])
+        status = await incoming.commit(None, {})
+        assert status.digests[PRIMARY] == digest(PRIMARY, data)
+        assert (await load(backend, 5))[1] == data
 
     @in_reactor
     async def test_a_wrong_announcement_is_only_a_hint(self, backend: IArchiveBackend) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Collection, Container, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from contextlib import suppress
 
 from twisted.application.service import Service
@@ -24,12 +24,13 @@ from pacarchive.backends.local.inventory import SETTLED, Looks, look_through, wr
 from pacarchive.backends.local.move import move_into
 from pacarchive.backends.local.syscalls import open_cached, opens_without_network, read_cached, release
 from pacarchive.backends.local.tree import FileTree
-from pacarchive.digests import PRIMARY, Digests, Hasher
+from pacarchive.digests import PRIMARY, Buffer, Digests, Hasher
 from pacarchive.interfaces import (
     IArchiveBackend,
     IBatchStatus,
     IIncomingFile,
     IInventoryLines,
+    IPullingFile,
     IQuickReads,
     ISendable,
     IStoredFile,
@@ -43,6 +44,7 @@ SMALL = 256 << 10
 _CACHED_READ = 64 << 10
 _KNOWN_DIGESTS = 16384
 _FLUSH_EVERY = 8 << 20
+_PULLED = 1 << 20  # at a time: less than a processor has of its own cache, and much more than a call costs
 _log = Logger()
 
 
@@ -234,7 +236,7 @@ class _Opened(tuple[int, os.stat_result, FileStatus]):
         release(self[0])
 
 
-@implementer(IIncomingFile)
+@implementer(IPullingFile)
 class _Incoming:
     """A body on its way to the disk."""
 
@@ -269,6 +271,13 @@ class _Incoming:
                 self._has_gap = True
                 raise
 
+    async def pull(self, read: Callable[[memoryview], int]) -> None:
+        try:
+            await self._pool.run(self._pull, read)
+        except errors.ArchiveError:
+            self._has_gap = True
+            raise
+
     async def commit(self, mtime_ns: int | None, expected: Digests) -> FileStatus:
         if self._has_gap:
             raise errors.BackendUnavailable("A part of the file could not be written.")
@@ -288,7 +297,15 @@ class _Incoming:
         held, self._held, self._held_size = self._held, [], 0
         return held
 
-    def _write_out(self, pieces: Sequence[bytes]) -> None:
+    def _pull(self, read: Callable[[memoryview], int]) -> None:
+        self._write_out(self._take_held())
+        buffer = memoryview(bytearray(_PULLED))
+        while count := read(buffer):
+            self._write_out((buffer[:count],))
+            if self._pool.backlog:
+                break
+
+    def _write_out(self, pieces: Sequence[Buffer]) -> None:
         for piece in pieces:
             self._hasher.update(piece)
         if self._draft is None:

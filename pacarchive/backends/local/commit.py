@@ -26,7 +26,7 @@ from pacarchive.backends.local.filetimes import set_time
 from pacarchive.backends.local.hidden import make_temporary
 from pacarchive.backends.local.syscalls import READ_FLAGS, open_beneath, release, start_writeback
 from pacarchive.backends.local.tree import FileTree, translating
-from pacarchive.digests import PRIMARY, Digests, Hasher
+from pacarchive.digests import PRIMARY, Buffer, Digests, Hasher
 from pacarchive.model import FileStatus, Overwrite, WriteConditions
 
 FILE_MODE = 0o444
@@ -70,7 +70,7 @@ class Draft:
                     raise
             return cls(tree, *make_temporary(tree.temporaries))
 
-    def write(self, pieces: Sequence[bytes]) -> None:
+    def write(self, pieces: Sequence[Buffer]) -> None:
         """
         Append.
 

@@ -154,6 +154,28 @@ class RequestBody:
         self._resume()
         return pieces
 
+    def hold(self) -> list[bytes]:
+        """
+        Receive no more before L{go_on}: somebody else reads, and notes so in C{received}.
+
+        @return: What has come; none of it waits any more.
+        """
+        if not self._paused:
+            self._paused = True
+            self._source.pause_body()
+        pieces, self._pieces = self._pieces, []
+        self._taken_bytes, self._waiting_bytes = self._waiting_bytes, 0
+        return pieces
+
+    def go_on(self) -> None:
+        """Receive again, after L{hold}."""
+        self._resume()
+
+    @property
+    def waiting(self) -> int:
+        """How many bytes wait for the reader."""
+        return self._waiting_bytes
+
     def hurry(self) -> None:
         """Let the reader have what there is, if there is anything."""
         if self._waiting_bytes:

@@ -284,6 +284,10 @@ class IntakeChannel(HTTPChannel):
         self._body_held = held
         self._regulate()
 
+    def skip_body(self, amount: int) -> None:
+        """Note that somebody else has read so much of a body whose length is known."""
+        self._transferDecoder.contentLength -= amount
+
     def resumeProducing(self) -> None:
         super().resumeProducing()
         if not self._refused:
