@@ -248,13 +248,7 @@ class Router(Klein):
     def _noted(self, app: RouteContext, request: ArchiveRequest, error: errors.ArchiveError) -> ErrorAnswer:
         """Log and count a failure; the answer to it."""
         answer = self._form(request)(app, request, error)
-        if isinstance(error, errors.BackendUnavailable | errors.NoSpace | Corrupted):
-            request.site.failed(type(error).__name__, request, error)
-        else:
-            message = error.logged if isinstance(error, HTTPRefusal) else str(error)
-            if is_want_of_rights(error):
-                note_refusal(app, request, answer.status, message)
-            request.site.refused(kind_of(error), request.client, f"{request.line}: {message}", request)
+        note_failure(app, request, error, answer.status)
         return answer
 
     def _form(self, request: ArchiveRequest) -> Form:
@@ -275,6 +269,17 @@ class Router(Klein):
             return self.refuse(app, request, refusal)
         words = ": a path here is one file id." if self._form(request) is _as_document else "."
         return self.refuse(app, request, HTTPRefusal(HTTPStatus.NOT_FOUND, f"No such resource{words}"))
+
+
+def note_failure(app: RouteContext, request: ArchiveRequest, error: errors.ArchiveError, status: HTTPStatus) -> None:
+    """Log and count a failure, once; C{status} is what it is answered with."""
+    if isinstance(error, errors.BackendUnavailable | errors.NoSpace | Corrupted):
+        request.site.failed(type(error).__name__, request, error)
+        return
+    message = error.logged if isinstance(error, HTTPRefusal) else str(error)
+    if is_want_of_rights(error):
+        note_refusal(app, request, status, message)
+    request.site.refused(kind_of(error), request.client, f"{request.line}: {message}", request)
 
 
 def _as_document(app: RouteContext, request: ArchiveRequest, error: errors.ArchiveError) -> ErrorAnswer:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sideband.server import MariaDB
 
     from system import sideband
+    from system.browsing import Browser
     from system.hpss import Site
 
 
@@ -48,6 +49,23 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Service]]:
 def issuer_modules(request: pytest.FixtureRequest) -> Path:
     """Where the package of the issuer of tokens is."""
     return installed(request.config, PACKAGE)
+
+
+@pytest.fixture(scope="session")
+def chromium(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One browser for all tests."""
+    from system.browsing import axe_script, browsing  # only now: most tests need none
+
+    with browsing(tmp_path_factory.mktemp("profile"), axe_script(request.config)) as found:
+        yield found
+
+
+@pytest.fixture
+def browser(chromium: Browser) -> Iterator[Browser]:
+    """It, without cookies and news of the test before."""
+    chromium.base = ""
+    yield chromium
+    chromium.forget()
 
 
 @pytest.fixture

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-import time
-from contextlib import closing
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pacarchive.access.tokens import digest_of, make_token
-from pacarchive.ids import id_to_path
-from pacarchive.recall import listing, overview
-from pacarchive.recall.planning import job_status
-from pacarchive.recall.schema import SQLITE
-from pacarchive.recall.settings import RecallSettings
-from pacarchive.recall.store import Cursor
-from system.browsing import NARROW, PICTURES, WIDE, Browser, axe_script, browsing
+from system.browsing import NARROW, WIDE, Browser
+from system.consoles import SETTINGS, at, busy
 from system.harness import HOST, PATIENCE, until
 from system.test_recall_backends import ask, has_ended
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from sideband.server import MariaDB
@@ -33,50 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(400)
 
-GIB = 1 << 30
-FILES = 240
-"""Of the busy archive, of a GiB or more each."""
-
 TAB, ENTER = "\ue004", "\ue007"
-
-SETTINGS = "[auth]\nanonymous = all\n"
-
-
-@pytest.fixture(scope="module")
-def chromium(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """One browser for all tests of the module."""
-    with browsing(tmp_path_factory.mktemp("profile"), axe_script(request.config)) as browser:
-        yield browser
-
-
-@pytest.fixture
-def browser(chromium: Browser) -> Iterator[Browser]:
-    """It, without cookies and news of the test before."""
-    chromium.base = ""
-    yield chromium
-    chromium.driver.get("about:blank")
-    chromium.driver.delete_all_cookies()
-    chromium.errors()
-
-
-def at(service: Service, browser: Browser) -> Service:
-    """Have the browser at a service."""
-    browser.base = f"http://{HOST}:{service.port}/console"
-    return service
-
-
-def busy(site: Site, beside: str = "", recall: dict[str, object] | None = None) -> Service:
-    """An archive with twenty cartridges, four drives, and owners that want a lot."""
-    site.archive.set("cartridge_capacity", 12 * GIB)
-    site.archive.populate(FILES, GIB, name=lambda number: id_to_path(number)[1:])
-    service = site.start(recall={"owner_header": "X-User", **(recall or {})}, beside=SETTINGS + beside)
-    for number, owner in enumerate(("climate", "genomics", "lidar")):
-        first = 1 + number * 80
-        document = {"files": [f"{first}-{first + 79}"], "priority": ("normal", "high", "low")[number]}
-        fields = {"Content-Type": "application/json", "X-User": owner}
-        answer = service.ask("POST", "/jobs", json.dumps(document).encode(), fields)
-        assert answer.status == 201, answer.body
-    return service
 
 
 def test_an_empty_archive(serve: Callable[..., Service], browser: Browser) -> None:
@@ -210,25 +158,47 @@ def test_a_broken_drive_and_a_lost_cartridge(site: Site, browser: Browser) -> No
     until(lambda: completed() == [80, 80, 80], "all of it is recalled", 4 * PATIENCE)
 
 
+SHOWN = {
+    "": "climate",
+    "/queue": "each file counts once",
+    "/cartridge?name=A0000500": "Being recalled",
+    "/owners": "genomics",
+    "/jobs": "lidar",
+    "/pins": "Nothing is pinned",
+    "/capacity": "Disk buffer",
+}
+"""What pages are made of what the database has, and words that they say then."""
+
+
 def test_a_dead_database(site: Site, mariadb: MariaDB, browser: Browser) -> None:
-    """The page says so, and the rest of it is there; it comes back when the database does."""
+    """Open pages say so, and what there is without it; all of them come back when the database does."""
     mariadb.revive()
     mariadb.execute("CREATE DATABASE console")
     try:
-        at(
-            busy(site, recall={"store": f"mariadb://root@/console?socket={mariadb.socket}", "store_timeout": 2}),
-            browser,
-        )
-        browser.go()
-        browser.says("Latest jobs")
-        browser.says("climate")
+        store = f"mariadb://root@/console?socket={mariadb.socket}"
+        service = at(busy(site, recall={"store": store, "store_timeout": 2}), browser)
+        job = ask(service, "GET", "/jobs")[1]["jobs"][-1]["job"]
+        browser.go(f"/jobs/{job}")
+        browser.says("80 files on disk")
+        browser.says("Live")
+        browser.click(".action > summary", "Cancel all")
+        browser.one(".action[open] input[name=why]").send_keys("a mistake")
         mariadb.kill()
+        browser.says("The list of recalls does not answer")
+        assert browser.one(".action[open] input[name=why]").get_attribute("value") == "a mistake"
         browser.look("dead-overview", "", "Serving, but not all of it works")
-        browser.look("dead-jobs", "/jobs", "The list of recalls does not answer")
-        browser.click("nav a", "Overview")
-        browser.says("Serving, but not all of it works")
+        browser.look("dead-jobs", "/jobs", "This page shows it as soon as there is an answer.")
+        first = browser.driver.current_window_handle
+        tabs = {browser.open_tab(path): words for path, words in SHOWN.items()}
+        for tab in tabs:
+            browser.turn_to(tab)
+            browser.says("The list of recalls does not answer")
         mariadb.revive()
-        browser.says("climate")
+        for tab, words in tabs.items():
+            browser.turn_to(tab)
+            browser.says(words)
+        browser.turn_to(first)
+        browser.says("lidar")
     finally:
         mariadb.revive()
         mariadb.execute("DROP DATABASE console")
@@ -251,116 +221,3 @@ def test_signing_in(serve: Callable[..., Service], tmp_path: Path, browser: Brow
     assert token not in str(browser.driver.get_cookies())
     browser.click(".viewer button")
     browser.says("Sign in")
-
-
-def test_a_million_files(site: Site, tmp_path: Path, browser: Browser) -> None:
-    """With 400 cartridges and 50 owners every page is as short as with ten files, and reads no more of the store."""
-    store = tmp_path / "recall.sqlite"
-    first = site.start(recall={"store": store}, beside=SETTINGS)
-    assert first.ask("GET", "/jobs").status == 200
-    first.stop()
-    fill(store)
-    service = at(site.start(recall={"store": store}, beside=SETTINGS), browser)
-    browser.go("/queue")
-    browser.says("400 cartridges")
-    job = ask(service, "GET", "/jobs?limit=1")[1]["jobs"][0]["job"]
-    browser.look("million-overview", "", "for 50 owners")
-    browser.look("million-queue", "/queue", "400 cartridges")
-    pages = {
-        "overview": ("", "for 50 owners"),
-        "queue": ("/queue", "400 cartridges"),
-        "owners": ("/owners", "50 owners"),
-        "jobs": ("/jobs", "owner49"),
-        "job": (f"/jobs/{job}", "5,000 files on disk"),
-        "pins": ("/pins", "Nothing is pinned"),
-    }
-    paints: dict[str, list[float]] = {}
-    for name, (path, says) in pages.items():
-        paints[name] = []
-        for _ in range(3):
-            browser.go(path)
-            paints[name].append(browser.first_paint())
-        browser.says(says)
-        assert len(browser.all("tbody tr")) <= MOST_ROWS
-    (PICTURES / "first-paint.json").write_text(json.dumps(paints))
-    with closing(sqlite3.connect(store)) as database:
-        for name, steps in steps_of_pages(database, job).items():
-            assert steps < MOST_STEPS, name
-
-
-MILLION, CARTRIDGES, OWNERS, JOBS = 1_000_000, 400, 50, 200
-
-MOST_ROWS = 100
-"""Of a page, whatever there is."""
-
-MOST_STEPS = 1_000_000
-"""Of SQLite's machine, for what a page reads: to look at each of a million rows takes several times as many."""
-
-
-def fill(store: Path) -> None:
-    """Have a million files in the queue, all of them held.  The archive has none of them, which is found out slowly."""
-    now = time.time()
-    numbers = f"WITH RECURSIVE n(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM n WHERE n < {MILLION - 1})"
-    each = MILLION // JOBS
-    with closing(sqlite3.connect(store, isolation_level=None)) as database:
-        database.execute("PRAGMA synchronous = OFF")
-        database.execute("PRAGMA cache_size = -400000")
-        database.execute("BEGIN")
-        database.executemany(
-            "INSERT INTO jobs (number, job, owner, priority, created, deadline, pin, until_read, files, remaining,"
-            " others) VALUES (?, ?, ?, 0, ?, ?, 3600, 0, ?, ?, '[]')",
-            [
-                (
-                    number,
-                    sha256(b"%d" % number).hexdigest()[:32],
-                    f"owner{number % OWNERS:02}",
-                    now - 60 * (JOBS - number),
-                    now + 604800,
-                    each,
-                    each,
-                )
-                for number in range(1, JOBS + 1)
-            ],
-        )
-        database.execute(
-            f"{numbers} INSERT INTO wishes (job, file, state, seq, pin, size)"
-            f" SELECT 1 + n / {each}, n, 0, 1, 3600, 1000000000 FROM n"
-        )
-        # In the order of the indices, which takes a fifth of the time.
-        database.execute(
-            f"{numbers} INSERT INTO recalls (file, state, owner, priority, since, medium, position, size, request,"
-            f" attempts, resting, reason) SELECT n, 1, printf('owner%02d', (1 + n / {each}) % {OWNERS}), 0,"
-            f" {now} - ({MILLION} - n) / 2, printf('V%05d', n / {MILLION // CARTRIDGES}), n % {MILLION // CARTRIDGES},"
-            f" 1000000000, '', 0, 0, '' FROM n"
-        )
-        database.execute("INSERT INTO holds VALUES (0, '', 0, 'user:ada', 'to be looked at', ?, NULL)", (now,))
-        database.execute("COMMIT")
-
-
-def steps_of_pages(database: sqlite3.Connection, job: str) -> dict[str, int]:
-    """How many steps SQLite makes for what pages read."""
-    taken = 0
-
-    def step() -> int:
-        nonlocal taken
-        taken += 1000
-        return 0
-
-    database.set_progress_handler(step, 1000)
-    cursor = Cursor(database.cursor(), SQLITE)
-    settings = RecallSettings()
-    queries: dict[str, Callable[[], object]] = {
-        "overview": lambda: overview.overview(cursor, settings, time.time()),
-        "cartridges": lambda: overview.cartridges(cursor),
-        "owners": lambda: overview.owners(cursor, time.time()),
-        "jobs": lambda: listing.jobs(cursor, None, None, 50),
-        "job": lambda: job_status(cursor, job, settings, time.time()),
-        "files": lambda: listing.files(cursor, job, "", 50),
-        "pins": lambda: listing.pins(cursor, None, None, 50),
-    }
-    found = {}
-    for name, query in queries.items():
-        taken = 0
-        query()
-        found[name] = taken
-    return found

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 from xml.etree import ElementTree as ET
 
 import attrs
 import pytest
-from console import Browser, Element
+from console import Browser, Element, read_page
 from doubles import JOB, NOW, job_file, job_status
 from support import Server, serving
 from test_access import AT_HOME, TOKEN, governed, rule
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pacarchive.telemetry.parts import Part
+    from pacarchive.web.console.asking import Screen
 
 FORM = "Content-Type: application/x-www-form-urlencoded"
 PAGES = [
@@ -499,7 +501,95 @@ def test_a_dead_store_leaves_the_rest_of_the_first_page(server: Server) -> None:
     assert "the database does not answer" in page
     assert "Moving now" in page
     assert "The store does not answer." in page
-    assert "The store does not answer." in words(browser.get("/console/jobs", 503))
+
+
+DEAD = errors.BackendUnavailable("It does not answer.", retry_after=7)
+LIVE = pytest.mark.parametrize(
+    "screen", [each for each in SCREENS if each.live], ids=lambda each: each.path or "overview"
+)
+
+
+def path_to(screen: Screen) -> str:
+    """Where one of them is, below the console."""
+    return screen.path.replace("<job>", JOB).replace("<file_id:file_id>", "1") + "?name=A1" * (
+        screen.path == "/cartridge"
+    )
+
+
+def panels(html: str) -> list[str]:
+    """What a page is made of."""
+    return [each.attributes["id"] for each in read_page(html).all("h2")]
+
+
+class Dead:
+    """Stands for a service of which not all processes answer."""
+
+    async def totals(self) -> NoReturn:
+        raise DEAD
+
+
+@contextmanager
+def dead(server: Server) -> Iterator[None]:
+    """Have nothing answer for a while of what screens are made from."""
+    whole = server.application.telemetry.whole
+    server.recalls.operations.trouble = DEAD
+    server.recalls.trouble = dict.fromkeys(("jobs", "job", "files", "status", "pins", "owner", "reason"), DEAD)
+    server.archive.trouble["status"] = DEAD
+
+    server.application.telemetry.whole = Dead()
+    yield
+    server.recalls.operations.trouble = None
+    server.recalls.trouble = {}
+    server.archive.trouble.clear()
+    server.application.telemetry.whole = whole
+
+
+@LIVE
+def test_what_does_not_answer_is_said_in_the_place_of_it(server: Server, screen: Screen) -> None:
+    """The page has its name and is live, so that it can show what comes; programs see by the status that it is not."""
+    browser = Browser(server)
+    stays = screen.path in ("", "/capacity")  # what they show is not all of one kind
+    with dead(server):
+        page = browser.get(f"/console{path_to(screen)}", 200 if stays else 503)
+    assert "It does not answer." in words(page)
+    assert "Service unavailable" not in words(page)
+    assert page.one("div", id="live").attributes["data-live"]
+    assert browser.answer is not None
+    assert browser.answer.field("Retry-After") == (None if stays else "7")
+    assert sum("It does not answer." in each for each in server.words()) == (not stays)
+
+
+@LIVE
+def test_an_open_page_shows_again_what_answers_again(server: Server, screen: Screen) -> None:
+    """In the same stream: nobody reloads a page that hangs on a wall; and that it failed is not logged each second."""
+    follower = Follower(server, target=f"/console/live{path_to(screen)}")
+    before = panels(_shown(follower.text))
+    with dead(server):
+        server.clock.pump([0.5] * 4)
+        assert "It does not answer." in _shown(follower.read())
+        server.clock.pump([0.5] * 20)
+    server.clock.pump([0.5] * 4)
+    shown = _shown(follower.read())
+    assert "It does not answer." not in shown
+    assert panels(shown) == before
+    assert not any("It does not answer." in each for each in server.words())
+    follower.client.hang_up()
+
+
+def test_a_page_that_is_opened_meanwhile_shows_what_comes(server: Server) -> None:
+    """Its stream begins with the words for why there is nothing."""
+    with dead(server):
+        follower = Follower(server, target="/console/live/jobs")
+        assert "It does not answer." in _shown(follower.text)
+    server.clock.pump([0.5] * 4)
+    assert JOB[:8] in _shown(follower.read())
+    follower.client.hang_up()
+
+
+def test_what_is_not_live_says_to_reload_it(server: Server) -> None:
+    """And what cannot be done now is a page of its own, as before."""
+    with dead(server):
+        assert "Reload the page" in words(Browser(server).get("/console/retry", 503))
 
 
 def test_what_nobody_foresaw_is_a_page_too(server: Server) -> None:
@@ -635,16 +725,17 @@ def test_many_viewers_are_told_in_several_turns(server: Server) -> None:
 
 def test_viewers_of_what_fails_come_again(server: Server) -> None:
     """All of them; who comes then sees what there is."""
-    followers = [Follower(server, target="/console/live/jobs") for _ in range(3)]
-    server.recalls.trouble["jobs"] = errors.BackendUnavailable("The store does not answer.")
+    target = f"/console/live/jobs/{JOB}"
+    followers = [Follower(server, target=target) for _ in range(3)]
+    server.recalls.trouble["files"] = errors.NotFound("There is no such job.")
     server.clock.pump([0.5] * 3)
     for each in followers:
         each.read()
         assert each.ended
-    assert server.connect().ask("GET", "/console/live/jobs").status == 503
-    del server.recalls.trouble["jobs"]
+    assert server.connect().ask("GET", target).status == 404
+    del server.recalls.trouble["files"]
     server.clock.advance(1)
-    late = Follower(server, target="/console/live/jobs")
+    late = Follower(server, target=target)
     assert late.head.status == 200
     late.client.hang_up()
 
@@ -689,11 +780,10 @@ def test_viewers_leave_when_the_service_stops(server: Server) -> None:
     assert drained.called
 
 
-@pytest.mark.parametrize("screen", [each for each in SCREENS if each.live], ids=lambda each: each.path or "overview")
-def test_all_that_is_live_says_where_its_changes_are(server: Server, screen: object) -> None:
+@LIVE
+def test_all_that_is_live_says_where_its_changes_are(server: Server, screen: Screen) -> None:
     """The address is one that answers."""
-    path = str(getattr(screen, "path", "")).replace("<job>", JOB).replace("<file_id:file_id>", "1")
-    where = Browser(server).get(f"/console{path}").one("div", id="live").attributes["data-live"]
+    where = Browser(server).get(f"/console{path_to(screen)}").one("div", id="live").attributes["data-live"]
     assert where.startswith("/console/live")
     assert server.connect().ask("HEAD", where).status == 200
 

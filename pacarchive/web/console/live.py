@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pacarchive import errors
 from pacarchive.runtime.shared import Wanted
 
 if TYPE_CHECKING:
@@ -29,9 +30,22 @@ _KEPT = 200
 """Screens that are kept."""
 
 
+@attrs.frozen
+class Seen:
+    """
+    What is on a screen.
+
+    @ivar body: It, written.
+    @ivar failure: Why it is no more than the words for that; C{None} where it is all there.
+    """
+
+    body: bytes
+    failure: errors.Unavailable | None = None
+
+
 @attrs.define
 class _Shot:
-    work: Wanted[bytes]
+    work: Wanted[Seen]
     begun: float
 
 
@@ -46,7 +60,7 @@ class Snapshots:
         self._clock = clock
         self._shots: OrderedDict[Hashable, _Shot] = OrderedDict()
 
-    async def get(self, key: Hashable, make: Callable[[], Coroutine[Any, Any, bytes]]) -> bytes:
+    async def get(self, key: Hashable, make: Callable[[], Coroutine[Any, Any, Seen]]) -> Seen:
         """
         What was made for a key, or is being made, or else is made now.
 

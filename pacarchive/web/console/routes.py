@@ -11,33 +11,35 @@ C{GET /console/console.css}   the style; the script and the sign likewise
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Coroutine, Hashable, Mapping
 from functools import partial, wraps
 from hashlib import sha256
 from http import HTTPStatus
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from twisted.web.template import tags
+from twisted.web.template import Tag, tags
 
 from pacarchive import errors
 from pacarchive.access.rights import Right
 from pacarchive.web.console import acting, signing_in
 from pacarchive.web.console.asking import Question, Screen
-from pacarchive.web.console.following import Look, Viewers
+from pacarchive.web.console.following import Viewers
 from pacarchive.web.console.frame import HEADERS, HTML, Page, flat, with_token, write_page
-from pacarchive.web.console.live import SHARED, snapshots_of
-from pacarchive.web.console.parts import url
+from pacarchive.web.console.live import SHARED, Seen, snapshots_of
+from pacarchive.web.console.parts import mark, panel, url
 from pacarchive.web.console.screens import SCREENS
 from pacarchive.web.console.screens.holding import holds
 from pacarchive.web.console.viewing import form_token, viewer_of
 from pacarchive.web.errors import error_answer, headers_of, status_of
 from pacarchive.web.http.answers import REVALIDATED
 from pacarchive.web.http.errors import ErrorAnswer, HTTPRefusal
-from pacarchive.web.routing import Open, Undescribed
+from pacarchive.web.routing import Open, Undescribed, note_failure
 from pacarchive.web.sessions import CONSOLE
 
 if TYPE_CHECKING:
+    from twisted.web.template import Flattenable
+
     from pacarchive.web.context import RouteContext
     from pacarchive.web.http.request import ArchiveRequest
     from pacarchive.web.routing import Route, Router
@@ -110,13 +112,13 @@ async def _show(screen: Screen, app: RouteContext, request: ArchiveRequest, **na
     viewer = viewer_of(app, request)
     query = _query(screen, request)
     _, look = _sight(screen, app, request, names, query)
-    body = await look()
+    seen = await look()
     address = screen.path
     for name, value in names.items():
         address = re.sub(rf"<(?:\w+:)?{name}>", str(value), address)
     page = Page(
         title=screen.title(names),
-        body=body,
+        body=seen.body,
         who=viewer.name,
         site=app.settings.site_name,
         path=screen.section,
@@ -124,6 +126,12 @@ async def _show(screen: Screen, app: RouteContext, request: ArchiveRequest, **na
         notice=acting.notice_of(_args(request)),
         session=bool(app.sessions and app.sessions.authorization(request)),
     )
+    if seen.failure is not None:
+        status = status_of(seen.failure)
+        note_failure(app, request, seen.failure, status)
+        request.setResponseCode(status)
+        for field, value in headers_of(seen.failure).items():
+            request.set(field.encode("ascii"), value)
     return _write(app, request, write_page(page))
 
 
@@ -132,19 +140,22 @@ async def _keep_up(screen: Screen, app: RouteContext, request: ArchiveRequest, *
     key, look = _sight(screen, app, request, names, _query(screen, request))
     token, _ = form_token(app, request)
 
+    async def shown() -> bytes:
+        return (await look()).body
+
     def make() -> Viewers:
         made = Viewers(request.site.limits, app.console.viewers)
         app.telemetry.samples(made.sample)
         return made
 
     viewers = app.kept(Viewers, make)
-    await viewers.keep_up(request, app.clock, key, look, token)
+    await viewers.keep_up(request, app.clock, key, shown, token)
     return b""
 
 
 def _sight(
     screen: Screen, app: RouteContext, request: ArchiveRequest, names: Mapping[str, Any], query: Mapping[str, str]
-) -> tuple[Hashable, Look]:
+) -> tuple[Hashable, Callable[[], Coroutine[Any, Any, Seen]]]:
     """
     What a viewer sees on a screen.
 
@@ -153,16 +164,29 @@ def _sight(
     """
     viewer, turns = viewer_of(app, request), request.site.turns
 
-    async def make() -> bytes:
-        parts = []
+    async def make() -> Seen:
+        written, failure = [], None
         question = Question(app=app, viewer=viewer, names=names, query=query)
-        for part in (*await holds(question), *await screen.make(question)):
-            parts.append(flat(part))
+        parts: list[Flattenable] = [await holds(question)]
+        try:
+            parts += await screen.make(question)
+        except errors.Unavailable as error:
+            # Told in the page's own place, where an open page shows what there is once there is an answer again.
+            parts.append(_missing(screen, error))
+            failure = error
+        for part in parts:
+            written.append(flat(part))
             await turns.come(_COST, SHARED)
-        return b"".join(parts)
+        return Seen(b"".join(written), failure)
 
     key = (screen.path, tuple(names.items()), tuple(query.items()), viewer.owner, viewer.may_stage)
     return key, partial(snapshots_of(app).get, key, make)
+
+
+def _missing(screen: Screen, error: errors.Unavailable) -> Tag:
+    """Stands in place of what cannot be had now."""
+    then = "This page shows it as soon as there is an answer." if screen.live else "Reload the page to try again."
+    return panel("Unavailable now", tags.p(mark("bad", str(error))), tags.p(then, class_="soft"), ident="missing")
 
 
 def _args(request: ArchiveRequest) -> dict[str, str]:

@@ -12,10 +12,6 @@ from pacarchive.web.console.asking import Question, or_words
 from pacarchive.web.console.parts import action, field, hidden, mark, moment
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from twisted.web.template import Flattenable
-
     from pacarchive.recall.views import Overview
     from pacarchive.recall.words import Hold
 
@@ -37,15 +33,18 @@ def hold_banner(hold: Hold, now: float) -> Tag:
     )
 
 
-async def holds(question: Question) -> Sequence[Flattenable]:
-    """What is held: it stands on every page, as nobody else knows why the queue grows."""
+async def holds(question: Question) -> Tag:
+    """
+    What is held: it stands on every page, as nobody else knows why the queue grows.  The element is there where nothing
+    is: what else is on an open page keeps its place when something is held.
+    """
     queue = await or_words(question.app.recall.operations.overview())
-    if isinstance(queue, str):
-        return []  # pages that are about the queue say so themselves
-    found = [hold_banner(each, queue.made) for each in queue.holds[:_HOLDS]]
-    if len(queue.holds) > _HOLDS:
-        found.append(tags.p(f"and {len(queue.holds) - _HOLDS} more holds", class_="hold"))
-    return found
+    found = []
+    if not isinstance(queue, str):  # pages that are about the queue say so themselves
+        found = [hold_banner(each, queue.made) for each in queue.holds[:_HOLDS]]
+        if len(queue.holds) > _HOLDS:
+            found.append(tags.p(f"and {len(queue.holds) - _HOLDS} more holds", class_="hold"))
+    return tags.div(*found, class_="holds")
 
 
 def hold_actions(queue: Overview) -> Tag:
