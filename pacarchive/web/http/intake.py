@@ -208,7 +208,9 @@ class IntakeChannel(HTTPChannel):
                 size = PIECE if self.line_mode else len(backlog)
                 piece = bytes(backlog[:size])
                 del backlog[:size]
-                self._read(piece)
+                # Also here: with many connections most requests have waited for their turn.
+                if not self._is_answered_at_once(piece) and (piece := self._take_head(piece)):
+                    self._read(piece)
         finally:
             self._pumping = False
         self._look()
