@@ -52,12 +52,14 @@ class Result:
     @ivar report: The same and more, for JSON.
     @ivar right: Whether every answer of ours was.
     @ivar goals: Each goal, with what it came to.
+    @ivar beside: The other servers, with their versions.
     """
 
     lines: Sequence[str]
     report: dict[str, object]
     right: bool
     goals: Sequence[tuple[Goal, float | None]] = ()
+    beside: str = ""
 
 
 def measure(
@@ -103,7 +105,8 @@ def measure(
         "rounds": {name: [each.as_json() for each in rounds] for name, rounds in findings.items()},
     }
     right = not any(each.problems for name in filter(None, (OURS, before)) for each in findings[name])
-    return Result([*table(found, wanted, before), "", *notes], report, right, values)
+    beside = ", ".join(f"{each.name} {each.doc.partition(',')[0]}" for each in peers)
+    return Result([*table(found, wanted, before), "", *notes], report, right, values, beside)
 
 
 def _start(plan: Plan, programs: Path | None, folder: Path) -> Server:
@@ -120,7 +123,7 @@ def _find_peers(plan: Plan, names: Sequence[str], folder: Path) -> tuple[list[Co
             place = folder / f"trial-{name}"
             place.mkdir()
             peer.start(program, place, plan.workers).stop()
-        except (PeerError, ServerError) as error:
+        except (PeerError, ServerError, OSError) as error:
             missing.append(f"{name}: {error}")
             print(f"bench: {missing[-1]}", file=sys.stderr)
             continue

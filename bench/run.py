@@ -135,7 +135,7 @@ def main() -> int:
     if arguments.out:
         arguments.out.write_text(f"{text}\n", encoding="utf-8")
     if arguments.keep:
-        keep(result.goals, describe_commit())
+        keep(result.goals, describe_commit(), result.beside)
     return 0 if result.right else 1
 
 

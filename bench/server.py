@@ -49,7 +49,7 @@ class Program:
         self._begun = time.monotonic()
         with open(self._log, "wb") as log:
             self.process = subprocess.Popen(
-                command,
+                [str(word) for word in command],
                 cwd=folder,
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,

@@ -14,7 +14,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "bench"))
+
+import against
+import clients
+import history
+import peers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -242,6 +250,42 @@ def test_beside_others(tmp_path: Path) -> None:
     )
     assert re.search(r"^\* nginx: \d+\.\d+\S*, its dav module", done.stdout, re.MULTILINE)
     assert "round 1 of 1: slow: nginx: " in done.stderr
+
+
+def test_beside_another_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a server like others; one that cannot be had is told of."""
+    monkeypatch.setattr(against, "install_commit", lambda _name: ("1234567890", Path(sys.executable).parent))
+    monkeypatch.setitem(peers.PEERS, "rclone", attrs.evolve(peers.PEERS["rclone"], find=lambda: tmp_path / "none"))
+    plan = against.Plan(rounds=1, phases=["head"], share=0.02, workers=1, settings=[])
+    load, source = clients.compile_load(tmp_path), clients.Source.create(tmp_path / "source", 4 << 20)
+    result = against.measure(plan, ["rclone"], "main", load, source, tmp_path)
+    assert result.right
+    assert result.report["missing"] == [f"rclone: [Errno 2] No such file or directory: '{tmp_path / 'none'}'"]
+    assert result.lines[0] == "| figure | pacarchive | 1234567890 | machine | |"
+    assert result.lines[2].startswith("| HEAD c8, ops/s | ")
+    assert f"* not measured: {result.report['missing'][0]}" in result.lines
+
+
+def test_a_commit_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was committed, not what lies there; into a place of its own, once."""
+    monkeypatch.setattr(history, "ROOT", tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=A", "-c", "user.email=a@example.org"]
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "committed"\nversion = "1"\n')
+    for words in (["init", "-q"], ["add", "pyproject.toml"], ["commit", "-q", "-m", "All"]):
+        subprocess.run([*git, *words], check=True)
+    (tmp_path / "pyproject.toml").write_text("changed")
+    sources = []
+
+    def make(name: str, source: str) -> Path:
+        sources.append((Path(source) / "pyproject.toml").read_text())
+        return Path(name)
+
+    monkeypatch.setattr(history, "make_environment", make)
+    name, programs = history.install_commit("HEAD")
+    assert programs.name.startswith(f"pacarchive-{name}")
+    assert sources == ['[project]\nname = "committed"\nversion = "1"\n']
+    assert history.describe_commit() == f"{name}+"
 
 
 def test_interrupted(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "bench"))
@@ -15,6 +16,7 @@ import goals
 import history
 import peers
 import turns
+from against import Plan, measure
 from goals import Goal, collect, is_worse, ratio, remarks, summary, table
 from goals import goals as all_goals
 from machine import Findings
@@ -53,6 +55,19 @@ def test_names_of_no_peers(text: str, words: str) -> None:
     with pytest.raises(ValueError, match="peer") as caught:
         peers.parse_peers(text)
     assert str(caught.value) == words
+
+
+def test_nothing_can_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then nothing is started, and the reader is told why."""
+
+    def fail() -> Path:
+        raise peers.PeerError("the network is down")
+
+    monkeypatch.setitem(peers.PEERS, "nginx", attrs.evolve(peers.PEERS["nginx"], find=fail))
+    plan = Plan(rounds=1, phases=["put"], share=0.02, workers=1, settings=[])
+    with pytest.raises(peers.PeerError) as caught:
+        measure(plan, ["nginx"], None, tmp_path, None, tmp_path)  # type: ignore[arg-type]
+    assert str(caught.value) == "nginx: the network is down"
 
 
 def test_what_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,11 +181,11 @@ def test_the_history(tmp_path: Path) -> None:
     path = tmp_path / "history.md"
     path.write_text("Words.\n")
     speed, memory = Goal("GET", SPEED, 1.5, True, "rclone"), Goal("idle, KiB", "memory", 8, False)
-    history.keep([(speed, 0.5), (memory, 7.25)], "1234567890+", path)
-    history.keep([(speed, None), (memory, 12.5)], "1234567890+", path)
-    history.keep([(speed, 2.0)], "1234567890+", path)
+    history.keep([(speed, 0.5), (memory, 7.25)], "1234567890+", "rclone 1.60", path)
+    history.keep([(speed, None), (memory, 12.5)], "1234567890+", "rclone 1.60", path)
+    history.keep([(speed, 2.0)], "1234567890+", "rclone 1.60", path)
     lines = path.read_text().splitlines()
-    assert [line.split(" | ")[3:] for line in lines if line.startswith("| 0") or "version" in line] == [
+    assert [line.split(" | ")[4:] for line in lines if line.startswith("| 0") or "version" in line] == [
         ["GET / rclone (≥ 1.5)", "idle, KiB (≤ 8) |"],
         ["0.50", "7.25 |"],
         ["-", "12.5 |"],
