@@ -24,7 +24,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.tcp import makeBinding
-from zope.interface import directlyProvides, implementer, providedBy
+from zope.interface import implementer, providedBy
 
 from pacarchive.launch.needs import PLAIN
 from pacarchive.web.http.settings import STRONG_CIPHERS
@@ -240,7 +240,11 @@ class _Listening:
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
-        directlyProvides(self, providedBy(reactor))
+
+    @property
+    def __providedBy__(self) -> Any:
+        """What zope.interface asks each object for."""
+        return providedBy(self._reactor)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reactor, name)

@@ -1,8 +1,9 @@
 """What parent and workers say to each other.
 
-- standard input: the pickled L{Assignment}, and then lines: L{RELOAD} whenever the worker is to reload what it can,
-  L{RENEW} with new credentials (pickled, in base64), L{MEASURE} with a number when it is to say how it is, L{TOTALS}
-  with how the whole service is.  It stays open; its end means to the worker that the parent is gone.
+- standard input: the pickled L{Assignment}, but for a worker that is forked and so has it, and then lines: L{RELOAD}
+  whenever the worker is to reload what it can, L{RENEW} with new credentials (pickled, in base64), L{MEASURE} with a
+  number when it is to say how it is, L{TOTALS} with how the whole service is.  It stays open; its end means to the
+  worker that the parent is gone.
 - descriptor L{CONTROL}: lines from the worker: L{READY}, L{FAILED} with a reason, L{ALIVE} every L{HEARTBEAT}
   seconds, L{MEASURED} with the number that it was given, L{TOTALS} when it wants to know how the whole service is.
 - descriptor L{COUNTS}: memory of both (L{pacarchive.telemetry.counts}), where the worker counts; and where it says,

@@ -37,7 +37,7 @@ class SupervisedWorker(ProcessProtocol):
     @param clock: The source of time.
     @param index: Its number.
     @param first: Whether it belongs to the start-up, rather than replacing a dead one.
-    @param assignment: The pickled L{Assignment} to send it.
+    @param assignment: The pickled L{Assignment} to send it; nothing where it has it.
     @param log: Called with each line that it writes.
     @param memory: What it counts in.
     @param hear: Called with this worker, and with the word and the rest of a line that is for others than this class.

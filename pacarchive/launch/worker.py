@@ -72,17 +72,20 @@ MakeService = Callable[[Any, Any, Sequence[IStreamServerEndpoint], Telemetry], I
 may return a Deferred."""
 
 
-def run(make_service: MakeService) -> int:
+def run(make_service: MakeService, assignment: Assignment | None = None) -> int:
     """
     Serve until SIGTERM, and then drain; or until the parent is gone, and then exit at once.
 
     @param make_service: Makes the service.
+    @param assignment: What to do; C{None} where the parent sends it.
     @return: The exit status.
     """
     for number in GROUP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
-    assignment: Assignment = pickle.load(sys.stdin.buffer)  # noqa: S301  (the parent's own)
+    if assignment is None:
+        assignment = pickle.load(sys.stdin.buffer)  # noqa: S301  (the parent's own)
+    assert isinstance(assignment, Assignment)
     is_json = assignment.settings.server.log_format is LogFormat.JSON
     globalLogBeginner.beginLoggingTo([FileLogObserver(sys.stderr, partial(_log_line, json_line if is_json else _text))])
     from twisted.internet import reactor

@@ -64,7 +64,7 @@ class Supervisor(Service):
 
     @param reactor: The reactor, also the source of time.
     @param settings: The settings, for the workers.
-    @param serve: Called in a worker that is forked from this process; returns its exit status.
+    @param serve: Called in a worker that is forked from this process, with what it is to do; returns its exit status.
     @param command: The program of a worker where this process cannot fork, or there is no C{serve}.
     @param secure: The endpoint strings of C{[tls]}.
     @param credentials: Certificate and key, for these.
@@ -75,7 +75,7 @@ class Supervisor(Service):
         self,
         reactor: Any,
         settings: Settings,
-        serve: Callable[[], int] | None = None,
+        serve: Callable[[Assignment], int] | None = None,
         *,
         command: Sequence[str] = COMMAND,
         secure: Sequence[str] = (),
@@ -201,15 +201,18 @@ class Supervisor(Service):
                 listener = attrs.evolve(listener, descriptor=number)
             listeners.append(listener)
         assignment = Assignment(self._settings, index, tuple(listeners), self._credentials)
+        serve = None if self._serve is None or not can_fork(self._reactor) else partial(self._serve, assignment)
+        # Who is forked has it already.
+        sent = dumps(assignment) if serve is None else b""
         log = relay(self._settings.server.log_format, index)
-        worker = SupervisedWorker(self._reactor, index, first, dumps(assignment), log, memory, self.whole.hear)
+        worker = SupervisedWorker(self._reactor, index, first, sent, log, memory, self.whole.hear)
         self._workers[index] = worker
         # The worker inherits the mask, so that a signal to the process group waits until it has handlers.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
         environment = _environment(os.environ)
         try:
-            if self._serve is not None and can_fork(self._reactor):
-                fork(self._reactor, worker, descriptors, environment, self._serve)
+            if serve is not None:
+                fork(self._reactor, worker, descriptors, environment, serve)
             else:
                 self._reactor.spawnProcess(
                     worker, self._command[0], self._command, env=environment, childFDs=descriptors

@@ -14,11 +14,11 @@ import os
 import re
 import shlex
 from contextlib import suppress
+from datetime import UTC, tzinfo
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import attrs
 
@@ -265,10 +265,14 @@ def networks(value: str | Iterable[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def time_zone(value: str | ZoneInfo) -> ZoneInfo:
+def time_zone(value: str | tzinfo) -> tzinfo:
     """Convert the name of a time zone of the IANA database."""
-    if isinstance(value, ZoneInfo):
+    if isinstance(value, tzinfo):
         return value
+    if value == "UTC":
+        return UTC
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError  # only now: it takes half a megabyte, and few need it
+
     try:
         return ZoneInfo(value)
     except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: a directory, such as "America"

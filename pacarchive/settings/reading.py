@@ -10,6 +10,7 @@ import configparser
 import difflib
 import os
 import re
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -142,6 +143,7 @@ def settings_file(path: str | None, environ: Mapping[str, str]) -> str | None:
     return MACHINE_FILE
 
 
+@cache
 def find_provider(name: str) -> IBackendProvider:
     """
     Return the plugin of a backend.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import enum
+from datetime import UTC, tzinfo
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import attrs
 
@@ -93,8 +93,8 @@ class ServerSettings:
             "default": "the prefix",
         },
     )
-    asctime_zone: ZoneInfo = setting(
-        ZoneInfo("UTC"), time_zone, "The time zone of Last-Modified headers that name none (C's asctime format)."
+    asctime_zone: tzinfo = setting(
+        UTC, time_zone, "The time zone of Last-Modified headers that name none (C's asctime format)."
     )
     verify_reads: VerifyReads = setting(
         VerifyReads.AUTO,

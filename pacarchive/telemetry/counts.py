@@ -53,11 +53,10 @@ class Counts:
         self._memory = memoryview(bytearray(SIZE)) if memory is None else memory
         self._length = self._memory[:8].cast("Q")
         self.values = self._memory[_VALUES_AT:_LENGTH_AT].cast("d")
-        self._next = 0
-        self._slots: dict[Series, int] = {}
-        for metric in METRICS.values():
-            for labels in metric.known:
-                self.slot(metric.name, *labels)
+        self._next = _USED
+        self._slots = dict(_SLOTS)
+        self._memory[8 : 8 + len(_NAMES)] = _NAMES
+        self._length[0] = len(_NAMES)
 
     def slot(self, *series: str) -> int:
         """
@@ -72,7 +71,7 @@ class Counts:
 
     def _make(self, series: Series) -> int:
         slot, width = self._next, METRICS[series[0]].width
-        line = "\t".join(each.translate(_SEPARATORS) for each in series).encode("ascii", "replace") + b"\n"
+        line = _line(series)
         start = self._length[0]
         # Labels have few values, so that there is room for all: this is what becomes of a mistake.
         if slot + width > VALUES or start + len(line) > NAMES:
@@ -96,6 +95,25 @@ class Counts:
     def read(self) -> dict[Series, Numbers]:
         """All that was counted so far."""
         return read(self._memory)
+
+
+def _line(series: Series) -> bytes:
+    return "\t".join(each.translate(_SEPARATORS) for each in series).encode("ascii", "replace") + b"\n"
+
+
+def _known() -> tuple[dict[Series, int], bytes, int]:
+    slots: dict[Series, int] = {}
+    names, slot = [], 0
+    for metric in METRICS.values():
+        for labels in metric.known:
+            series = (metric.name, *labels)
+            slots[series] = slot
+            names.append(_line(series))
+            slot += metric.width
+    return slots, b"".join(names), slot
+
+
+_SLOTS, _NAMES, _USED = _known()  # once for all workers, which share it
 
 
 def read(memory: memoryview) -> dict[Series, Numbers]:

@@ -123,7 +123,7 @@ class Router(Klein):
         self.needs: dict[tuple[str, str], Right | Open] = {}
         self.described: dict[tuple[str, str], Operation] = {}
         self.undescribed: set[tuple[str, str]] = set()
-        self._declared: dict[tuple[str, str], Route[...]] = {}
+        self._declared: dict[str, dict[bytes, Route[...]]] = {}
         self._open: set[tuple[bytes, bytes]] = set()
         self._allow: dict[str, str] = {}
         self._forms: dict[re.Pattern[bytes], Form] = {_TELLS_PROBLEMS: _as_problem}
@@ -175,7 +175,7 @@ class Router(Klein):
             self._allow[urls[0]] = ", ".join(sorted({*_answered_by(method), *self._allowed(urls[0])}))
             for url in urls:
                 self._note_needs(method, url, needs)
-                self._declared[method, url] = guarded
+                self._declared.setdefault(url, {})[method.encode("ascii")] = guarded
                 # Named by what it answers: two of one name would be one to Klein.
                 self.route(url, methods=[method], endpoint=f"{method} {urls[0]}")(guarded)
             return guarded  # type: ignore[return-value]
@@ -204,9 +204,9 @@ class Router(Klein):
         if needs is Open.TO_ALL and "<" not in url:
             self._open |= {(each.encode("ascii"), url.encode("ascii")) for each in _answered_by(method)}
 
-    def routes_at(self, url: str) -> dict[bytes, Route[...]]:
+    def routes_at(self, url: str) -> Mapping[bytes, Route[...]]:
         """The routes of a URL pattern, by their methods."""
-        return {method.encode("ascii"): route for (method, at), route in self._declared.items() if at == url}
+        return self._declared[url]
 
     def right_for(self, method: str, url: str) -> Right:
         """The right that a route needs; it is one that needs some."""

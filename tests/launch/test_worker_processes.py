@@ -67,10 +67,10 @@ class Fake(Service):
         print("draining", os.getpid())
         return deferLater(self.reactor, float(os.environ.get("FAKE_DRAIN", "0")), print, "drained", os.getpid())
 
-def serve():
+def serve(assignment=None):
     if os.environ.get("FAKE_FAULT") == "early":
         raise ZeroDivisionError("an early bug")
-    return run(Fake)
+    return run(Fake, assignment)
 
 if __name__ == "__main__":
     sys.exit(serve())
@@ -91,7 +91,10 @@ server = SimpleNamespace(endpoints={endpoints!r}, workers=2, drain_timeout=20.0,
 serve = None if "FAKE_ANEW" in os.environ else worker.serve
 if "FAKE_THREAD" in os.environ:
     threading.Thread(target=threading.Event().wait, daemon=True).start()
-supervisor = Supervisor(reactor, SimpleNamespace(server=server), serve, command=[sys.executable, "-P", "worker.py"])
+# Who is forked has its settings already; they need not be such that they could be sent.
+more = {{}} if "FAKE_ANEW" in os.environ or "FAKE_THREAD" in os.environ else {{"own": lambda: None}}
+settings = SimpleNamespace(server=server, **more)
+supervisor = Supervisor(reactor, settings, serve, command=[sys.executable, "-P", "worker.py"])
 application = Application("fake")
 LaunchedService(reactor, supervisor, lambda: "serving on " + " ".join(supervisor.urls)).setServiceParent(application)
 """

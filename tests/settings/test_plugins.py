@@ -10,7 +10,7 @@ import pytest
 from twisted.plugin import getPlugins
 
 from pacarchive.backends.local.settings import PosixSettings
-from pacarchive.settings.reading import load
+from pacarchive.settings.reading import find_provider, load
 from settings.surroundings import complaint
 
 if TYPE_CHECKING:
@@ -85,3 +85,11 @@ def test_two_backends_of_one_name_are_refused(plugins: list[Any]) -> None:
     """Chance must not decide which of them gets the files."""
     plugins[:] = [_OtherProvider(name="posix")]
     assert complaint(None) == "plugins: two installed backends are called 'posix'"
+
+
+def test_a_backend_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers have what their parent has found."""
+    find_provider.cache_clear()
+    found = find_provider("posix")
+    monkeypatch.setattr("pacarchive.settings.reading.getPlugins", None)
+    assert find_provider("posix") is found
