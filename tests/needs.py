@@ -52,6 +52,7 @@ FIXTURES: Final = {
     "ministack": PROGRAM,
     "object_server": PROGRAM,
     "own_mariadb": DATABASE,
+    "rclone": PROGRAM,
     "sam": DATABASE,
     "seaweedfs": PROGRAM,
     "serve": SERVER,

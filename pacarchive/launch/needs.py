@@ -35,6 +35,7 @@ def leave_out(settings: Settings, twistd: Mapping[str, Any]) -> None:
     if (
         isinstance(backend, BackendProvider)
         and backend.make_name.startswith("pacarchive.")
+        and not backend.needs_tls
         and not twistd.get("logger")
         and all(each.keys is not None for each in settings.all_of(IssuerSettings).values())  # else they are fetched
         and all(each.startswith(PLAIN) for section in sections for each in section.endpoints)

@@ -79,6 +79,20 @@ def block_size(value: str | int) -> int:
     return result
 
 
+def part_size(value: str | int) -> int:
+    """Convert the size of the parts that an object store gets a large file in, which its protocol limits."""
+    if not 5 * 2**20 <= (result := size(value)) <= 5 * 2**30 or result % 4096:
+        raise ValueError("a part has 5 MiB to 5 GiB, in steps of 4 KiB")
+    return result
+
+
+def small_size(value: str | int) -> int:
+    """Convert the size up to which a file is stored with its metadata, and so read with it, too."""
+    if (result := size(value)) > 2**20:
+        raise ValueError("a small file has 1 MiB at the most")
+    return result
+
+
 def format_size(value: int) -> str:
     """Return the shortest text that L{size} converts to this number."""
     for unit in ("PiB", "TiB", "GiB", "MiB", "KiB"):

@@ -14,8 +14,10 @@ from pacarchive.settings.converters import (
     format_seconds,
     format_size,
     optional_size,
+    part_size,
     seconds,
     size,
+    small_size,
     timeout,
 )
 from pacarchive.settings.fields import key_of, keys_of
@@ -67,7 +69,7 @@ def _lines(field: attrs.Attribute[Any], value: object) -> Iterator[str]:
     if value is None:  # where nothing is said
         return
     for item in value if isinstance(value, tuple) else (value,):
-        if converter in (size, block_size, optional_size):
+        if converter in (size, block_size, optional_size, part_size, small_size):
             yield format_size(item)
         elif converter in (seconds, timeout):
             yield format_seconds(item)

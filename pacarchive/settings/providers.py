@@ -27,6 +27,7 @@ class BackendProvider:
     @ivar settings_name: The settings class, as C{"package.module:ClassName"}.
     @ivar make_name: The function that L{make} calls, in the same form.
     @ivar local_prefix: Whether the prefix is a directory of this machine.
+    @ivar needs_tls: Whether it may need Twisted's TLS, which a server without it does not import.
     """
 
     name: str
@@ -34,6 +35,7 @@ class BackendProvider:
     settings_name: str
     make_name: str
     local_prefix: bool = True
+    needs_tls: bool = False
 
     @property
     def settings_class(self) -> type[Any]:

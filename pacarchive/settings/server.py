@@ -57,7 +57,7 @@ class ServerSettings:
     type: str = setting(
         "posix",
         line,
-        "The storage backend: posix, hpss, hsmsideband, memory (for trials; forgets everything) or an installed "
+        "The storage backend: posix, hpss, hsmsideband, s3, memory (for trials; forgets everything) or an installed "
         "plugin.",
     )
     prefix: Path = setting(

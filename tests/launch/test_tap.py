@@ -24,12 +24,13 @@ from pacarchive import cli
 from pacarchive.backends.hpss.settings import HpssSettings
 from pacarchive.backends.local.settings import PosixSettings
 from pacarchive.backends.memory import MemorySettings
+from pacarchive.backends.s3.settings import S3Settings
 from pacarchive.backends.sideband.settings import SidebandSettings
 from pacarchive.interfaces import IBackendProvider
 from pacarchive.launch import needs, tap
 from pacarchive.settings.explaining import describe
 from pacarchive.settings.providers import BackendProvider
-from pacarchive.settings.reading import load
+from pacarchive.settings.reading import find_provider, load
 from pacarchive.settings.server import PoolSettings
 
 if TYPE_CHECKING:
@@ -367,6 +368,16 @@ def test_backends_of_others_have_tls(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told == [True]
 
 
+def test_a_backend_may_need_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of ours says so."""
+    monkeypatch.setattr(needs, "do_without_http2", lambda: None)
+    monkeypatch.setattr(needs, "do_without_tls", lambda: pytest.fail("the store may be reached by TLS"))
+    monkeypatch.setattr(gc, "freeze", lambda: None)
+    monkeypatch.setattr(gc, "set_threshold", lambda _: None)
+    monkeypatch.setattr(needs, "find_provider", lambda name: find_provider("s3"))
+    needs.leave_out(parse(), {})
+
+
 def test_our_plugins() -> None:
     """They keep to their interfaces, and the names lead to what they say."""
     makers = {each.tapname: each for each in getPlugins(IServiceMaker)}
@@ -376,10 +387,11 @@ def test_our_plugins() -> None:
     assert {each.section: each.settings_class for each in providers.values()} == {
         "posix": PosixSettings,
         "memory": MemorySettings,
+        "s3": S3Settings,
         "hpss": HpssSettings,
         "hsm_sideband": SidebandSettings,
     }
-    assert {name for name, each in providers.items() if not each.local_prefix} == {"hpss"}
+    assert {name for name, each in providers.items() if not each.local_prefix} == {"hpss", "s3"}
     for each in providers.values():
         assert verifyObject(IBackendProvider, each)
         assert verifyObject(IPlugin, each)

@@ -10,6 +10,7 @@ from pacarchive.access.settings import AllowSettings, AuthSettings, IssuerSettin
 from pacarchive.backends.hpss.settings import HpssSettings
 from pacarchive.backends.local.settings import PosixSettings
 from pacarchive.backends.memory import MemorySettings
+from pacarchive.backends.s3.settings import S3Settings
 from pacarchive.backends.sideband.settings import SidebandSettings
 from pacarchive.recall.settings import RecallSettings
 from pacarchive.settings.reading import ConfigError, load
@@ -33,6 +34,7 @@ SECTIONS: dict[str, type[Any]] = {
     "posix": PosixSettings,
     "memory": MemorySettings,
     "hpss": HpssSettings,
+    "s3": S3Settings,
     "hsm_sideband": SidebandSettings,
 }
 

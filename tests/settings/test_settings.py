@@ -246,7 +246,7 @@ def test_the_predecessors_file_loads_whole(write: Callable[[str], str]) -> None:
         ("[hsm_sideband]\npassword tops3cret\n", "line 2 is neither a [section] nor key = value inside one"),
         (
             "[server]\ntype = posx\n",
-            "[server] type: this installation has no backend 'posx'; it has hpss, hsmsideband, memory, posix",
+            "[server] type: this installation has no backend 'posx'; it has hpss, hsmsideband, memory, posix, s3",
         ),
     ],
 )
@@ -295,7 +295,7 @@ def test_a_file_of_any_editors(tmp_path: Path) -> None:
 
 def test_a_backend_that_is_not_installed() -> None:
     """Those that are there are listed."""
-    words = "[server] type: this installation has no backend 'tape'; it has hpss, hsmsideband, memory, posix"
+    words = "[server] type: this installation has no backend 'tape'; it has hpss, hsmsideband, memory, posix, s3"
     assert complaint(None, type="tape") == f"command line: {words}"
 
 

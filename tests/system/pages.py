@@ -50,6 +50,7 @@ RUN: dict[str, list[str] | None] = {
     "inventory.md": None,
     "migration.md": ["A rehearsal"],
     "quickstart.md": None,
+    "s3.md": ["A trial"],
     "tls.md": ["A trial"],
     "usage.md": None,
 }

@@ -108,6 +108,16 @@ def test_tls(shell: Callable[[dict[str, str]], Shell]) -> None:
         assert session.show(MANUAL / "tls.md", "A trial") == 10
 
 
+def test_s3(tmp_path: Path) -> None:
+    """The chapter with a trial, on a store that imitates one."""
+    home = tmp_path / "home"
+    home.mkdir()
+    programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    here = {"9000": str(free_port()), "8080": str(free_port())}
+    with Shell(home, here, {"PATH": programs}) as shell:
+        assert shell.show(MANUAL / "s3.md", "A trial") == 9
+
+
 # What the comparison itself is worth
 
 

@@ -39,3 +39,12 @@ hsmsideband = BackendProvider(
     settings_name="pacarchive.backends.sideband.settings:SidebandSettings",
     make_name="pacarchive.backends.sideband:make",
 )
+
+s3 = BackendProvider(
+    name="s3",
+    section="s3",
+    settings_name="pacarchive.backends.s3.settings:S3Settings",
+    make_name="pacarchive.backends.s3:make",
+    local_prefix=False,
+    needs_tls=True,
+)

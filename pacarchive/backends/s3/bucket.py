@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import enum
-import hashlib
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
+from urllib.parse import quote
 
 import attrs
 
@@ -18,27 +15,24 @@ from pacarchive.backends.s3.documents import (
     Upload,
     completion,
     field,
+    http_time,
     listing,
     uploads,
 )
-from pacarchive.backends.s3.request import EMPTY_SHA256, UNSIGNED, Answer, Request
+from pacarchive.backends.s3.request import Answer, Request
 from pacarchive.backends.s3.sending import Stream
 from pacarchive.backends.s3.store import ObjectStore, RefusedError
+from pacarchive.backends.s3.sums import Check, Sum, Summing, small_sum, summing
 
 T = TypeVar("T")
 
 _LONG = 600.0
 """The timeout of what the store may take long for, in seconds."""
 
+_SOON = 5.0
+"""How long the removal of what is only in the way is repeated, in seconds: it can be swept later."""
+
 _LIST = 8 << 20
-
-
-class Check(enum.Enum):
-    """By what a store finds out that a body is not what was sent; the cheapest that it heeds is used."""
-
-    CRC32 = "CRC32"
-    SHA256 = "signed SHA-256"
-    MD5 = "Content-MD5"
 
 
 @attrs.frozen(kw_only=True)
@@ -50,6 +44,7 @@ class Promises:
     @ivar quoted_tags: Whether entity tags have to be quoted in C{If-Match} of a PUT, as the standard says.
     @ivar conditional_delete: C{If-Match} of a DELETE.
     @ivar conditional_get: C{If-Match} of a GET.
+    @ivar ranges: C{Range} of a GET.
     @ivar checks: What bodies are compared with.
     """
 
@@ -57,6 +52,7 @@ class Promises:
     quoted_tags: bool = True
     conditional_delete: bool = True
     conditional_get: bool = True
+    ranges: bool = True
     checks: frozenset[Check] = frozenset(Check)
 
 
@@ -76,7 +72,15 @@ Condition = Absent | Tagged | None
 
 
 class UnfulfilledError(Exception):
-    """A condition does not hold."""
+    """
+    A condition does not hold.
+
+    @ivar may_be_own: Whether that may be the doing of an earlier attempt of the same request, whose answer was lost.
+    """
+
+    def __init__(self, *, may_be_own: bool) -> None:
+        super().__init__()
+        self.may_be_own = may_be_own
 
 
 @attrs.frozen
@@ -87,26 +91,35 @@ class Stored:
     @ivar tag: Its entity tag, without quotes; empty where the store does not say.
     @ivar version: The version, in a bucket that keeps them; else empty.
     @ivar size: Its size in bytes.
+    @ivar modified: When it was stored, in seconds since the epoch, where that is known.
     """
 
     tag: str
     version: str
     size: int
+    modified: float | None = attrs.field(default=None, eq=False)
 
 
 @attrs.frozen
-class Sum:
+class Source:
     """
-    The sum of a body, for the store to compare.
+    An object that is copied.
 
-    @ivar headers: The headers that carry it.
-    @ivar sha256: What is signed for the body.
-    @ivar part: What completes the description of a part.
+    @ivar bucket: Its bucket.
+    @ivar key: Its key.
+    @ivar stored: What it has to be still.
     """
 
-    headers: Mapping[str, str]
-    sha256: str
-    part: Mapping[str, str]
+    bucket: str
+    key: str
+    stored: Stored
+
+    def headers(self) -> dict[str, str]:
+        """What a request for a copy names it with."""
+        place = f"/{self.bucket}/{quote(self.key, safe='/-_.~')}"
+        if self.stored.version:
+            place += f"?versionId={quote(self.stored.version, safe='-_.~')}"
+        return {"x-amz-copy-source": place, "x-amz-copy-source-if-match": f'"{self.stored.tag}"'}
 
 
 class Bucket:
@@ -123,7 +136,9 @@ class Bucket:
         self.promises = Promises()
         self._unsigned = unsigned
 
-    async def get(self, key: str, *, most: int, first: int | None = None) -> tuple[bytes, Stored] | None:
+    async def get(
+        self, key: str, *, most: int, first: int | None = None, bucket: str | None = None
+    ) -> tuple[bytes, Stored] | None:
         """
         Return the bytes of an object, from the start.
 
@@ -132,7 +147,7 @@ class Bucket:
         @return: The bytes and what they are of; C{None} where there is no object.
         """
         headers = {} if first is None else {"Range": f"bytes=0-{first - 1}"}
-        answer = await self._ask(Request(method="GET", key=key, headers=headers, most=most), 404)
+        answer = await self._ask(Request(method="GET", key=key, bucket=bucket, headers=headers, most=most), 404)
         return None if answer.status == 404 else (answer.body, _stored(answer, len(answer.body)))
 
     async def stream(self, key: str, of: Stored, offset: int, length: int) -> Stream:
@@ -158,6 +173,34 @@ class Bucket:
             raise errors.BackendUnavailable("The object store sends other bytes than it was asked for.")
         return answer
 
+    async def copy(self, source: Source, key: str) -> None:
+        """
+        Copy an object into this bucket.
+
+        @raise UnfulfilledError: It is not there any more, or another.
+        """
+        headers = source.headers()
+        await self._copy(Request(method="PUT", key=key, headers=headers, is_long=True, patience=_LONG))
+
+    async def copy_part(
+        self, source: Source, first: int, size: int, key: str, upload: str, number: int
+    ) -> Mapping[str, str]:
+        """As L{copy}, a range as a part.  @return: What describes the part."""
+        headers = source.headers() | {"x-amz-copy-source-range": f"bytes={first}-{first + size - 1}"}
+        query = {"partNumber": str(number), "uploadId": upload}
+        request = Request(method="PUT", key=key, headers=headers, query=query, is_long=True, patience=_LONG)
+        answer = await self._copy(request)
+        try:
+            return {"ETag": field(answer.body, "CopyPartResult", "ETag"), "PartNumber": str(number)}
+        except BadDocumentError as error:
+            raise _nonsense() from error
+
+    async def _copy(self, request: Request) -> Answer:
+        answer = await self._ask(request, 404, 412)
+        if answer.status in (404, 412):
+            raise UnfulfilledError(may_be_own=False)
+        return answer
+
     async def head(self, key: str, bucket: str | None = None) -> Stored | None:
         """Look at an object; C{None} where there is none."""
         answer = await self._ask(Request(method="HEAD", key=key, bucket=bucket), 404)
@@ -168,15 +211,18 @@ class Bucket:
             raise errors.BackendUnavailable("The object store does not say how large an object is.")
         return _stored(answer, int(size))
 
-    async def put(self, key: str, body: Sequence[bytes], condition: Condition = None, *, large: bool = False) -> Stored:
+    async def put(
+        self, key: str, body: Sequence[bytes], condition: Condition = None, *, total: Sum | None = None
+    ) -> Stored:
         """
         Store an object.
 
         @param condition: What has to hold for the key.
-        @param large: Whether it is data, of which there is much.
-        @raise UnfulfilledError: It does not; or a first attempt has succeeded whose answer was lost.
+        @param total: The sum of the body, where there is much of it.
+        @raise UnfulfilledError: It does not.
         """
-        total = self.sum_of(body) if large else small_sum(body)
+        large = total is not None
+        total = total or small_sum(body)
         headers = {**total.headers, "Content-Type": "application/octet-stream"}
         if isinstance(condition, Absent):
             headers["If-None-Match"] = "*"
@@ -185,7 +231,7 @@ class Bucket:
         request = Request(method="PUT", key=key, headers=headers, body=body, sha256=total.sha256)
         answer = await self._ask(request, 404, 412, large=large)
         if answer.status == 412 or (answer.status == 404 and isinstance(condition, Tagged)):
-            raise UnfulfilledError
+            raise UnfulfilledError(may_be_own=answer.repeated)
         if answer.status == 404:
             raise errors.BackendUnavailable("The object store does not have the bucket.")
         return _stored(answer, request.size)
@@ -200,32 +246,45 @@ class Bucket:
         """
         headers = {} if condition is None else {"If-Match": self.match(condition.tag)}
         query = {"versionId": version} if version else {}
-        request = Request(method="DELETE", key=key, headers=headers, query=query, bucket=bucket)
+        request = Request(
+            method="DELETE",
+            key=key,
+            headers=headers,
+            query=query,
+            bucket=bucket,
+            retry_for=None if condition is not None else _SOON,
+        )
         answer = await self._ask(request, 404, 412)
-        if answer.status == 412:
-            raise UnfulfilledError
+        if answer.status == 412 or (answer.status == 404 and condition is not None):
+            raise UnfulfilledError(may_be_own=answer.repeated)
 
-    async def page(self, prefix: str, most: int, *, after: str = "", token: str | None = None) -> Listing:
+    async def page(
+        self, prefix: str, most: int, *, after: str = "", token: str | None = None, in_seconds: float | None = None
+    ) -> Listing:
         """
         List objects in the order of their keys.
 
         @param after: The key to begin after.
         @param token: Where an earlier page ended.
+        @param in_seconds: How long it may take, where that is not the common time.
         """
         query = {"list-type": "2", "prefix": prefix, "max-keys": str(most)}
         if token is not None:
             query["continuation-token"] = token
         elif after:
             query["start-after"] = after
-        answer = await self._ask(Request(method="GET", query=query, most=_LIST))
+        retry_for = None if in_seconds is None else 0.0
+        answer = await self._ask(
+            Request(method="GET", query=query, most=_LIST, patience=in_seconds, retry_for=retry_for)
+        )
         return _read(listing, answer.body)
 
     # Uploads in parts
 
-    async def create(self, key: str) -> str:
-        """Begin an upload in parts.  @return: Its id."""
+    async def create(self, key: str, *, copies: bool = False) -> str:
+        """Begin an upload in parts, which are sent or copied.  @return: Its id."""
         headers = {"Content-Type": "application/octet-stream"}
-        if self.check is Check.CRC32:
+        if self.check is Check.CRC32 and not copies:
             headers["x-amz-checksum-algorithm"] = "CRC32"
         answer = await self._ask(Request(method="POST", key=key, query={"uploads": ""}, headers=headers))
         try:
@@ -233,9 +292,10 @@ class Bucket:
         except BadDocumentError as error:
             raise _nonsense() from error
 
-    async def put_part(self, key: str, upload: str, number: int, body: Sequence[bytes]) -> Mapping[str, str]:
+    async def put_part(
+        self, key: str, upload: str, number: int, body: Sequence[bytes], total: Sum
+    ) -> Mapping[str, str]:
         """Send a part.  @return: What describes it when the upload is completed."""
-        total = self.sum_of(body)
         request = Request(
             method="PUT",
             key=key,
@@ -275,7 +335,7 @@ class Bucket:
 
     async def abort(self, key: str, upload: str) -> None:
         """Discard an upload."""
-        await self._ask(Request(method="DELETE", key=key, query={"uploadId": upload}), 404)
+        await self._ask(Request(method="DELETE", key=key, query={"uploadId": upload}, retry_for=_SOON), 404)
 
     async def uploads(
         self, prefix: str, after: tuple[str, str] | None
@@ -298,19 +358,9 @@ class Bucket:
             return Check.CRC32
         return Check.SHA256 if Check.SHA256 in self.promises.checks else Check.MD5
 
-    def sum_of(self, body: Sequence[bytes]) -> Sum:
-        """The sum of much data."""
-        match self.check:
-            case Check.CRC32:
-                crc = 0
-                for piece in body:
-                    crc = zlib.crc32(piece, crc)
-                value = base64.b64encode(crc.to_bytes(4, "big")).decode()
-                return Sum({"x-amz-checksum-crc32": value}, UNSIGNED, {"ChecksumCRC32": value})
-            case Check.SHA256:
-                return Sum({}, _sha256(body), {})
-            case Check.MD5:
-                return Sum({"Content-MD5": _md5(body)}, UNSIGNED if self._unsigned else _sha256(body), {})
+    def summing(self) -> Summing:
+        """What computes the sum of much data, as it comes."""
+        return summing(self.check, signed=not self._unsigned)
 
     async def _ask(self, request: Request, *accepted: int, large: bool = False) -> Answer:
         try:
@@ -319,31 +369,10 @@ class Bucket:
             raise error.translated() from error
 
 
-def small_sum(body: Sequence[bytes]) -> Sum:
-    """The sum of a small body: both that nearly all stores heed one of."""
-    if not body:
-        return Sum({}, EMPTY_SHA256, {})
-    return Sum({"Content-MD5": _md5(body)}, _sha256(body), {})
-
-
-def _md5(body: Sequence[bytes]) -> str:
-    total = hashlib.md5(usedforsecurity=False)
-    for piece in body:
-        total.update(piece)
-    return base64.b64encode(total.digest()).decode()
-
-
-def _sha256(body: Sequence[bytes]) -> str:
-    total = hashlib.sha256()
-    for piece in body:
-        total.update(piece)
-    return total.hexdigest()
-
-
 def _stored(answer: Answer, size: int) -> Stored:
     tag = answer.header("ETag").removeprefix("W/").strip('"')
     version = answer.header("x-amz-version-id")
-    return Stored(tag, "" if version == "null" else version, size)
+    return Stored(tag, "" if version == "null" else version, size, http_time(answer.header("Last-Modified")))
 
 
 def _read(parse: Callable[[bytes], T], body: bytes) -> T:

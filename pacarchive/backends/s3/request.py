@@ -28,6 +28,7 @@ class Request:
     @ivar sha256: The SHA-256 of the body in hexadecimal digits, or L{UNSIGNED}.
     @ivar most: The most bytes of an answer's body; with more it has failed.
     @ivar is_long: Whether it takes long: an answer with a status of success may be an error by its body.
+    @ivar retry_for: How long it is repeated in seconds; C{None} for the common time.
     @ivar patience: The timeout of the answer in seconds; C{None} for the common one.
     """
 
@@ -40,6 +41,7 @@ class Request:
     sha256: str = EMPTY_SHA256
     most: int = 1 << 20
     is_long: bool = False
+    retry_for: float | None = None
     patience: float | None = None
 
     @property
@@ -56,11 +58,13 @@ class Answer:
     @ivar status: The status of HTTP.
     @ivar headers: Its headers.
     @ivar body: Its body.
+    @ivar repeated: Whether the request was sent before, and may have been carried out then.
     """
 
     status: int
     headers: Headers
     body: bytes
+    repeated: bool = False
 
     def header(self, name: str) -> str:
         """The value of a header; empty where there is none."""

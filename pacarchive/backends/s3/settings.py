@@ -16,15 +16,13 @@ from pacarchive.settings.converters import (
     number,
     optional_line,
     optional_path,
+    part_size,
     seconds,
     size,
+    small_size,
     timeout,
 )
 from pacarchive.settings.fields import setting
-
-_LEAST_PART = 5 << 20
-_MOST_PART = 5 << 30
-_MOST_SMALL = 1 << 20
 
 
 class Addressing(enum.Enum):
@@ -47,22 +45,6 @@ def endpoint(value: str) -> str:
     if not valid or "@" in text or url.path or url.query or url.fragment or not re.fullmatch(r"[!-~]+", text):
         raise ValueError(f"{value!r} is not a valid endpoint; write for example https://s3.example.org:9000")
     return text
-
-
-def part_size(value: str | int) -> int:
-    """Convert the size of a part, which the protocol limits."""
-    if not _LEAST_PART <= (result := size(value)) <= _MOST_PART:
-        raise ValueError("a part has 5 MiB to 5 GiB")
-    if result % 4096:
-        raise ValueError("the size of a part is a multiple of 4 KiB")
-    return result
-
-
-def small_size(value: str | int) -> int:
-    """Convert the size up to which a file is small: what is read whole whenever one of these is opened."""
-    if (result := size(value)) > _MOST_SMALL:
-        raise ValueError("a small file has 1 MiB at the most")
-    return result
 
 
 @attrs.frozen(kw_only=True)
@@ -130,4 +112,9 @@ class S3Settings:
     )
     retry_for: float = setting(
         60, seconds, "How long a request that fails for a reason that may pass is retried, in seconds."
+    )
+    single_node: bool = setting(
+        False,
+        flag,
+        "Assert that one process alone writes to the bucket; then a store that ignores conditions can be written to.",
     )

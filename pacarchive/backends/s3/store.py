@@ -147,7 +147,9 @@ class ObjectStore:
         attempt: Callable[[str, dict[str, str]], Awaitable[T]],
     ) -> T:
         url = self.addresses.url(request)
-        end = self._clock.seconds() + self._retry_for + (request.patience or 0)
+        retry_for = self._retry_for if request.retry_for is None else request.retry_for
+        end = self._clock.seconds() + retry_for + (request.patience or 0)
+        repeated = False
         pause = _FIRST_PAUSE
         corrections = 0
         while True:
@@ -167,6 +169,8 @@ class ObjectStore:
                 refused = _refusal(request, answer, accepted)
                 if refused is None:
                     lane.speed_up()
+                    if repeated and isinstance(answer, Answer):
+                        return attrs.evolve(answer, repeated=True)
                     return answer
                 if corrections < 2 and self._corrects(refused):
                     corrections += 1
@@ -181,6 +185,7 @@ class ObjectStore:
                 _log.error("the object store fails: {method}: {trouble}", method=request.method, trouble=trouble)
                 raise errors.BackendUnavailable("The object store does not answer, or fails.", retry_after=30)
             await deferLater(self._clock, wait)
+            repeated = True
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _corrects(self, refused: tuple[Answer, Refusal]) -> bool:

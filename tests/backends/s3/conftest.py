@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backends.s3.servers import Ministack, ObjectServer, SeaweedFS
+from backends.s3.servers import Ministack, ObjectServer, Rclone, SeaweedFS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +23,13 @@ def seaweedfs() -> Iterator[ObjectServer]:
 def ministack() -> Iterator[ObjectServer]:
     """An imitation of the one that the protocol is of."""
     with Ministack() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rclone() -> Iterator[ObjectServer]:
+    """What looks like a store, and cannot be relied on."""
+    with Rclone() as server:
         yield server
 
 

@@ -59,6 +59,7 @@ class Script(Resource):
 
     @ivar heard: The requests.
     @ivar then: What is given when there is nothing else.
+    @ivar late: Makes that, where it depends on what was asked.
     """
 
     isLeaf = True
@@ -67,6 +68,7 @@ class Script(Resource):
         super().__init__()  # type: ignore[no-untyped-call]
         self.answers = list(answers)
         self.then = Given(200)
+        self.late: Callable[[], Given] = lambda: self.then
         self.heard: list[Heard] = []
 
     def render(self, request: Request) -> Any:
@@ -74,7 +76,7 @@ class Script(Resource):
         body = request.content.read()
         names = {key.decode().lower(): values[0].decode() for key, values in request.requestHeaders.getAllRawHeaders()}
         self.heard.append(Heard(request.method.decode(), request.uri.decode(), names, body))
-        given = self.answers.pop(0) if self.answers else self.then
+        given = self.answers.pop(0) if self.answers else self.late()
         if given.status == 0:
             assert request.transport is not None
             request.transport.loseConnection()

@@ -95,12 +95,8 @@ class ObjectServer:
 
     def _stop(self) -> None:
         if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(20)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait(20)
+            self._process.kill()  # nothing of it is needed any more
+            self._process.wait(_PATIENCE)
 
 
 class SeaweedFS(ObjectServer):
@@ -140,4 +136,15 @@ class Ministack(ObjectServer):
 
     def command(self) -> tuple[list[str], Mapping[str, str]]:
         environment = {"BIND_HOST": HOST, "GATEWAY_PORT": str(self.port), "MINISTACK_HOST": HOST, "SERVICES": "s3"}
+        environment |= {"IOT_MTLS_ENABLED": "0", "SFTP_ENABLED": "0"}  # they listen at ports that cannot be shared
         return [str(_PROGRAMS / "ministack")], environment
+
+
+class Rclone(ObjectServer):
+    """What serves a directory, and ignores all conditions without a word."""
+
+    def command(self) -> tuple[list[str], Mapping[str, str]]:
+        (self.directory / "data").mkdir()
+        key = f"--auth-key={ACCESS_KEY},{SECRET_KEY}"
+        words = ["serve", "s3", str(self.directory / "data"), f"--addr={HOST}:{self.port}", key]
+        return [str(_PROGRAMS / "rclone"), *words, "--config=/dev/null"], {}

@@ -21,6 +21,7 @@ from pacarchive.backends.s3.request import Addresses
 from pacarchive.backends.s3.sending import NoAnswerError, Stream, Wire
 from pacarchive.backends.s3.signing import CredentialSource, find_credentials
 from pacarchive.backends.s3.store import ObjectStore
+from pacarchive.backends.s3.sums import Sum
 from pacarchive.runtime.threads import BlockingPool
 
 MIB = 1 << 20
@@ -59,6 +60,13 @@ def bucket(object_server: ObjectServer, request: pytest.FixtureRequest) -> Itera
     pool.stop()
 
 
+def total_of(bucket: Bucket, data: bytes) -> Sum:
+    """The sum of a part."""
+    summing = bucket.summing()
+    summing.update(data)
+    return summing.total()
+
+
 @in_reactor
 async def test_objects_are_stored_under_conditions(bucket: Bucket) -> None:
     """By keys with all that a URL quotes."""
@@ -88,8 +96,8 @@ async def test_an_object_is_made_of_parts(bucket: Bucket) -> None:
     key, data = f"parts-{id(bucket)}", pattern(5 * MIB) + pattern(MIB, 1)
     upload = await bucket.create(key)
     parts = [
-        await bucket.put_part(key, upload, 1, [data[:MIB], data[MIB : 5 * MIB]]),
-        await bucket.put_part(key, upload, 2, [data[5 * MIB :]]),
+        await bucket.put_part(key, upload, 1, [data[:MIB], data[MIB : 5 * MIB]], total_of(bucket, data[: 5 * MIB])),
+        await bucket.put_part(key, upload, 2, [data[5 * MIB :]], total_of(bucket, data[5 * MIB :])),
     ]
     assert upload in [each.upload for each in (await bucket.uploads(key, None))[0]]
     assert await bucket.head(key) is None
@@ -108,7 +116,7 @@ async def test_an_object_is_made_of_parts(bucket: Bucket) -> None:
 async def test_a_stream_that_is_left_is_closed(bucket: Bucket) -> None:
     """However much of it has come."""
     before = open_descriptors()
-    stored = await bucket.put(f"left-{id(bucket)}", [pattern(4 * MIB)], large=True)
+    stored = await bucket.put(f"left-{id(bucket)}", [pattern(4 * MIB)])
     for read in (0, 1, 3 * MIB):
         stream = await bucket.stream(f"left-{id(bucket)}", stored, 0, 4 * MIB)
         if read:
@@ -125,7 +133,7 @@ async def test_what_is_cancelled_leaves_no_connection(bucket: Bucket) -> None:
     """At whatever moment."""
     before = open_descriptors()
     for _ in range(10):
-        work = Deferred.fromCoroutine(bucket.put(f"cancelled-{id(bucket)}", [pattern(MIB)], large=True))
+        work = Deferred.fromCoroutine(bucket.put(f"cancelled-{id(bucket)}", [pattern(MIB)]))
         for _ in range(3):
             work.cancel()
         with pytest.raises(CancelledError):

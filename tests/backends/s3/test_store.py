@@ -11,8 +11,9 @@ from zope.interface import implementer
 
 from backends.s3.double import TIME, Double, Given, error
 from pacarchive import errors
-from pacarchive.backends.s3.bucket import Absent, Check, Promises, Stored, Tagged, UnfulfilledError
+from pacarchive.backends.s3.bucket import Absent, Promises, Stored, Tagged, UnfulfilledError
 from pacarchive.backends.s3.lane import Lane
+from pacarchive.backends.s3.sums import Check
 
 STORED = Given(200, headers={"ETag": '"abc"'})
 PASSING = [
@@ -318,7 +319,10 @@ def test_parts_have_a_sum_that_the_store_compares(checks: set[Check], unsigned: 
     double = Double(STORED)
     double.bucket._unsigned = unsigned
     double.bucket.promises = Promises(checks=frozenset(checks))
-    double.result(double.bucket.put_part("d/1", "upload", 1, [b"wor", b"ds"]))
+    summing = double.bucket.summing()
+    for piece in (b"wor", b"ds"):
+        summing.update(piece)
+    double.result(double.bucket.put_part("d/1", "upload", 1, [b"wor", b"ds"], summing.total()))
     (heard,) = double.script.heard
     found = {name: value for name, value in heard.headers.items() if name in expected or "md5" in name or "crc" in name}
     assert found == expected

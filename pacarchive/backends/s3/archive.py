@@ -1,0 +1,158 @@
+"""The archive in a bucket: what is done with a file, by its record."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Container, Sequence
+from contextlib import suppress
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from pacarchive import errors
+from pacarchive.backends.s3.incoming import Incoming, Way
+from pacarchive.backends.s3.move import Mover
+from pacarchive.backends.s3.record import file_id_at
+from pacarchive.backends.s3.stored import StoredLarge, StoredSmall
+from pacarchive.digests import PRIMARY, Hasher
+from pacarchive.interfaces import IArchiveBackend, IBatchStatus, IIncomingFile, IInventory, IStoredFile
+from pacarchive.model import FileStatus, Health, InventoryPage, WriteConditions
+from pacarchive.runtime.shared import all_of
+from pacarchive.runtime.threads import finished
+
+LARGEST = 5 << 40
+"""The largest object that the protocol allows, in bytes."""
+
+_MOST_LISTED = 1000
+
+
+@implementer(IArchiveBackend, IBatchStatus, IInventory)
+class S3Archive(Service):
+    """
+    An L{IArchiveBackend} in a bucket.
+
+    @param way: How files get into the store.
+    @param begin: Called before anything else: opens what requests need, and finds out what the store heeds.
+    @param end: Called after everything else.
+    @param mover: Takes in what is in the store already.
+    @param algorithms: Digests that are stored beside the primary one.
+    @param is_alone: Whether this process alone writes to the bucket.
+    """
+
+    name = "backend"
+    batch_most = 200
+
+    def __init__(
+        self,
+        way: Way,
+        mover: Mover,
+        *,
+        begin: Callable[[], Awaitable[None]],
+        end: Callable[[], Awaitable[None]],
+        algorithms: Collection[str],
+        is_alone: bool,
+    ) -> None:
+        self._way = way
+        self._bucket = way.bucket
+        self._records = way.records
+        self._mover = mover
+        self._begin = begin
+        self._end = end
+        self._algorithms = {PRIMARY, *algorithms}
+        self._is_alone = is_alone
+
+    def startService(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._start())
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def receive(
+        self, file_id: int, size: int | None, conditions: WriteConditions, algorithms: Collection[str]
+    ) -> IIncomingFile:
+        self._require_writable()
+        if size is not None and size > min(LARGEST, self._way.parting.largest):
+            raise errors.TooLarge("The file is larger than the object store takes.")
+        if not conditions.unconditional and (size is None or size > self._way.small):
+            conditions.require(self._records.status(await self._records.find(file_id)))
+        hasher = Hasher(self._algorithms.union(algorithms))
+        return Incoming(self._way, file_id, size, conditions, hasher)
+
+    async def open(self, file_id: int) -> IStoredFile:
+        record = (await self._records.get(file_id, whole=True)).record
+        if record.data is None:
+            return StoredSmall(self._records.layout, record, self._records.remember)
+        return StoredLarge(self._bucket, self._records.layout, record, self._records.remember)
+
+    async def status(self, file_id: int) -> FileStatus:
+        return self._records.layout.status((await self._records.get(file_id)).record)
+
+    async def statuses(self, file_ids: Sequence[int]) -> dict[int, FileStatus | Exception]:
+        return dict(zip(file_ids, await all_of(self._status_or_error(each) for each in file_ids), strict=True))
+
+    async def move(self, file_id: int, source: str, conditions: WriteConditions) -> FileStatus:
+        self._require_writable()
+        return await finished(Deferred.fromCoroutine(self._mover.move(file_id, source, conditions, self._algorithms)))
+
+    async def remove(self, file_id: int, conditions: WriteConditions) -> None:
+        self._require_writable()
+        await finished(Deferred.fromCoroutine(self._remove(file_id, conditions)))
+
+    async def inventory(
+        self, place: str, most: int, *, ids: Container[int] | None = None, digests: bool = True, locality: bool = True
+    ) -> InventoryPage:
+        """List files by their keys; a place is the end of the last key that was looked at."""
+        layout = self._records.layout
+        after = ""
+        if place:
+            try:
+                after = layout.record_key(file_id_at(place))
+            except ValueError:
+                raise errors.InvalidRequest("There is no such place in the list of files.") from None
+        page = await self._bucket.page(layout.records, min(most, _MOST_LISTED), after=after)
+        places = [each.key.removeprefix(layout.records) for each in page.objects]
+        wanted = []
+        last = None
+        for each in places:
+            with suppress(ValueError):  # somebody else's, which is no file
+                file_id = file_id_at(each)
+                last = each
+                if ids is None or file_id in ids:
+                    wanted.append(file_id)
+        found = await self.statuses(wanted)
+        files = {file_id: status for file_id, status in found.items() if not isinstance(status, errors.NotFound)}
+        return InventoryPage(files, last if page.token is not None else None)
+
+    async def health(self) -> Health:
+        promises = self._bucket.promises
+        try:
+            await self._bucket.page(self._records.layout.records, 1, in_seconds=5)
+        except errors.ArchiveError as error:
+            return Health(False, str(error))
+        if not (promises.conditional_put or self._is_alone):
+            return Health(True, "the object store ignores conditions; nothing can be written", degraded=True)
+        offset = self._bucket.store.offset
+        if offset:
+            return Health(True, f"the clock of the object store differs by {offset:.0f} seconds", degraded=True)
+        return Health(True, "the object store answers")
+
+    async def _start(self) -> None:
+        await self._begin()
+        super().startService()
+
+    async def _stop(self) -> None:
+        await self._end()
+
+    async def _status_or_error(self, file_id: int) -> FileStatus | Exception:
+        try:
+            return await self.status(file_id)
+        except errors.ArchiveError as error:
+            return errors.light(error)
+
+    async def _remove(self, file_id: int, conditions: WriteConditions) -> None:
+        await self._records.note_garbage(await self._records.remove(file_id, conditions))
+
+    def _require_writable(self) -> None:
+        if not (self._bucket.promises.conditional_put or self._is_alone):
+            raise errors.NotPermitted("The object store ignores conditions, so nothing can be written to it safely.")

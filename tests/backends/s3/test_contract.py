@@ -1,0 +1,35 @@
+"""The C{s3} backend keeps the contract: on a real store, and on an imitation of the one that the protocol is of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from backends.s3.archives import factory_for, importing, with_tombstones
+from pacarchive.backends.contract import Capabilities, make_backend_tests
+
+if TYPE_CHECKING:
+    from backends.s3.servers import ObjectServer
+
+_servers: list[ObjectServer] = []
+
+
+def _server() -> ObjectServer:
+    return _servers[-1]
+
+
+_capabilities = Capabilities(durable=True, moves=importing(_server))
+
+# With the settings that there are where nobody sets anything.
+TestOnSeaweedFS = make_backend_tests(factory_for(_server), _capabilities)
+
+# Where the condition of a DELETE is ignored, and all that is not tiny has an object of its own.
+TestOnMinistack = make_backend_tests(factory_for(_server, with_tombstones, small_file=4), _capabilities)
+
+
+@pytest.fixture(autouse=True)
+def object_server(request: pytest.FixtureRequest) -> None:
+    """The store of a class."""
+    name = "seaweedfs" if issubclass(request.cls, TestOnSeaweedFS) else "ministack"
+    _servers[:] = [request.getfixturevalue(name)]
