@@ -20,7 +20,7 @@ TRANSFERS = 50
 """The most transfers that a process lists: the oldest."""
 
 EVENTS = 100
-"""The most events that a process keeps: the last."""
+"""The most events that a process keeps: the last of what it refused, and as many of what failed."""
 
 EVENTS_FOR = 3600.0
 """Seconds after which an event is not listed any more."""

@@ -55,7 +55,8 @@ class Telemetry:
         self.requests = RequestCounts(self.counts)
         self.transfers: Callable[[], Iterable[Transfer]] = tuple
         self.whole: IWhole = self
-        self._events: deque[Event] = deque(maxlen=EVENTS)
+        # Apart, so that however much is refused, what failed is still there.
+        self._refused, self._failed = deque[Event](maxlen=EVENTS // 2), deque[Event](maxlen=EVENTS // 2)
         self._samplers: list[Callable[[], Samples]] = [_sample_pools, partial(sample_process, name)]
         self._slow: list[_Slow] = []
         self._lag = LoopingCall(self._note_lag)
@@ -78,7 +79,7 @@ class Telemetry:
 
     def note(self, event: Event) -> None:
         """Keep an event for a while."""
-        self._events.appendleft(event)
+        (self._refused if event.outcome == "refused" else self._failed).append(event)
 
     def listen(self) -> None:
         """Count what this process measures (L{pacarchive.runtime.measuring}), until L{stop}."""
@@ -117,7 +118,8 @@ class Telemetry:
                 gauges.update(each.values)
         oldest = sorted(self.transfers(), key=lambda each: each.since)[:TRANSFERS]
         since = self._clock.seconds() - EVENTS_FOR
-        return Part(gauges, tuple(oldest), tuple(each for each in self._events if each.time >= since))
+        events = [each for each in (*self._refused, *self._failed) if each.time >= since]
+        return Part(gauges, tuple(oldest), tuple(sorted(events, key=lambda each: -each.time)))
 
     async def totals(self) -> Totals:
         """How the whole service is, where this is its only process."""

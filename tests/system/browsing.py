@@ -148,6 +148,15 @@ class Browser:
         """Wait until the page says something."""
         self.until(lambda: words in self.words, f"{words!r} in {self.driver.current_url}")
 
+    def rows(self, panel: str) -> list[list[str]]:
+        """What the table of a panel has now, row by row and without its heading."""
+        found: list[list[str]] = self.script(
+            "return [...document.getElementById(arguments[0]).closest('section').querySelectorAll('tbody tr')]"
+            ".map(row => [...row.cells].map(cell => cell.innerText.trim()));",
+            panel,
+        )
+        return found
+
     @contextmanager
     def without_scripts(self) -> Iterator[None]:
         """Run none of the page's own."""
@@ -199,15 +208,16 @@ class Browser:
         )
         return [json.dumps(each)[:2000] for each in found]
 
-    @property
-    def overflow(self) -> list[str]:
-        """What is wider than the window, so that one would have to scroll sideways."""
+    def overflow(self, width: int) -> list[str]:
+        """What is wider than the window, so that one would have to scroll sideways, or on a phone to zoom."""
         found: list[str] = self.script(
-            "const width = document.documentElement.clientWidth;"
+            "const width = arguments[0];"
             "if (document.documentElement.scrollWidth <= width) return [];"
-            "const wide = each => each.getBoundingClientRect().right > width + 1;"
-            "return [...document.querySelectorAll('body *')].filter(wide)"
-            ".map(each => each.outerHTML.slice(0, 120)).slice(0, 5);"
+            # The text of an element can be wider than that is.
+            "const wide = each => each.getBoundingClientRect().left + each.scrollWidth > width + 1;"
+            "return [...document.querySelectorAll('html, body *')].filter(wide).reverse()"
+            ".map(each => each.outerHTML.slice(0, 120)).slice(0, 5);",
+            width,
         )
         return found
 
@@ -247,7 +257,7 @@ class Browser:
             for dark in (False, True):
                 self.resize(width, dark=dark)
                 assert self.violations() == [], (path, width, dark)
-                assert self.overflow == [], (path, width)
+                assert self.overflow(width) == [], (path, width)
                 self.picture(f"{name}-{width}-{'dark' if dark else 'light'}")
         self.resize(WIDE)
         assert self.errors() == []

@@ -8,14 +8,16 @@ import time
 from contextlib import closing
 from hashlib import sha256
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 import pytest
 
-from pacarchive.recall import listing, overview
+from pacarchive.recall import listing, overview, retrying
 from pacarchive.recall.planning import job_status
 from pacarchive.recall.schema import SQLITE
 from pacarchive.recall.settings import RecallSettings
 from pacarchive.recall.store import Cursor
+from pacarchive.recall.words import RetryFilter
 from system.browsing import PICTURES, Browser
 from system.consoles import SETTINGS, at
 from system.test_recall_backends import ask
@@ -37,27 +39,50 @@ def test_a_million_files(site: Site, tmp_path: Path, browser: Browser) -> None:
     first.stop()
     fill(store)
     service = at(site.start(recall={"store": store}, beside=SETTINGS), browser)
+    with service.client() as client:
+        for number in range(MOST_ROWS):
+            assert client.ask("GET", f"/{LAST - number}").status == 404
     browser.go("/queue")
     browser.says("400 cartridges")
-    job = ask(service, "GET", "/jobs?limit=1")[1]["jobs"][0]["job"]
-    browser.look("million-overview", "", "for 50 owners")
-    browser.look("million-queue", "/queue", "400 cartridges")
+    jobs = ask(service, "GET", f"/jobs?limit={JOBS}")[1]["jobs"]
+    job, failing, pinned = (jobs[place]["job"] for place in (2, 1, 0))
+    second = json.dumps([True, 1e300, "V00049"])
     pages = {
         "overview": ("", "for 50 owners"),
         "queue": ("/queue", "400 cartridges"),
+        "owner": (f"/queue?{urlencode({'owner': 'owner07', 'order': 'files'})}", "Files of owner07 by cartridge"),
+        "cartridge": ("/cartridge?name=V00200", "2,500 files"),
         "owners": ("/owners", "50 owners"),
         "jobs": ("/jobs", "owner49"),
         "job": (f"/jobs/{job}", "5,000 files on disk"),
-        "pins": ("/pins", "Nothing is pinned"),
+        "failing": (f"/jobs/{failing}", "2,000 failed"),
+        "pins": ("/pins", "Pins of all owners"),
+        "retry": ("/retry", "to be tried again later"),
+        "capacity": ("/capacity", "pinned"),
+        "trouble": ("/trouble", f"GET /{LAST - MOST_ROWS + 1}:"),
+    }
+    for name, (path, says) in pages.items():
+        browser.look(f"million-{name}", path, says)
+    more = {
+        "queue-by-name": ("/queue?order=name", "V00049"),
+        "queue-by-wait": ("/queue?order=oldest", "V00049"),
+        "queue-by-failures": ("/queue?order=failed", "V00049"),
+        "queue-later": (f"/queue?{urlencode({'order': 'next', 'after': second})}", "V00050"),
+        "jobs-later": ("/jobs?before=100", "owner49"),
+        "job-later": (f"/jobs/{job}?since=1-{MILLION - 2500}", f"{MILLION - 2499}"),
+        "job-pinned": (f"/jobs/{pinned}", "on disk"),
+        "pins-later": (f"/pins?after={PINNED + PINS // 2}-{pinned}", f"{PINNED + PINS // 2 + 1}"),
+        "pins-of-one": ("/pins?owner=owner07", "Nothing is pinned"),
     }
     paints: dict[str, list[float]] = {}
-    for name, (path, says) in pages.items():
+    for name, (path, says) in {**pages, **more}.items():
         paints[name] = []
-        for _ in range(3):
+        for _ in range(3 if name in pages else 1):
             browser.go(path)
             paints[name].append(browser.first_paint())
         browser.says(says)
-        assert len(browser.all("tbody tr")) <= MOST_ROWS
+        assert len(browser.all("tbody tr")) <= MOST_ROWS, name
+        assert browser.script("return document.querySelectorAll('*').length") < MOST_ELEMENTS, name
     (PICTURES / "first-paint.json").write_text(json.dumps(paints))
     with closing(sqlite3.connect(store)) as database:
         for name, steps in steps_of_pages(database, job).items():
@@ -66,8 +91,19 @@ def test_a_million_files(site: Site, tmp_path: Path, browser: Browser) -> None:
 
 MILLION, CARTRIDGES, OWNERS, JOBS = 1_000_000, 400, 50, 200
 
-MOST_ROWS = 100
+FAILED, PINS = 2000, 100_000
+"""Beside them, of a job each."""
+
+FAILING, PINNED = 2 * MILLION, 3 * MILLION
+"""The first files of these."""
+
+LAST = 2**64 - 1
+
+MOST_ROWS = 120
 """Of a page, whatever there is."""
+
+MOST_ELEMENTS = 3000
+"""Of a page, likewise."""
 
 MOST_STEPS = 1_000_000
 """Of SQLite's machine, for what a page reads: to look at each of a million rows takes several times as many."""
@@ -83,19 +119,24 @@ def fill(store: Path) -> None:
         database.execute("PRAGMA cache_size = -400000")
         database.execute("BEGIN")
         database.executemany(
-            "INSERT INTO jobs (number, job, owner, priority, created, deadline, pin, until_read, files, remaining,"
-            " others) VALUES (?, ?, ?, 0, ?, ?, 3600, 0, ?, ?, '[]')",
+            "INSERT INTO jobs (number, job, owner, priority, created, deadline, ended, pin, until_read, files,"
+            " remaining, others) VALUES (?, ?, ?, 0, ?, ?, ?, 3600, 0, ?, ?, '[]')",
             [
                 (
                     number,
                     sha256(b"%d" % number).hexdigest()[:32],
                     f"owner{number % OWNERS:02}",
-                    now - 60 * (JOBS - number),
+                    now - 60 * (JOBS + 3 - number),
                     now + 604800,
-                    each,
-                    each,
+                    None if left else now,
+                    files,
+                    left,
                 )
-                for number in range(1, JOBS + 1)
+                for number, files, left in (
+                    *((number, each, each) for number in range(1, JOBS + 1)),
+                    (JOBS + 1, FAILED + 1, 1),
+                    (JOBS + 2, PINS, 0),
+                )
             ],
         )
         database.execute(
@@ -108,6 +149,24 @@ def fill(store: Path) -> None:
             f" attempts, resting, reason) SELECT n, 1, printf('owner%02d', (1 + n / {each}) % {OWNERS}), 0,"
             f" {now} - ({MILLION} - n) / 2, printf('V%05d', n / {MILLION // CARTRIDGES}), n % {MILLION // CARTRIDGES},"
             f" 1000000000, '', 0, 0, '' FROM n"
+        )
+        database.execute(
+            f"{numbers} INSERT INTO failed (job, file, medium, owner, reason, size, ended) SELECT {JOBS + 1},"
+            f" {FAILING} + n, printf('V%05d', n % {CARTRIDGES}), 'owner01', 'The reason ' || (n % 7), 1000, {now}"
+            f" FROM n LIMIT {FAILED}"
+        )
+        database.execute(
+            "INSERT INTO wishes (job, file, state, seq, pin, size, ended, reason)"
+            " SELECT job, file, 4, 1, 3600, size, ended, reason FROM failed UNION ALL"
+            f" SELECT {JOBS + 1}, {FAILING - 1}, 0, 1, 3600, 1000, NULL, NULL"
+        )
+        database.execute(
+            f"{numbers} INSERT INTO pins (file, job, size, expires, until_read)"
+            f" SELECT {PINNED} + n, {JOBS + 2}, 1000000000, {now} + 86400 + n, n % 2 FROM n LIMIT {PINS}"
+        )
+        database.execute(
+            "INSERT INTO wishes (job, file, state, seq, pin, size, ended)"
+            f" SELECT job, file, 3, 1, 3600, size, {now} FROM pins"
         )
         database.execute("INSERT INTO holds VALUES (0, '', 0, 'user:ada', 'to be looked at', ?, NULL)", (now,))
         database.execute("COMMIT")
@@ -132,7 +191,15 @@ def steps_of_pages(database: sqlite3.Connection, job: str) -> dict[str, int]:
         "jobs": lambda: listing.jobs(cursor, None, None, 50),
         "job": lambda: job_status(cursor, job, settings, time.time()),
         "files": lambda: listing.files(cursor, job, "", 50),
+        "later files": lambda: listing.files(cursor, job, f"1-{MILLION - 2500}", 50),
         "pins": lambda: listing.pins(cursor, None, None, 50),
+        "later pins": lambda: listing.pins(cursor, None, (PINNED + PINS // 2, ""), 50),
+        "pins of one": lambda: listing.pins(cursor, "owner07", None, 50),
+        "cartridges of one": lambda: overview.cartridges(cursor, "owner07"),
+        "retry": lambda: retrying.count(cursor, RetryFilter(), time.time()),
+        "retry of one": lambda: retrying.count(
+            cursor, RetryFilter(owner="owner01", reason="The reason 1"), time.time()
+        ),
     }
     found = {}
     for name, query in queries.items():

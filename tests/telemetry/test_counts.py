@@ -220,6 +220,19 @@ def test_totals_of_one_process() -> None:
     assert totals.value("process_open_fds", "0")
 
 
+def test_what_failed_is_kept_however_much_is_refused() -> None:
+    """And the other way round; the last first."""
+    clock = Clock()
+    telemetry = Telemetry(clock)
+    telemetry.note(Event(1.0, "failed", "NoSpace", "words", "local"))
+    telemetry.note(Event(2.0, "incident", "incident", "words", "local"))
+    for moment in range(3, 3 + 2 * EVENTS):
+        telemetry.note(Event(float(moment), "refused", "NotFound", "words", "local"))
+    (totals,) = result(telemetry.totals())
+    assert [each.kind for each in totals.events] == ["NotFound"] * (EVENTS // 2) + ["incident", "NoSpace"]
+    assert [each.time for each in totals.events[:2]] == [2.0 + 2 * EVENTS, 1.0 + 2 * EVENTS]
+
+
 def test_slow_samples_hold_up_nobody() -> None:
     """They are waited for a little, and then are in a later answer; no second look is begun meanwhile."""
     clock = Clock()

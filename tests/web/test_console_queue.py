@@ -322,6 +322,18 @@ def test_the_progress_of_a_job(
     assert ("Deadline" in said) == ("ended" not in changes)
 
 
+def test_what_somebody_holds_is_no_fault_of_a_job(server: Server, browser: Browser) -> None:
+    """Nor is there anything to retry; what else keeps its files from coming is, and can be."""
+    operations = server.recalls.operations
+    operations.seen = attrs.evolve(operations.seen, holds=[HOLD])
+    for reason, sign in ((f"Cartridge A1 is {HOLD.by_whom}.", "○"), ("No drive.", "✕")):
+        server.recalls.place(job_status(trouble=Trouble(files=2, reason=reason)))
+        page = browser.get(f"/console/jobs/{JOB}")
+        assert f"{sign} 2 files: {reason}" in said_in(page, "progress")
+        assert (f"/console/jobs/{JOB}/retry" in forms(page)) == (sign == "✕")
+        server.clock.advance(1)
+
+
 @pytest.mark.parametrize(
     ("file", "cells"),
     [

@@ -320,6 +320,23 @@ def test_more_trouble_than_a_page_has_room_for(server: Server, browser: Browser)
     assert "0 failed, 1,000 refused" in said_in(first, "trouble")
 
 
+@pytest.mark.parametrize(
+    ("failed", "refused", "expected"),
+    [(1, 1000, (1, 5)), (1000, 1000, (3, 3)), (1000, 1, (5, 1)), (2, 0, (2, 0)), (1000, 0, (6, 0)), (0, 1000, (0, 6))],
+)
+def test_no_flood_of_one_kind_hides_the_other(
+    server: Server, browser: Browser, failed: int, refused: int, expected: tuple[int, int]
+) -> None:
+    """Of what failed and of what was refused there is something on the page, the last of each."""
+    events = [attrs.evolve(EVENTS[1], time=NOW - 600 - each) for each in range(failed)]
+    events += [attrs.evolve(EVENTS[2], time=NOW - each) for each in range(refused)]
+    say(server, events=tuple(sorted(events, key=lambda each: -each.time)))
+    (section,) = browser.get("/console").all("section", **{"aria-labelledby": "trouble"})
+    kinds = [each.one("span", **{"class": "mark bad"}) if "failed" in each.text else None for each in section.all("li")]
+    assert (sum(map(bool, kinds)), kinds.count(None)) == expected
+    assert kinds == sorted(kinds, key=bool), "the last first"
+
+
 def test_no_trouble_at_all(server: Server, browser: Browser) -> None:
     say(server)
     page = browser.get("/console/trouble")

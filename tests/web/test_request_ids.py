@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from support import DATA, Server, compose, serving
+from twisted.internet.defer import Deferred
 
 from pacarchive.settings.server import VerifyReads
+from pacarchive.telemetry.parts import Totals
 from pacarchive.telemetry.settings import AccessFormat
 from pacarchive.web.download import SMALL
 from pacarchive.web.http.accesslines import line_of
@@ -77,7 +79,9 @@ def test_the_log_has_names(server: Server) -> None:
     answer = server.ask("GET", "/2", "X-Request-Id: mine", f"traceparent: {TRACEPARENT}")
     assert answer.status == 404
     assert server.words()[-1].endswith(" [mine]")
-    (event,) = server.application.telemetry._events
+    totals: list[Totals] = []
+    Deferred.fromCoroutine(server.application.telemetry.totals()).addCallback(totals.append)
+    (event,) = totals[0].events
     assert (event.outcome, event.kind, event.request) == ("refused", "NotFound", "mine")
 
 

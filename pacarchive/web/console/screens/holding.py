@@ -47,12 +47,18 @@ async def holds(question: Question) -> Tag:
     return tags.div(*found, class_="holds")
 
 
+async def is_held(question: Question, reason: str) -> bool:
+    """Whether the reason why something waits is that somebody holds it, which is no fault, and nothing to retry."""
+    queue = await or_words(question.app.recall.operations.overview())
+    return not isinstance(queue, str) and any(each.by_whom in reason for each in queue.holds)
+
+
 def hold_actions(queue: Overview) -> Tag:
     """What can be held."""
     kinds = {each.kind for each in queue.holds}
     everything, drives = HoldKind.ALL in kinds, HoldKind.DRIVES in kinds
     done = [
-        resume_action("Recall again", HoldKind.ALL)
+        resume_action("End the hold of all recalls", HoldKind.ALL)
         if everything
         else action(
             "Hold all recalls",

@@ -26,6 +26,7 @@ from pacarchive.web.console.parts import (
     share,
     table,
 )
+from pacarchive.web.console.screens.holding import is_held
 from pacarchive.web.console.words import clock_words, percent_of, rate_words, size_words, span_words
 from pacarchive.web.job_requests import check_job, number
 
@@ -133,10 +134,11 @@ async def _job(question: Question) -> Sequence[Flattenable]:
     since = question.query.get("since", "")
     page = await app.recall.files(job, since, ROWS)
     status = await app.recall.status(job)
+    held = status.trouble is not None and await is_held(question, status.trouble.reason)
     may_act = question.viewer.may_stage
     return [
-        _progress(question, status),
-        _actions(status) if may_act else "",
+        _progress(question, status, held),
+        _actions(status, held) if may_act else "",
         _files(question, status, page.files, may_act),
         pager(
             "Pages of files",
@@ -146,7 +148,7 @@ async def _job(question: Question) -> Sequence[Flattenable]:
     ]
 
 
-def _progress(question: Question, status: JobStatus) -> Tag:
+def _progress(question: Question, status: JobStatus, held: bool) -> Tag:
     summary, counts, now = status.summary, status.counts, question.now
     done, failed = counts[FileState.COMPLETED], counts[FileState.FAILED]
     moving = counts[FileState.STARTED]
@@ -177,13 +179,15 @@ def _progress(question: Question, status: JobStatus) -> Tag:
         "Progress",
         bar("Files", [(done, "done"), (moving, "moving"), (failed, "bad")], summary.files, words),
         tags.ul(*states, class_="marks"),
-        tags.p(mark("bad", f"{counted(trouble.files, 'file')}: {trouble.reason}"), class_="trouble") if trouble else "",
+        tags.p(mark("wait" if held else "bad", f"{counted(trouble.files, 'file')}: {trouble.reason}"), class_="trouble")
+        if trouble
+        else "",
         facts(pairs),
         ident="progress",
     )
 
 
-def _actions(status: JobStatus) -> Tag:
+def _actions(status: JobStatus, held: bool) -> Tag:
     summary, counts = status.summary, status.counts
     path = f"/jobs/{summary.job}"
     done = []
@@ -194,7 +198,7 @@ def _actions(status: JobStatus) -> Tag:
     if counts[FileState.COMPLETED]:
         words = "Its files need not stay on disk any more; those that were not recalled yet will not be pinned."
         done.append(action("Release pins", f"{path}/release", title=words, confirm="Release the pins"))
-    if counts[FileState.FAILED] or status.trouble is not None:
+    if counts[FileState.FAILED] or (status.trouble is not None and not held):
         words = "What has failed is recalled again, and what is to be tried again later is tried now."
         done.insert(0, action("Retry now", f"{path}/retry", title=words, confirm="Retry now"))
     return tags.div(*done, class_="actions") if done else tags.div()

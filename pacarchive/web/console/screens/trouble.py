@@ -71,7 +71,8 @@ async def latest(question: Question) -> Tag:
     failed = sum(each.outcome != "refused" for each in totals.events)
     note = f"{failed:,} failed, {len(totals.events) - failed:,} refused"
     lines = [
-        tags.li(_mark(each), f" {each.words} ", moment(each.time, totals.time)) for each in totals.events[:_LATEST]
+        tags.li(_mark(each), f" {each.words} ", moment(each.time, totals.time))
+        for each in _last(totals.events, _LATEST)
     ]
     content = (
         tags.ul(*lines, class_="lines") if lines else tags.p("Nothing was refused, and nothing failed.", class_="empty")
@@ -89,12 +90,17 @@ def _mark(event: Event) -> Tag:
     return mark(*_OUTCOMES[event.outcome])
 
 
+def _last(events: Sequence[Event], most: int) -> Sequence[Event]:
+    """The last of them.  However much was refused, at least half of them is what failed, if there is so much."""
+    refused = [each for each in events if each.outcome == "refused"]
+    failed = [each for each in events if each.outcome != "refused"][: most - min(len(refused), most // 2)]
+    return sorted([*refused[: most - len(failed)], *failed], key=lambda each: -each.time)
+
+
 async def _trouble(question: Question) -> Sequence[Flattenable]:
     totals = await question.app.whole.totals()
-    rows = [_event(each, totals.time) for each in totals.events[: 2 * ROWS]]
-    caption = (
-        "What was refused or failed in the last hour, the last first; of each process no more than its last hundred."
-    )
+    rows = [_event(each, totals.time) for each in _last(totals.events, 2 * ROWS)]
+    caption = "What was refused or failed in the last hour, the last first; of each process the last fifty of both."
     moment_words = table(caption, _EVENTS, rows, "Nothing was refused, and nothing failed.")
     return [panel("The last hour", moment_words, ident="hour"), _sums(totals)]
 
