@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,6 +92,30 @@ async def test_lines_at_a_glance(
             assert sorted(await lines_of(backend, most)) == await told_singly(backend, *IDS)
     assert looked_at_closer == []
     assert os.getcwd() == here
+
+
+@in_reactor
+async def test_others_may_run_between_a_few_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever walks offers its processor to those that wait for it, also where it looks at many names in one call."""
+    offers: list[int] = []
+    looked: list[str] = []
+    really_look = fixity.digests_by_name
+
+    def look(path: str) -> Digests:
+        looked.append(path)
+        return really_look(path)
+
+    async with archive(tmp_path) as backend:
+        for file_id in range(2 * inventory.YIELDS + 3):
+            (tmp_path / f"archive/{file_id}").touch()
+        monkeypatch.setattr(inventory, "digests_by_name", look)
+        monkeypatch.setattr(os, "sched_yield", lambda: offers.append(len(looked)))
+        assert len(await lines_of(backend)) == 2 * inventory.YIELDS + 3
+    assert [offer - earlier for earlier, offer in pairwise([0, *offers, len(looked)])] == [
+        pytest.approx(inventory.YIELDS, abs=1),  # the archive's own directory is a name, too, and comes somewhere
+        pytest.approx(inventory.YIELDS, abs=1),
+        pytest.approx(3, abs=1),
+    ]
 
 
 @pytest.mark.usefixtures("_settled")
