@@ -97,7 +97,7 @@ def require(
     @param why: What else there is to say.
     @raise HTTPRefusal: 403; or 401 where the caller has said nothing of who it is.
     """
-    access = _access(request)
+    access = access_of(request)
     if not (access.may_somewhere(right) if file_id is None else access.may(right, file_id)):
         raise _without(app, access, right, file_id, why)
 
@@ -121,7 +121,7 @@ async def require_each(app: RouteContext, request: ArchiveRequest, right: Right,
 
     @raise HTTPRefusal: As L{require}; for the first of them for which it has not.
     """
-    access = _access(request)
+    access = access_of(request)
     if access.may_everywhere(right):
         return
     for number, file_id in enumerate(file_ids, 1):
@@ -140,17 +140,17 @@ def is_want_of_rights(error: errors.ArchiveError) -> bool:
 
 def may(request: ArchiveRequest, right: Right, file_id: int) -> bool:
     """Whether the caller has a right for a file."""
-    return _access(request).may(right, file_id)
+    return access_of(request).may(right, file_id)
 
 
 def may_somewhere(request: ArchiveRequest, right: Right) -> bool:
     """Whether the caller has a right for any file."""
-    return _access(request).may_somewhere(right)
+    return access_of(request).may_somewhere(right)
 
 
 def may_everywhere(request: ArchiveRequest, right: Right) -> bool:
     """Whether the caller has a right for all files."""
-    return _access(request).may_everywhere(right)
+    return access_of(request).may_everywhere(right)
 
 
 def require_everywhere(app: RouteContext, request: ArchiveRequest, right: Right, why: str) -> None:
@@ -160,12 +160,12 @@ def require_everywhere(app: RouteContext, request: ArchiveRequest, right: Right,
     @raise HTTPRefusal: As L{require}.
     """
     if not may_everywhere(request, right):
-        raise _without(app, _access(request), right, None, why)
+        raise _without(app, access_of(request), right, None, why)
 
 
 def ids_of(request: ArchiveRequest, right: Right) -> IdRanges:
     """For which files the caller has a right."""
-    return _access(request).ids(right)
+    return access_of(request).ids(right)
 
 
 def is_admin(request: ArchiveRequest) -> bool:
@@ -178,7 +178,7 @@ def owner_of(app: RouteContext, request: ArchiveRequest) -> str:
     Who owns what a caller asks for: the principal; of those who are not recognised, the user that a proxy names, else
     the address.
     """
-    access = _access(request)
+    access = access_of(request)
     if access.is_known:
         return _short(access.name)
     field = app.recall_settings.owner_header
@@ -221,7 +221,7 @@ async def require_job(app: RouteContext, owner: str | None, job: str) -> None:
         raise errors.NotFound("There is no such job.")
 
 
-def _access(request: ArchiveRequest) -> Access:
+def access_of(request: ArchiveRequest) -> Access:
     """Who asks, in a route."""
     assert request.access is not None, "who asks is found out before anything else"
     return request.access

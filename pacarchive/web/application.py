@@ -10,6 +10,7 @@ from pacarchive.web.console import routes as console
 from pacarchive.web.dispatch import Dispatch
 from pacarchive.web.http.site import ArchiveSite
 from pacarchive.web.quick import quick_answers
+from pacarchive.web.quick_puts import quick_puts
 from pacarchive.web.routing import Router
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def archive_site(context: RouteContext, limits: LimitSettings, reactor: IReactor
     site.quick = quick_answers(
         context, limits, read=ROUTER.right_for("GET", files.FILE), stat=ROUTER.right_for("HEAD", files.FILE)
     )
+    site.quick_puts = quick_puts(context, limits, ROUTER.right_for("PUT", files.FILE))
     return site
 
 

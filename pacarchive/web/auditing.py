@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pacarchive.texts import printable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
+    from contextlib import AbstractContextManager
     from http import HTTPStatus
 
+    from twisted.internet.interfaces import IAddress
+
+    from pacarchive.access.identity import Access
     from pacarchive.web.context import RouteContext
     from pacarchive.web.http.request import ArchiveRequest
 
 T = TypeVar("T")
 
 
+class Changing(Protocol):
+    """What is asked of a request that changes something."""
+
+    @property
+    def access(self) -> Access | None:
+        """Who asks."""
+
+    @property
+    def client(self) -> IAddress | None:
+        """Where it came from."""
+
+    @property
+    def identifier(self) -> str:
+        """What it is called."""
+
+    def phase(self, name: str) -> AbstractContextManager[None]:
+        """Note how long something takes, where there are spans."""
+
+
 async def recorded(
     app: RouteContext,
-    request: ArchiveRequest,
+    request: Changing,
     what: str,
     change: Callable[[], Awaitable[T]],
     file_id: int | None = None,
@@ -39,7 +62,7 @@ async def recorded(
 
 async def _recorded(
     app: RouteContext,
-    request: ArchiveRequest,
+    request: Changing,
     what: str,
     change: Callable[[], Awaitable[T]],
     file_id: int | None,
@@ -68,7 +91,7 @@ def note_refusal(app: RouteContext, request: ArchiveRequest, status: HTTPStatus,
         app.audit.note(who["address"], {**who, **more})
 
 
-def _who(request: ArchiveRequest) -> dict[str, Any]:
+def _who(request: Changing) -> dict[str, Any]:
     access = request.access
     return {
         "principal": None if access is None else access.name,

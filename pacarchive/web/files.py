@@ -16,11 +16,11 @@ from pacarchive.model import Durability, FileStatus, Locality, Overwrite, WriteC
 from pacarchive.settings.server import Compatibility
 from pacarchive.texts import counted
 from pacarchive.web import files_described as described
-from pacarchive.web.access import may, may_everywhere, owner_of, require, require_everywhere
+from pacarchive.web.access import access_of, may_everywhere, owner_of, require, require_everywhere
 from pacarchive.web.arrival import arrival
 from pacarchive.web.auditing import recorded
 from pacarchive.web.conditions import ReadOutcome, evaluate_read, range_applies, write_conditions
-from pacarchive.web.describing import describe, set_digests, set_mtime, set_validators
+from pacarchive.web.describing import describe, mtime_of, set_digests, set_validators
 from pacarchive.web.description import FILES
 from pacarchive.web.http import digest_fields
 from pacarchive.web.http.checks import read_checks
@@ -31,11 +31,12 @@ from pacarchive.web.http.preferences import RESPOND_ASYNC_APPLIED, read_preferen
 from pacarchive.web.http.ranges import Unsatisfiable, parse_byte_range, parse_range
 from pacarchive.web.job_documents import url_of
 from pacarchive.web.propfind import multistatus, write_multistatus
-from pacarchive.web.upload import receive_file
+from pacarchive.web.upload import UploadPlan, receive_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
+    from pacarchive.access.identity import Access
     from pacarchive.recall.words import Asked
     from pacarchive.web.context import RouteContext
     from pacarchive.web.http.request import ArchiveRequest
@@ -163,38 +164,64 @@ async def put(app: RouteContext, request: ArchiveRequest, file_id: int) -> bytes
     body = request.body
     if body.length == 0 and not request.field("content-length"):
         raise HTTPRefusal(HTTPStatus.LENGTH_REQUIRED, "Client must specify Content-Length")
-    if body.length is not None and body.length > app.body_limit:
-        raise errors.TooLarge(f"The body may have {app.body_limit} bytes at the most.")
-    if request.field("content-range"):
-        raise errors.InvalidRequest("A file is stored whole; Content-Range has no place in a PUT.")
-    if [coding for coding in request.field("content-encoding") if coding.strip().lower() != "identity"]:
-        raise HTTPRefusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "A file is stored as it is sent, without a coding.")
-    conditions = _conditions(app, request, file_id)
-    checks = read_checks(request.field, body.length)
+    plan = plan_put(app, access_of(request), request.field, body.length, file_id)
     transfers = request.site.transfers
     if not body.complete:
         transfers.require(request.client)  # before it is asked for
-    with _adding_only(app, request, file_id), _compared(request, bool(checks.given or checks.announced)):
+    with _adding_only(app, request, file_id), _compared(request, plan.compares):
+        if request.tried is not None:
+            request.tried.raiseException()
         status = await receive_file(
             request,
             lambda: transfers.enter(request.client),
             app.clock,
             app.backend,
             file_id,
-            conditions=conditions,
-            checks=checks,
+            plan,
             limit=app.body_limit,
-            mtime_ns=_mtime(app, request),
-            commit=lambda commit: recorded(app, request, "put", commit, file_id, _stored),
+            commit=lambda commit: recorded(app, request, "put", commit, file_id, stored_words),
         )
     request.setResponseCode(HTTPStatus.CREATED)
-    request.set(b"Location", f"/{file_id}")
-    request.set(b"ETag", status.etag)
-    set_mtime(request, status)
-    request.set(b"Repr-Digest", digest_fields.repr_digest_field(status.digests))
+    for name, value in put_fields(app, status, file_id):
+        request.set(name, value)
+    return short_document(request, put_document(status))
+
+
+def plan_put(
+    app: RouteContext, access: Access, get: Callable[[str], Sequence[str]], length: int | None, file_id: int
+) -> UploadPlan:
+    """
+    What a PUT asks for.
+
+    @param access: Who asks.
+    @param get: All values of a header field by its name; empty when it is absent.
+    @param length: The body's, in bytes, where it is known.
+    @raise errors.ArchiveError: It cannot be done.
+    """
+    if length is not None and length > app.body_limit:
+        raise errors.TooLarge(f"The body may have {app.body_limit} bytes at the most.")
+    if get("content-range"):
+        raise errors.InvalidRequest("A file is stored whole; Content-Range has no place in a PUT.")
+    if [coding for coding in get("content-encoding") if coding.strip().lower() != "identity"]:
+        raise HTTPRefusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "A file is stored as it is sent, without a coding.")
+    conditions = _conditions(app, access, get, file_id)
+    return UploadPlan(conditions, read_checks(get, length), _mtime(app, get("last-modified")))
+
+
+def put_fields(app: RouteContext, status: FileStatus, file_id: int) -> Iterator[tuple[bytes, str]]:
+    """What the head of the answer to a PUT says of the file that was stored."""
+    yield b"Location", f"/{file_id}"
+    yield b"ETag", status.etag
+    if (mtime := mtime_of(status)) is not None:
+        yield b"X-Pacarchive-Mtime", mtime
+    yield b"Repr-Digest", digest_fields.repr_digest_field(status.digests)
     if app.settings.durability is Durability.RELAXED:
-        request.set(b"X-Pacarchive-Durability", b"relaxed")
-    return short_document(request, {"message": "File added to archive", "total_bytes": status.size})
+        yield b"X-Pacarchive-Durability", "relaxed"
+
+
+def put_document(status: FileStatus) -> dict[str, Any]:
+    """The body of the answer to a PUT, which the predecessor's clients read."""
+    return {"message": "File added to archive", "total_bytes": status.size}
 
 
 async def post(app: RouteContext, request: ArchiveRequest, file_id: int) -> bytes:
@@ -249,14 +276,18 @@ async def patch(app: RouteContext, request: ArchiveRequest, file_id: int) -> byt
     source = document.get("path") if isinstance(document, dict) else None
     if not isinstance(source, str) or not source:
         raise errors.InvalidRequest('The body is a JSON object with the source\'s "path", a string.')
-    conditions = attrs.evolve(_conditions(app, request, file_id), from_archive=may_everywhere(request, Right.MODIFY))
+    conditions = attrs.evolve(
+        _conditions(app, access_of(request), request.field, file_id), from_archive=may_everywhere(request, Right.MODIFY)
+    )
 
     async def move() -> FileStatus:
         return await app.backend.move(file_id, source, conditions)
 
     with _adding_only(app, request, file_id):
         try:
-            await recorded(app, request, "move", move, file_id, lambda status: {"source": source, **_stored(status)})
+            await recorded(
+                app, request, "move", move, file_id, lambda status: {"source": source, **stored_words(status)}
+            )
         except errors.InArchive:
             require_everywhere(app, request, Right.MODIFY, "The source lies in the archive, and may be anybody's file.")
             raise
@@ -266,7 +297,7 @@ async def patch(app: RouteContext, request: ArchiveRequest, file_id: int) -> byt
 async def delete(app: RouteContext, request: ArchiveRequest, file_id: int) -> bytes:
     """Remove a file."""
     await no_body(request)
-    conditions = _conditions(app, request, file_id)
+    conditions = _conditions(app, access_of(request), request.field, file_id)
 
     async def remove() -> None:
         await app.backend.remove(file_id, conditions)
@@ -283,12 +314,14 @@ async def propfind(app: RouteContext, request: ArchiveRequest, file_id: int) -> 
     return write_multistatus(request, multistatus(f"/{file_id}", await app.backend.status(file_id)))
 
 
-def _conditions(app: RouteContext, request: ArchiveRequest, file_id: int) -> WriteConditions:
+def _conditions(
+    app: RouteContext, access: Access, get: Callable[[str], Sequence[str]], file_id: int
+) -> WriteConditions:
     """What must hold at the moment of the commit; who may add, and never change, replaces nothing."""
     policy = app.settings.overwrite
-    if policy is Overwrite.ALLOW and not may(request, Right.MODIFY, file_id):
+    if policy is Overwrite.ALLOW and not access.may(Right.MODIFY, file_id):
         policy = Overwrite.DENY
-    return write_conditions(request.field, policy)
+    return write_conditions(get, policy)
 
 
 @contextmanager
@@ -322,15 +355,15 @@ async def _want(app: RouteContext, request: ArchiveRequest, file_id: int) -> Ask
     )
 
 
-def _stored(status: FileStatus) -> dict[str, Any]:
+def stored_words(status: FileStatus) -> dict[str, Any]:
     """What the audit file says of a file that was stored."""
     stored = status.digests.get(PRIMARY)
     return {"bytes": status.size, "digest": None if stored is None else f"{PRIMARY}:{stored.hex()}"}
 
 
-def _mtime(app: RouteContext, request: ArchiveRequest) -> int | None:
+def _mtime(app: RouteContext, given: Sequence[str]) -> int | None:
     """The time in C{Last-Modified}; the predecessor meant to read it, and ignored what it could not."""
-    if not (given := request.field("last-modified")):
+    if not given:
         return None
     try:
         if len(set(given)) > 1:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import attrs
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.web.http import datetimeToString
 
 from pacarchive.access.gate import Caller
 from pacarchive.digests import PRIMARY
@@ -24,10 +23,10 @@ from pacarchive.interfaces import IQuickReads
 from pacarchive.settings.server import VerifyReads
 from pacarchive.web.describing import description_of, last_modified, mtime_of
 from pacarchive.web.download import SMALL
-from pacarchive.web.http.answers import ALLOW, REVALIDATED, SERVER, QuickAnswer, field_value
-from pacarchive.web.http.intake import LINE_COST, REQUEST_COST
+from pacarchive.web.http.answers import ALLOW, REVALIDATED, SERVER, Present, QuickAnswer, field_value
 from pacarchive.web.http.plain import MOST_FIELDS, limits_are_usual
 from pacarchive.web.http.shares import client_of
+from pacarchive.web.http.turns import LINE_COST, REQUEST_COST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,7 +95,6 @@ class QuickAnswers:
     """
 
     def __init__(self, app: RouteContext, reads: IQuickReads, read: Right, stat: Right) -> None:
-        self._clock = app.clock
         self._gate = app.gate
         self._recall = app.recall
         self._look_now = reads.look_now
@@ -104,8 +102,7 @@ class QuickAnswers:
         self._verifies = app.settings.verify_reads is not VerifyReads.NEVER
         self._read = read
         self._stat = stat
-        self._second = 0
-        self._date = b""
+        self._present = Present(app.clock)
 
     def __call__(self, channel: ArchiveChannel, data: bytes) -> QuickAnswer | None:
         """
@@ -164,13 +161,6 @@ class QuickAnswers:
         head = _TOLD % (date, identifier.encode("ascii"), told)
         return QuickAnswer(head, b"HEAD", b"/%d" % file_id, HTTPStatus.NO_CONTENT, 0, identifier)
 
-    def _present(self) -> tuple[bytes, int]:
-        """The C{Date} of this second, and the second."""
-        second = int(self._clock.seconds())
-        if second != self._second:
-            self._second, self._date = second, datetimeToString(second)
-        return self._date, second
-
 
 def _read_fields(channel: ArchiveChannel, written: bytes) -> _Fields | None:
     """Read the fields of a head and the empty line behind them; C{None} where one is not written as is usual."""
@@ -194,7 +184,15 @@ def _read_fields(channel: ArchiveChannel, written: bytes) -> _Fields | None:
             return None
     if host is None or written[at:] != b"\r\n" or lines > MOST_FIELDS:
         return None
+    return _Fields(written, host, caller_of(channel, authorization), agent, REQUEST_COST + LINE_COST * (lines + 2))
+
+
+def caller_of(channel: ArchiveChannel, authorization: bytes | None) -> Caller:
+    """
+    Who asks over a connection that proves nothing by itself.
+
+    @param authorization: The field of that name, if there is one.
+    """
     peer = channel.transport.getPeer()
     address = peer.host if isinstance(peer, IPv4Address | IPv6Address) else None
-    caller = Caller(authorization, address, client_of(peer), crowd=channel.site.is_crowd(peer))
-    return _Fields(written, host, caller, agent, REQUEST_COST + LINE_COST * (lines + 2))
+    return Caller(authorization, address, client_of(peer), crowd=channel.site.is_crowd(peer))

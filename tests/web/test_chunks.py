@@ -12,8 +12,7 @@ from twisted.internet.error import ConnectionLost
 
 from pacarchive.web.http import chunks
 from pacarchive.web.http.chunks import ChunkedDecoder, MalformedChunks
-from pacarchive.web.http.intake import CHUNK_COST, LEAST_CHUNKS, LINE_COST, REQUEST_COST
-from pacarchive.web.http.turns import ALLOWANCE, LEAST_SHARE, RATE
+from pacarchive.web.http.turns import ALLOWANCE, CHUNK_COST, LEAST_CHUNKS, LEAST_SHARE, LINE_COST, RATE, REQUEST_COST
 
 CHUNKED = "Transfer-Encoding: chunked"
 HEAD = compose("PUT", "/7", CHUNKED)

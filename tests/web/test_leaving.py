@@ -20,8 +20,8 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from pacarchive.model import FileStatus
 from pacarchive.recall.words import FilesPage
 from pacarchive.web.http.channel import LOOK_FOR_END
-from pacarchive.web.http.request import FEW, OFTEN
 from pacarchive.web.http.sockets import has_ended
+from pacarchive.web.http.working import FEW, OFTEN
 
 JSON = "Content-Type: application/json"
 MANY = 300

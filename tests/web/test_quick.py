@@ -29,10 +29,9 @@ from pacarchive.model import FileStatus
 from pacarchive.settings.server import VerifyReads
 from pacarchive.times import SECOND
 from pacarchive.web.download import SMALL
-from pacarchive.web.http.intake import PIECE
 from pacarchive.web.http.plain import MOST_FIELDS
 from pacarchive.web.http.settings import LimitSettings
-from pacarchive.web.http.turns import ALLOWANCE
+from pacarchive.web.http.turns import ALLOWANCE, PIECE
 
 if TYPE_CHECKING:
     from pacarchive.access.gate import Gate

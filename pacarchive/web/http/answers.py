@@ -14,7 +14,7 @@ from pacarchive import __version__
 from pacarchive.web.http.errors import ErrorAnswer, error_body
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IAddress
+    from twisted.internet.interfaces import IAddress, IReactorTime
 
     from pacarchive.access.identity import Access
 
@@ -48,6 +48,8 @@ class QuickAnswer:
     @ivar client: Where the request came from.
     @ivar began: When it came.
     @ivar first: When the answer began.
+    @ivar received: The bytes of the request's body.
+    @ivar broken_by: By whose doing it ended unanswered, if it did.
     """
 
     data: bytes
@@ -63,10 +65,31 @@ class QuickAnswer:
     began: float = 0.0
     first: float = 0.0
 
+    received: int = 0
+    broken_by: str = ""
+
     clientproto = b"HTTP/1.1"
-    received = 0
     trace = None
-    broken_by = ""
+
+
+class Present:
+    """
+    The C{Date} of answers, which is written once a second.
+
+    @param clock: The time.
+    """
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._second = 0
+        self._date = b""
+
+    def __call__(self) -> tuple[bytes, int]:
+        """The C{Date} of this second, and the second."""
+        second = int(self._clock.seconds())
+        if second != self._second:
+            self._second, self._date = second, datetimeToString(second)
+        return self._date, second
 
 
 _VISIBLE = bytes(each for each in range(0x20, 0x7F) if each != 0x25)

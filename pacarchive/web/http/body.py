@@ -19,6 +19,9 @@ BLOCK = 1 << 20
 FIRST = 64 << 10
 """How much comes before a transfer is counted: one that never brings so much is none."""
 
+AT_ONCE = 16 << 10
+"""Bodies up to this size are waited for before the route starts."""
+
 HIGH_WATER = 2 << 20
 """How much may wait before the sender is held back."""
 

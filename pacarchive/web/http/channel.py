@@ -22,8 +22,9 @@ from zope.interface import implementer
 from pacarchive import errors
 from pacarchive.web.http.answers import last_answer
 from pacarchive.web.http.authority import ABSOLUTE, AUTHORITY
-from pacarchive.web.http.intake import LINE_COST, REQUEST_COST, IntakeChannel
+from pacarchive.web.http.intake import IntakeChannel
 from pacarchive.web.http.sockets import has_ended, unsent
+from pacarchive.web.http.turns import LINE_COST, REQUEST_COST
 
 if TYPE_CHECKING:
     from pacarchive.web.http.body import RequestBody
@@ -289,7 +290,7 @@ class ArchiveChannel(IntakeChannel):
         super().resetTimeout()
 
     def timeoutConnection(self) -> None:
-        if self.site.turns.has(self):  # it is not the peer who is slow
+        if self._is_storing or self.site.turns.has(self):  # it is not the peer who is slow
             self.setTimeout(self.timeOut)
         else:
             self.in_turn(self._time_out)

@@ -5,7 +5,7 @@ A sender that asks for a check must not believe that one was made.  So what cann
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import attrs
 
@@ -29,9 +29,10 @@ class Checks:
     @property
     def algorithms(self) -> frozenset[str]:
         """What must be computed while the body passes."""
-        return trailer_algorithms(self.announced).union(self.given)
+        given = frozenset(self.given)
+        return given.union(trailer_algorithms(self.announced)) if self.announced else given
 
-    def complete(self, trailers: Iterable[tuple[str, str]]) -> Digests:
+    def complete(self, trailers: Collection[tuple[str, str]]) -> Digests:
         """
         All that is to be compared with the body.
 
@@ -40,6 +41,8 @@ class Checks:
         @raise errors.InvalidRequest: One that was announced has not come; or one came that contradicts another, or
             that nobody can compare any more.
         """
+        if not (trailers or self.announced):
+            return self.given
         fields: dict[str, list[str]] = {}
         for name, value in trailers:
             fields.setdefault(name, []).append(value)
@@ -58,7 +61,7 @@ class Checks:
                 raise errors.InvalidRequest(f"Two different {name} digests are given, before the body and after it.")
         return {**self.given, **behind}
 
-    def compare(self, content: bytes, trailers: Iterable[tuple[str, str]]) -> None:
+    def compare(self, content: bytes, trailers: Collection[tuple[str, str]]) -> None:
         """
         Make them, of a body that is in memory.
 

@@ -16,34 +16,23 @@ from twisted.internet.tcp import Connection
 from twisted.web import server
 from twisted.web.http import HTTPChannel, _IdentityTransferDecoder
 
+from pacarchive.web.http.body import AT_ONCE
 from pacarchive.web.http.chunks import ChunkedDecoder, MalformedChunks
 from pacarchive.web.http.memory import FREE, Holding
-from pacarchive.web.http.plain import plain_head
+from pacarchive.web.http.plain import MOST, plain_head
+from pacarchive.web.http.small import note_quick
+from pacarchive.web.http.turns import CHUNK_COST, ENDING_COST, LEAST_CHUNKS, LINE_COST, PIECE
 
 if TYPE_CHECKING:
-    from pacarchive import errors
-    from pacarchive.web.http.state import SharedSite
+    from twisted.python.failure import Failure
 
-PIECE = 1 << 10
-"""How much of what waits is read as lines before the turn is looked at: some forty requests at the most."""
+    from pacarchive import errors
+    from pacarchive.web.http.plain import PlainHead
+    from pacarchive.web.http.small import SmallPut
+    from pacarchive.web.http.state import SharedSite
 
 EAGER = 16 << 10
 """How much may wait behind a request before the peer is held back."""
-
-CHUNK_COST = 3
-"""What a chunk takes of a turn's allowance."""
-
-LEAST_CHUNKS = 32
-"""Chunks of each read that are taken off at once, whatever there is left of the turn."""
-
-REQUEST_COST = 250
-"""What a request takes of a turn's allowance, as a read of a small file does."""
-
-LINE_COST = 8
-"""What a line of its head takes."""
-
-ENDING_COST = 250
-"""What the end of a connection takes, or of its time: what was under way is cancelled or answered."""
 
 
 class IntakeChannel(HTTPChannel):
@@ -51,12 +40,14 @@ class IntakeChannel(HTTPChannel):
     A connection whose input is read in bounded pieces.
 
     @ivar quick_fields: What C{site.quick} has kept for this connection.
+    @ivar quick_put: What C{site.quick_puts} has.
     """
 
     site: SharedSite
     held: Holding
     transport: Any
     quick_fields: Any = None
+    quick_put: Any = None
     _networkProducer: Any
     _transferDecoder: Any
     _refused = False
@@ -65,6 +56,7 @@ class IntakeChannel(HTTPChannel):
     _body_held = False
     _held_back = False
     _overloaded = False
+    _is_storing = False
     _pumping = False
     _input = 0
 
@@ -106,18 +98,8 @@ class IntakeChannel(HTTPChannel):
             or (answer := self.site.quick(self, data)) is None
         ):
             return False
-        transport = self.transport
-        transport.write(answer.data)
-        # At once: to wait for the reactor to find room costs a turn of its loop for each answer.
-        if isinstance(transport, Connection) and transport.connected and not transport.disconnecting:
-            transport.doWrite()
-        now = self.site.seconds()
-        self.site.counts.ended(answer.method, answer.status, now - began, now - began, answer.sentLength)
-        if answer.sentLength:
-            self.site.counts.sent(answer.sentLength)
-        if self.site.when_over is not None:
-            answer.client, answer.began, answer.first = transport.getPeer(), began, now
-            self.site.when_over(answer, now, answer.status, True)
+        self.send_now(answer.data)
+        note_quick(self.site, answer, self.transport.getPeer(), began)
         return True
 
     def _take_head(self, data: bytes) -> bytes:
@@ -130,6 +112,8 @@ class IntakeChannel(HTTPChannel):
             return data
         if (head := plain_head(data)) is None:
             return data
+        if self._is_stored_at_once(head, data):
+            return b""
         self._command, self._path, self._version = head.method, head.target, b"HTTP/1.1"
         request = self.requestFactory(self, False)
         self.requests.append(request)
@@ -147,6 +131,41 @@ class IntakeChannel(HTTPChannel):
         else:
             self.setRawMode()
         return data[head.size :]
+
+    def _is_stored_at_once(self, head: PlainHead, data: bytes) -> bool:
+        """Whether what came is one request with its body, which is being stored already."""
+        quick = None if self._secure or head.size + (head.length or 0) != len(data) else self.site.quick_puts
+        return quick is not None and head.length is not None and quick(self, head, data[head.size :])
+
+    def _is_small_put(self, backlog: bytearray) -> bool:
+        """The same of what has waited for its turn, which is more than a piece."""
+        if len(backlog) > MOST + AT_ONCE or not backlog.startswith(b"PUT ") or self._buffer or not self._has_time():
+            return False
+        data = bytes(backlog)
+        return (head := plain_head(data)) is not None and self._is_stored_at_once(head, data)
+
+    def send_now(self, data: bytes) -> None:
+        """
+        Write an answer, and give it to the socket: to wait for the reactor to find room costs a turn of its loop.
+        """
+        transport = self.transport
+        transport.write(data)
+        if isinstance(transport, Connection) and transport.connected and not transport.disconnecting:
+            transport.doWrite()
+
+    def begin(self, request: SmallPut) -> None:
+        """Have a request be under way that came whole; what comes meanwhile waits until it is done."""
+        self.requests.append(request)
+        self._handlingRequest = self._is_storing = True
+        self.setRawMode()
+
+    def hand_over(self, begun: SmallPut, tried: Failure) -> None:
+        """Have a request that was begun by L{begin} gone on with by its route."""
+        request: Any = self.requestFactory(self, False)
+        self.requests[0] = request
+        self._is_storing = False
+        self.setTimeout(None)  # which requestDone sets again
+        request.take_over(begun, tried)
 
     def _has_time(self) -> bool:
         """Whether something may be read in this turn."""
@@ -205,6 +224,9 @@ class IntakeChannel(HTTPChannel):
         backlog = self._backlog
         try:
             while backlog and not (self._refused or self.transport.disconnecting or self._must_wait()):
+                if self.line_mode and len(backlog) > PIECE and self._is_small_put(backlog):
+                    backlog.clear()
+                    break
                 size = PIECE if self.line_mode else len(backlog)
                 piece = bytes(backlog[:size])
                 del backlog[:size]
@@ -346,8 +368,8 @@ class IntakeChannel(HTTPChannel):
         if not self._owed:
             self.site.turns.leave(self)
 
-    def requestDone(self, request: server.Request) -> None:
-        self._body_held = False
+    def requestDone(self, request: server.Request | SmallPut) -> None:
+        self._body_held = self._is_storing = False
         self.held.let_go("input", "tls")
         super().requestDone(request)
         # Within a piece: no further request of it before there is room for its answer, and time in the turn.

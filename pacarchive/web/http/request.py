@@ -6,8 +6,7 @@ route, so that a refusal costs no body and a body is never spooled.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,16 +17,15 @@ from twisted.web.http import datetimeToString
 
 from pacarchive import errors
 from pacarchive.web.http.answers import ALLOW, SERVER, UNCACHED, head_of
-from pacarchive.web.http.body import RequestBody
-from pacarchive.web.http.channel import ArchiveChannel
+from pacarchive.web.http.body import AT_ONCE, RequestBody
 from pacarchive.web.http.chunks import ChunkedDecoder
 from pacarchive.web.http.errors import unexpected_answer
-from pacarchive.web.http.heads import RequestHead
-from pacarchive.web.http.shares import client_of
+from pacarchive.web.http.working import WorkingRequest
 
 if TYPE_CHECKING:
     from pacarchive.web.http.errors import ErrorAnswer
     from pacarchive.web.http.sealing import SealedOutput
+    from pacarchive.web.http.small import SmallPut
 
 READ_SIZE = 1 << 20
 """How much is asked of the socket at once while a large body comes in."""
@@ -35,20 +33,9 @@ READ_SIZE = 1 << 20
 SEALED_READ_SIZE = 256 << 10
 """The same where it is to be decrypted, which is faster while it is in the processor's cache."""
 
-AT_ONCE = 16 << 10
-"""Bodies up to this size are waited for before the route starts."""
-
 DRAIN_LIMIT = 256 << 10
 """How much of an unwanted body is read to keep the connection; beyond, closing is cheaper."""
 
-FEW = 200
-"""Files that are looked up so soon that it is not worth asking who listens."""
-
-PART = 1500
-"""What is done of long work at a time, in about microseconds."""
-
-OFTEN = 5
-"""How often work gives way to others before it counts as long: a turn's work is some milliseconds'."""
 _MUCH = 32 << 10  # of data in one read of chunks: they are no small ones
 
 _ALLOW = ALLOW.encode("ascii")
@@ -56,24 +43,23 @@ _SERVER = SERVER.encode("ascii")
 _UNCACHED = UNCACHED.encode("ascii")
 
 
-class ArchiveRequest(RequestHead):
+class ArchiveRequest(WorkingRequest):
     """
     One request, whose route starts when its headers are complete.
 
     @ivar body: The body; complete from the start where there is none.
     @ivar begun: Whether the route has been started.
+    @ivar tried: Why it failed on the short road, where it did: the route has that to tell, and nothing else to do.
     """
 
-    # Twisted deletes the attribute at the end of a request, and sets it to None when the connection is lost first.
-    channel: ArchiveChannel = None  # type: ignore[assignment]
     transport: Any
     defaultContentType = None
     begun = False
     body: RequestBody
+    tried: Failure | None = None
     _early = False
     _uninvited = False
     _answered = False
-    _gave_way = 0
     _decoder: ChunkedDecoder | None = None
 
     # The start
@@ -115,6 +101,20 @@ class ArchiveRequest(RequestHead):
         self.body.end()
         if self._answered:
             self._release()
+
+    def take_over(self, begun: SmallPut, tried: Failure) -> None:
+        """Have the route go on with a request that came whole."""
+        head = begun.head
+        self.site, self.began, self.tried = self.channel.site, begun.began, tried
+        self.identifier = begun.identifier
+        self.method, self.clientproto = head.method, b"HTTP/1.1"
+        for name, value in head.fields:
+            self.requestHeaders.addRawHeader(name, value)
+        self.content = self.body = RequestBody(self, head.length)
+        if begun.data:
+            self.body.feed(begun.data)
+        self.body.end()
+        self._begin(head.method, head.target, b"HTTP/1.1")
 
     def _read_much(self) -> None:
         if self.channel.held.refusal():
@@ -218,22 +218,6 @@ class ArchiveRequest(RequestHead):
 
     # The answer
 
-    @property
-    def is_over(self) -> bool:
-        """Whether it has been answered, or its connection is lost: there is no channel any more."""
-        return self.channel is None
-
-    @property
-    def connection(self) -> ArchiveChannel:
-        """
-        The channel, for as long as there is somebody at its other end.
-
-        @raise CancelledError: There is not.  The route is about to be cancelled, and may end now.
-        """
-        if self.is_over:
-            raise CancelledError
-        return self.channel
-
     def cut(self, by: str) -> None:
         """Cut the connection amid the answer, so that nobody takes it for complete; by whose doing (C{broken_by})."""
         if not self.is_over:
@@ -333,64 +317,6 @@ class ArchiveRequest(RequestHead):
         transport = self.connection.transport
         lend = getattr(transport, "lend", None)
         return transport if lend is not None and lend() else None
-
-    # For routes
-
-    def count(self, kind: str, amount: int) -> errors.Overloaded | None:
-        """
-        Note how much memory is held, until the request is over.
-
-        @param kind: What for; there is one of each.
-        @param amount: Bytes.
-        @return: Why that is too much, of the client or of all, where it is.
-        """
-        if self.is_over:
-            return None
-        self.channel.held.set(kind, amount)
-        return self.channel.held.refusal()
-
-    def hold(self, kind: str, amount: int) -> None:
-        """
-        L{count} what is not held yet, and will not be if it is too much.  Nothing of the answer has been sent.
-
-        @raise errors.Overloaded: It is.
-        """
-        if (refusal := self.count(kind, amount)) is not None:
-            self.count(kind, 0)
-            raise refusal
-
-    @contextmanager
-    def looking_up(self, files: int) -> Iterator[None]:
-        """
-        Look many files up for the client, as long as it listens.
-
-        @raise errors.Overloaded: Too many are being looked up already, for this client or for all.
-        """
-        with self.site.lookups.enter(self.client, files), self.listened_to_for(files):
-            yield
-
-    def listened_to_for(self, files: int) -> AbstractContextManager[None]:
-        """As L{while_listened_to}, where they are so many that it takes long."""
-        return nullcontext() if files <= FEW else self.while_listened_to()
-
-    def while_listened_to(self) -> AbstractContextManager[None]:
-        """
-        Work that is long, and done for nobody but the client, ends with it (L{CancelledError}), also when the client
-        has only ended its side: that is all that is seen of one that has closed the connection, and one that can still
-        read after that has no use for what takes long.  The connection is cut.
-        """
-        return self.connection.when_peer_ends(self.transport.abortConnection)
-
-    async def give_way(self, cost: int = PART) -> None:
-        """
-        Let others have their turn.  Work that does so often is long, and ends as L{while_listened_to} says.
-
-        @param cost: What was done since the last time, in about microseconds.
-        """
-        self._gave_way += 1
-        if self._gave_way > OFTEN and not self.is_over and self.channel.peer_has_ended:
-            self.transport.abortConnection()
-        await self.site.turns.come(cost, client_of(self.client))
 
 
 def _is_continue(expectations: Sequence[bytes] | None) -> bool:

@@ -50,6 +50,10 @@ Quick = Callable[[Any, bytes], QuickAnswer | None]
 """Takes a connection on which nothing is under way, and what came over it; returns the answer where that is one whole
 request that can be answered at once."""
 
+QuickPuts = Callable[[Any, Any, bytes], bool]
+"""Takes a connection on which nothing is under way, the head of a request and its whole body; returns whether it sees
+to that."""
+
 FirstLook = Callable[[Any], ErrorAnswer | None]
 """Takes a request; returns the answer where it is refused already."""
 
@@ -96,6 +100,7 @@ class SharedSite(Site):
     @ivar first_look: Looks at each request before its route is looked for.
     @ivar reads_plain: Whether the limits let every plain head (L{pacarchive.web.http.plain}) pass.
     @ivar quick: Answers what can be answered at once, if anything can.
+    @ivar quick_puts: Stores small files without a request object, if anything does.
     @ivar draining: Whether the service is stopping: every answer then says that it is the connection's last.
     @ivar listening: The addresses that connections come to.
     @ivar pace: What must move of a body.
@@ -133,6 +138,7 @@ class SharedSite(Site):
         self.limits = limits
         self.first_look = first_look
         self.quick: Quick | None = None
+        self.quick_puts: QuickPuts | None = None
         self.reads_plain = limits_are_usual(limits)
         self.draining = False
         self.listening: list[IAddress] = []

@@ -32,6 +32,24 @@ MOST_TAKEN = 8 * ALLOWANCE
 LEAST_SHARE = 200
 """What each who is in line may do at the least, when it is called."""
 
+CHUNK_COST = 3
+"""What a chunk takes of a turn's allowance."""
+
+REQUEST_COST = 250
+"""What a request takes of a turn's allowance, as a read of a small file does."""
+
+LINE_COST = 8
+"""What a line of its head takes."""
+
+ENDING_COST = 250
+"""What the end of a connection takes, or of its time: what was under way is cancelled or answered."""
+
+PIECE = 1 << 10
+"""How much of what waits is read as lines before the turn is looked at: some forty requests at the most."""
+
+LEAST_CHUNKS = 32
+"""Chunks of each read that are taken off at once, whatever there is left of the turn."""
+
 NOBODY = ""
 """The client of work that is nobody's."""
 
