@@ -14,6 +14,7 @@ from pacarchive.backends.s3.incoming import Incoming, Way
 from pacarchive.backends.s3.move import Mover
 from pacarchive.backends.s3.record import file_id_at
 from pacarchive.backends.s3.stored import StoredLarge, StoredSmall
+from pacarchive.backends.s3.sweep import Sweeper
 from pacarchive.digests import PRIMARY, Hasher
 from pacarchive.interfaces import IArchiveBackend, IBatchStatus, IIncomingFile, IInventory, IStoredFile
 from pacarchive.model import FileStatus, Health, InventoryPage, WriteConditions
@@ -37,6 +38,7 @@ class S3Archive(Service):
     @param mover: Takes in what is in the store already.
     @param algorithms: Digests that are stored beside the primary one.
     @param is_alone: Whether this process alone writes to the bucket.
+    @param grace: For how many seconds data that nothing needs is kept.
     """
 
     name = "backend"
@@ -51,6 +53,7 @@ class S3Archive(Service):
         end: Callable[[], Awaitable[None]],
         algorithms: Collection[str],
         is_alone: bool,
+        grace: float,
     ) -> None:
         self._way = way
         self._bucket = way.bucket
@@ -60,6 +63,7 @@ class S3Archive(Service):
         self._end = end
         self._algorithms = {PRIMARY, *algorithms}
         self._is_alone = is_alone
+        self._grace = grace
 
     def startService(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self._start())
@@ -123,6 +127,10 @@ class S3Archive(Service):
         found = await self.statuses(wanted)
         files = {file_id: status for file_id, status in found.items() if not isinstance(status, errors.NotFound)}
         return InventoryPage(files, last if page.token is not None else None)
+
+    def sweeper(self, *, dry_run: bool) -> Sweeper:
+        """What removes what nothing needs any more."""
+        return Sweeper(self._bucket, self._records, self._grace, dry_run=dry_run)
 
     async def health(self) -> Health:
         promises = self._bucket.promises

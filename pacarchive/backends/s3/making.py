@@ -86,6 +86,7 @@ def make(reactor: Any, settings: BackendSettings) -> IArchiveBackend:
         end=end,
         algorithms=settings.digests,
         is_alone=own.single_node,
+        grace=own.sweep_after,
     )
 
 

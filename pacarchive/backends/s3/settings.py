@@ -113,6 +113,12 @@ class S3Settings:
     retry_for: float = setting(
         60, seconds, "How long a request that fails for a reason that may pass is retried, in seconds."
     )
+    sweep_after: float = setting(
+        7 * 86400,
+        timeout,
+        "For how long data that nothing needs any more, and uploads that nobody goes on with, are kept from "
+        "pacarchive admin sweep, in seconds: longer than any upload or download takes.",
+    )
     single_node: bool = setting(
         False,
         flag,

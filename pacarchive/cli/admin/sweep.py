@@ -50,13 +50,15 @@ class Abandoned:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command.  @return: The exit code."""
     settings = settings_of(arguments)
+    if settings.server.type == "s3":
+        return _of_objects(settings, arguments)
     if (tree := tree_of(settings)) is not None:
         found = _of_tree(tree, dry_run=arguments.dry_run)
     elif settings.server.type == "hpss":
         found = _of_hpss(settings, dry_run=arguments.dry_run)
     else:
         raise ConfigError("admin sweep", f"what an archive of type {settings.server.type} leaves is not known here")
-    count = size = failed = 0
+    counts = _Counts()
     while True:
         try:
             each = next(found, None)
@@ -64,20 +66,36 @@ def run(arguments: argparse.Namespace) -> int:
             return complain(error, exits.UNAVAILABLE)
         except OSError as error:
             sys.stderr.write(f"pacarchive: {error.filename or HIDDEN}: {error.strerror}\n")
-            failed += 1
+            counts.failed += 1
             break
         if each is None:
             break
-        count += 1
-        size += each.size
-        failed += not (each.removed or arguments.dry_run)
+        counts.add(each, arguments)
+    return counts.summary(arguments)
+
+
+@attrs.define
+class _Counts:
+    found: int = 0
+    bytes: int = 0
+    failed: int = 0
+
+    def add(self, each: Abandoned, arguments: argparse.Namespace) -> None:
+        self.found += 1
+        self.bytes += each.size
+        self.failed += not (each.removed or arguments.dry_run)
         _report(each, as_json=arguments.json, dry_run=arguments.dry_run)
-    removed = 0 if arguments.dry_run else count - failed
-    if arguments.json:
-        print_json({"summary": {"found": count, "bytes": size, "removed": removed, "failed": failed}})
-    else:
-        sys.stdout.write(f"{count} left over, {counted(size, 'byte')}: {removed} removed, {failed} not removed\n")
-    return exits.FAILED if failed else exits.OK
+
+    def summary(self, arguments: argparse.Namespace) -> int:
+        """Print the last line.  @return: The exit code."""
+        removed = 0 if arguments.dry_run else self.found - self.failed
+        if arguments.json:
+            summary = {"found": self.found, "bytes": self.bytes, "removed": removed, "failed": self.failed}
+            print_json({"summary": summary})
+        else:
+            words = f"{self.found} left over, {counted(self.bytes, 'byte')}"
+            sys.stdout.write(f"{words}: {removed} removed, {self.failed} not removed\n")
+        return exits.FAILED if self.failed else exits.OK
 
 
 def _report(each: Abandoned, *, as_json: bool, dry_run: bool) -> None:
@@ -86,6 +104,21 @@ def _report(each: Abandoned, *, as_json: bool, dry_run: bool) -> None:
         return
     outcome = "would be removed" if dry_run else "removed" if each.removed else "NOT REMOVED"
     sys.stdout.write(f"{printable(each.path)}  {counted(each.size, 'byte')}, {age_words(each.age)} old: {outcome}\n")
+
+
+def _of_objects(settings: Settings, arguments: argparse.Namespace) -> int:
+    from pacarchive.cli.admin.objects import sweep as sweep_objects
+
+    counts = _Counts()
+    marked, code = sweep_objects(
+        settings,
+        lambda each: counts.add(Abandoned(each.key, each.size, each.age, each.removed), arguments),
+        dry_run=arguments.dry_run,
+    )
+    if marked:
+        days = settings.backend.own.sweep_after / 86400
+        sys.stderr.write(f"{counted(marked, 'object')} more can be removed in {days:g} days\n")
+    return counts.summary(arguments) or code
 
 
 def _of_tree(tree: FileTree, *, dry_run: bool) -> Iterator[Abandoned]:

@@ -1,0 +1,188 @@
+"""Removing what nothing needs any more: data of versions that were replaced, and what uploads left that were cut off.
+
+Data that no record names may be read still by somebody who opened it before, or be new and about to be published.  So
+it is marked when it is first seen, and only removed when its mark is old; and the record is looked at once more before.
+The keys of data and of marks have the same ends, in the same order, so the two lists are read side by side, and nothing
+is kept in memory but a page of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
+
+import attrs
+from twisted.logger import Logger
+
+from pacarchive import errors
+from pacarchive.backends.s3.bucket import Bucket
+from pacarchive.backends.s3.documents import Listed
+from pacarchive.backends.s3.record import data_at
+from pacarchive.backends.s3.records import Records
+from pacarchive.runtime.shared import all_of
+
+_PAGE = 1000
+_AT_ONCE = 100
+
+_log = Logger()
+
+
+@attrs.frozen
+class LeftOver:
+    """
+    Something that nothing needs.
+
+    @ivar key: Its key.
+    @ivar size: Its size in bytes; 0 for an upload in parts, whose size is not told.
+    @ivar age: Seconds since it was stored, or begun, or since it is known that nothing needs it.
+    @ivar removed: Whether it was removed.
+    """
+
+    key: str
+    size: int
+    age: float
+    removed: bool
+
+
+class Sweeper:
+    """
+    Sweeps an archive.
+
+    @param bucket: The bucket.
+    @param records: The records.
+    @param grace: For how many seconds what nothing needs is kept.
+    @param dry_run: Whether nothing is changed.
+    @ivar marked: How much data was marked, which a later sweep removes.
+    """
+
+    def __init__(self, bucket: Bucket, records: Records, grace: float, *, dry_run: bool) -> None:
+        self.marked = 0
+        self._bucket = bucket
+        self._records = records
+        self._layout = records.layout
+        self._grace = grace
+        self._dry_run = dry_run
+
+    async def run(self) -> AsyncIterator[LeftOver]:
+        """
+        Sweep.
+
+        @return: What was removed, could not be, or would be.
+        @raise errors.BackendUnavailable: The store does not answer.
+        """
+        async for each in self._uploads():
+            yield each
+        async for each in self._old(self._layout.probes):
+            yield each
+        async for each in self._data():
+            yield each
+
+    async def _uploads(self) -> AsyncIterator[LeftOver]:
+        """Abort uploads that nobody goes on with."""
+        after: tuple[str, str] | None = None
+        while True:
+            found, after = await self._bucket.uploads(self._layout.data, after)
+            for each in found:
+                if (age := self._age(each.begun)) > self._grace and each.key.startswith(self._layout.data):
+                    removed = False
+                    if not self._dry_run:
+                        removed = await self._tried(self._bucket.abort(each.key, each.upload), each.key)
+                    yield LeftOver(each.key, 0, age, removed)
+            if after is None:
+                return
+
+    async def _old(self, prefix: str) -> AsyncIterator[LeftOver]:
+        """Remove what is old."""
+        async for each in self._listed(prefix):
+            if (age := self._age(each.modified)) > self._grace:
+                yield await self._remove(each, age)
+
+    async def _data(self) -> AsyncIterator[LeftOver]:
+        marks = self._listed(self._layout.garbage)
+        mark = await anext(marks, None)
+        unmarked: list[Listed] = []
+        async for data in self._listed(self._layout.data):
+            place = data.key.removeprefix(self._layout.data)
+            while mark is not None and (marked := mark.key.removeprefix(self._layout.garbage)) < place:
+                await self._forget(mark)  # there is no such data any more
+                mark = await anext(marks, None)
+            if mark is not None and marked == place:
+                if (age := self._age(mark.modified)) > self._grace:
+                    async for each in self._settle(data, mark, place, age):
+                        yield each
+                mark = await anext(marks, None)
+                continue
+            unmarked.append(data)
+            if len(unmarked) >= _AT_ONCE:
+                await self._mark(unmarked)
+                unmarked = []
+        await self._mark(unmarked)
+        while mark is not None:
+            await self._forget(mark)
+            mark = await anext(marks, None)
+
+    async def _settle(self, data: Listed, mark: Listed, place: str, age: float) -> AsyncIterator[LeftOver]:
+        """Remove marked data, unless it is needed after all."""
+        if await self._is_needed(place):
+            await self._forget(mark)
+            return
+        left = await self._remove(data, age)
+        if left.removed:
+            await self._forget(mark)
+        yield left
+
+    async def _mark(self, found: list[Listed]) -> None:
+        """Mark those of some data that no record names."""
+        places = [each.key.removeprefix(self._layout.data) for each in found]
+        needed = await all_of(self._is_needed(each) for each in places)
+        for place, is_needed in zip(places, needed, strict=True):
+            if not is_needed:
+                self.marked += 1
+                if not self._dry_run:
+                    await self._bucket.put(f"{self._layout.garbage}{place}", [])
+
+    async def _is_needed(self, place: str) -> bool:
+        """Whether a record names some data; what is not data of an archive is nobody's to remove."""
+        try:
+            file_id, version = data_at(place)
+        except ValueError:
+            return True
+        current = await self._records.find(file_id)
+        return current is not None and current.record.version == version
+
+    async def _remove(self, found: Listed, age: float) -> LeftOver:
+        if self._dry_run:
+            return LeftOver(found.key, found.size, age, removed=False)
+        return LeftOver(found.key, found.size, age, await self._tried(self._delete(found.key), found.key))
+
+    async def _delete(self, key: str) -> None:
+        """Remove an object for good: in a bucket that keeps versions only a version's removal frees its space."""
+        if (stored := await self._bucket.head(key)) is not None:
+            await self._bucket.delete(key, version=stored.version)
+
+    async def _forget(self, mark: Listed) -> None:
+        if not self._dry_run:
+            await self._tried(self._delete(mark.key), mark.key)
+
+    async def _tried(self, work: Coroutine[Any, Any, None], key: str) -> bool:
+        """Whether something could be done; what is locked cannot."""
+        try:
+            await work
+        except errors.ArchiveError as error:
+            _log.warn("{key} cannot be removed: {error}", key=key, error=error)
+            return False
+        return True
+
+    async def _listed(self, prefix: str) -> AsyncIterator[Listed]:
+        """All objects whose keys begin so, in the order of the keys."""
+        token: str | None = None
+        while True:
+            page = await self._bucket.page(prefix, _PAGE, token=token)
+            for each in page.objects:
+                yield each
+            token = page.token
+            if token is None:
+                return
+
+    def _age(self, since: float) -> float:
+        return self._bucket.store.now() - since
