@@ -28,7 +28,8 @@ def note_requests(
     @return: What is to be started before the first of them, and stopped after the last.
     @raise ConfigError: A package is missing.
     """
-    return _access_log(reactor, settings, counts, site), _tracing(reactor, settings, counts, site)
+    tracing = _tracing(reactor, settings, counts, site)  # first: the line of a request names the trace of its span
+    return _access_log(reactor, settings, counts, site), tracing
 
 
 def _access_log(reactor: Any, settings: Settings, counts: Counts, site: ArchiveSite) -> AccessLog | None:

@@ -149,18 +149,19 @@ class Tracing:
         parent: tuple[int, int] | None,
         *,
         failed: bool,
-    ) -> None:
+    ) -> int | None:
         """
         Have the span of a request sent, with those of its phases; or dropped.
 
         @param began: In seconds since the epoch, as C{ended}.
         @param parent: The ids of the trace, and of the caller's span.
         @param failed: Whether it is the server's failure.
+        @return: The id of its trace; C{None} where it was dropped.
         """
         tracer, exporter, number = self._tracer, self._exporter, 1 + len(phases)
         if tracer is None or exporter is None or self._ended - exporter.taken + number > MOST:
             self._counts.add("spans_total", "dropped", amount=number)
-            return
+            return None
         self._ended += number
         context = None if parent is None else _context(*parent)
         span = tracer.start_span(name, context, api.SpanKind.SERVER, attributes, start_time=int(began * _NANO))
@@ -172,6 +173,7 @@ class Tracing:
         if failed:
             span.set_status(api.StatusCode.ERROR)
         span.end(int(ended * _NANO))
+        return int(span.get_span_context().trace_id)
 
     def _tell(self, sent: bool, reason: str) -> None:
         """In the thread that sends: a batch was taken, or was not."""

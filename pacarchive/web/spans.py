@@ -9,6 +9,7 @@ from pacarchive.telemetry.table import METHODS
 from pacarchive.web.description import path_template
 from pacarchive.web.files import FILE
 from pacarchive.web.http.answers import QuickAnswer
+from pacarchive.web.http.traces import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +25,10 @@ _FILE = path_template(FILE)
 
 
 def note_spans(tracing: Tracing) -> Callable[[RequestHead | QuickAnswer, float, int, bool], None]:
-    """What has a span made of a request, given when it ended, the code, and whether it was answered."""
+    """
+    What has a span made of a request, given when it ended, the code, and whether it was answered.  A trace that begins
+    with it is the request's from then on.
+    """
 
     def note(request: RequestHead | QuickAnswer, now: float, code: int, answered: bool) -> None:
         trace = request.trace
@@ -43,7 +47,7 @@ def note_spans(tracing: Tracing) -> Callable[[RequestHead | QuickAnswer, float, 
         error = _error(request, code, answered)
         if error is not None:
             attributes["error.type"] = error
-        tracing.add(
+        made = tracing.add(
             f"{method or 'HTTP'} {route}" if route is not None else method or "HTTP",
             request.began,
             now,
@@ -52,6 +56,8 @@ def note_spans(tracing: Tracing) -> Callable[[RequestHead | QuickAnswer, float, 
             None if trace is None else (int(trace.trace, 16), int(trace.parent, 16)),
             failed=error is not None,
         )
+        if trace is None and made is not None:
+            request.trace = Trace(f"{made:032x}", "", sampled=True)
 
     return note
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import threading
@@ -114,9 +115,11 @@ def settings_of(url: str, *more: str) -> str:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_every_request(serve: Callable[..., Service], collector: Collector, workers: int) -> None:
+def test_every_request(serve: Callable[..., Service], collector: Collector, tmp_path: Path, workers: int) -> None:
     """Also by the short road, of all workers, and to the last of them, at the end."""
-    service = serve(workers=workers, settings=settings_of(collector.url, "ratio = 1", "service_name = tapes"))
+    logged = tmp_path / "access.log"
+    settings = settings_of(collector.url, "ratio = 1", "service_name = tapes", "[access_log]", f"file = {logged}")
+    service = serve(workers=workers, settings=settings)
     asked = Counter({"PUT /{file_id}": 1, "GET": 2})  # of what is refused before its route is looked for, there is none
     assert service.ask("PUT", 7, b"seven").status == 201
     assert service.ask("GET", "/7?secret=1", None, {"Authorization": "Bearer secret"}).status == 401
@@ -155,6 +158,10 @@ def test_every_request(serve: Callable[..., Service], collector: Collector, work
     assert put["began"] <= commit["began"] <= commit["ended"] <= put["ended"]
     assert not put["parent"]
     assert len({each["trace"] for each in found}) == len(found)
+    lines = [json.loads(line) for line in logged.read_text().splitlines()]
+    assert {each["request"]: each["trace"] for each in lines} == {
+        each["attributes"]["pacarchive.request.id"]: each["trace"] for each in found
+    }
     assert "Traceback" not in service.log
 
 

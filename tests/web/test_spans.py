@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,6 +17,8 @@ from pacarchive.model import Locality
 from pacarchive.recall.settings import RecallSettings
 from pacarchive.settings.server import VerifyReads
 from pacarchive.telemetry.phases import MOST_PHASES
+from pacarchive.telemetry.settings import AccessFormat
+from pacarchive.web.http.accesslines import line_of
 from pacarchive.web.spans import LONGEST, note_spans
 
 if TYPE_CHECKING:
@@ -25,6 +28,10 @@ if TYPE_CHECKING:
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACEPARENT = f"traceparent: 00-{TRACE}-00f067aa0ba902b7-01"
+
+
+OWN = 0xABC
+"""The trace of a request that is part of no other."""
 
 
 @attrs.frozen
@@ -45,6 +52,7 @@ class Spans:
         self.kept: list[Span] = []
         self.asked: list[bool | None] = []
         self.answer = True
+        self.made: int | None = OWN
 
     def wants(self, sampled: bool | None) -> bool:
         """What is said of a request."""
@@ -61,11 +69,12 @@ class Spans:
         parent: tuple[int, int] | None,
         *,
         failed: bool,
-    ) -> None:
+    ) -> int | None:
         """One more."""
         assert 0 < began <= ended
         assert all(began <= each.began <= (each.ended or ended) <= ended for each in phases)
         self.kept.append(Span(name, dict(attributes), [(each.name, each.error) for each in phases], parent, failed))
+        return self.made
 
 
 def traced(server: Server) -> Spans:
@@ -125,6 +134,40 @@ def test_the_parent(server: Server) -> None:
     spans = traced(server)
     server.ask("GET", "/1", TRACEPARENT)
     assert spans.kept[0].parent == (int(TRACE, 16), 0x00F067AA0BA902B7)
+
+
+@pytest.mark.parametrize("quick", [True, False])
+@pytest.mark.parametrize(
+    ("fields", "changes", "trace"),
+    [
+        ((), {}, f"{OWN:032x}"),
+        ((), {"made": None}, None),
+        ((), {"answer": False}, None),
+        ((TRACEPARENT,), {}, TRACE),
+        ((TRACEPARENT,), {"made": None}, TRACE),
+    ],
+    ids=["its own", "dropped", "no span", "the client's", "the client's, dropped"],
+)
+def test_what_comes_after_knows_the_trace(
+    server: Server, quick: bool, fields: tuple[str, ...], changes: dict[str, Any], trace: str | None
+) -> None:
+    """As the access log does, which is written then: a trace that begins here can be found by it."""
+    spans = traced(server)
+    for name, value in changes.items():
+        setattr(spans, name, value)
+    if not quick:
+        server.site.quick = None
+    note, line = server.site.when_over, line_of(AccessFormat.JSON)
+    assert note is not None
+    found: list[str | None] = []
+
+    def both(*over: Any) -> None:
+        note(*over)
+        found.append(json.loads(line(*over)).get("trace"))
+
+    server.site.when_over = both
+    server.ask("GET", "/1", *fields)
+    assert found == [trace]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IReactorTime
 
     from pacarchive.access.identity import Access
+    from pacarchive.web.http.traces import Trace
 
 SERVER = f"pacarchive/{__version__}"
 """The C{Server} field."""
@@ -50,6 +51,7 @@ class QuickAnswer:
     @ivar first: When the answer began.
     @ivar received: The bytes of the request's body.
     @ivar broken_by: By whose doing it ended unanswered, if it did.
+    @ivar trace: The trace that begins with it, if one does: of what is part of another, there is no such answer.
     """
 
     data: bytes
@@ -64,12 +66,11 @@ class QuickAnswer:
     client: IAddress | None = None
     began: float = 0.0
     first: float = 0.0
-
     received: int = 0
     broken_by: str = ""
+    trace: Trace | None = None
 
     clientproto = b"HTTP/1.1"
-    trace = None
 
 
 class Present:

@@ -67,7 +67,7 @@ class RequestHead(server.Request):
 
     @cached_property
     def trace(self) -> Trace | None:
-        """The trace that the client says it is part of."""
+        """The trace that the client says it is part of; that of its own span, once there is one."""
         given = self.requestHeaders.getRawHeaders(b"traceparent")
         return parse_traceparent(given[0]) if given and len(given) == 1 else None
 

@@ -1,4 +1,4 @@
-"""What a client says of the trace that a request is part of (W3C Trace Context, level 1)."""
+"""The trace that a request is part of: what its client says of one (W3C Trace Context, level 1), or one of our own."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Trace:
     A trace.
 
     @ivar trace: Its id, 32 hexadecimal digits.
-    @ivar parent: The client's own part of it, 16 digits.
-    @ivar sampled: Whether the client keeps it.
+    @ivar parent: The client's own part of it, 16 digits; empty where the trace begins here.
+    @ivar sampled: Whether it is kept.
     """
 
     trace: str
