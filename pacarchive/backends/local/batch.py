@@ -8,8 +8,8 @@ file still has all steps of L{pacarchive.backends.local.commit}, in their order.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from types import TracebackType
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -142,12 +142,26 @@ def checked_digests(hasher: Hasher, pieces: Sequence[bytes], expected: Digests) 
     return hasher.verified(expected)
 
 
-@contextmanager
-def _outcome(file: SmallFile) -> Iterator[None]:
-    try:
-        yield
-    except Exception:  # noqa: BLE001  (kept for the file's own caller)
-        file.outcome = Failure()
+class _outcome:  # noqa: N801  (as L{translating})
+    """
+    Keeps the failure of a file for its own caller.
+    """
+
+    __slots__ = ("_file",)
+
+    def __init__(self, file: SmallFile) -> None:
+        self._file = file
+
+    def __enter__(self) -> None:
+        """It has not failed yet."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        self._file.outcome = Failure(error, kind, traceback)
+        return True
 
 
 class _Directories:
