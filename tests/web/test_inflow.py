@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from live import Live, in_reactor, live
 from support import Answer, compose, read_answer
+from twisted.internet import tcp
 from twisted.internet.threads import deferToThread
 
 from pacarchive.backends.local.archive import LocalArchive
 from pacarchive.web.http.body import BLOCK
-from pacarchive.web.http.inflow import BURST, LAST, READS, Inflow
+from pacarchive.web.http.inflow import BURST, LAST, READS, Inflow, comes_fast
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +36,37 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread reads until a burst is complete, however slow the machine makes the sender."""
     monkeypatch.setattr("pacarchive.web.http.inflow.PATIENCE", 20_000)
     monkeypatch.setattr("pacarchive.web.http.inflow.READS", 1_000_000)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"waiting": BLOCK - 1},
+        {"length": None},
+        {"length": 2 * BLOCK},
+        {"is_over": True},
+        {"secure": True},
+        {"input": True},
+        {"transport": None},
+    ],
+    ids=repr,
+)
+def test_what_comes_fast(change: dict[str, Any]) -> None:
+    """Nothing else is read in a thread; and nothing while there is something that came before it."""
+    state = {
+        "waiting": BLOCK, "length": 2 * BLOCK + 1, "is_over": False, "secure": False, "input": False,
+        "transport": object.__new__(tcp.Connection), **change,
+    }  # fmt: skip
+    body = SimpleNamespace(waiting=state["waiting"], length=state["length"], received=BLOCK)
+    request: Any = SimpleNamespace(
+        body=body,
+        is_over=state["is_over"],
+        isSecure=lambda: state["secure"],
+        channel=SimpleNamespace(has_input=lambda: state["input"]),
+        transport=state["transport"],
+    )
+    assert comes_fast(request) is not bool(change)
 
 
 class Watched:

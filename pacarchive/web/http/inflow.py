@@ -43,6 +43,7 @@ def comes_fast(request: ArchiveRequest) -> bool:
         and body.length - body.received > BLOCK
         and not request.is_over
         and not request.isSecure()
+        and not request.channel.has_input()  # what has come, and waits for its turn, is before what is in the socket
         and isinstance(request.transport, tcp.Connection)
     )
 
