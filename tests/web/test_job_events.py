@@ -142,7 +142,7 @@ def test_a_follower_that_leaves(server: Server) -> None:
     assert server.recalls.followers == 0
     follower = Follower(server)
     server.recalls.tell(page(*range(5 * SLICE)))
-    assert len(server.clock.getDelayedCalls()) == 1
+    assert server.site.turns.waiting == 1
     follower.client.hang_up()
     assert server.recalls.followers == 0
     server.clock.advance(0)  # the turn that it was in line for

@@ -60,10 +60,6 @@ class ArchiveChannel(IntakeChannel):
     _end_watch: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
-        limits = self.site.limits
-        self.totalHeadersSize = limits.request_line + limits.header_bytes
-        self.maxHeaders = limits.header_count
-        self.MAX_LENGTH = max(limits.request_line, limits.header_bytes)
         super().connectionMade()
         self._secure = bool(super().isSecure())
         if ITCPTransport.providedBy(self.transport):
@@ -273,14 +269,6 @@ class ArchiveChannel(IntakeChannel):
         body: RequestBody | None = getattr(self.requests[-1], "body", None)
         return body
 
-    def setTimeout(self, period: float | None) -> float | None:
-        """As L{TimeoutMixin.setTimeout}, and as fast with ten thousand connections."""
-        before: float | None = self.timeOut
-        if period is not None and before is not None and period < before:
-            super().setTimeout(None)  # to bring a call forward, the reactor would look through all that it has
-        super().setTimeout(period)
-        return before
-
     def resetTimeout(self) -> None:
         """A body gets new time when enough of it has come (L{Pace}); a byte now and then is not enough."""
         if (body := self._incoming_body()) is not None:
@@ -382,6 +370,7 @@ class ArchiveChannel(IntakeChannel):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._head_is_complete()
         self._stop_watching()
+        self.stop_timer()
         if self._lingering is not None:
             self._lingering.cancel()
             self._lingering = None

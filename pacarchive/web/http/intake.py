@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.tcp import Connection
 from twisted.web import server
-from twisted.web.http import HTTPChannel, _IdentityTransferDecoder
+from twisted.web.http import _IdentityTransferDecoder
 
 from pacarchive.web.http.body import AT_ONCE
 from pacarchive.web.http.chunks import ChunkedDecoder, MalformedChunks
 from pacarchive.web.http.memory import FREE, Holding
+from pacarchive.web.http.patience import PatientChannel
 from pacarchive.web.http.plain import MOST, plain_head
 from pacarchive.web.http.small import note_quick
 from pacarchive.web.http.turns import CHUNK_COST, ENDING_COST, LEAST_CHUNKS, LINE_COST, PIECE
@@ -29,13 +30,12 @@ if TYPE_CHECKING:
     from pacarchive import errors
     from pacarchive.web.http.plain import PlainHead
     from pacarchive.web.http.small import SmallPut
-    from pacarchive.web.http.state import SharedSite
 
 EAGER = 16 << 10
 """How much may wait behind a request before the peer is held back."""
 
 
-class IntakeChannel(HTTPChannel):
+class IntakeChannel(PatientChannel):
     """
     A connection whose input is read in bounded pieces.
 
@@ -43,7 +43,8 @@ class IntakeChannel(HTTPChannel):
     @ivar quick_put: What C{site.quick_puts} has.
     """
 
-    site: SharedSite
+    __slots__ = ("_backlog", "_body_held", "_held_back", "_owed", "_pumping", "_secure", "held")
+
     held: Holding
     transport: Any
     quick_fields: Any = None
@@ -52,16 +53,13 @@ class IntakeChannel(HTTPChannel):
     _transferDecoder: Any
     _refused = False
     _peer_ended = False
-    _secure = False
-    _body_held = False
-    _held_back = False
     _overloaded = False
     _is_storing = False
-    _pumping = False
     _input = 0
 
     def __init__(self) -> None:
         super().__init__()
+        self._body_held = self._held_back = self._pumping = self._secure = False
         self._backlog = bytearray()  # what came, and is not to be read yet
         self._owed: list[Callable[[], object]] = []  # what happened, and is not to be dealt with yet
 

@@ -30,8 +30,20 @@ class ArchiveSite(SharedSite):
         telemetry: Telemetry | None = None,
     ) -> None:
         super().__init__(resource, limits, reactor, ArchiveRequest, first_look, telemetry)
+
+        class Channel(ArchiveChannel):
+            """What all connections of a site have in common is not kept with each of them."""
+
+            site = factory = self
+            requestFactory = ArchiveRequest
+            callLater = reactor.callLater  # type: ignore[assignment]
+            timeOut = limits.idle_timeout  # type: ignore[assignment]
+            totalHeadersSize = limits.request_line + limits.header_bytes
+            maxHeaders = limits.header_count
+            MAX_LENGTH = max(limits.request_line, limits.header_bytes)
+
         # Twisted's own is a proxy whose only use is to change to HTTP/2.
-        self.protocol = ArchiveChannel  # type: ignore[assignment, method-assign]
+        self.protocol = Channel  # type: ignore[assignment, method-assign]
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         try:
@@ -40,7 +52,7 @@ class ArchiveSite(SharedSite):
             self.refused("connections", addr, str(error))
             self.counts.ended(b"", HTTPStatus.SERVICE_UNAVAILABLE, 0.0, 0.0)
             return _Busy(str(error))
-        return super().buildProtocol(addr)
+        return self.protocol()
 
 
 class _Busy(Protocol):
