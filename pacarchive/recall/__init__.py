@@ -22,6 +22,7 @@ The store, and operations on it inside transactions:
   tables.py       how requests for files end
   jobs.py         operations of callers: submit, cancel and delete jobs, release pins
   listing.py      listings for callers
+  following.py    what has changed of a job, for all who follow it
   quotas.py       how much an owner may keep in the store
   waiting.py      what jobs and files wait for
   holds.py        what operators keep from being recalled

@@ -10,7 +10,6 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -23,6 +22,7 @@ from pacarchive import errors
 from pacarchive.interfaces import IArchiveBackend, IRecaller
 from pacarchive.recall import jobs, listing, waiting
 from pacarchive.recall.dispatcher import Dispatcher
+from pacarchive.recall.following import Following
 from pacarchive.recall.lease import HEARTBEAT, Lease
 from pacarchive.recall.moving import find_store, make_store_directory
 from pacarchive.recall.noting import Notes
@@ -51,9 +51,6 @@ T = TypeVar("T")
 
 SIGN_OF_LIFE = 15.0
 """Seconds without changes after which L{RecallEngine.follow} yields a page without files."""
-
-_PAGE = 1000
-"""The most files of a page of L{RecallEngine.follow}."""
 
 _log = Logger()
 
@@ -106,6 +103,7 @@ class RecallEngine(Service):
         self._notes = Notes(reactor, self._write, self._read, self._work.keep, self._released)
         self.operations = Operations(reactor, settings, self._write, self._read)
         self._long_reads = DeferredLock()
+        self._following = Following(self._read_long)
         self._obstacle = ""
 
     @property
@@ -320,7 +318,7 @@ class RecallEngine(Service):
         """
         last_page = self._reactor.seconds()
         while True:
-            page, left = await self._read_long(partial(listing.changes, job=job, since=since, limit=_PAGE))
+            page, left = await self._following.changes(job, since)
             if page.files or self._reactor.seconds() - last_page >= SIGN_OF_LIFE:
                 yield page
                 last_page = self._reactor.seconds()
