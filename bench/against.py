@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 import sys
 from functools import partial
 from pathlib import Path
@@ -53,6 +54,7 @@ class Result:
     @ivar right: Whether every answer of ours was.
     @ivar goals: Each goal, with what it came to.
     @ivar beside: The other servers, with their versions.
+    @ivar foreign: The share of the machine that others used, in percent: the median of all that ours did.
     """
 
     lines: Sequence[str]
@@ -60,6 +62,7 @@ class Result:
     right: bool
     goals: Sequence[tuple[Goal, float | None]] = ()
     beside: str = ""
+    foreign: float = 0
 
 
 def measure(
@@ -106,7 +109,9 @@ def measure(
     }
     right = not any(each.problems for name in filter(None, (OURS, before)) for each in findings[name])
     beside = ", ".join(f"{each.name} {each.doc.partition(',')[0]}" for each in peers)
-    return Result([*table(found, wanted, before), "", *notes], report, right, values, beside)
+    shares = [share for each in findings[OURS] for share in each.foreign.values()]
+    foreign = statistics.median(shares) if shares else 0
+    return Result([*table(found, wanted, before), "", *notes], report, right, values, beside, foreign)
 
 
 def _start(plan: Plan, programs: Path | None, folder: Path) -> Server:

@@ -50,20 +50,24 @@ def install_commit(name: str) -> tuple[str, Path]:
         return commit[:10], make_environment(f"pacarchive-{commit}", str(Path(folder) / "source"))
 
 
-def keep(values: Sequence[tuple[Goal, float | None]], commit: str, beside: str, path: Path = HISTORY) -> None:
+def keep(
+    values: Sequence[tuple[Goal, float | None]], commit: str, beside: str, foreign: float, path: Path = HISTORY
+) -> None:
     """
     Append a row; where the last table of the file has other columns, a new table.
 
     @param values: The goals, and what each came to.
     @param beside: The other servers, with their versions.
+    @param foreign: The share of the machine that others used, in percent.
     """
-    header = "| version | commit | date | beside |" + "".join(f" {_title(goal)} |" for goal, _ in values)
-    cells = [figure_words(value) for _, value in values]
+    columns = ["version", "commit", "date", "beside", "others' CPU, %", *(_title(goal) for goal, _ in values)]
+    header = f"| {' | '.join(columns)} |"
+    cells = [f"{foreign:.0f}", *(figure_words(value) for _, value in values)]
     today = datetime.now(UTC).date().isoformat()
-    row = f"| {' | '.join([pacarchive.__version__, commit, today, beside, *cells])} |"
+    row = f"| {' | '.join([pacarchive.__version__, commit, today, beside, f'{foreign:.0f}', *cells])} |"
     text = path.read_text(encoding="utf-8")
     headers = [line for line in text.splitlines() if line.startswith("| version |")]
-    lines = [row] if headers and headers[-1] == header else ["", header, "|---" * (4 + len(values)) + "|", row]
+    lines = [row] if headers and headers[-1] == header else ["", header, "|---" * len(columns) + "|", row]
     with open(path, "a", encoding="utf-8") as file:
         file.writelines(f"{line}\n" for line in lines)
 

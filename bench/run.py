@@ -55,7 +55,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="64 MiB and few requests: does it work at all?")
     parser.add_argument("--folder", type=Path, default=Path(), help="where data goes for the time being (default .)")
     parser.add_argument("--workers", type=int, default=2, help="processes of the server (default 2)")
-    parser.add_argument("--set", type=_setting, action="append", default=[], metavar="SECTION.KEY=VALUE")
+    parser.add_argument(
+        "--set", type=_setting, action="append", default=[], metavar="SECTION.KEY=VALUE", help="of the server"
+    )
     parser.add_argument("--url", type=_port, dest="port", help=f"measure what runs there already, on {HOST}")
     parser.add_argument("--out", type=Path, help="write the figures to this file too, as JSON")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON, and no table")
@@ -111,7 +113,6 @@ def main() -> int:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     wanted = _DESCRIPTORS if most == resource.RLIM_INFINITY else min(most, _DESCRIPTORS)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
-    names = [name for name in PHASES if name in arguments.only and name not in arguments.skip]
     size = arguments.big_mib << 20
     try:
         with tempfile.TemporaryDirectory(prefix="bench-", dir=arguments.folder.absolute()) as name:
@@ -119,38 +120,43 @@ def main() -> int:
             if shutil.disk_usage(folder).free < 5 * size:
                 raise ClientError(f"{arguments.folder.absolute()} has not {5 * size >> 20} MiB free")
             load, source = compile_load(folder), Source.create(folder / "source", size)
-            if arguments.against or arguments.compare:
-                plan = Plan(arguments.rounds, names, _share(arguments), arguments.workers, arguments.set)
-                result = measure(plan, arguments.against, arguments.compare, load, source, folder)
-            else:
-                result = run_alone(arguments, names, load, source, folder)
+            result = run(arguments, load, source, folder)
+            tell(arguments, result)  # before the folder is removed, which may take minutes
     except (ClientError, PeerError, ServerError, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("bench: interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
-    text = json.dumps(result.report, indent=1)
-    print(text if arguments.json else "\n".join(result.lines))
-    if arguments.out:
-        arguments.out.write_text(f"{text}\n", encoding="utf-8")
-    if arguments.keep:
-        keep(result.goals, describe_commit(), result.beside)
     return 0 if result.right else 1
 
 
-def _share(arguments: argparse.Namespace) -> float:
-    return 0.02 if arguments.quick else 1
-
-
-def run_alone(arguments: argparse.Namespace, names: list[str], load: Path, source: Source, folder: Path) -> Result:
-    """Measure one server in rounds."""
+def run(arguments: argparse.Namespace, load: Path, source: Source, folder: Path) -> Result:
+    """Measure one server or several, in rounds."""
+    names = [name for name in PHASES if name in arguments.only and name not in arguments.skip]
+    if arguments.against or arguments.compare:
+        plan = Plan(arguments.rounds, names, _share(arguments), arguments.workers, arguments.set)
+        return measure(plan, arguments.against, arguments.compare, load, source, folder)
     rounds = []
     for number in range(arguments.rounds):
         place = folder / str(number)
         place.mkdir()
         rounds.append(run_round(arguments, names, load, source, place))
     return Result(table(rounds), as_json(rounds), not any(each.problems for each in rounds))
+
+
+def tell(arguments: argparse.Namespace, result: Result) -> None:
+    """Print what came of it, and keep it."""
+    text = json.dumps(result.report, indent=1)
+    print(text if arguments.json else "\n".join(result.lines), flush=True)
+    if arguments.out:
+        arguments.out.write_text(f"{text}\n", encoding="utf-8")
+    if arguments.keep:
+        keep(result.goals, describe_commit(), result.beside, result.foreign)
+
+
+def _share(arguments: argparse.Namespace) -> float:
+    return 0.02 if arguments.quick else 1
 
 
 def run_round(arguments: argparse.Namespace, names: list[str], load: Path, source: Source, folder: Path) -> Bench:

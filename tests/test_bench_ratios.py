@@ -181,11 +181,11 @@ def test_the_history(tmp_path: Path) -> None:
     path = tmp_path / "history.md"
     path.write_text("Words.\n")
     speed, memory = Goal("GET", SPEED, 1.5, True, "rclone"), Goal("idle, KiB", "memory", 8, False)
-    history.keep([(speed, 0.5), (memory, 7.25)], "1234567890+", "rclone 1.60", path)
-    history.keep([(speed, None), (memory, 12.5)], "1234567890+", "rclone 1.60", path)
-    history.keep([(speed, 2.0)], "1234567890+", "rclone 1.60", path)
+    history.keep([(speed, 0.5), (memory, 7.25)], "1234567890+", "rclone 1.60", 7.3, path)
+    history.keep([(speed, None), (memory, 12.5)], "1234567890+", "rclone 1.60", 7.3, path)
+    history.keep([(speed, 2.0)], "1234567890+", "rclone 1.60", 7.3, path)
     lines = path.read_text().splitlines()
-    assert [line.split(" | ")[4:] for line in lines if line.startswith("| 0") or "version" in line] == [
+    assert [line.split(" | ")[5:] for line in lines if line.startswith("| 0") or "version" in line] == [
         ["GET / rclone (≥ 1.5)", "idle, KiB (≤ 8) |"],
         ["0.50", "7.25 |"],
         ["-", "12.5 |"],
