@@ -33,7 +33,7 @@ class Column:
     A column of a table.
 
     @ivar name: Its heading.
-    @ivar kind: C{num} for numbers, C{wide} for words, which may break.
+    @ivar kind: C{num} for numbers, C{wide} for words; C{name} for names, which may be long and without a blank.
     """
 
     name: str

@@ -28,8 +28,8 @@ _LONGEST = 200
 _HISTORY = (
     Column("When"),
     Column("What"),
-    Column("Who"),
-    Column("Address"),
+    Column("Who", "name"),
+    Column("Address", "name"),
     Column("Size", "num"),
     Column("Digest", "wide"),
     Column("Why", "wide"),

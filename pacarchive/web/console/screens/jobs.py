@@ -47,7 +47,7 @@ STATES = {
 
 _COLUMNS = (
     Column("Job"),
-    Column("Owner"),
+    Column("Owner", "name"),
     Column("State"),
     Column("Progress"),
     Column("Files", "num"),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _COLUMNS = (
     Column("File"),
     Column("Size", "num"),
-    Column("Owner"),
+    Column("Owner", "name"),
     Column("Job"),
     Column("Ends"),
     Column("Also ends"),

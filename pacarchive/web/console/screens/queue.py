@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pacarchive.recall.views import Age, CartridgeRow, Drive, Overview, OwnerRow, Reason, Upcoming
 
 _CARTRIDGES = (
-    Column("Cartridge"),
+    Column("Cartridge", "name"),
     Column("State"),
     Column("Waiting", "num"),
     Column("Bytes", "num"),
@@ -43,7 +43,7 @@ _CARTRIDGES = (
     Column("Done about"),
 )
 _OWNERS = (
-    Column("Owner"),
+    Column("Owner", "name"),
     Column("Waiting", "num"),
     Column("Bytes", "num"),
     Column("Being recalled", "num"),
@@ -67,7 +67,13 @@ _ORDERS = {
 
 def drives_table(queue: Overview) -> Tag:
     """What is read now."""
-    columns = (Column("Cartridge"), Column("For"), Column("State"), Column("Files", "num"), Column("Since"))
+    columns = (
+        Column("Cartridge", "name"),
+        Column("For", "name"),
+        Column("State"),
+        Column("Files", "num"),
+        Column("Since"),
+    )
     rows = [_drive(each, queue.made) for each in queue.drives]
     return table("The cartridges that are being read.", columns, rows, "No cartridge is being read.")
 
@@ -91,7 +97,7 @@ def _drive(drive: Drive, now: float) -> Sequence[Flattenable]:
 
 def upcoming_table(queue: Overview) -> Tag:
     """What is read next."""
-    columns = (Column("Cartridge"), Column("Files", "num"), Column("Begins"), Column("Done"))
+    columns = (Column("Cartridge", "name"), Column("Files", "num"), Column("Begins"), Column("Done"))
     rows = [_upcoming(each, queue.made) for each in queue.upcoming]
     caption = "The next cartridges, by the forecast; it changes with what is asked for."
     empty = "There is no forecast of what waits." if queue.states.waiting.files else "Nothing waits for a drive."

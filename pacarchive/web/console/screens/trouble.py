@@ -24,8 +24,15 @@ _LATEST = 6
 _LITTLE = 1 << 20
 _MOVING = 8
 _OUTCOMES = {"refused": ("off", "refused"), "failed": ("bad", "failed"), "incident": ("bad", "incident")}
-_EVENTS = (Column("When"), Column("What"), Column("Kind"), Column("Words", "wide"), Column("Who"), Column("Address"))
-_TRANSFERS = (Column("File"), Column("Direction"), Column("Progress"), Column("Rate", "num"), Column("Whose"))
+_EVENTS = (
+    Column("When"),
+    Column("What"),
+    Column("Kind"),
+    Column("Words", "wide"),
+    Column("Who", "name"),
+    Column("Address", "name"),
+)
+_TRANSFERS = (Column("File"), Column("Direction"), Column("Progress"), Column("Rate", "num"), Column("Whose", "name"))
 
 
 async def transfers_panel(question: Question) -> Tag:
