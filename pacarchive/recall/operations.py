@@ -51,6 +51,10 @@ class _Snapshot:
             self._reading = Shared(self._look())
         return await self._reading.result()
 
+    def forget(self) -> None:
+        """Have it read again, also where that is under way: something was changed meanwhile."""
+        self._reading = None
+
     @property
     def _is_old(self) -> bool:
         assert self._reading is not None, "it was read"
@@ -142,6 +146,11 @@ class Operations:
         page, following = _page(rows, lambda row: (row.owner,), after, limit)
         return OwnerPage(made=made, rows=page, total=len(rows), next=following)
 
+    def _forget(self) -> None:
+        """Something was changed, which those who did so are to see at once."""
+        for each in (self._overview, self._cartridges, self._owners):
+            each.forget()
+
     # What they do
 
     async def holds(self) -> Sequence[Hold]:
@@ -174,6 +183,7 @@ class Operations:
             raise errors.InvalidRequest("The end of the hold has passed already.")
         hold = Hold(kind=kind, cartridge=cartridge, drives=drives, who=who, why=why, since=now, until=until)
         await self._write(lambda transaction: put_hold(transaction, hold))
+        self._forget()
         return hold
 
     async def resume(self, kind: HoldKind, cartridge: str = "") -> None:
@@ -184,6 +194,7 @@ class Operations:
         """
         if not await self._write(lambda transaction: remove_hold(transaction, kind, cartridge)):
             raise errors.NotFound("There is no such hold.")
+        self._forget()
 
     async def count_retries(self, wanted: RetryFilter) -> Retried:
         """
@@ -217,6 +228,7 @@ class Operations:
             step = partial(retrying.retry, wanted=wanted, until=begun, after=after, deadline=self._settings.deadline)
             done, after = await self._write(step)
             failed += done
+        self._forget()
         return Retried(failed=failed, hurried=hurried)
 
     async def change_priority(self, job: str, priority: Priority) -> None:

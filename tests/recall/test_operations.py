@@ -205,6 +205,20 @@ class TestHolds:
         done(operations.hold(HoldKind.DRIVES, "ada", drives=2))
         assert [(each.who, each.drives) for each in done(operations.holds())] == [("ada", 2)]
 
+    def test_are_seen_at_once_by_who_makes_and_ends_them(self, two_cartridges: RecallEngine) -> None:
+        """However short ago somebody has looked; and so are they in the rows of cartridges."""
+        engine, operations = two_cartridges, two_cartridges.operations
+
+        def held() -> list[bool]:
+            row = done(operations.cartridge("V1"))
+            return [bool(seen(engine).holds), row is not None and row.hold is not None]
+
+        assert held() == [False, False]
+        done(operations.hold(HoldKind.CARTRIDGE, "eve", cartridge="V1"))
+        assert held() == [True, True]
+        done(operations.resume(HoldKind.CARTRIDGE, "V1"))
+        assert held() == [False, False]
+
     def test_are_not_too_many(self, two_cartridges: RecallEngine, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("pacarchive.recall.holds.MOST", 2)
         for name in ("V1", "V2", "V2"):

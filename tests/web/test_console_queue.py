@@ -402,8 +402,8 @@ def test_who_may_only_look_ends_no_pins() -> None:
     ("changes", "text"),
     [
         ({"kind": HoldKind.ALL, "cartridge": ""}, "All recalls are held by user:ada, 2 h ago: it squeaks"),
-        ({"kind": HoldKind.DRIVES, "cartridge": "", "drives": 1}, "Only 1 drive may be used by user:ada"),
-        ({"kind": HoldKind.DRIVES, "cartridge": "", "drives": 0}, "Only 0 drives may be used by user:ada"),
+        ({"kind": HoldKind.DRIVES, "cartridge": "", "drives": 1}, "All drives but 1 are held by user:ada"),
+        ({"kind": HoldKind.DRIVES, "cartridge": "", "drives": 0}, "All drives are held by user:ada"),
         ({}, "Cartridge A1 is held by user:ada, 2 h ago: it squeaks"),
         ({"why": ""}, "Cartridge A1 is held by user:ada, 2 h ago"),
         ({"until": NOW + 3600}, "Cartridge A1 is held by user:ada, 2 h ago, until in 1 h: it squeaks"),

@@ -132,13 +132,13 @@ def _hold_wanted(arguments: argparse.Namespace) -> float | None:
 
 def _hold_line(hold: Hold) -> str:
     what = {
-        HoldKind.ALL: "everything",
-        HoldKind.DRIVES: f"all drives but {hold.drives}",
-        HoldKind.CARTRIDGE: f"cartridge {printable(hold.cartridge or '')}",
+        HoldKind.ALL: "everything is",
+        HoldKind.DRIVES: f"all drives but {hold.drives} are" if hold.drives else "all drives are",
+        HoldKind.CARTRIDGE: f"cartridge {printable(hold.cartridge or '')} is",
     }[hold.kind]
     until = "" if hold.until is None else f" until {when_words(hold.until)} UTC"
     why = f": {printable(hold.why)}" if hold.why else ""
-    return f"{what} is held by {printable(hold.who)} since {when_words(hold.since)} UTC{until}{why}"
+    return f"{what} held by {printable(hold.who)} since {when_words(hold.since)} UTC{until}{why}"
 
 
 def _hold_record(hold: Hold) -> dict[str, Any]:

@@ -31,7 +31,7 @@ _NOTICES = {
     "released": "The pins of {} ended.",
     "unpinned": "{} ended.",
     "retried": "{} recalled again.",
-    "held": "It is held; {} in force.",
+    "held": "It is held.",
     "resumed": "{} ended.",
     "priority": "The priority of {} is changed.",
 }
@@ -210,7 +210,7 @@ def _kind(form: Form) -> HoldKind:
     except KeyError:
         raise errors.InvalidRequest("All recalls, drives or a cartridge can be held.") from None
     if (kind is HoldKind.CARTRIDGE) is not bool(form.one("cartridge")):
-        raise errors.InvalidRequest("A cartridge has a name.")
+        raise errors.InvalidRequest("Say which cartridge is held; what else is held has no name.")
     return kind
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from twisted.web.template import Tag, tags
 
 from pacarchive.recall.words import HoldKind
-from pacarchive.texts import counted
 from pacarchive.web.console.asking import Question, or_words
 from pacarchive.web.console.parts import action, field, hidden, mark, moment
 
@@ -23,7 +22,7 @@ def hold_banner(hold: Hold, now: float) -> Tag:
     """Who holds what, since when, and why; on every page."""
     what = {
         HoldKind.ALL: "All recalls are held",
-        HoldKind.DRIVES: f"Only {counted(hold.drives or 0, 'drive')} may be used",
+        HoldKind.DRIVES: f"All drives but {hold.drives} are held" if hold.drives else "All drives are held",
         HoldKind.CARTRIDGE: f"Cartridge {hold.cartridge} is held",
     }[hold.kind]
     until = tags.span(", until ", moment(hold.until, now)) if hold.until is not None else ""

@@ -154,6 +154,7 @@ def _progress(question: Question, status: JobStatus, held: bool) -> Tag:
     moving = counts[FileState.STARTED]
     words = f"{percent_of(done, summary.files)} %, {done:,} of {counted(summary.files, 'file')} on disk"
     pairs: list[tuple[str, Flattenable]] = [
+        ("Job", tags.code(summary.job)),
         ("State", state_of(summary)),
         ("Owner", link(summary.owner, "/jobs", owner=summary.owner)),
         ("Priority", summary.priority.name.lower()),
