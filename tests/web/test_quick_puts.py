@@ -67,7 +67,7 @@ class Watched:
         self.server.clock.advance(0)
         archive, site = self.server.archive, self.server.site
         counted = {
-            series: sum(numbers[:-1]) if len(numbers) > 1 else numbers[0]
+            series: tuple(numbers)
             for series, numbers in self.server.application.telemetry.counts.read().items()
             if not series[0].startswith("reactor") and (len(numbers) > 1 or numbers[0])
         }
@@ -355,6 +355,24 @@ def test_while_it_is_stored(where: str, fails: bool, meanwhile: Callable[[Watche
         else:
             for one, other in zip(*come, strict=True):
                 assert_same(one, other)
+
+
+def test_too_much_comes_while_it_is_stored() -> None:
+    """It is answered all the same, and then the connection ends."""
+    with both(limits=attrs.evolve(LimitSettings(), memory=20_000)) as (short, general):
+        come = []
+        for each in (short, general):
+            held = each.server.archive.hold("commit")
+            each.client.send(put())
+            each.client.send(compose("GET", "/1") * 1000)
+            during = each.come()
+            held.callback(None)
+            come.append((during, each.come()))
+        for one, other in zip(*come, strict=True):
+            assert_same(one, other)
+        assert come[0][0]["events"] == {"memory": 1}
+        assert " 201 " in come[0][1]["answers"]
+        assert short.taken == [True]
 
 
 def test_a_client_that_has_gone() -> None:
