@@ -161,8 +161,6 @@ class IntakeChannel(PatientChannel):
         """Have a request that was begun by L{begin} gone on with by its route."""
         request: Any = self.requestFactory(self, False)
         self.requests[0] = request
-        self._is_storing = False
-        self.setTimeout(None)  # which requestDone sets again
         request.take_over(begun, tried)
 
     def _has_time(self) -> bool:

@@ -170,7 +170,7 @@ class SmallPut:
         site, size = channel.site, len(self.data)
         now = site.seconds()
         answered = bool(code)
-        site.counts.ended(b"PUT", code, now - self.began, (first or now) - self.began, size if answered else None)
+        site.counts.ended(b"PUT", code, now - self.began, first - self.began, size)
         if site.when_over is not None:
             over = QuickAnswer(
                 b"", b"PUT", self.head.target, code, sent, self.identifier, None, self.access, self.agent,
