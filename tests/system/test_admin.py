@@ -182,6 +182,60 @@ def test_the_old_name(tmp_path: Path) -> None:
     assert [file_id for file_id, place in places.items() if place.exists()] == [70000]
 
 
+# copy
+
+
+def test_copy_is_interrupted(serve: Callable[..., Service], tmp_path: Path) -> None:
+    """Ctrl-C amid a file: nothing of it is to be seen; the same again copies it, and a service has it at once."""
+    service = serve()
+    (tmp_path / "old").mkdir()
+    data = content("copied", 8 << 20)
+    (tmp_path / "old/7").write_bytes(data)
+    (tmp_path / "old.ini").write_text(f"[server]\nprefix = {tmp_path}/old\n")
+    (tmp_path / "new.ini").write_text(f"[server]\nprefix = {service.prefix}\n")
+    copy = ("admin", "copy", "-c", "old.ini", "--to", "new.ini")
+    with forks.Popen(
+        [*COMMAND, *copy, "--rate", "0.1"], cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        try:
+            until(lambda: _reads(process.pid, tmp_path / "old/7"), "it reads the file")
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert err.endswith("pacarchive: interrupted; run it again to go on from here\n")
+    assert out == "0 files copied, 0 B (0 bytes), 0 there already\n"
+    assert (service.visible(), service.temporaries()) == ({}, [])
+    assert service.ask("GET", 7).status == 404
+    done = run(tmp_path, *copy)
+    assert (done.returncode, done.stdout) == (0, "1 file copied, 8.0 MiB (8,388,608 bytes), 0 there already\n")
+    assert service.ask("GET", 7).body == data
+
+
+def test_copy_out_of_hpss(site: Site, tmp_path: Path) -> None:
+    """What is on disk there; what is on tape is named, and not recalled.  The next time, only that is left."""
+    from system.hpss import PREFIX, environment
+
+    service = site.start()
+    for file_id in (5, 300, 12345):
+        site.put(file_id, content(file_id, 100_000))
+    site.send_to_tape(300)
+    stages = site.archive.calls("hpss_StageCallBack"), site.archive.calls("hpss_Stage")
+    _say_type(service.directory, "hpss")
+    (tmp_path / "new").mkdir()
+    (service.directory / "new.ini").write_text(f"[server]\nprefix = {tmp_path}/new\n")
+    copy = ("admin", "copy", "-c", "operator.ini", "--prefix", PREFIX, "--to", "new.ini")
+    for words in ("2 files copied, 195.3 KiB (200,000 bytes), 0 there", "0 files copied, 0 B (0 bytes), 2 there"):
+        done = run(service.directory, *copy, environment=environment())
+        assert (done.returncode, done.stdout) == (1, f"{words} already, 1 on tape\n"), done.stderr
+        assert "pacarchive: file 300: not copied: it is on tape" in done.stderr
+    assert {file_id: (tmp_path / "new" / str(file_id)).read_bytes() for file_id in (5, 12345)} == {
+        file_id: content(file_id, 100_000) for file_id in (5, 12345)
+    }
+    assert (site.archive.calls("hpss_StageCallBack"), site.archive.calls("hpss_Stage")) == stages
+
+
 # sweep
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pacarchive.cli.arguments import complete_path
 from pacarchive.cli.words import SETTINGS_FILE
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def register(subparsers: Subparsers) -> None:
     )
     commands = parser.add_subparsers(metavar="command", required=True)
     _register_adopt(commands)
+    _register_copy(commands)
     _register_delete(commands)
     _register_digest(commands)
     _register_inventory(commands)
@@ -64,6 +66,29 @@ def _register_adopt(commands: Subparsers) -> None:
     )
     _json_option(parser, "finding")
     parser.set_defaults(run="pacarchive.cli.admin.adopt:run")
+
+
+def _register_copy(commands: Subparsers) -> None:
+    parser = commands.add_parser(
+        "copy",
+        help="copy all files into another archive",
+        description=(
+            "Copies all files into another archive, which may be of another type, and compares their digests on the"
+            " way. What is there already is let alone, so that it can be interrupted and run again; another file of the"
+            " same id is never replaced. Files on tape are left out. Exit code: 0 when all files are there; 1 when some"
+            " are not, which are named; 2 for a command line or settings that cannot be used; 3 when a storage does not"
+            " answer; 130 when it was interrupted."
+        ),
+    )
+    settings_options(parser)
+    complete_path(
+        parser.add_argument("--to", required=True, metavar="FILE", help="the settings file of the other archive")
+    )
+    parser.add_argument("-n", "--dry-run", action="store_true", help="only look, and say what would be copied")
+    parser.add_argument("-j", "--jobs", type=_count, default=4, metavar="N", help="copy so many at a time (default: 4)")
+    parser.add_argument("--rate", type=_rate, metavar="MB/S", help="read at most so many megabytes in a second")
+    _json_option(parser, "file that is not copied")
+    parser.set_defaults(run="pacarchive.cli.admin.copy:run")
 
 
 def _register_delete(commands: Subparsers) -> None:
@@ -212,3 +237,15 @@ def _count(text: str) -> int:
     if not text.isdecimal() or not 0 < (count := int(text)) <= 10**6:
         raise ArgumentTypeError(f"{text!r} is not a valid number; write one from 1")
     return count
+
+
+def _rate(text: str) -> float:
+    from argparse import ArgumentTypeError
+
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0.001 <= rate <= 10**6:
+        raise ArgumentTypeError(f"{text!r} is not a valid rate; write megabytes in a second, as 50")
+    return rate

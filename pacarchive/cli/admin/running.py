@@ -1,7 +1,8 @@
-"""Using a backend without its service: it is started, used and stopped, in a reactor of its own."""
+"""Using backends without their services: they are started, used and stopped, in a reactor of its own."""
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import maybeDeferred
@@ -14,7 +15,7 @@ from pacarchive.settings.reading import ConfigError, find_provider
 from pacarchive.settings.sections import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from twisted.internet.defer import Deferred
 
@@ -43,14 +44,34 @@ def with_backend(settings: Settings, work: Callable[[IArchiveBackend, Interrupti
 
     @param settings: The settings.
     @param work: Called when the backend has started.
-    @raise ConfigError: This machine lacks something that the backend needs, or the user is not the service's.
-    @raise NotStarted: The storage cannot be used at present.
-    @raise Interrupted: Ctrl-C or SIGTERM; the step of the work that was under way has ended, and the backend is
+    @raise Exception: As L{with_backends}.
+    """
+
+    async def alone(reactor: Any, backends: Sequence[IArchiveBackend], interruption: Interruption) -> None:
+        (backend,) = backends
+        await work(backend, interruption)
+
+    with_backends([settings], alone)
+
+
+def with_backends(
+    archives: Sequence[Settings], work: Callable[[Any, Sequence[IArchiveBackend], Interruption], Awaitable[None]]
+) -> None:
+    """
+    Start the backends of several archives, do some work with them, and stop them, in a reactor that can run once in a
+    process.
+
+    @param archives: The settings of each.
+    @param work: Called with the reactor and the backends when they have started.
+    @raise ConfigError: This machine lacks something that a backend needs, or the user is not the service's.
+    @raise NotStarted: A storage cannot be used at present.
+    @raise Interrupted: Ctrl-C or SIGTERM; the step of the work that was under way has ended, and the backends are
         stopped.
     """
-    if (tree := tree_of(settings)) is not None:
-        with root_of(tree) as root:
-            require_own(tree, root)
+    for settings in archives:
+        if (tree := tree_of(settings)) is not None:
+            with root_of(tree) as root:
+                require_own(tree, root)
     interruption = Interruption()
 
     def interrupt(running: Deferred[None]) -> None:
@@ -58,28 +79,28 @@ def with_backend(settings: Settings, work: Callable[[IArchiveBackend, Interrupti
         if not interruption.waits_for_work:
             running.cancel()
 
-    run_in_reactor(
-        lambda reactor: _run(reactor, settings, work, interruption), interrupt=interrupt, least=LogLevel.warn
-    )
+    async def run(reactor: Any) -> None:
+        async with AsyncExitStack() as started:
+            backends = [await _start(reactor, settings, started) for settings in archives]
+            interruption.waits_for_work = True
+            await work(reactor, backends, interruption)
+
+    run_in_reactor(run, interrupt=interrupt, least=LogLevel.warn)
 
 
-async def _run(
-    reactor: Any,
-    settings: Settings,
-    work: Callable[[IArchiveBackend, Interruption], Awaitable[None]],
-    interruption: Interruption,
-) -> None:
+async def _start(reactor: Any, settings: Settings, started: AsyncExitStack) -> IArchiveBackend:
     name = settings.server.type
     try:
         backend = find_provider(name).make(reactor, settings.backend)
     except ImportError as error:
         raise ConfigError(f"backend {name}", str(error)) from error
-    try:
-        try:
-            await maybeDeferred(backend.startService)
-        except BackendUnavailable as error:
-            raise NotStarted(str(error)) from error
-        interruption.waits_for_work = True
-        await work(backend, interruption)
-    finally:
+
+    async def stop() -> None:
         await maybeDeferred(backend.stopService)
+
+    started.push_async_callback(stop)  # also of one that fails to start
+    try:
+        await maybeDeferred(backend.startService)
+    except BackendUnavailable as error:
+        raise NotStarted(str(error)) from error
+    return backend
