@@ -38,7 +38,7 @@ from pacarchive.model import (
 SETTLED: Final = 50_000_000
 """Nanoseconds; the clock of inode times moves on every 1 to 10 ms."""
 
-YIELDS: Final = 20
+YIELDS: Final = 10
 """
 Names after which the thread offers its processor to others.  The reactor that becomes ready on the same one, as when
 this thread releases the interpreter's lock, may else wait for the end of its time slice: 3 to 4 ms.
