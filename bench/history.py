@@ -64,7 +64,7 @@ def keep(
     header = f"| {' | '.join(columns)} |"
     cells = [f"{foreign:.0f}", *(figure_words(value) for _, value in values)]
     today = datetime.now(UTC).date().isoformat()
-    row = f"| {' | '.join([pacarchive.__version__, commit, today, beside, f'{foreign:.0f}', *cells])} |"
+    row = f"| {' | '.join([pacarchive.__version__, commit, today, beside, *cells])} |"
     text = path.read_text(encoding="utf-8")
     headers = [line for line in text.splitlines() if line.startswith("| version |")]
     lines = [row] if headers and headers[-1] == header else ["", header, "|---" * len(columns) + "|", row]
