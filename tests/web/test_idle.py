@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,8 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.web.resource import Resource
 from twisted.web.server import Site
+
+from pacarchive.web.http.request import ArchiveRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,6 +90,20 @@ def test_without_patience_nothing_ends(server: Server) -> None:
     client.protocol.setTimeout(None)
     server.clock.advance(10_000)
     assert client.connected
+    client.hang_up()
+
+
+def test_requests_leave_nothing_to_the_garbage_collector(server: Server) -> None:
+    """What it finds stays until then: of connections that were used once, more than they take themselves."""
+    client = server.connect()
+    gc.collect()
+    gc.disable()
+    try:
+        for method, body in (("PUT", b"data"), ("GET", None), ("HEAD", None), ("PUT", b"more")):
+            client.ask(method, "/1", "X-Unusual: so that there is a request", body=body)
+        assert [each for each in gc.get_objects() if isinstance(each, ArchiveRequest)] == []
+    finally:
+        gc.enable()
     client.hang_up()
 
 

@@ -64,7 +64,7 @@ class RequestBody:
     """
 
     def __init__(self, source: BodySource, length: int | None) -> None:
-        self._source = source
+        self._source: BodySource = source
         self.length = length
         self.received = 0
         self.timed = 0
@@ -205,5 +205,24 @@ class RequestBody:
         return 0
 
     def close(self) -> None:
-        """The request is over."""
+        """The request is over.  That each has the other would keep both until the garbage collector comes."""
         self.drop()
+        self._source = _OVER
+
+
+class _Over:
+    """A request of which nothing is asked any more."""
+
+    def pause_body(self) -> None:
+        """It is over."""
+
+    resume_body = invite_body = pause_body
+
+    def note_held(self, amount: int) -> errors.Overloaded | None:
+        return None
+
+    def body_overloaded(self, error: errors.Overloaded) -> None:
+        """It is over."""
+
+
+_OVER = _Over()
