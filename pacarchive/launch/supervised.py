@@ -101,7 +101,8 @@ class SupervisedWorker(ProcessProtocol):
         self.ended.callback(reason)
 
     def connectionMade(self) -> None:
-        self.transport.write(self._assignment)
+        if self._assignment:  # Twisted watches a pipe into which nothing was written no more for its other end
+            self.transport.write(self._assignment)
         self._watch.start(SILENCE / _CHECKS, now=False)
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: N803

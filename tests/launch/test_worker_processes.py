@@ -81,9 +81,12 @@ import os, sys, threading
 from types import SimpleNamespace
 from twisted.application.service import Application
 from twisted.internet import reactor
+from pacarchive.launch import supervised
 from pacarchive.launch.notify import LaunchedService
 from pacarchive.launch.workers import Supervisor
 from pacarchive.settings.server import LogFormat
+if "FAKE_LINGER" in os.environ:
+    supervised._LINGER = float(os.environ["FAKE_LINGER"])
 sys.path.append(os.getcwd())
 import worker
 
@@ -224,6 +227,18 @@ def test_both_workers_answer(launch: Callable[..., Twistd], way: dict[str, str])
     assert twistd.ends() == -signal.SIGTERM
     assert twistd.log.count("drained") == 2
     assert "Traceback" not in twistd.log
+
+
+@BOTH_WAYS
+def test_an_end_is_not_waited_for(launch: Callable[..., Twistd], way: dict[str, str]) -> None:
+    """Where nobody keeps a worker's pipes open, its end is seen at once: of one that is replaced, and of all."""
+    twistd = launch(FAKE_LINGER="1000", **way)
+    twistd.port()
+    victim, survivor = twistd.children()
+    os.kill(victim, signal.SIGKILL)
+    twistd.until(lambda: len(others := twistd.children()) == 2 and survivor in others and victim not in others)
+    twistd.process.terminate()
+    assert twistd.ends() == -signal.SIGTERM
 
 
 @BOTH_WAYS
