@@ -488,7 +488,8 @@ def test_a_second_interruption_ends_at_once(user: User, service: Service) -> Non
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130
+    # Or by the signal itself, where the first had ended it when the second came: a shell calls both 130.
+    assert process.returncode in (130, -signal.SIGINT)
 
 
 def test_a_connection_that_is_being_made_can_be_left(tmp_path: Path) -> None:
