@@ -27,7 +27,7 @@ from pacarchive.web.http.accesslines import line_of
 from pacarchive.web.http.body import AT_ONCE
 from pacarchive.web.http.plain import MOST, MOST_FIELDS
 from pacarchive.web.http.settings import LimitSettings
-from pacarchive.web.http.turns import ALLOWANCE
+from pacarchive.web.http.turns import ALLOWANCE, PIECE
 
 if TYPE_CHECKING:
     from pacarchive.access.gate import Gate
@@ -510,6 +510,15 @@ def test_many_wait_for_their_turn() -> None:
             held.callback(None)
         assert_same(short.come(), general.come())
         assert short.taken == [True, True]
+
+
+def test_what_is_within_a_head_is_no_request() -> None:
+    """Also where a line of it that looks like one is the first that is read in a turn."""
+    begun = compose("GET", "/1", "X-Long: ")[:-4]
+    head = begun + b"x" * (PIECE - len(begun) - 2) + b"\r\n"
+    with both() as (short, general):
+        assert_same(short.ask(head + put("/7", body=bytes(5000))), general.ask(head + put("/7", body=bytes(5000))))
+        assert not short.server.archive.calls
 
 
 def test_the_date_is_that_of_the_answer() -> None:

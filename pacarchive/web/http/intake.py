@@ -88,8 +88,7 @@ class IntakeChannel(PatientChannel):
         began = self.site.seconds()
         if (
             self.site.quick is None
-            or self.requests
-            or self._buffer
+            or not self._is_between_requests()
             or self._backlog
             or self._secure
             or not self._is_little(data)
@@ -106,7 +105,7 @@ class IntakeChannel(PatientChannel):
 
         @return: What came behind it; all, where it is to be read line by line.
         """
-        if not self.site.reads_plain or self.requests or self._buffer or self._backlog or not self._has_time():
+        if not (self.site.reads_plain and self._is_between_requests() and not self._backlog and self._has_time()):
             return data
         if (head := plain_head(data)) is None:
             return data
@@ -137,7 +136,9 @@ class IntakeChannel(PatientChannel):
 
     def _is_small_put(self, backlog: bytearray) -> bool:
         """The same of what has waited for its turn, which is more than a piece."""
-        if len(backlog) > MOST + AT_ONCE or not backlog.startswith(b"PUT ") or self._buffer or not self._has_time():
+        if len(backlog) > MOST + AT_ONCE or not backlog.startswith(b"PUT "):
+            return False
+        if not (self._is_between_requests() and self._has_time()):
             return False
         data = bytes(backlog)
         return (head := plain_head(data)) is not None and self._is_stored_at_once(head, data)
@@ -162,6 +163,10 @@ class IntakeChannel(PatientChannel):
         request: Any = self.requestFactory(self, False)
         self.requests[0] = request
         request.take_over(begun, tried)
+
+    def _is_between_requests(self) -> bool:
+        """Whether what comes next begins a request, and does not go on with its head."""
+        return not self.requests and not self._buffer
 
     def _has_time(self) -> bool:
         """Whether something may be read in this turn."""
