@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import attrs
 from twisted.logger import Logger
 
 from pacarchive import errors
-from pacarchive.backends.s3.bucket import Source, Stored, UnfulfilledError
+from pacarchive.backends.s3.bucket import Source, Stored, Tagged, UnfulfilledError
 from pacarchive.backends.s3.incoming import Way, data_of
 from pacarchive.backends.s3.record import Record
 from pacarchive.backends.s3.sending import NoAnswerError
@@ -22,6 +23,8 @@ _LARGEST_COPY = 5 << 30
 
 _COPIED_PART = 1 << 30
 _BLOCK = 1 << 20
+
+_DOTS = re.compile(r"/\.{1,2}(/|\Z)")  # which a store, or a proxy before it, may resolve: out of the root
 
 _log = Logger()
 
@@ -55,11 +58,22 @@ class Mover:
             status = await self._take(file_id, of, conditions, algorithms)
         except UnfulfilledError:
             raise errors.NotFound("The source does not exist any more, or is another.") from None
+        await self._remove(of, file_id)
+        return status
+
+    async def _remove(self, source: Source, file_id: int) -> None:
+        """Remove a source that was taken in, if it is the same still: what was put in its place has no other copy."""
+        bucket, key, stored = source.bucket, source.key, source.stored
+        condition = Tagged(stored.tag) if self._bucket.promises.conditional_delete and stored.tag else None
         try:
-            await self._bucket.delete(key, bucket=bucket)
+            if condition is None and await self._bucket.head(key, bucket) != stored:
+                raise UnfulfilledError(may_be_own=False)
+            await self._bucket.delete(key, condition, bucket=bucket)
+        except UnfulfilledError as unfulfilled:
+            if not unfulfilled.may_be_own:
+                _log.warn("file {file_id} is moved in; its source is another object now, and stays", file_id=file_id)
         except errors.ArchiveError as error:
             _log.warn("file {file_id} is moved in, but its source stays: {error}", file_id=file_id, error=error)
-        return status
 
     def _allowed(self, source: str) -> tuple[str, str]:
         """
@@ -70,9 +84,9 @@ class Mover:
         path = f"/{source.removeprefix('s3://')}" if source.startswith("s3://") else source
         _, _, rest = path.partition("/")
         bucket, _, key = rest.partition("/")
-        if not path.startswith("/") or not bucket or not key or not source.isprintable():
+        if not path.startswith("/") or not bucket or not key or not source.isprintable() or _DOTS.search(path):
             raise errors.NotPermitted("The source is not in a directory that files may be moved from.")
-        if not any(f"{path}".startswith(f"{str(root).rstrip('/')}/") for root in self._roots):
+        if not any(path.startswith(f"{str(root).rstrip('/')}/") for root in self._roots):
             raise errors.NotPermitted("The source is not in a directory that files may be moved from.")
         if bucket == self._layout.bucket and self._layout.owns(key):
             raise errors.InArchive("The source is in the archive itself.")
@@ -133,7 +147,7 @@ class Mover:
                 parts.append(await self._bucket.copy_part(source, first, length, key, upload, number))
             return await self._bucket.complete(key, upload, parts, size)
         except BaseException:
-            await self._bucket.abort(key, upload)
+            await self._abort(key, upload)
             raise
 
     async def _hash(self, key: str, stored: Stored, hasher: Hasher) -> None:
@@ -146,6 +160,12 @@ class Mover:
             raise errors.BackendUnavailable("The object store stopped in the middle of the source.") from error
         finally:
             stream.close()
+
+    async def _abort(self, key: str, upload: str) -> None:
+        try:
+            await self._bucket.abort(key, upload)
+        except errors.ArchiveError as error:
+            _log.warn("parts of a copy are left behind, to be swept: {key}: {error}", key=key, error=error)
 
     async def _discard(self, key: str, version: str) -> None:
         try:
