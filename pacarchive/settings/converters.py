@@ -72,25 +72,26 @@ def store_address(value: str) -> str:
     return text
 
 
-def block_size(value: str | int) -> int:
-    """Convert the size of the blocks in which data is exchanged with HPSS movers."""
-    if not 4 * 2**20 <= (result := size(value)) <= 32 * 2**20:
-        raise ValueError("a block has 4 MiB to 32 MiB")
-    return result
+@attrs.frozen
+class BoundedSize:
+    """
+    Converts a size as L{size} does, where not every size will do.
 
+    @ivar words: What is said of others, to the operator.
+    @ivar least: The least one, in bytes.
+    @ivar most: The largest one.
+    @ivar step: What it is a multiple of.
+    """
 
-def part_size(value: str | int) -> int:
-    """Convert the size of the parts that an object store gets a large file in, which its protocol limits."""
-    if not 5 * 2**20 <= (result := size(value)) <= 5 * 2**30 or result % 4096:
-        raise ValueError("a part has 5 MiB to 5 GiB, in steps of 4 KiB")
-    return result
+    words: str
+    least: int
+    most: int
+    step: int = 1
 
-
-def small_size(value: str | int) -> int:
-    """Convert the size up to which a file is stored with its metadata, and so read with it, too."""
-    if (result := size(value)) > 2**20:
-        raise ValueError("a small file has 1 MiB at the most")
-    return result
+    def __call__(self, value: str | int) -> int:
+        if not self.least <= (result := size(value)) <= self.most or result % self.step:
+            raise ValueError(self.words)
+        return result
 
 
 def format_size(value: int) -> str:

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pacarchive.settings.converters import (
-    block_size,
+    BoundedSize,
     converted,
     format_seconds,
     format_size,
     optional_size,
-    part_size,
     seconds,
     size,
-    small_size,
     timeout,
 )
 from pacarchive.settings.fields import key_of, keys_of
@@ -69,7 +67,7 @@ def _lines(field: attrs.Attribute[Any], value: object) -> Iterator[str]:
     if value is None:  # where nothing is said
         return
     for item in value if isinstance(value, tuple) else (value,):
-        if converter in (size, block_size, optional_size, part_size, small_size):
+        if converter in (size, optional_size) or isinstance(converter, BoundedSize):
             yield format_size(item)
         elif converter in (seconds, timeout):
             yield format_seconds(item)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import attrs
 
-from pacarchive.settings.converters import block_size, count, flag, line, number, timeout
+from pacarchive.settings.converters import BoundedSize, count, flag, line, number, timeout
 from pacarchive.settings.fields import setting
+
+_BLOCK_SIZE = BoundedSize("a block has 4 MiB to 32 MiB", 4 << 20, 32 << 20)
 
 
 @attrs.frozen(kw_only=True)
@@ -31,7 +33,7 @@ class HpssSettings:
     data_threads: int = setting(16, count, "Threads that read and write, per worker process.")
     block_size: int = setting(
         8 << 20,
-        block_size,
+        _BLOCK_SIZE,
         "How much is read or written by one call of the library, in bytes: 4 MiB to 32 MiB. A transfer has up to "
         "three blocks in memory.",
     )

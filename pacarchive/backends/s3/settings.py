@@ -10,19 +10,21 @@ from urllib.parse import urlsplit
 import attrs
 
 from pacarchive.settings.converters import (
+    BoundedSize,
     count,
     flag,
     line,
     number,
     optional_line,
     optional_path,
-    part_size,
     seconds,
     size,
-    small_size,
     timeout,
 )
 from pacarchive.settings.fields import setting
+
+_PART_SIZE = BoundedSize("a part has 5 MiB to 5 GiB, in steps of 4 KiB", 5 << 20, 5 << 30, 4096)  # the first by S3
+_SMALL_SIZE = BoundedSize("a small file has 1 MiB at the most", 1, 1 << 20)  # it is read with its metadata
 
 
 class Addressing(enum.Enum):
@@ -78,7 +80,7 @@ class S3Settings:
     )
     part_size: int = setting(
         16 << 20,
-        part_size,
+        _PART_SIZE,
         "The size of the parts that large files are sent in, in bytes: 5 MiB to 5 GiB. There are 10,000 parts at the "
         "most, so it grows with the file, unless [s3] equal_parts is set.",
     )
@@ -94,7 +96,7 @@ class S3Settings:
     )
     small_file: int = setting(
         64 << 10,
-        small_size,
+        _SMALL_SIZE,
         "Up to this size the bytes of a file are stored in the same object as what is known of it, so that one request "
         "stores or fetches both. In bytes, up to 1 MiB.",
     )
