@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from pacarchive.web.http.request import ArchiveRequest
     from pacarchive.web.routing import Route
 
-_FILE = re.compile(rb"/(0|[1-9][0-9]{0,18})\Z")  # of twenty digits, not all are ids
+FILE_PATH = re.compile(rb"/(0|[1-9][0-9]{0,18})\Z")  # of twenty digits, not all are ids
+"""The path of a file."""
 
 
 class Dispatch(Resource):
@@ -44,7 +45,7 @@ class Dispatch(Resource):
 
     def render(self, request: ArchiveRequest) -> int:
         route = self._of_files.get(request.method)
-        if route is None or (path := _FILE.match(request.path)) is None:
+        if route is None or (path := FILE_PATH.match(request.path)) is None:
             result: int = self._others.render(request)
             return result
         answered = Deferred.fromCoroutine(self._answer(route, request, int(path[1])))

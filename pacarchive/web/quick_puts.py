@@ -8,7 +8,6 @@ told there.  C{tests/web/test_quick_puts.py} holds the two together.
 from __future__ import annotations
 
 import json
-import re
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from twisted.python.failure import Failure
 from pacarchive import errors
 from pacarchive.access.rights import Right
 from pacarchive.web.auditing import recorded
+from pacarchive.web.dispatch import FILE_PATH
 from pacarchive.web.files import plan_put, put_document, put_fields, stored_words
 from pacarchive.web.http.answers import Present, field_value
 from pacarchive.web.http.body import AT_ONCE
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from pacarchive.web.http.plain import PlainHead
     from pacarchive.web.http.settings import LimitSettings
     from pacarchive.web.upload import UploadPlan
-
-_TARGET = re.compile(rb"/(0|[1-9][0-9]{0,18})\Z")  # of twenty digits, not all are ids
 
 _PLANNED = frozenset(
     {b"last-modified", b"if-match", b"if-none-match", b"content-md5", b"digest", b"content-digest", b"repr-digest"}
@@ -113,7 +111,7 @@ class QuickPuts:
         site = channel.site
         if head.method != b"PUT" or len(data) > AT_ONCE or site.notes_phases:
             return False
-        if (target := _TARGET.match(head.target)) is None:
+        if (target := FILE_PATH.match(head.target)) is None:
             return False
         said = channel.quick_put
         if said is None or said.fields != head.fields:
