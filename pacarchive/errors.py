@@ -76,6 +76,10 @@ class InArchive(NotPermitted):
     """The source of a move lies in the archive itself, and the caller may not take files out of it."""
 
 
+class Locked(ArchiveError):
+    """The storage keeps the file from being changed or removed: it is under a retention, or a legal hold."""
+
+
 class Unavailable(ArchiveError):
     """
     A temporary failure: the same request may succeed later.

@@ -57,6 +57,7 @@ _REFUSALS = (
         "InArchive",
         "IncompleteBody",
         "InvalidRequest",
+        "Locked",
         "NotAFile",
         "NotFound",
         "NotPermitted",

@@ -38,6 +38,7 @@ STATUSES: dict[type[errors.ArchiveError], HTTPStatus] = {
     errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.NoSpace: HTTPStatus.INSUFFICIENT_STORAGE,
     errors.NotPermitted: HTTPStatus.FORBIDDEN,
+    errors.Locked: HTTPStatus.FORBIDDEN,
     errors.BackendUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.QuotaReached: HTTPStatus.TOO_MANY_REQUESTS,

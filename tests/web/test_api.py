@@ -462,6 +462,7 @@ TROUBLES: list[tuple[errors.ArchiveError, int, str | None, list[tuple[str, str]]
     (errors.Overloaded("Too much at once.", retry_after=3), 503, "3", ALL),
     (errors.TooLarge("The file system takes no file of this size."), 413, None, WRITES),
     (errors.NotPermitted("Not here."), 403, None, ALL),
+    (errors.Locked("The file is locked."), 403, None, [("commit", "PUT"), ("move", "PATCH"), ("remove", "DELETE")]),
 ]
 
 

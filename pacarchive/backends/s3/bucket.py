@@ -19,6 +19,7 @@ from pacarchive.backends.s3.documents import (
     listing,
     uploads,
 )
+from pacarchive.backends.s3.locks import explained
 from pacarchive.backends.s3.request import Answer, Request
 from pacarchive.backends.s3.sending import Stream
 from pacarchive.backends.s3.store import ObjectStore, RefusedError
@@ -46,6 +47,8 @@ class Promises:
     @ivar conditional_get: C{If-Match} of a GET.
     @ivar ranges: C{Range} of a GET.
     @ivar checks: What bodies are compared with.
+    @ivar versions: Whether the bucket keeps versions: what is replaced or removed is there still.
+    @ivar locks: Whether it has object lock: some versions may not be removed.
     """
 
     conditional_put: bool = True
@@ -54,6 +57,8 @@ class Promises:
     conditional_get: bool = True
     ranges: bool = True
     checks: frozenset[Check] = frozenset(Check)
+    versions: bool = False
+    locks: bool = False
 
 
 @attrs.frozen
@@ -356,6 +361,8 @@ class Bucket:
         """What bodies are compared with."""
         if Check.CRC32 in self.promises.checks and self._unsigned:
             return Check.CRC32
+        if self.promises.locks and Check.MD5 in self.promises.checks:
+            return Check.MD5  # which such buckets demand
         return Check.SHA256 if Check.SHA256 in self.promises.checks else Check.MD5
 
     def summing(self) -> Summing:
@@ -366,7 +373,7 @@ class Bucket:
         try:
             return await self.store.ask(request, *accepted, large=large)
         except RefusedError as error:
-            raise error.translated() from error
+            raise await explained(self.store, request, error) from error
 
 
 def _stored(answer: Answer, size: int) -> Stored:

@@ -124,6 +124,47 @@ def listing(body: bytes) -> Listing:
 
 
 @attrs.frozen
+class Version:
+    """
+    A version of an object, or a mark that it was removed.
+
+    @ivar key: The key.
+    @ivar version: The name of the version, which may be C{null}.
+    @ivar size: The size in bytes; 0 for a mark.
+    @ivar modified: When it was stored, in seconds since the epoch.
+    @ivar is_latest: Whether it is what is found by the key alone.
+    @ivar is_mark: Whether it says that the object was removed.
+    """
+
+    key: str
+    version: str
+    size: int
+    modified: float
+    is_latest: bool
+    is_mark: bool
+
+
+def versions(body: bytes) -> tuple[list[Version], tuple[str, str] | None]:
+    """
+    Parse a list of versions.
+
+    @return: The versions, and the key and the version that the next page begins after; C{None} where there is none.
+    @raise BadDocumentError: It is none.
+    """
+    root = parse(body, "ListVersionsResult")
+    found = []
+    for each in root:
+        if (kind := local(each.tag)) in ("Version", "DeleteMarker"):
+            about, is_mark = fields(each), kind == "DeleteMarker"
+            size = 0 if is_mark else _number(about.get("Size", ""))
+            modified, is_latest = _time(about.get("LastModified", "")), about.get("IsLatest", "") == "true"
+            found.append(Version(about.get("Key", ""), about.get("VersionId", ""), size, modified, is_latest, is_mark))
+    about = fields(root)
+    more = about.get("IsTruncated", "") == "true"
+    return found, (about.get("NextKeyMarker", ""), about.get("NextVersionIdMarker", "")) if more else None
+
+
+@attrs.frozen
 class Upload:
     """
     An upload in parts that is not complete.

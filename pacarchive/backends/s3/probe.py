@@ -6,9 +6,11 @@ import base64
 import hashlib
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from uuid import uuid4
 
 from pacarchive import errors
+from pacarchive.backends.s3 import versions
 from pacarchive.backends.s3.bucket import Bucket, Promises
 from pacarchive.backends.s3.request import Answer, Request
 from pacarchive.backends.s3.sums import Check
@@ -38,7 +40,11 @@ async def probe(bucket: Bucket, prefix: str) -> Promises:
     try:
         return await _probe(bucket, key, first)
     finally:
-        await bucket.delete(key)
+        if _version(first):
+            with suppress(errors.Locked):  # by what the bucket does to all that is stored; a later sweep removes it
+                await versions.remove(bucket, key)
+        else:
+            await bucket.delete(key)
 
 
 async def _probe(bucket: Bucket, key: str, first: Answer) -> Promises:
@@ -66,6 +72,7 @@ async def _probe(bucket: Bucket, key: str, first: Answer) -> Promises:
     wrong = f'"{"0" * 32}"' if quoted else "0" * 32
     kept = (await _ask(bucket, Request(method="DELETE", key=key, headers={"If-Match": wrong}))).status == 412
     none = await _ask(bucket, Request(method="DELETE", key=absent, headers={"If-Match": f'"{tag}"' if quoted else tag}))
+    lock = await _ask(bucket, Request(method="GET", query={"object-lock": ""}))
     return Promises(
         conditional_put=creates_once and spares and spares_absent and (quoted or bare),
         quoted_tags=not bare,
@@ -73,6 +80,8 @@ async def _probe(bucket: Bucket, key: str, first: Answer) -> Promises:
         conditional_get=read_other.status == 412 and _is_good(read_this),
         ranges=part.status == 206 and part.body == _BODY[3:6],
         checks=frozenset(checks),
+        versions=bool(_version(first)),
+        locks=_is_good(lock) and b"<ObjectLockEnabled>Enabled<" in lock.body,
     )
 
 
@@ -88,7 +97,15 @@ def words_of(promises: Promises) -> str:
     does = ", ".join(name for name, is_heeded in heeded if is_heeded)
     ignores = ", ".join(name for name, is_heeded in heeded if not is_heeded)
     tags = "" if promises.quoted_tags else "; takes entity tags without quotes"
-    return f"heeds {does or 'nothing'}; {f'ignores {ignores}' if ignores else 'ignores nothing'}{tags}"
+    keeps = "; the bucket keeps versions" if promises.versions else ""
+    locks = "; the bucket has object lock" if promises.locks else ""
+    return f"heeds {does or 'nothing'}; {f'ignores {ignores}' if ignores else 'ignores nothing'}{tags}{keeps}{locks}"
+
+
+def _version(answer: Answer) -> str:
+    """The version that was stored, in a bucket that keeps them."""
+    version = answer.header("x-amz-version-id")
+    return "" if version == "null" else version
 
 
 def _is_good(answer: Answer) -> bool:

@@ -15,6 +15,7 @@ import attrs
 from twisted.logger import Logger
 
 from pacarchive import errors
+from pacarchive.backends.s3 import versions
 from pacarchive.backends.s3.bucket import Bucket
 from pacarchive.backends.s3.documents import Listed
 from pacarchive.backends.s3.record import data_at
@@ -36,12 +37,14 @@ class LeftOver:
     @ivar size: Its size in bytes; 0 for an upload in parts, whose size is not told.
     @ivar age: Seconds since it was stored, or begun, or since it is known that nothing needs it.
     @ivar removed: Whether it was removed.
+    @ivar locked: Whether the store keeps it from being removed.
     """
 
     key: str
     size: int
     age: float
     removed: bool
+    locked: bool = False
 
 
 class Sweeper:
@@ -76,6 +79,10 @@ class Sweeper:
             yield each
         async for each in self._data():
             yield each
+        if self._bucket.promises.versions:
+            for prefix in (self._layout.probes, self._layout.data, self._layout.garbage):
+                async for each in self._hidden(prefix):
+                    yield each
 
     async def _uploads(self) -> AsyncIterator[LeftOver]:
         """Abort uploads that nobody goes on with."""
@@ -84,10 +91,8 @@ class Sweeper:
             found, after = await self._bucket.uploads(self._layout.data, after)
             for each in found:
                 if (age := self._age(each.begun)) > self._grace and each.key.startswith(self._layout.data):
-                    removed = False
-                    if not self._dry_run:
-                        removed = await self._tried(self._bucket.abort(each.key, each.upload), each.key)
-                    yield LeftOver(each.key, 0, age, removed)
+                    left = LeftOver(each.key, 0, age, removed=False)
+                    yield await self._tried(self._bucket.abort(each.key, each.upload), left)
             if after is None:
                 return
 
@@ -151,27 +156,47 @@ class Sweeper:
         return current is not None and current.record.version == version
 
     async def _remove(self, found: Listed, age: float) -> LeftOver:
-        if self._dry_run:
-            return LeftOver(found.key, found.size, age, removed=False)
-        return LeftOver(found.key, found.size, age, await self._tried(self._delete(found.key), found.key))
+        return await self._tried(self._delete(found.key), LeftOver(found.key, found.size, age, removed=False))
 
     async def _delete(self, key: str) -> None:
         """Remove an object for good: in a bucket that keeps versions only a version's removal frees its space."""
-        if (stored := await self._bucket.head(key)) is not None:
+        if self._bucket.promises.versions:
+            await versions.remove(self._bucket, key)
+        elif (stored := await self._bucket.head(key)) is not None:
             await self._bucket.delete(key, version=stored.version)
 
     async def _forget(self, mark: Listed) -> None:
-        if not self._dry_run:
-            await self._tried(self._delete(mark.key), mark.key)
+        await self._tried(self._delete(mark.key), LeftOver(mark.key, 0, 0.0, removed=False))
 
-    async def _tried(self, work: Coroutine[Any, Any, None], key: str) -> bool:
-        """Whether something could be done; what is locked cannot."""
+    async def _tried(self, work: Coroutine[Any, Any, None], left: LeftOver) -> LeftOver:
+        """Remove something, if things are to be removed, and say what has become of it."""
+        if self._dry_run:
+            work.close()
+            return left
         try:
             await work
+        except errors.Locked:
+            return attrs.evolve(left, locked=True)
         except errors.ArchiveError as error:
-            _log.warn("{key} cannot be removed: {error}", key=key, error=error)
-            return False
-        return True
+            _log.warn("{key} cannot be removed: {error}", key=left.key, error=error)
+            return left
+        return attrs.evolve(left, removed=True)
+
+    async def _hidden(self, prefix: str) -> AsyncIterator[LeftOver]:
+        """Remove for good what was removed by its key alone: that has hidden it, and it takes space still."""
+        hidden, age = "", 0.0
+        async for each in versions.listed(self._bucket, prefix):
+            if each.is_latest:
+                hidden, age = "", self._age(each.modified)
+                if each.is_mark and age > self._grace and not await self._is_needed_at(each.key):
+                    hidden = each.key
+            if each.key == hidden:
+                work = self._bucket.delete(each.key, version=each.version)
+                yield await self._tried(work, LeftOver(each.key, each.size, age, removed=False))
+
+    async def _is_needed_at(self, key: str) -> bool:
+        """As L{_is_needed}, by the key."""
+        return key.startswith(self._layout.data) and await self._is_needed(key.removeprefix(self._layout.data))
 
     async def _listed(self, prefix: str) -> AsyncIterator[Listed]:
         """All objects whose keys begin so, in the order of the keys."""

@@ -39,12 +39,14 @@ class Abandoned:
     @ivar size: Bytes.
     @ivar age: Seconds since it was last changed.
     @ivar removed: Whether it was removed.
+    @ivar locked: Whether the storage keeps it from being removed, for now or for ever.
     """
 
     path: str
     size: int
     age: float
     removed: bool
+    locked: bool = False
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -79,30 +81,34 @@ class _Counts:
     found: int = 0
     bytes: int = 0
     failed: int = 0
+    locked: int = 0
 
     def add(self, each: Abandoned, arguments: argparse.Namespace) -> None:
         self.found += 1
         self.bytes += each.size
-        self.failed += not (each.removed or arguments.dry_run)
+        self.locked += each.locked
+        self.failed += not (each.removed or each.locked or arguments.dry_run)
         _report(each, as_json=arguments.json, dry_run=arguments.dry_run)
 
     def summary(self, arguments: argparse.Namespace) -> int:
         """Print the last line.  @return: The exit code."""
-        removed = 0 if arguments.dry_run else self.found - self.failed
+        removed = 0 if arguments.dry_run else self.found - self.failed - self.locked
         if arguments.json:
             summary = {"found": self.found, "bytes": self.bytes, "removed": removed, "failed": self.failed}
-            print_json({"summary": summary})
+            print_json({"summary": {**summary, **({"locked": self.locked} if self.locked else {})}})
         else:
             words = f"{self.found} left over, {counted(self.bytes, 'byte')}"
-            sys.stdout.write(f"{words}: {removed} removed, {self.failed} not removed\n")
+            locked = f", {self.locked} locked" if self.locked else ""
+            sys.stdout.write(f"{words}: {removed} removed, {self.failed} not removed{locked}\n")
         return exits.FAILED if self.failed else exits.OK
 
 
 def _report(each: Abandoned, *, as_json: bool, dry_run: bool) -> None:
     if as_json:
-        print_json(attrs.asdict(each))
+        print_json(attrs.asdict(each, filter=lambda field, value: field.name != "locked" or value))
         return
     outcome = "would be removed" if dry_run else "removed" if each.removed else "NOT REMOVED"
+    outcome = "locked" if each.locked else outcome
     sys.stdout.write(f"{printable(each.path)}  {counted(each.size, 'byte')}, {age_words(each.age)} old: {outcome}\n")
 
 
@@ -112,7 +118,7 @@ def _of_objects(settings: Settings, arguments: argparse.Namespace) -> int:
     counts = _Counts()
     marked, code = sweep_objects(
         settings,
-        lambda each: counts.add(Abandoned(each.key, each.size, each.age, each.removed), arguments),
+        lambda each: counts.add(Abandoned(each.key, each.size, each.age, each.removed, each.locked), arguments),
         dry_run=arguments.dry_run,
     )
     if marked:

@@ -19,7 +19,7 @@ from pacarchive.interfaces import BackendSettings, IArchiveBackend
 from pacarchive.model import Durability
 
 
-def settings_for(server: ObjectServer, name: str, **own: Any) -> BackendSettings:
+def settings_for(server: ObjectServer, name: str, bucket: str = BUCKET, **own: Any) -> BackendSettings:
     """The settings of an archive."""
     own = {
         "endpoint": server.endpoint,
@@ -29,7 +29,7 @@ def settings_for(server: ObjectServer, name: str, **own: Any) -> BackendSettings
         **own,
     }
     return BackendSettings(
-        prefix=Path(f"/{BUCKET}/{name}"),
+        prefix=Path(f"/{bucket}/{name}"),
         move_roots=(Path(f"/{BUCKET}/{name}-imports"),),
         digests=(),
         durability=Durability.FULL,
@@ -40,14 +40,18 @@ def settings_for(server: ObjectServer, name: str, **own: Any) -> BackendSettings
 
 @asynccontextmanager
 async def archive(
-    server: ObjectServer, name: str, change: Callable[[Promises], Promises] | None = None, **own: Any
+    server: ObjectServer,
+    name: str,
+    change: Callable[[Promises], Promises] | None = None,
+    bucket: str = BUCKET,
+    **own: Any,
 ) -> AsyncIterator[IArchiveBackend]:
     """
     A backend that runs.
 
     @param change: Changes what is believed of the store after it was found out.
     """
-    backend: Any = make(reactor, settings_for(server, name, **own))
+    backend: Any = make(reactor, settings_for(server, name, bucket, **own))
     async with started(backend):
         if change is not None:
             backend._bucket.promises = change(backend._bucket.promises)

@@ -57,9 +57,11 @@ class ObjectServer:
         """The command that runs it, and what it finds in its environment."""
         raise NotImplementedError
 
-    def ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+    def ask(
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes]:
         """Send a request by other means than those under test."""
-        request = AWSRequest(method=method, url=f"{self.endpoint}{path}", data=body)
+        request = AWSRequest(method=method, url=f"{self.endpoint}{path}", data=body, headers=headers)
         S3SigV4Auth(Credentials(ACCESS_KEY, SECRET_KEY), "s3", "us-east-1").add_auth(request)
         session = URLLib3Session(timeout=10)
         try:
