@@ -26,7 +26,7 @@ from pacarchive.web.download import SMALL
 from pacarchive.web.http.answers import ALLOW, REVALIDATED, SERVER, Present, QuickAnswer, field_value
 from pacarchive.web.http.plain import MOST_FIELDS, limits_are_usual
 from pacarchive.web.http.shares import client_of
-from pacarchive.web.http.turns import LINE_COST, REQUEST_COST
+from pacarchive.web.http.turns import LINE_COST, QUICK_COST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,14 +74,12 @@ class _Fields:
     @ivar host: The host that they name.
     @ivar caller: Who asks, by them and by the connection.
     @ivar agent: What the client calls itself.
-    @ivar cost: What they take of a turn.
     """
 
     written: bytes
     host: bytes
     caller: Caller
     agent: bytes | None
-    cost: int
 
 
 class QuickAnswers:
@@ -131,7 +129,7 @@ class QuickAnswers:
                 return None
             answer = self._head(file_id, channel.site.new_identifier)
         if answer is not None:
-            channel.site.turns.spend(fields.cost + (answer.sentLength >> 9))
+            channel.site.turns.spend(QUICK_COST + (answer.sentLength >> 9))
             answer.access, answer.agent = access, fields.agent
         return answer
 
@@ -184,7 +182,8 @@ def _read_fields(channel: ArchiveChannel, written: bytes) -> _Fields | None:
             return None
     if host is None or written[at:] != b"\r\n" or lines > MOST_FIELDS:
         return None
-    return _Fields(written, host, caller_of(channel, authorization), agent, REQUEST_COST + LINE_COST * (lines + 2))
+    channel.site.turns.spend(LINE_COST * lines)
+    return _Fields(written, host, caller_of(channel, authorization), agent)
 
 
 def caller_of(channel: ArchiveChannel, authorization: bytes | None) -> Caller:

@@ -457,8 +457,8 @@ def test_tls() -> None:
         assert watched == []
 
 
-def test_it_takes_of_a_turn_what_others_take() -> None:
-    """So that one who asks for very much keeps nobody waiting."""
+def test_it_takes_its_part_of_a_turn() -> None:
+    """So that one who asks for very much keeps nobody waiting; less than on the general road, which takes longer."""
     with both() as (short, general):
         for request in (compose("GET", "/3"), compose("HEAD", "/1", *FIELDS[:3])):
             left = []
@@ -467,5 +467,5 @@ def test_it_takes_of_a_turn_what_others_take() -> None:
                 each.client.protocol.dataReceived(request)
                 left.append(before - each.server.site.turns._left)
                 each.server.clock.advance(0)
-            assert left[0] == left[1] > 0
+            assert left[1] > left[0] > 0
         assert short.taken == [True] * 2

@@ -12,7 +12,6 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.tcp import Connection
 from twisted.web import server
 from twisted.web.http import _IdentityTransferDecoder
 
@@ -95,7 +94,7 @@ class IntakeChannel(PatientChannel):
             or (answer := self.site.quick(self, data)) is None
         ):
             return False
-        self.send_now(answer.data)
+        self.site.outbox.post(self.transport, answer.data)
         note_quick(self.site, answer, self.transport.getPeer(), began)
         return True
 
@@ -142,15 +141,6 @@ class IntakeChannel(PatientChannel):
             return False
         data = bytes(backlog)
         return (head := plain_head(data)) is not None and self._is_stored_at_once(head, data)
-
-    def send_now(self, data: bytes) -> None:
-        """
-        Write an answer, and give it to the socket: to wait for the reactor to find room costs a turn of its loop.
-        """
-        transport = self.transport
-        transport.write(data)
-        if isinstance(transport, Connection) and transport.connected and not transport.disconnecting:
-            transport.doWrite()
 
     def begin(self, request: SmallPut) -> None:
         """Have a request be under way that came whole; what comes meanwhile waits until it is done."""

@@ -11,7 +11,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from twisted.web.http import datetimeToString
 
@@ -262,11 +261,10 @@ class ArchiveRequest(WorkingRequest):
         if not self._early or self.body.complete:
             transport = self.transport
             super().finish()
-            # At once: to wait for the reactor to find room costs a turn of its loop for each answer.
-            if isinstance(transport, Connection) and transport.connected and not transport.disconnecting:
-                transport.doWrite()
-            elif (send_now := getattr(transport, "send_now", None)) is not None:
+            if (send_now := getattr(transport, "send_now", None)) is not None:
                 send_now()
+            else:
+                self.site.outbox.hasten(transport)
             return
         self.queued = True  # all of finish() but the clean-up, which would parse the rest of the body as a request
         super().finish()

@@ -34,9 +34,6 @@ class Carrying(Protocol):
     transport: Any
     persistent: int
 
-    def send_now(self, data: bytes) -> None:
-        """Write an answer, and give it to the socket."""
-
     def requestDone(self, request: Any) -> None:
         """A request has been answered."""
 
@@ -150,7 +147,7 @@ class SmallPut:
         last = b"" if channel.persistent else b"Connection: close\r\n"
         head = _CREATED % (date, self.identifier.encode("ascii"), lines, len(document), last)
         first = channel.site.seconds()
-        channel.send_now(head + document)
+        channel.site.outbox.post(channel.transport, head + document)
         channel.site.counts.sent(len(document))
         self._note_end(channel, HTTPStatus.CREATED, first, len(document))
         channel.requestDone(self)

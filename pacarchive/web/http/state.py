@@ -25,6 +25,7 @@ from pacarchive.web.http.admission import Admission, Crowds, Pace, Place
 from pacarchive.web.http.answers import QuickAnswer
 from pacarchive.web.http.errors import ErrorAnswer
 from pacarchive.web.http.memory import Holding, Memory
+from pacarchive.web.http.outbox import Outbox
 from pacarchive.web.http.plain import limits_are_usual
 from pacarchive.web.http.refusals import RefusalLog, text_of
 from pacarchive.web.http.settings import LimitSettings
@@ -110,6 +111,7 @@ class SharedSite(Site):
     @ivar places: Admits connections.
     @ivar memory: Keeps account of what unfinished requests hold.
     @ivar turns: What all connections share of a turn of the reactor.
+    @ivar outbox: Small answers on their way to their sockets.
     @ivar events: How often each kind of refusal or failure has happened.
     @ivar counts: Counts requests.
     @ivar when_over: Writes down a request that is over, where somebody wants that: a line in the access log, a span.
@@ -145,6 +147,7 @@ class SharedSite(Site):
         self._ports: list[Any] = []
         self._accepting: IDelayedCall | None = None
         self.turns = Turns(reactor)
+        self.outbox = Outbox(reactor)
         self.events: Counter[str] = Counter()
         self._refusals = RefusalLog(reactor)
         self._telemetry = Telemetry(reactor) if telemetry is None else telemetry

@@ -38,6 +38,9 @@ CHUNK_COST = 3
 REQUEST_COST = 250
 """What a request takes of a turn's allowance, as a read of a small file does."""
 
+QUICK_COST = 50
+"""What one takes that is answered from the bytes of its head, beside those of its answer."""
+
 LINE_COST = 8
 """What a line of its head takes."""
 
