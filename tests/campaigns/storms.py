@@ -28,11 +28,9 @@ from uuid import uuid4
 
 import attrs
 from backends.s3.flaky import FlakyStore, flaky
-from backends.s3.servers import BUCKET, Ministack, ObjectServer, SeaweedFS
+from backends.s3.servers import BUCKET, STORES, ObjectServer
 from backends.s3.services import node
 from system.harness import WANT_DIGEST, Answer, Service, content, repr_digest
-
-STORES: Mapping[str, type[ObjectServer]] = {"seaweedfs": SeaweedFS, "ministack": Ministack}
 
 IDS_OF_EACH = 6
 SMALL, PART, LARGE = 64 << 10, 5 << 20, 11 << 20

@@ -8,18 +8,16 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.httpsession import URLLib3Session
 from ports import HOST, free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 ACCESS_KEY, SECRET_KEY = "AKIDTEST", "secretsecret"
 BUCKET = "archive"
@@ -127,7 +125,7 @@ class SeaweedFS(ObjectServer):
             "-s3.port.iceberg=0",
             "-s3.port.lance=0",
             "-volume.minFreeSpace=1",
-            "-volume.max=20",
+            "-volume.max=200",
             "-master.volumeSizeLimitMB=256",
             *(f"-{name}={port}" for name, port in ports.items()),
         ], {}
@@ -150,3 +148,7 @@ class Rclone(ObjectServer):
         key = f"--auth-key={ACCESS_KEY},{SECRET_KEY}"
         words = ["serve", "s3", str(self.directory / "data"), f"--addr={HOST}:{self.port}", key]
         return [str(_PROGRAMS / "rclone"), *words, "--config=/dev/null"], {}
+
+
+STORES: Mapping[str, type[ObjectServer]] = {"seaweedfs": SeaweedFS, "ministack": Ministack}
+"""Those that an archive can be in."""
