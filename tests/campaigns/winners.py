@@ -1,10 +1,10 @@
 """
 Whether one wins of all who create, replace or remove a file at the same time, on two servers over one bucket.
 
-Each round has up to 64 clients, half of them on each server, and readers beside.  All create a file where there is
-to be none: one is told that it has, and that one's bytes are what everybody reads, from the first time on.  All replace
-the version that they know: one does.  Some replace whatever there is: all do, and one was the last.  Some remove it: one
-does.
+Each round has up to 64 clients, half of them on each server, and readers beside.  All create a file where there is to
+be none: one is told that it has, and that one's bytes are what everybody reads, from the first time on.  All replace
+the version that they know: one does.  Some replace whatever there is: all do, and one was the last.  Some remove it:
+one does.
 
     python -m tests.campaigns.winners --rounds 100
 """
