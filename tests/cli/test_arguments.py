@@ -105,7 +105,7 @@ def test_an_unknown_command(line: str, said: str, capsys: pytest.CaptureFixture[
         ("--url http://x", "pacarchive: which command? There are put, "),
         (
             "admin",
-            "pacarchive admin: which command? There are adopt, copy, delete, digest, inventory, sweep, token, access. ",
+            "pacarchive admin: which command? There are adopt, copy, delete, digest, inventory, rebuild, sweep, ",
         ),
         ("--url http://x admin", "pacarchive admin: which command? "),
     ],

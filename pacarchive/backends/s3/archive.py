@@ -12,6 +12,7 @@ from zope.interface import implementer
 from pacarchive import errors
 from pacarchive.backends.s3.incoming import Incoming, Way
 from pacarchive.backends.s3.move import Mover
+from pacarchive.backends.s3.rebuild import Rebuilder
 from pacarchive.backends.s3.record import file_id_at
 from pacarchive.backends.s3.stored import StoredLarge, StoredSmall
 from pacarchive.backends.s3.sweep import Sweeper
@@ -131,6 +132,11 @@ class S3Archive(Service):
     def sweeper(self, *, dry_run: bool) -> Sweeper:
         """What removes what nothing needs any more."""
         return Sweeper(self._bucket, self._records, self._grace, dry_run=dry_run)
+
+    def rebuilder(self, *, settled: float, with_marked: bool) -> Rebuilder:
+        """What makes records again."""
+        self._require_writable()
+        return Rebuilder(self._way, self._algorithms, settled=settled, with_marked=with_marked)
 
     async def health(self) -> Health:
         promises = self._bucket.promises

@@ -155,7 +155,7 @@ class Bucket:
         answer = await self._ask(Request(method="GET", key=key, bucket=bucket, headers=headers, most=most), 404)
         return None if answer.status == 404 else (answer.body, _stored(answer, len(answer.body)))
 
-    async def stream(self, key: str, of: Stored, offset: int, length: int) -> Stream:
+    async def stream(self, key: str, of: Stored, offset: int, length: int, *, bucket: str | None = None) -> Stream:
         """
         Begin to read an object.
 
@@ -167,7 +167,7 @@ class Bucket:
             headers["If-Match"] = f'"{of.tag}"'
         query = {"versionId": of.version} if of.version else {}
         try:
-            answer = await self.store.begin(Request(method="GET", key=key, headers=headers, query=query))
+            answer = await self.store.begin(Request(method="GET", key=key, bucket=bucket, headers=headers, query=query))
         except RefusedError as error:
             if error.status in (404, 412, 416):
                 raise errors.BackendUnavailable("The file is no longer in the object store.") from error
@@ -264,7 +264,14 @@ class Bucket:
             raise UnfulfilledError(may_be_own=answer.repeated)
 
     async def page(
-        self, prefix: str, most: int, *, after: str = "", token: str | None = None, in_seconds: float | None = None
+        self,
+        prefix: str,
+        most: int,
+        *,
+        after: str = "",
+        token: str | None = None,
+        in_seconds: float | None = None,
+        bucket: str | None = None,
     ) -> Listing:
         """
         List objects in the order of their keys.
@@ -280,7 +287,7 @@ class Bucket:
             query["start-after"] = after
         retry_for = None if in_seconds is None else 0.0
         answer = await self._ask(
-            Request(method="GET", query=query, most=_LIST, patience=in_seconds, retry_for=retry_for)
+            Request(method="GET", bucket=bucket, query=query, most=_LIST, patience=in_seconds, retry_for=retry_for)
         )
         return _read(listing, answer.body)
 

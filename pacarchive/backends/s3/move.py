@@ -11,9 +11,9 @@ from twisted.logger import Logger
 
 from pacarchive import errors
 from pacarchive.backends.s3.bucket import Source, Stored, Tagged, UnfulfilledError
+from pacarchive.backends.s3.bulk import hash_object
 from pacarchive.backends.s3.incoming import Way, data_of
 from pacarchive.backends.s3.record import Record
-from pacarchive.backends.s3.sending import NoAnswerError
 from pacarchive.digests import Hasher
 from pacarchive.model import FileStatus, WriteConditions
 from pacarchive.times import SECOND
@@ -22,7 +22,6 @@ _LARGEST_COPY = 5 << 30
 """The largest object that is copied by one request."""
 
 _COPIED_PART = 1 << 30
-_BLOCK = 1 << 20
 
 _DOTS = re.compile(r"/\.{1,2}(/|\Z)")  # which a store, or a proxy before it, may resolve: out of the root
 
@@ -106,7 +105,7 @@ class Mover:
         key = self._layout.data_key(record)
         try:
             stored = await self._copied(source, key)
-            await self._hash(key, stored, hasher)
+            await hash_object(self._bucket, key, stored, hasher)  # the copy, which is what will be served
         except BaseException:
             await self._discard(key, "")
             raise
@@ -149,17 +148,6 @@ class Mover:
         except BaseException:
             await self._abort(key, upload)
             raise
-
-    async def _hash(self, key: str, stored: Stored, hasher: Hasher) -> None:
-        """Read the copy, which is what will be served."""
-        stream = await self._bucket.stream(key, stored, 0, stored.size)
-        try:
-            while stream.left:
-                hasher.update(await stream.read(min(_BLOCK, stream.left)))
-        except NoAnswerError as error:
-            raise errors.BackendUnavailable("The object store stopped in the middle of the source.") from error
-        finally:
-            stream.close()
 
     async def _abort(self, key: str, upload: str) -> None:
         try:

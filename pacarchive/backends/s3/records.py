@@ -158,6 +158,22 @@ class Records:
                     return current.record
             raise errors.BackendUnavailable("Too many write this file at the same time.")
 
+    async def create(self, record: Record) -> bool:
+        """
+        Store a record where there is none, not even of a file that was removed.
+
+        @return: Whether it is stored.
+        """
+        async with self._alone(record.file_id):
+            if not self._bucket.promises.conditional_put and await self.find(record.file_id) is not None:
+                return False
+            try:
+                await self._put(record, None)
+            except UnfulfilledError as error:
+                found = await self.find(record.file_id) if error.may_be_own else None
+                return found is not None and found.record.version == record.version
+            return True
+
     async def remember(self, record: Record, digests: Digests) -> None:
         """Store digests of a version, if it is still the published one and has none of them."""
         missing = {name: digest for name, digest in digests.items() if name not in record.digests}

@@ -17,12 +17,12 @@ from twisted.logger import Logger
 from pacarchive import errors
 from pacarchive.backends.s3 import versions
 from pacarchive.backends.s3.bucket import Bucket
+from pacarchive.backends.s3.bulk import listed
 from pacarchive.backends.s3.documents import Listed
 from pacarchive.backends.s3.record import data_at
 from pacarchive.backends.s3.records import Records
 from pacarchive.runtime.shared import all_of
 
-_PAGE = 1000
 _AT_ONCE = 100
 
 _log = Logger()
@@ -98,15 +98,15 @@ class Sweeper:
 
     async def _old(self, prefix: str) -> AsyncIterator[LeftOver]:
         """Remove what is old."""
-        async for each in self._listed(prefix):
+        async for each in listed(self._bucket, prefix):
             if (age := self._age(each.modified)) > self._grace:
                 yield await self._remove(each, age)
 
     async def _data(self) -> AsyncIterator[LeftOver]:
-        marks = self._listed(self._layout.garbage)
+        marks = listed(self._bucket, self._layout.garbage)
         mark = await anext(marks, None)
         unmarked: list[Listed] = []
-        async for data in self._listed(self._layout.data):
+        async for data in listed(self._bucket, self._layout.data):
             place = data.key.removeprefix(self._layout.data)
             while mark is not None and (marked := mark.key.removeprefix(self._layout.garbage)) < place:
                 await self._forget(mark)  # there is no such data any more
@@ -197,17 +197,6 @@ class Sweeper:
     async def _is_needed_at(self, key: str) -> bool:
         """As L{_is_needed}, by the key."""
         return key.startswith(self._layout.data) and await self._is_needed(key.removeprefix(self._layout.data))
-
-    async def _listed(self, prefix: str) -> AsyncIterator[Listed]:
-        """All objects whose keys begin so, in the order of the keys."""
-        token: str | None = None
-        while True:
-            page = await self._bucket.page(prefix, _PAGE, token=token)
-            for each in page.objects:
-                yield each
-            token = page.token
-            if token is None:
-                return
 
     def _age(self, since: float) -> float:
         return self._bucket.store.now() - since

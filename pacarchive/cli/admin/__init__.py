@@ -32,6 +32,7 @@ def register(subparsers: Subparsers) -> None:
     _register_delete(commands)
     _register_digest(commands)
     _register_inventory(commands)
+    _register_rebuild(commands)
     _register_sweep(commands)
     _register_token(commands)
     _register_access(commands)
@@ -152,6 +153,44 @@ def _register_inventory(commands: Subparsers) -> None:
     parser.set_defaults(run="pacarchive.cli.admin.inventory:run")
 
 
+def _register_rebuild(commands: Subparsers) -> None:
+    parser = commands.add_parser(
+        "rebuild",
+        help="make records of an object store's files again, from their data",
+        description=(
+            "Makes the records of files again whose data is still in an object store, after records were lost: lists"
+            " all data, reads what has no record once, for its digests, and writes a record. A record that exists is"
+            " never replaced; of several versions of a file the newest counts. Small files are in their records alone,"
+            " and cannot be rebuilt. Look with --dry-run first, and stop every timer of pacarchive admin sweep: it"
+            " takes data without a record for garbage. Can be interrupted and run again. Exit code: 0; 1 when something"
+            " was left out that has to be looked at, which is named; 2 for a command line or settings that cannot be"
+            " used; 3 when the storage does not answer; 130 when it was interrupted."
+        ),
+    )
+    settings_options(parser)
+    parser.add_argument("-n", "--dry-run", action="store_true", help="only look, and say what would be rebuilt")
+    parser.add_argument(
+        "--marked",
+        action="store_true",
+        help="also from data that is marked as garbage, as a sweep does without records",
+    )
+    parser.add_argument(
+        "--settled",
+        type=_seconds,
+        default=3600.0,
+        metavar="SECONDS",
+        help="leave out data stored so recently, which may be of an upload (default: 3600)",
+    )
+    _bulk_options(parser)
+    _json_option(parser, "object that is left out")
+    parser.set_defaults(run="pacarchive.cli.admin.rebuild:run")
+
+
+def _bulk_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-j", "--jobs", type=_count, default=4, metavar="N", help="read so many at a time (default: 4)")
+    parser.add_argument("--rate", type=_rate, metavar="MB/S", help="read at most so many megabytes in a second")
+
+
 def _register_sweep(commands: Subparsers) -> None:
     parser = commands.add_parser(
         "sweep",
@@ -237,6 +276,18 @@ def _count(text: str) -> int:
     if not text.isdecimal() or not 0 < (count := int(text)) <= 10**6:
         raise ArgumentTypeError(f"{text!r} is not a valid number; write one from 1")
     return count
+
+
+def _seconds(text: str) -> float:
+    from argparse import ArgumentTypeError
+
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 10**9:
+        raise ArgumentTypeError(f"{text!r} is not a valid number of seconds; write one from 0")
+    return seconds
 
 
 def _rate(text: str) -> float:

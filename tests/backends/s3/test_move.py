@@ -120,4 +120,4 @@ def test_a_copy_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     double, of = mover(FOUND, begun, Given(412), refused, refused, small=1)
     with pytest.raises(errors.NotFound, match="is another"):
         double.result(of.move(7, SOURCE, ALLOW, [PRIMARY]))
-    assert [each.method for each in double.script.heard] == ["HEAD", "POST", "PUT", "DELETE", "DELETE"]
+    assert [each.method for each in double.script.heard] == ["HEAD", "POST", "PUT", "DELETE", "DELETE", "HEAD"]
