@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from pacarchive import errors
+from pacarchive.backends.s3.adopt import Adopter
 from pacarchive.backends.s3.incoming import Incoming, Way
 from pacarchive.backends.s3.move import Mover
 from pacarchive.backends.s3.rebuild import Rebuilder
@@ -137,6 +138,11 @@ class S3Archive(Service):
         """What makes records again."""
         self._require_writable()
         return Rebuilder(self._way, self._algorithms, settled=settled, with_marked=with_marked)
+
+    def adopter(self, start: str, *, moves: bool) -> Adopter:
+        """What takes over objects that begin with C{s3://bucket/start-of-keys}."""
+        self._require_writable()
+        return Adopter(self._way, self._mover, self._algorithms, start, moves=moves)
 
     async def health(self) -> Health:
         promises = self._bucket.promises

@@ -62,6 +62,8 @@ async def hash_object(
     @param of: The bucket that it is in, where it is not the archive's.
     @raise errors.BackendUnavailable: It cannot be read to its end.
     """
+    if not stored.size:
+        return
     stream = await bucket.stream(key, stored, 0, stored.size, bucket=of)
     try:
         while stream.left:

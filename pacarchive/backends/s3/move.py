@@ -13,6 +13,7 @@ from pacarchive import errors
 from pacarchive.backends.s3.bucket import Source, Stored, Tagged, UnfulfilledError
 from pacarchive.backends.s3.bulk import hash_object
 from pacarchive.backends.s3.incoming import Way, data_of
+from pacarchive.backends.s3.order import Pace
 from pacarchive.backends.s3.record import Record
 from pacarchive.digests import Hasher
 from pacarchive.model import FileStatus, WriteConditions
@@ -46,22 +47,52 @@ class Mover:
         self, file_id: int, source: str, conditions: WriteConditions, algorithms: Collection[str]
     ) -> FileStatus:
         """Give an object an id (L{pacarchive.interfaces.IArchiveBackend.move})."""
-        bucket, key = self._allowed(source)
+        self._allowed(source)
         if not conditions.unconditional:
             conditions.require(self._way.records.status(await self._way.records.find(file_id)))
+        of = await self.look(source)
+        status = await self.take(file_id, of, conditions, algorithms)
+        await self.remove(of, file_id)
+        return status
+
+    async def look(self, source: str) -> Source:
+        """
+        Look at what is to be taken in.
+
+        @raise errors.NotPermitted: It is in none of the roots.
+        @raise errors.NotFound: It does not exist.
+        """
+        bucket, key = self._allowed(source)
         found = await self._bucket.head(key, bucket)
         if found is None:
             raise errors.NotFound("The source does not exist.")
-        of = Source(bucket, key, found)
+        return Source(bucket, key, found)
+
+    async def take(
+        self,
+        file_id: int,
+        source: Source,
+        conditions: WriteConditions,
+        algorithms: Collection[str],
+        pace: Pace | None = None,
+    ) -> FileStatus:
+        """
+        Take an object in, which stays where it is.
+
+        @param pace: How fast it is read.
+        @raise errors.NotFound: It is not there any more, or is another.
+        """
         try:
-            status = await self._take(file_id, of, conditions, algorithms)
+            return await self._take(file_id, source, conditions, algorithms, pace)
         except UnfulfilledError:
             raise errors.NotFound("The source does not exist any more, or is another.") from None
-        await self._remove(of, file_id)
-        return status
 
-    async def _remove(self, source: Source, file_id: int) -> None:
-        """Remove a source that was taken in, if it is the same still: what was put in its place has no other copy."""
+    async def remove(self, source: Source, file_id: int) -> bool:
+        """
+        Remove a source that was taken in, if it is the same still: what was put in its place has no other copy.
+
+        @return: Whether it is gone.
+        """
         bucket, key, stored = source.bucket, source.key, source.stored
         condition = Tagged(stored.tag) if self._bucket.promises.conditional_delete and stored.tag else None
         try:
@@ -69,10 +100,14 @@ class Mover:
                 raise UnfulfilledError(may_be_own=False)
             await self._bucket.delete(key, condition, bucket=bucket)
         except UnfulfilledError as unfulfilled:
-            if not unfulfilled.may_be_own:
-                _log.warn("file {file_id} is moved in; its source is another object now, and stays", file_id=file_id)
+            if unfulfilled.may_be_own:
+                return True
+            _log.warn("file {file_id} is moved in; its source is another object now, and stays", file_id=file_id)
         except errors.ArchiveError as error:
             _log.warn("file {file_id} is moved in, but its source stays: {error}", file_id=file_id, error=error)
+        else:
+            return True
+        return False
 
     def _allowed(self, source: str) -> tuple[str, str]:
         """
@@ -92,7 +127,12 @@ class Mover:
         return bucket, key
 
     async def _take(
-        self, file_id: int, source: Source, conditions: WriteConditions, algorithms: Collection[str]
+        self,
+        file_id: int,
+        source: Source,
+        conditions: WriteConditions,
+        algorithms: Collection[str],
+        pace: Pace | None,
     ) -> FileStatus:
         records = self._way.records
         now = records.now()
@@ -105,7 +145,7 @@ class Mover:
         key = self._layout.data_key(record)
         try:
             stored = await self._copied(source, key)
-            await hash_object(self._bucket, key, stored, hasher)  # the copy, which is what will be served
+            await hash_object(self._bucket, key, stored, hasher, pace)  # the copy, which is what will be served
         except BaseException:
             await self._discard(key, "")
             raise

@@ -26,6 +26,7 @@ class Outcome(enum.Enum):
 
     MADE = "made"
     THERE = "there"
+    COMPARED = "compared"
     OLDER = "older"
     YOUNG = "young"
     MARKED = "marked"

@@ -53,18 +53,34 @@ def _json_option(parser: argparse.ArgumentParser, what: str) -> None:
 def _register_adopt(commands: Subparsers) -> None:
     parser = commands.add_parser(
         "adopt",
-        help="report on a tree that the predecessor wrote, changing nothing",
+        help="report on a predecessor's tree, or take over objects of a store",
         description=(
             "Looks at every name below the prefix, before the archive is taken over or afterwards, and reports what"
             " pacarchive will not serve, what may be half written, and what is in the way. Opens no file's data and"
-            " changes nothing. Exit code: 0 when nothing needs attention; 1 when something does; 2 for settings that"
-            " cannot be used."
+            " changes nothing. In an object store (-t s3) it takes over plain objects, whose keys are ids or are told"
+            " with their ids (--map): the store copies each, it is read once for its digests, and stays where it is"
+            " without --move. What is there already is let alone, so that it can be interrupted and run again; a file"
+            " of the archive is never replaced. Exit code: 0 when nothing needs attention; 1 when something does; 2 for"
+            " a command line or settings that cannot be used; 3 when a store does not answer; 130 when it was"
+            " interrupted."
         ),
     )
     settings_options(parser)
     parser.add_argument(
         "--examples", type=_count, default=5, metavar="N", help="how many names to show for each finding (default: 5)"
     )
+    parser.add_argument(
+        "--from",
+        dest="source",
+        metavar="PLACE",
+        help="take over what is here, below one of the move_roots: s3://bucket/start-of-keys",
+    )
+    complete_path(
+        parser.add_argument("--map", metavar="FILE", help="ids and whole keys: CSV, or JSON lines with id and key")
+    )
+    parser.add_argument("--move", action="store_true", help="remove each when it is in the archive")
+    parser.add_argument("-n", "--dry-run", action="store_true", help="only look, and say what would be done")
+    _bulk_options(parser)
     _json_option(parser, "finding")
     parser.set_defaults(run="pacarchive.cli.admin.adopt:run")
 

@@ -31,6 +31,12 @@ _WIDTH = 80
 def run(arguments: argparse.Namespace) -> int:
     """Run the command.  @return: The exit code."""
     settings = settings_of(arguments)
+    if settings.server.type == "s3":
+        from pacarchive.cli.admin.adopt_objects import run as adopt_objects
+
+        return adopt_objects(settings, arguments)
+    if arguments.source or arguments.map or arguments.move:
+        raise ConfigError("admin adopt", "--from, --map and --move are for object stores; a tree is only looked at")
     tree = tree_of(settings)
     if tree is None:
         message = (

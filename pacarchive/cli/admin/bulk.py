@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _MEGABYTE = 1_000_000
 
-_QUIET = frozenset({Outcome.MADE, Outcome.THERE, Outcome.MARKED})
+_QUIET = frozenset({Outcome.MADE, Outcome.THERE, Outcome.COMPARED, Outcome.MARKED})
 """Of which no line is written."""
 
 _BAD = frozenset({Outcome.NO_ID, Outcome.CLASH, Outcome.STAYS, Outcome.FAILED, Outcome.YOUNG})
