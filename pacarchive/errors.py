@@ -40,6 +40,10 @@ class AlreadyExists(ArchiveError):
         super().__init__(message, reason="Can't open posix file with error: [Errno 13] Permission denied")
 
 
+class KeptBehind(ArchiveError):
+    """The file cannot be removed: an archive that this one reads through to has it, and would bring it back."""
+
+
 class PreconditionFailed(ArchiveError):
     """A condition of the request does not hold for the file (RFC 9110, section 13)."""
 

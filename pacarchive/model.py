@@ -237,12 +237,14 @@ class WriteConditions:
     @ivar if_match: The entity tags of C{If-Match}, where C{"*"} stands for any existing file; C{None} for no condition.
     @ivar from_archive: Of a move: whether its source, symbolic links followed, may lie below the archive's own prefix,
         where it may be another id's file (else L{pacarchive.errors.InArchive}).
+    @ivar or_absent: Whether C{if_match} also holds where there is no file.
     """
 
     overwrite: Overwrite = Overwrite.ALLOW
     if_absent: bool = False
     if_match: frozenset[str] | None = None
     from_archive: bool = True
+    or_absent: bool = False
 
     @property
     def unconditional(self) -> bool:
@@ -258,7 +260,7 @@ class WriteConditions:
         @raise errors.PreconditionFailed: C{if_absent} or C{if_match} does not hold.
         @raise errors.AlreadyExists: The overwrite policy does not allow it.
         """
-        if self.if_match is not None and (current is None or not ({current.etag, "*"} & self.if_match)):
+        if self.if_match is not None and not self._matches(current):
             raise errors.PreconditionFailed("The file is not the one that If-Match names.")
         if current is None:
             return
@@ -266,6 +268,9 @@ class WriteConditions:
             raise errors.PreconditionFailed("The id is taken, and was to be free.")
         if self.overwrite is Overwrite.DENY:
             raise errors.AlreadyExists("The id is taken, and this archive does not overwrite.")
+
+    def _matches(self, current: FileStatus | None) -> bool:
+        return self.or_absent if current is None else bool({current.etag, "*"} & (self.if_match or set()))
 
 
 class Durability(enum.Enum):

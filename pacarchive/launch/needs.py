@@ -30,12 +30,14 @@ def leave_out(settings: Settings, twistd: Mapping[str, Any]) -> None:
     @param twistd: twistd's own options.
     """
     do_without_http2()
-    backend = find_provider(settings.server.type)
+    archives = [settings] if settings.fallback is None else [settings, settings.fallback]
+    backends = [find_provider(each.server.type) for each in archives]
     sections = (settings.server, settings.of(TlsSettings), settings.of(MetricsSettings))
     if (
-        isinstance(backend, BackendProvider)
-        and backend.make_name.startswith("pacarchive.")
-        and not backend.needs_tls
+        all(
+            isinstance(each, BackendProvider) and each.make_name.startswith("pacarchive.") and not each.needs_tls
+            for each in backends
+        )
         and not twistd.get("logger")
         and all(each.keys is not None for each in settings.all_of(IssuerSettings).values())  # else they are fetched
         and all(each.startswith(PLAIN) for section in sections for each in section.endpoints)

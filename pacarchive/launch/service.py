@@ -35,7 +35,8 @@ from pacarchive.recall.places import archive_name
 from pacarchive.recall.settings import RecallSettings
 from pacarchive.runtime.filesystems import is_one_machines
 from pacarchive.runtime.threads import BlockingPool
-from pacarchive.settings.reading import ConfigError, find_provider
+from pacarchive.settings.making import make_archive
+from pacarchive.settings.reading import ConfigError
 from pacarchive.settings.sections import Settings
 from pacarchive.settings.server import PoolSettings
 from pacarchive.telemetry.appending import open_log
@@ -218,7 +219,7 @@ def make_archive_service(
 
     telemetry = Telemetry(reactor) if telemetry is None else telemetry
     server, limits = settings.server, settings.of(LimitSettings)
-    backend = _make_backend(reactor, settings)
+    backend = make_archive(reactor, settings)
     recall = RecallEngine(reactor, backend, settings.of(RecallSettings), archive_name(server))
     sending = BlockingPool(reactor, "send", settings.of(PoolSettings).io)
     gatekeeper = AccessService(reactor, settings)
@@ -247,14 +248,6 @@ def make_archive_service(
     return ArchiveService(
         gatekeeper, audit, backend, recall, sending, telemetry, site, endpoints, server.drain_timeout, *noting
     )
-
-
-def _make_backend(reactor: Any, settings: Settings) -> IArchiveBackend:
-    name = settings.server.type
-    try:
-        return find_provider(name).make(reactor, settings.backend)
-    except ImportError as error:
-        raise ConfigError(f"backend {name}", str(error)) from error
 
 
 def make_service(settings: Settings, log_file: LogFile | None = None, observer: ILogObserver | None = None) -> IService:

@@ -67,6 +67,7 @@ def load(
     overrides: Mapping[tuple[str, str], object],
     *,
     create_default: bool = True,
+    behind: bool = False,
 ) -> Settings:
     """
     Read and check all settings.
@@ -76,6 +77,7 @@ def load(
     @param overrides: Values by section and key, from the command line; text or typed.
     @param create_default: Whether to create the default prefix if it is missing.  Any other prefix is never created: it
         is more likely a file system that is not mounted.
+    @param behind: Whether these are the settings of another's fallback, which has none of its own.
     @raise ConfigError: A setting is invalid, or the file cannot be read.
     """
     backends = _providers()
@@ -109,7 +111,7 @@ def load(
             keys = {key for section, key in given if section == name}
             sections[name] = each.completed(Surroundings(server, backend.local_prefix, keys, environ))
     pools: PoolSettings = sections["pools"]
-    return Settings(
+    settings = Settings(
         sections={"server": server, **sections},
         named={section: _build(section, section_class(section), given) for section in named},
         backend=BackendSettings(
@@ -122,6 +124,25 @@ def load(
         ),
         source=source,
     )
+    if server.fallback is None:
+        return settings
+    if behind:
+        raise _error(given, "server", "fallback", "these are settings of a fallback, which has none of its own")
+    return _with_fallback(settings, environ, given)
+
+
+def _with_fallback(settings: Settings, environ: Mapping[str, str], given: _GivenValues) -> Settings:
+    """Read the settings of the archive behind; what the environment says of an archive is said of the other."""
+    others = {name: value for name, value in environ.items() if name not in VARIABLES}
+    behind = load(str(settings.server.fallback), others, {}, create_default=False, behind=True)
+    if behind.place == settings.place:
+        raise _error(given, "server", "fallback", "names the settings of this same archive")
+    roots = settings.server.move_roots
+    if find_provider(behind.server.type).local_prefix == find_provider(settings.server.type).local_prefix and any(
+        behind.server.prefix.is_relative_to(root) for root in roots
+    ):
+        raise _error(given, "server", "move_roots", "the archive of [server] fallback lies there, and keeps its files")
+    return attrs.evolve(settings, fallback=behind)
 
 
 def settings_file(path: str | None, environ: Mapping[str, str]) -> str | None:

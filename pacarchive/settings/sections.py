@@ -77,12 +77,19 @@ class Settings:
     @ivar named: The sections of L{NAMED} that there are, by kind and name, as C{allow robots}.
     @ivar backend: The settings for the backend.
     @ivar source: The path of the file that was read; C{None} where there was none.
+    @ivar fallback: The settings of the archive that files are read from which this one does not have.
     """
 
     sections: Mapping[str, Any]
     named: Mapping[str, Any] = attrs.field(factory=dict)
     backend: BackendSettings
     source: str | None
+    fallback: Settings | None = None
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        """What makes it another archive than others."""
+        return self.server.type, self.backend.prefix, self.backend.own
 
     @property
     def server(self) -> ServerSettings:

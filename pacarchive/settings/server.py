@@ -15,6 +15,7 @@ from pacarchive.settings.converters import (
     endpoint_strings,
     host_names,
     line,
+    optional_path,
     optional_url,
     place,
     places,
@@ -101,6 +102,12 @@ class ServerSettings:
         VerifyReads,
         "Compare whole reads with the stored digest while they stream, and break off on a mismatch: always, never, or "
         "auto: wherever it does not cost zero-copy sending.",
+    )
+    fallback: Path | None = setting(
+        None,
+        optional_path,
+        "The settings file of an archive that this one takes the place of: files that are not copied yet are read "
+        "from there, and nothing is written there. An absolute path.",
     )
     digests: tuple[str, ...] = setting(
         (), digest_names, "Digests stored beside sha256 with each new file: any of md5, adler32, sha1, sha512."

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from pacarchive.cli.admin.copying import Counts
     from pacarchive.interfaces import IArchiveBackend
     from pacarchive.model import FileStatus
-    from pacarchive.settings.sections import Settings
 
 _MEGABYTE = 1_000_000
 _COUNTED_AT_ONCE = 1000
@@ -39,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     # What the environment says of the archive is said of the one to copy from.
     environ = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     target = load(arguments.to, environ, {}, create_default=False)
-    if _place(source) == _place(target):
+    if source.place == target.place:
         raise ConfigError(arguments.to, "names the same archive as the one to copy from")
     command = _Command(arguments)
     code = exits.OK
@@ -59,10 +58,6 @@ def run(arguments: argparse.Namespace) -> int:
 def _words_of(error: errors.ArchiveError) -> str:
     side = side_of(error)
     return f"{error} ({side})" if side else str(error)
-
-
-def _place(settings: Settings) -> tuple[object, ...]:
-    return settings.server.type, settings.backend.prefix, settings.backend.own
 
 
 @attrs.define

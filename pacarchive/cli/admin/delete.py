@@ -14,6 +14,7 @@ from pacarchive.cli.printing import complain, print_json
 from pacarchive.cli.streams import Interrupted
 from pacarchive.ids import parse_file_id
 from pacarchive.model import WriteConditions
+from pacarchive.settings.making import make_archive
 from pacarchive.settings.reading import ConfigError
 
 if TYPE_CHECKING:
@@ -42,7 +43,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     code = exits.FAILED
     try:
-        with_backend(settings, lambda backend, interruption: _remove_all(backend, ids, report, interruption))
+        with_backend(
+            settings,
+            lambda backend, interruption: _remove_all(backend, ids, report, interruption),
+            make_archive,  # what another archive would bring back is not removed
+        )
         if all(error is None for error in outcomes.values()):
             code = exits.OK
         elif any(isinstance(error, errors.Unavailable) for error in outcomes.values()):

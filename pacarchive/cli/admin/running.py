@@ -11,7 +11,7 @@ from twisted.logger import LogLevel
 from pacarchive.cli.admin.archive import require_own, root_of, tree_of
 from pacarchive.cli.running import run_in_reactor
 from pacarchive.errors import BackendUnavailable
-from pacarchive.settings.reading import ConfigError, find_provider
+from pacarchive.settings.making import make_backend
 from pacarchive.settings.sections import Settings
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from pacarchive.interfaces import IArchiveBackend
+
+    Making = Callable[[Any, Settings], IArchiveBackend]
 
 
 class NotStarted(Exception):
@@ -38,12 +40,17 @@ class Interruption:
     waits_for_work = False
 
 
-def with_backend(settings: Settings, work: Callable[[IArchiveBackend, Interruption], Awaitable[None]]) -> None:
+def with_backend(
+    settings: Settings,
+    work: Callable[[IArchiveBackend, Interruption], Awaitable[None]],
+    make: Making = make_backend,
+) -> None:
     """
     Start a backend, do some work with it, and stop it, in a reactor that can run once in a process.
 
     @param settings: The settings.
     @param work: Called when the backend has started.
+    @param make: Makes it: by default without what is behind it, which only a server needs.
     @raise Exception: As L{with_backends}.
     """
 
@@ -51,11 +58,13 @@ def with_backend(settings: Settings, work: Callable[[IArchiveBackend, Interrupti
         (backend,) = backends
         await work(backend, interruption)
 
-    with_backends([settings], alone)
+    with_backends([settings], alone, make)
 
 
 def with_backends(
-    archives: Sequence[Settings], work: Callable[[Any, Sequence[IArchiveBackend], Interruption], Awaitable[None]]
+    archives: Sequence[Settings],
+    work: Callable[[Any, Sequence[IArchiveBackend], Interruption], Awaitable[None]],
+    make: Making = make_backend,
 ) -> None:
     """
     Start the backends of several archives, do some work with them, and stop them, in a reactor that can run once in a
@@ -63,6 +72,7 @@ def with_backends(
 
     @param archives: The settings of each.
     @param work: Called with the reactor and the backends when they have started.
+    @param make: Makes each backend.
     @raise ConfigError: This machine lacks something that a backend needs, or the user is not the service's.
     @raise NotStarted: A storage cannot be used at present.
     @raise Interrupted: Ctrl-C or SIGTERM; the step of the work that was under way has ended, and the backends are
@@ -81,19 +91,15 @@ def with_backends(
 
     async def run(reactor: Any) -> None:
         async with AsyncExitStack() as started:
-            backends = [await _start(reactor, settings, started) for settings in archives]
+            backends = [await _start(reactor, settings, started, make) for settings in archives]
             interruption.waits_for_work = True
             await work(reactor, backends, interruption)
 
     run_in_reactor(run, interrupt=interrupt, least=LogLevel.warn)
 
 
-async def _start(reactor: Any, settings: Settings, started: AsyncExitStack) -> IArchiveBackend:
-    name = settings.server.type
-    try:
-        backend = find_provider(name).make(reactor, settings.backend)
-    except ImportError as error:
-        raise ConfigError(f"backend {name}", str(error)) from error
+async def _start(reactor: Any, settings: Settings, started: AsyncExitStack, make: Making) -> IArchiveBackend:
+    backend = make(reactor, settings)
 
     async def stop() -> None:
         await maybeDeferred(backend.stopService)
