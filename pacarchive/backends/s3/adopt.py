@@ -68,6 +68,8 @@ class Adopter:
 
     async def _plain(self, order: Order, mapped: Iterable[tuple[str, str]] | None) -> AsyncIterator[_Plain]:
         async for name, key in self._named() if mapped is None else _each(mapped):
+            if order.stopped():
+                return
             if not key.startswith(self._start):
                 words = "is not where files are taken over from"
                 order.told(Told(Outcome.FAILED, key, words=words))

@@ -70,6 +70,8 @@ class Rebuilder:
         records, marks = Beside(self._bucket, layout.records), Beside(self._bucket, layout.garbage)
         newest: _Lost | None = None
         async for data in listed(self._bucket, layout.data):
+            if order.stopped():
+                return
             place = data.key.removeprefix(layout.data)
             try:
                 file_id, version = data_at(place)

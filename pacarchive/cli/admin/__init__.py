@@ -57,7 +57,7 @@ def _register_adopt(commands: Subparsers) -> None:
         description=(
             "Looks at every name below the prefix, before the archive is taken over or afterwards, and reports what"
             " pacarchive will not serve, what may be half written, and what is in the way. Opens no file's data and"
-            " changes nothing. In an object store (-t s3) it takes over plain objects, whose keys are ids or are told"
+            " changes nothing. In an object store (s3) it takes over plain objects, whose keys are ids or are told"
             " with their ids (--map): the store copies each, it is read once for its digests, and stays where it is"
             " without --move. What is there already is let alone, so that it can be interrupted and run again; a file"
             " of the archive is never replaced. Exit code: 0 when nothing needs attention; 1 when something does; 2 for"

@@ -12,6 +12,8 @@ from pacarchive.backends.contract import Capabilities, make_backend_tests
 if TYPE_CHECKING:
     from backends.s3.servers import ObjectServer
 
+_VERSIONS = "versions"
+
 _servers: list[ObjectServer] = []
 
 
@@ -27,9 +29,15 @@ TestOnSeaweedFS = make_backend_tests(factory_for(_server), _capabilities)
 # Where the condition of a DELETE is ignored, and all that is not tiny has an object of its own.
 TestOnMinistack = make_backend_tests(factory_for(_server, with_tombstones, small_file=4), _capabilities)
 
+# In a bucket that keeps versions and has object lock.
+TestInVersions = make_backend_tests(factory_for(_server, small_file=4, bucket=_VERSIONS), _capabilities)
+
 
 @pytest.fixture(autouse=True)
 def object_server(request: pytest.FixtureRequest) -> None:
     """The store of a class."""
-    name = "seaweedfs" if issubclass(request.cls, TestOnSeaweedFS) else "ministack"
+    name = "ministack" if issubclass(request.cls, TestOnMinistack) else "seaweedfs"
     _servers[:] = [request.getfixturevalue(name)]
+    if issubclass(request.cls, TestInVersions):
+        locks = {"x-amz-bucket-object-lock-enabled": "true"}
+        assert _server().ask("PUT", f"/{_VERSIONS}", headers=locks)[0] in (200, 409)

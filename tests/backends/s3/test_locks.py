@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -112,6 +112,32 @@ async def test_what_is_locked_is_told_and_the_sweep_goes_on(locking: ObjectServe
         assert [each.version for each in await all_versions(backend, "data")] == [data.version]
         (mark,) = {each.key for each in await all_versions(backend, "garbage")}
         assert file_id_at(mark.removeprefix(backend._records.layout.garbage).rpartition("/")[0]) == 1
+
+
+@in_reactor
+async def test_a_bucket_that_locks_all(locking: ObjectServer, tmp_path: Path) -> None:
+    """It starts, stores, replaces and removes; what is left of all that stays, and is told as locked."""
+    name = f"all-{tmp_path.name.lower().replace('_', '-')}"[:60]
+    assert locking.ask("PUT", f"/{name}", headers={"x-amz-bucket-object-lock-enabled": "true"})[0] == 200
+    rule = b"<Rule><DefaultRetention><Mode>GOVERNANCE</Mode><Days>1</Days></DefaultRetention></Rule>"
+    body = (
+        b'<ObjectLockConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+        b"<ObjectLockEnabled>Enabled</ObjectLockEnabled>" + rule + b"</ObjectLockConfiguration>"
+    )
+    sum_of = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+    done = locking.ask("PUT", f"/{name}?object-lock", body, {"Content-MD5": sum_of})
+    assert done[0] == 200, done
+    async with archive(locking, tmp_path.name, bucket=name, **SOON) as backend:
+        await store(backend, 1, pattern(100))
+        await store(backend, 1, pattern(50))
+        await store(backend, 2, b"tiny")
+        assert (await load(backend, 1))[1] == pattern(50)
+        await backend.remove(2, ALLOW)
+        with pytest.raises(errors.NotFound):
+            await backend.status(2)
+        swept = [each async for each in cast("Any", backend).sweeper(dry_run=False).run()]
+        assert {(each.size, each.locked) for each in swept if each.size == 100} == {(100, True)}
+        assert (await load(backend, 1))[1] == pattern(50)
 
 
 def test_the_command_counts_what_is_locked(ministack: ObjectServer, tmp_path: Path) -> None:

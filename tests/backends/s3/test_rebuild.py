@@ -72,6 +72,27 @@ async def test_lost_records_are_made_again(object_server: ObjectServer, tmp_path
 
 
 @in_reactor
+async def test_it_can_be_stopped(object_server: ObjectServer, tmp_path: Path) -> None:
+    """Between two objects, also where nothing is to be done for any."""
+    async with archive(object_server, tmp_path.name, **LARGE) as any_backend:
+        backend: Any = any_backend
+        for file_id in (1, 2, 3):
+            await store(backend, file_id, pattern(10))
+        all_told: list[Told] = []
+
+        async def at_once(size: int) -> None:
+            """Go on."""
+
+        def stopped() -> bool:
+            return bool(all_told)
+
+        await backend.rebuilder(settled=0, with_marked=False).run(
+            Order(trial=False, jobs=2, pace=at_once, stopped=stopped, told=all_told.append)
+        )
+        assert [each.outcome for each in all_told] == [Outcome.THERE]
+
+
+@in_reactor
 async def test_what_was_removed_stays_so(object_server: ObjectServer, tmp_path: Path) -> None:
     """Unless marks are to be ignored, as a sweep that came between has made them of all."""
     async with archive(object_server, tmp_path.name, **LARGE) as any_backend:
