@@ -24,7 +24,7 @@ class Outbox:
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._waiting: list[Connection] = []
+        self._waiting: dict[Connection, None] = {}
 
     def post(self, transport: ITransport, data: bytes) -> None:
         """Write to a transport, and L{hasten} it."""
@@ -40,10 +40,10 @@ class Outbox:
         if isinstance(transport, Connection):
             if not self._waiting:
                 self._clock.callLater(0, self._send)
-            self._waiting.append(transport)
+            self._waiting[transport] = None
 
     def _send(self) -> None:
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting = self._waiting, {}
         for transport in waiting:
             if transport.connected and not transport.disconnecting:
                 transport.doWrite()
