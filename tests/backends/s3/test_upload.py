@@ -33,6 +33,22 @@ def test_parts_grow_with_the_file() -> None:
     assert equal.largest == 160_000 * MIB
 
 
+def test_the_largest_file_is_known_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked for before each file, also a tiny one: no part is looked at by itself."""
+    looked_at: list[int] = []
+    size_of = Parting.size_of
+
+    def counted(parting: Parting, number: int) -> int:
+        looked_at.append(number)
+        return size_of(parting, number)
+
+    monkeypatch.setattr(Parting, "size_of", counted)
+    for equal in (False, True):
+        parting = Parting(size=5 * MIB, equal=equal, in_flight=3)
+        assert parting.largest == sum(size_of(parting, number) for number in range(1, MOST_PARTS + 1))
+    assert len(looked_at) < 100
+
+
 class Sender:
     """An upload to a store in memory, with parts of 100 bytes."""
 
