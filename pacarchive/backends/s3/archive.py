@@ -14,7 +14,7 @@ from pacarchive.backends.s3.adopt import Adopter
 from pacarchive.backends.s3.incoming import Incoming, Way
 from pacarchive.backends.s3.move import Mover
 from pacarchive.backends.s3.rebuild import Rebuilder
-from pacarchive.backends.s3.record import file_id_at
+from pacarchive.backends.s3.record import Record, file_id_at
 from pacarchive.backends.s3.stored import StoredLarge, StoredSmall
 from pacarchive.backends.s3.sweep import Sweeper
 from pacarchive.digests import PRIMARY, Hasher
@@ -87,15 +87,31 @@ class S3Archive(Service):
 
     async def open(self, file_id: int) -> IStoredFile:
         record = (await self._records.get(file_id, whole=True)).record
+        await self.require_online(record)
         if record.data is None:
             return StoredSmall(self._records.layout, record, self._records.remember)
         return StoredLarge(self._bucket, self._records.layout, record, self._records.remember)
 
+    async def require_online(self, record: Record) -> None:
+        """
+        Check that the data of a version can be read without being restored; here nothing is known to the contrary.
+
+        @raise errors.Offline: It has to be restored first.
+        """
+
+    async def located(self, record: Record) -> FileStatus:
+        """The status of a version, with where its bytes are."""
+        return self._records.layout.status(record)
+
     async def status(self, file_id: int) -> FileStatus:
-        return self._records.layout.status((await self._records.get(file_id)).record)
+        return await self.located((await self._records.get(file_id)).record)
 
     async def statuses(self, file_ids: Sequence[int]) -> dict[int, FileStatus | Exception]:
-        return dict(zip(file_ids, await all_of(self._status_or_error(each) for each in file_ids), strict=True))
+        return await self._statuses(file_ids, locality=True)
+
+    async def _statuses(self, file_ids: Sequence[int], *, locality: bool) -> dict[int, FileStatus | Exception]:
+        found = await all_of(self._status_or_error(each, locality=locality) for each in file_ids)
+        return dict(zip(file_ids, found, strict=True))
 
     async def move(self, file_id: int, source: str, conditions: WriteConditions) -> FileStatus:
         self._require_writable()
@@ -126,7 +142,7 @@ class S3Archive(Service):
                 last = each
                 if ids is None or file_id in ids:
                     wanted.append(file_id)
-        found = await self.statuses(wanted)
+        found = await self._statuses(wanted, locality=locality)
         files = {file_id: status for file_id, status in found.items() if not isinstance(status, errors.NotFound)}
         return InventoryPage(files, last if page.token is not None else None)
 
@@ -164,9 +180,10 @@ class S3Archive(Service):
     async def _stop(self) -> None:
         await self._end()
 
-    async def _status_or_error(self, file_id: int) -> FileStatus | Exception:
+    async def _status_or_error(self, file_id: int, *, locality: bool) -> FileStatus | Exception:
         try:
-            return await self.status(file_id)
+            record = (await self._records.get(file_id)).record
+            return await self.located(record) if locality else self._records.layout.status(record)
         except errors.ArchiveError as error:
             return errors.light(error)
 

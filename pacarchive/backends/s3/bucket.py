@@ -49,6 +49,7 @@ class Promises:
     @ivar checks: What bodies are compared with.
     @ivar versions: Whether the bucket keeps versions: what is replaced or removed is there still.
     @ivar locks: Whether it has object lock: some versions may not be removed.
+    @ivar restores: Whether the store knows restores from cold storage classes.
     """
 
     conditional_put: bool = True
@@ -59,6 +60,7 @@ class Promises:
     checks: frozenset[Check] = frozenset(Check)
     versions: bool = False
     locks: bool = False
+    restores: bool = True
 
 
 @attrs.frozen
@@ -134,10 +136,12 @@ class Bucket:
     @param store: The store.
     @param unsigned: Whether bodies need not be signed: the connection is secure, or does not leave this machine.
     @ivar promises: What the store heeds.
+    @ivar storage_class: Headers that choose the class of data; records are always of the usual one.
     """
 
-    def __init__(self, store: ObjectStore, *, unsigned: bool) -> None:
+    def __init__(self, store: ObjectStore, *, unsigned: bool, storage_class: str = "") -> None:
         self.store = store
+        self.storage_class = {"x-amz-storage-class": storage_class} if storage_class else {}
         self.promises = Promises()
         self._unsigned = unsigned
 
@@ -169,6 +173,8 @@ class Bucket:
         try:
             answer = await self.store.begin(Request(method="GET", key=key, bucket=bucket, headers=headers, query=query))
         except RefusedError as error:
+            if error.code == "InvalidObjectState":
+                raise errors.BackendUnavailable("The file is in a cold storage class now.", retry_after=60) from error
             if error.status in (404, 412, 416):
                 raise errors.BackendUnavailable("The file is no longer in the object store.") from error
             raise error.translated() from error
@@ -184,7 +190,7 @@ class Bucket:
 
         @raise UnfulfilledError: It is not there any more, or another.
         """
-        headers = source.headers()
+        headers = source.headers() | self.storage_class
         await self._copy(Request(method="PUT", key=key, headers=headers, is_long=True, patience=_LONG))
 
     async def copy_part(
@@ -228,7 +234,7 @@ class Bucket:
         """
         large = total is not None
         total = total or small_sum(body)
-        headers = {**total.headers, "Content-Type": "application/octet-stream"}
+        headers = {**total.headers, **(self.storage_class if large else {}), "Content-Type": "application/octet-stream"}
         if isinstance(condition, Absent):
             headers["If-None-Match"] = "*"
         elif condition is not None:
@@ -251,14 +257,8 @@ class Bucket:
         """
         headers = {} if condition is None else {"If-Match": self.match(condition.tag)}
         query = {"versionId": version} if version else {}
-        request = Request(
-            method="DELETE",
-            key=key,
-            headers=headers,
-            query=query,
-            bucket=bucket,
-            retry_for=None if condition is not None else _SOON,
-        )
+        patience = None if condition is not None else _SOON
+        request = Request(method="DELETE", key=key, headers=headers, query=query, bucket=bucket, retry_for=patience)
         answer = await self._ask(request, 404, 412)
         if answer.status == 412 or (answer.status == 404 and condition is not None):
             raise UnfulfilledError(may_be_own=answer.repeated)
@@ -295,7 +295,7 @@ class Bucket:
 
     async def create(self, key: str, *, copies: bool = False) -> str:
         """Begin an upload in parts, which are sent or copied.  @return: Its id."""
-        headers = {"Content-Type": "application/octet-stream"}
+        headers = {"Content-Type": "application/octet-stream", **self.storage_class}
         if self.check is Check.CRC32 and not copies:
             headers["x-amz-checksum-algorithm"] = "CRC32"
         answer = await self._ask(Request(method="POST", key=key, query={"uploads": ""}, headers=headers))
@@ -339,10 +339,8 @@ class Bucket:
         refused = await self._ask(request, 404)
         found = await self.head(key)
         if found is None or found.size != size:
-            words = (
-                "The object store has lost an upload." if refused.status == 404 else "The object store has lost data."
-            )
-            raise errors.BackendUnavailable(words)
+            words = "an upload" if refused.status == 404 else "data"
+            raise errors.BackendUnavailable(f"The object store has lost {words}.")
         return found
 
     async def abort(self, key: str, upload: str) -> None:

@@ -10,6 +10,7 @@ from xml.sax.saxutils import escape
 
 import attrs
 
+from pacarchive.backends.s3.residency import Restore, Seen, date_in
 from pacarchive.texts import printable
 
 _MOST_WORDS = 300
@@ -84,11 +85,13 @@ class Listed:
     @ivar key: Its key.
     @ivar size: Its size in bytes.
     @ivar modified: When it was stored, in seconds since the epoch.
+    @ivar seen: What is told of its storage class and restore.
     """
 
     key: str
     size: int
     modified: float
+    seen: Seen = attrs.field(factory=Seen)
 
 
 @attrs.frozen
@@ -115,9 +118,9 @@ def listing(body: bytes) -> Listing:
     for each in root:
         if local(each.tag) == "Contents":
             found = fields(each)
-            objects.append(
-                Listed(found.get("Key", ""), _number(found.get("Size", "")), _time(found.get("LastModified", "")))
-            )
+            size, modified = _number(found.get("Size", "")), _time(found.get("LastModified", ""))
+            seen = Seen(storage_class=found.get("StorageClass", "").strip(), restore=_restore(each), modified=modified)
+            objects.append(Listed(found.get("Key", ""), size, modified, seen))
     about = fields(root)
     token = about.get("NextContinuationToken", "") if about.get("IsTruncated", "") == "true" else ""
     return Listing(objects, token or None)
@@ -222,6 +225,17 @@ def http_time(text: str) -> float | None:
         return parsedate_to_datetime(text).timestamp()
     except (ValueError, TypeError, OverflowError):
         return None
+
+
+def _restore(listed: ET.Element) -> Restore | None:
+    """What a list tells of an object's restore; C{None} where it tells nothing."""
+    for each in listed:
+        if local(each.tag) == "RestoreStatus":
+            found = fields(each)
+            ongoing = found.get("IsRestoreInProgress", "").strip().lower() == "true"
+            expiry = date_in(found.get("RestoreExpiryDate", ""))
+            return Restore(ongoing=ongoing, expiry=expiry)
+    return None
 
 
 def _number(text: str) -> int:

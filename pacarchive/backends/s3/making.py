@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from functools import partial
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,9 +21,11 @@ from pacarchive.backends.s3.incoming import Way
 from pacarchive.backends.s3.memory import Memory
 from pacarchive.backends.s3.move import Mover
 from pacarchive.backends.s3.probe import probe, words_of
+from pacarchive.backends.s3.recall import Recaller, RecallingArchive
 from pacarchive.backends.s3.record import Layout
 from pacarchive.backends.s3.records import Records
 from pacarchive.backends.s3.request import Addresses
+from pacarchive.backends.s3.restore import Restorer
 from pacarchive.backends.s3.sending import Wire
 from pacarchive.backends.s3.settings import Addressing, S3Settings
 from pacarchive.backends.s3.signing import CredentialSource, find_credentials
@@ -52,7 +56,8 @@ def make(reactor: Any, settings: BackendSettings) -> IArchiveBackend:
         retry_for=own.retry_for,
         chance=random.random,
     )
-    bucket = Bucket(store, unsigned=url.scheme == "https" or _is_this_machine(url.hostname or ""))
+    unsigned = url.scheme == "https" or _is_this_machine(url.hostname or "")
+    bucket = Bucket(store, unsigned=unsigned, storage_class=own.storage_class)
     way = Way(
         bucket=bucket,
         records=Records(bucket, layout),
@@ -74,12 +79,18 @@ def make(reactor: Any, settings: BackendSettings) -> IArchiveBackend:
         if not bucket.promises.conditional_put:
             words = "this process is said to be alone" if own.single_node else "nothing can be written"
             _log.warn("the object store ignores conditions: {words}", words=words)
+        if own.cold_classes and not bucket.promises.restores:
+            _log.warn("the object store knows no restores: files in cold storage classes cannot be recalled")
 
     async def end() -> None:
         await connections.close()
         pool.stop()
 
-    return S3Archive(
+    build: Callable[..., S3Archive] = S3Archive
+    if own.cold_classes:
+        restorer = Restorer(bucket, own.restore_days, own.restore_tier.word)
+        build = partial(RecallingArchive, Recaller(restorer, bucket, way.records, own.cold_classes, own.restore_days))
+    return build(
         way,
         Mover(way, settings.move_roots),
         begin=begin,

@@ -144,8 +144,12 @@ class Mover:
             return await self._take_small(record, source, conditions, hasher)
         key = self._layout.data_key(record)
         try:
-            stored = await self._copied(source, key)
-            await hash_object(self._bucket, key, stored, hasher, pace)  # the copy, which is what will be served
+            if self._bucket.storage_class:  # a copy in a cold class could not be read
+                await hash_object(self._bucket, source.key, source.stored, hasher, pace, of=source.bucket)
+                stored = await self._copied(source, key)
+            else:
+                stored = await self._copied(source, key)
+                await hash_object(self._bucket, key, stored, hasher, pace)  # the copy, which is what will be served
         except BaseException:
             await self._discard(key, "")
             raise

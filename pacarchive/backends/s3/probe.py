@@ -13,6 +13,7 @@ from pacarchive import errors
 from pacarchive.backends.s3 import versions
 from pacarchive.backends.s3.bucket import Bucket, Promises
 from pacarchive.backends.s3.request import Answer, Request
+from pacarchive.backends.s3.restore import Restorer
 from pacarchive.backends.s3.sums import Check
 
 _BODY = b"pacarchive"
@@ -69,6 +70,7 @@ async def _probe(bucket: Bucket, key: str, first: Answer) -> Promises:
     part = await _ask(bucket, Request(method="GET", key=key, headers={"Range": "bytes=3-5"}))
     read_other = await _ask(bucket, Request(method="GET", key=key, headers={"If-Match": f'"{"0" * 32}"'}))
     read_this = await _ask(bucket, Request(method="GET", key=key, headers={"If-Match": f'"{tag}"'}))
+    restores = await Restorer(bucket, 1, "").is_known(key)
     wrong = f'"{"0" * 32}"' if quoted else "0" * 32
     kept = (await _ask(bucket, Request(method="DELETE", key=key, headers={"If-Match": wrong}))).status == 412
     none = await _ask(bucket, Request(method="DELETE", key=absent, headers={"If-Match": f'"{tag}"' if quoted else tag}))
@@ -82,6 +84,7 @@ async def _probe(bucket: Bucket, key: str, first: Answer) -> Promises:
         checks=frozenset(checks),
         versions=bool(_version(first)),
         locks=_is_good(lock) and b"<ObjectLockEnabled>Enabled<" in lock.body,
+        restores=restores,
     )
 
 
@@ -99,7 +102,9 @@ def words_of(promises: Promises) -> str:
     tags = "" if promises.quoted_tags else "; takes entity tags without quotes"
     keeps = "; the bucket keeps versions" if promises.versions else ""
     locks = "; the bucket has object lock" if promises.locks else ""
-    return f"heeds {does or 'nothing'}; {f'ignores {ignores}' if ignores else 'ignores nothing'}{tags}{keeps}{locks}"
+    restores = "; knows restores" if promises.restores else "; knows no restores"
+    ignored = f"ignores {ignores}" if ignores else "ignores nothing"
+    return f"heeds {does or 'nothing'}; {ignored}{tags}{restores}{keeps}{locks}"
 
 
 def _version(answer: Answer) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -34,6 +35,34 @@ class Addressing(enum.Enum):
     """In the path: C{https://store.example.org/bucket/key}."""
     VIRTUAL = "virtual"
     """In the name of the host: C{https://bucket.store.example.org/key}."""
+
+
+class Tier(enum.Enum):
+    """How fast restores are."""
+
+    EXPEDITED = "Expedited"
+    STANDARD = "Standard"
+    BULK = "Bulk"
+    NONE = "none"
+
+    @property
+    def word(self) -> str:
+        """What the store is told; empty for nothing."""
+        return "" if self is Tier.NONE else self.value
+
+
+def storage_class(value: str) -> str:
+    """Check the name of a storage class, or none."""
+    text = value.strip()
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{0,64}", text):
+        raise ValueError(f"{value!r} is not the name of a storage class")
+    return text
+
+
+def storage_classes(value: str | Iterable[str]) -> tuple[str, ...]:
+    """Check names of storage classes, with commas between; case does not matter."""
+    items = value.split(",") if isinstance(value, str) else value
+    return tuple(storage_class(each).upper() for each in items if each.strip())
 
 
 def endpoint(value: str) -> str:
@@ -120,6 +149,29 @@ class S3Settings:
         timeout,
         "For how long data that nothing needs any more, and uploads that nobody goes on with, are kept from "
         "pacarchive admin sweep, in seconds: longer than any upload or download takes.",
+    )
+    storage_class: str = setting(
+        "",
+        storage_class,
+        "The storage class that data is stored in, except for small files; empty for the bucket's usual one. Records "
+        "are always in that.",
+    )
+    cold_classes: tuple[str, ...] = setting(
+        (),
+        storage_classes,
+        "The storage classes whose files have to be restored before they can be read, and are recalled as from tape: "
+        "for example GLACIER, DEEP_ARCHIVE. Empty: there are none, and it is not looked where data is.",
+    )
+    restore_days: int = setting(
+        7,
+        count,
+        "For how many days the store keeps a restored copy: longer than [recall] pin. One that has less than half of "
+        "them left is asked for again when it is requested.",
+    )
+    restore_tier: Tier = setting(
+        Tier.STANDARD,
+        Tier,
+        "How fast, and how dear, restores are: Expedited, Standard, Bulk; none leaves that to the store.",
     )
     single_node: bool = setting(
         False,

@@ -70,6 +70,7 @@ async def test_without_a_bucket_there_is_no_start(seaweedfs: ObjectServer, tmp_p
 GOOD = Given(200, headers={"ETag": '"tag"'})
 TAKEN = Given(412)
 PART = Given(206, b"arc")
+ONLINE = error(403, "InvalidObjectState")
 WRONG = error(400, "BadDigest")
 
 
@@ -83,20 +84,36 @@ def _probed(*answers: Given) -> tuple[Promises, list[str]]:
 
 def test_a_store_that_heeds_all() -> None:
     """It gets what it heeds."""
-    found, _ = _probed(GOOD, TAKEN, TAKEN, GOOD, TAKEN, WRONG, WRONG, WRONG, PART, TAKEN, GOOD, TAKEN, TAKEN)
+    found, _ = _probed(GOOD, TAKEN, TAKEN, GOOD, TAKEN, WRONG, WRONG, WRONG, PART, TAKEN, GOOD, ONLINE, TAKEN, TAKEN)
     assert found == Promises()
     assert words_of(found) == (
         "heeds conditional PUT, conditional DELETE, conditional GET, ranges, CRC32, signed SHA-256, Content-MD5; "
-        "ignores nothing"
+        "ignores nothing; knows restores"
     )
 
 
 def test_a_store_that_wants_bare_tags() -> None:
     """As old gateways do, and ignore the condition of a DELETE."""
     found, _ = _probed(
-        GOOD, TAKEN, TAKEN, TAKEN, GOOD, TAKEN, GOOD, WRONG, WRONG, PART, TAKEN, GOOD, Given(204), Given(204)
+        GOOD,
+        TAKEN,
+        TAKEN,
+        TAKEN,
+        GOOD,
+        TAKEN,
+        GOOD,
+        WRONG,
+        WRONG,
+        PART,
+        TAKEN,
+        GOOD,
+        error(501, "NotImplemented"),
+        Given(204),
+        Given(204),
     )
-    assert found == Promises(quoted_tags=False, conditional_delete=False, checks=frozenset({Check.MD5, Check.SHA256}))
+    assert found == Promises(
+        quoted_tags=False, conditional_delete=False, checks=frozenset({Check.MD5, Check.SHA256}), restores=False
+    )
     assert "without quotes" in words_of(found)
 
 
