@@ -6,8 +6,9 @@ import base64
 import hashlib
 import zlib
 from collections.abc import Mapping
-from contextlib import suppress
 from uuid import uuid4
+
+from twisted.logger import Logger
 
 from pacarchive import errors
 from pacarchive.backends.s3 import versions
@@ -15,6 +16,8 @@ from pacarchive.backends.s3.bucket import Bucket, Promises
 from pacarchive.backends.s3.request import Answer, Request
 from pacarchive.backends.s3.restore import Restorer
 from pacarchive.backends.s3.sums import Check
+
+_log = Logger()
 
 _BODY = b"pacarchive"
 _SUM = hashlib.sha256(_BODY).hexdigest()
@@ -41,11 +44,7 @@ async def probe(bucket: Bucket, prefix: str) -> Promises:
     try:
         return await _probe(bucket, key, first)
     finally:
-        if _version(first):
-            with suppress(errors.Locked):  # by what the bucket does to all that is stored; a later sweep removes it
-                await versions.remove(bucket, key)
-        else:
-            await bucket.delete(key)
+        await _remove(bucket, key, keeps_versions=bool(_version(first)))
 
 
 async def _probe(bucket: Bucket, key: str, first: Answer) -> Promises:
@@ -86,6 +85,20 @@ async def _probe(bucket: Bucket, key: str, first: Answer) -> Promises:
         locks=_is_good(lock) and b"<ObjectLockEnabled>Enabled<" in lock.body,
         restores=restores,
     )
+
+
+async def _remove(bucket: Bucket, key: str, *, keeps_versions: bool) -> None:
+    """Remove what was made, as far as that is possible; the rest is swept later."""
+    if keeps_versions:
+        try:
+            await versions.remove(bucket, key)
+        except errors.Locked:
+            return  # by what the bucket does to all that is stored
+        except errors.ArchiveError as error:
+            _log.warn("versions in the bucket cannot be listed or removed: {error}", error=error)
+        else:
+            return
+    await bucket.delete(key)
 
 
 def words_of(promises: Promises) -> str:

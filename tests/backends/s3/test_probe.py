@@ -92,6 +92,18 @@ def test_a_store_that_heeds_all() -> None:
     )
 
 
+def test_who_may_not_list_versions_starts_all_the_same() -> None:
+    """The sweep will say what it lacks."""
+    kept = Given(200, headers={"ETag": '"tag"', "x-amz-version-id": "1"})
+    lock = Given(
+        200, b"<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>"
+    )
+    rest = (TAKEN, TAKEN, GOOD, TAKEN, WRONG, WRONG, WRONG, PART, TAKEN, GOOD, TAKEN, TAKEN)
+    found, methods = _probed(kept, *rest, lock, error(403, "AccessDenied"))
+    assert found == Promises(versions=True, locks=True)
+    assert methods[-2:] == ["GET", "DELETE"]
+
+
 def test_a_store_that_wants_bare_tags() -> None:
     """As old gateways do, and ignore the condition of a DELETE."""
     found, _ = _probed(
