@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from backends.s3.servers import Ministack, ObjectServer, Rclone, SeaweedFS
+from backends.s3.servers import SLOW_LANE, Ministack, ObjectServer, Rclone, SeaweedFS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +33,16 @@ def rclone() -> Iterator[ObjectServer]:
         yield server
 
 
-@pytest.fixture(params=["seaweedfs", "ministack"])
+@pytest.fixture(scope="session")
+def ceph() -> Iterator[ObjectServer]:
+    """One that is old and forgiving, for C{PACARCHIVE_TEST_S3=ceph}."""
+    from backends.s3.ceph import Ceph
+
+    with Ceph() as server:
+        yield server
+
+
+@pytest.fixture(params=["ceph"] if SLOW_LANE else ["seaweedfs", "ministack"])
 def object_server(request: pytest.FixtureRequest) -> ObjectServer:
     """Each of them."""
     server: ObjectServer = request.getfixturevalue(request.param)

@@ -183,15 +183,12 @@ class Proxy(Resource):
         if request.channel is not None:  # else who asked does not wait any more
             if given is None or (fault is not None and fault.name != "delay"):
                 assert fault is not None, "it was passed on without one"
-                await self._spoil(request, fault, body)
+                await self._spoil(request, fault, given, body)
             else:
-                request.setResponseCode(given.code, given.phrase)
-                for field, values in given.headers.getAllRawHeaders():
-                    if field.lower().decode() not in _HOP:
-                        request.responseHeaders.setRawHeaders(field, values)
+                _begin(request, given)
                 _finish(request, body, given.headers.getRawHeaders("content-length"))
 
-    async def _spoil(self, request: Request, fault: Fault, body: bytes) -> None:
+    async def _spoil(self, request: Request, fault: Fault, given: Any, body: bytes) -> None:
         if fault.status:
             request.setResponseCode(fault.status)
             _finish(request, _ERROR % (b"SlowDown" if fault.status == 503 else b"InternalError"))
@@ -201,9 +198,10 @@ class Proxy(Resource):
             request.write((_ERROR % b"InternalError").partition(b"\n")[2])
             request.finish()
         else:
-            if fault.only == "reads":
+            if fault.only == "reads" and body:
+                _begin(request, given)
                 request.setHeader("Content-Length", str(len(body)))
-                request.write(body[: self._draw.randrange(len(body) + 1)])
+                request.write(body[: self._draw.randrange(len(body))])
                 await self._pause(0.02)  # some of it is sent
             if request.channel is not None:
                 request.channel.forceAbortClient()
@@ -230,6 +228,14 @@ class Proxy(Resource):
 
     async def _pause(self, longest: float) -> None:
         await deferLater(self._reactor, self._draw.random() * longest)
+
+
+def _begin(request: Request, given: Any) -> None:
+    """Begin with what the store has answered."""
+    request.setResponseCode(given.code, given.phrase)
+    for field, values in given.headers.getAllRawHeaders():
+        if field.lower().decode() not in _HOP:
+            request.responseHeaders.setRawHeaders(field, values)
 
 
 def _finish(request: Request, body: bytes, lengths: Sequence[str] | None = None) -> None:

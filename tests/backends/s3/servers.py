@@ -22,6 +22,9 @@ from ports import HOST, free_port
 ACCESS_KEY, SECRET_KEY = "AKIDTEST", "secretsecret"
 BUCKET = "archive"
 
+SLOW_LANE = os.environ.get("PACARCHIVE_TEST_S3") == "ceph"
+"""Whether Ceph takes the place of the stores that are always there."""
+
 _PATIENCE = 120.0
 _PROGRAMS = Path(sys.executable).parent
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backends.s3.archives import factory_for, importing, with_tombstones
+from backends.s3.servers import SLOW_LANE
 from pacarchive.backends.contract import Capabilities, make_backend_tests
 
 if TYPE_CHECKING:
@@ -37,7 +38,11 @@ TestInVersions = make_backend_tests(factory_for(_server, small_file=4, bucket=_V
 def object_server(request: pytest.FixtureRequest) -> None:
     """The store of a class."""
     name = "ministack" if issubclass(request.cls, TestOnMinistack) else "seaweedfs"
+    if SLOW_LANE:
+        name = "ceph"
     _servers[:] = [request.getfixturevalue(name)]
     if issubclass(request.cls, TestInVersions):
+        if SLOW_LANE:
+            pytest.skip("Ceph 16 ignores conditions in a bucket that keeps versions: it is refused for writing")
         locks = {"x-amz-bucket-object-lock-enabled": "true"}
         assert _server().ask("PUT", f"/{_VERSIONS}", headers=locks)[0] in (200, 409)
