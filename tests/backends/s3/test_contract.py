@@ -33,6 +33,9 @@ TestOnMinistack = make_backend_tests(factory_for(_server, with_tombstones, small
 # In a bucket that keeps versions and has object lock.
 TestInVersions = make_backend_tests(factory_for(_server, small_file=4, bucket=_VERSIONS), _capabilities)
 
+# Where it is looked where the data is, as some may be in a cold class.
+TestWithColdClasses = make_backend_tests(factory_for(_server, small_file=4, cold_classes=("GLACIER",)), _capabilities)
+
 
 @pytest.fixture(autouse=True)
 def object_server(request: pytest.FixtureRequest) -> None:
