@@ -18,12 +18,20 @@ from zope.interface import implementer
 
 from pacarchive.runtime.threads import finished
 
+_READ = 256 << 10
+"""How many bytes are read from a connection at the most before the next has its turn; Twisted has a quarter."""
+
 
 class _Connection(ProtocolWrapper):
     """A connection whose end can be waited for.  What is given up here is not shut down politely: nobody reads on."""
 
     transport: Any
     gone: Deferred[None] | None = None
+
+    def makeConnection(self, transport: Any) -> None:
+        if hasattr(transport, "bufferSize"):  # not with TLS, whose records are smaller
+            transport.bufferSize = _READ
+        super().makeConnection(transport)
 
     def loseConnection(self) -> None:
         self.abortConnection()

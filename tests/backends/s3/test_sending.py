@@ -11,7 +11,7 @@ import pytest
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Factory, Protocol
-from twisted.web.client import Agent, BrowserLikePolicyForHTTPS
+from twisted.web.client import URI, Agent, BrowserLikePolicyForHTTPS
 
 from backends.s3.servers import ACCESS_KEY, BUCKET, SECRET_KEY, ObjectServer
 from pacarchive.backends.contract.handling import in_reactor, open_descriptors, pattern, wait_for
@@ -199,3 +199,46 @@ async def _read_beyond(wire: Wire, url: str) -> None:
     answer = await wire.begin("GET", url, {})
     assert isinstance(answer, Stream)
     await answer.read(1 + answer.left)
+
+
+class _Telling(Protocol):
+    """Tells how much came at once."""
+
+    def __init__(self, told: list[int]) -> None:
+        self._told = told
+        self.ended: Deferred[None] = Deferred()
+
+    def dataReceived(self, data: bytes) -> None:
+        self._told.append(len(data))
+
+    def connectionLost(self, reason: object = None) -> None:
+        self.ended.callback(None)
+
+
+class _Pouring(Protocol):
+    """Sends much, and ends."""
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.transport.write(bytes(4 * MIB))
+        self.transport.loseConnection()
+
+
+@in_reactor
+async def test_much_is_read_in_large_pieces() -> None:
+    """Larger ones than Twisted's own: there is less to do for each byte."""
+    port = reactor.listenTCP(0, Factory.forProtocol(_Pouring), interface="127.0.0.1")
+    connections = Connections(reactor, BrowserLikePolicyForHTTPS(), 10, 0)
+    told: list[int] = []
+    protocol = _Telling(told)
+    try:
+        uri = URI.fromBytes(b"http://127.0.0.1:%d/" % port.getHost().port)
+        factory = Factory()
+        factory.buildProtocol = lambda _: protocol  # type: ignore[method-assign,assignment]
+        await connections.endpointForURI(uri).connect(factory)
+        await protocol.ended
+    finally:
+        await connections.close()
+        await port.stopListening()
+    assert sum(told) == 4 * MIB
+    assert max(told) > 64 << 10
