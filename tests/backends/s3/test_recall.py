@@ -13,11 +13,13 @@ import pytest
 from backends.s3.double import TIME, Double, Given, Heard, error
 from pacarchive import errors
 from pacarchive.backends.s3 import recall
+from pacarchive.backends.s3.bucket import Bucket, Source, Stored
 from pacarchive.backends.s3.recall import Recaller
 from pacarchive.backends.s3.record import Data, Layout, Record
 from pacarchive.backends.s3.records import Records
 from pacarchive.backends.s3.residency import Residency
 from pacarchive.backends.s3.restore import Restorer
+from pacarchive.backends.s3.sums import small_sum
 from pacarchive.model import RecallProgress, RecallState, TapeLocation
 
 ONGOING = 'ongoing-request="true"'
@@ -350,3 +352,26 @@ def test_versions_are_restored() -> None:
     cold.objects[1].record = attrs.evolve(cold.objects[1].record, data=Data("tag", f"v{uuid4().hex}"))
     cold.recall(1)
     assert all("versionId=v" in each.path for each in cold.asked("HEAD") + cold.asked("POST"))
+
+
+def test_only_data_is_in_another_class() -> None:
+    """Never what the archive needs to know of it."""
+    double = Double()
+    double.script.then = Given(
+        200, b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
+    )
+    bucket = Bucket(double.store, unsigned=True, storage_class="GLACIER")
+    double.result(bucket.put("i/1", [b"words"]))
+    double.result(bucket.put("d/1", [b"words"], total=small_sum([b"words"])))
+    double.result(bucket.create("d/1"))
+    double.result(bucket.copy(Source("archive", "x", Stored("tag", "", 5)), "d/1"))
+    classes = [each.headers.get("x-amz-storage-class") for each in double.script.heard]
+    assert classes == [None, "GLACIER", "GLACIER", "GLACIER"]
+
+
+def test_a_copy_that_goes_while_it_is_read() -> None:
+    """The reader is cut off, and the request not repeated."""
+    double = Double(error(403, "InvalidObjectState"))
+    with pytest.raises(errors.BackendUnavailable, match="cold storage class"):
+        double.result(double.bucket.stream("d/1", Stored("tag", "", 5), 0, 5))
+    assert len(double.script.heard) == 1
