@@ -49,8 +49,9 @@ class SmallFileQueue:
     """
     Stores small files, in batches where they come faster than they can be stored.
 
-    A batch waits for the slowest of its files, so only what cannot wait for anything but the disk belongs here.  There is
-    one at a time: two side by side took a quarter more CPU for each file (32 clients, two cores), and stored no more.
+    A batch waits for the slowest of its files, so only what cannot wait for anything but the disk belongs here.  There
+    is one at a time: two side by side took a quarter more CPU for each file (32 clients, two cores), and stored no
+    more.
 
     @param tree: Where to.
     @param pool: The threads; one of them is used.

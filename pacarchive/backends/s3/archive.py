@@ -146,9 +146,9 @@ class S3Archive(Service):
         files = {file_id: status for file_id, status in found.items() if not isinstance(status, errors.NotFound)}
         return InventoryPage(files, last if page.token is not None else None)
 
-    def sweeper(self, *, dry_run: bool) -> Sweeper:
+    def sweeper(self, *, dry_run: bool, believes: bool = False) -> Sweeper:
         """What removes what nothing needs any more."""
-        return Sweeper(self._bucket, self._records, self._grace, dry_run=dry_run)
+        return Sweeper(self._bucket, self._records, self._grace, dry_run=dry_run, believes=believes)
 
     def rebuilder(self, *, settled: float, with_marked: bool) -> Rebuilder:
         """What makes records again."""

@@ -8,6 +8,7 @@ is kept in memory but a page of each.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
@@ -25,7 +26,20 @@ from pacarchive.runtime.shared import all_of
 
 _AT_ONCE = 100
 
+_FEW = 10
+"""So much data without a record is left by writers that died, also where there are no records yet."""
+
 _log = Logger()
+
+
+class _Use(enum.Enum):
+    """Whether a record names data."""
+
+    NEEDED = enum.auto()
+    NOT_NEEDED = enum.auto()
+    """The record of the file names another version."""
+    NO_RECORD = enum.auto()
+    """The file has no record."""
 
 
 @attrs.frozen
@@ -47,6 +61,10 @@ class LeftOver:
     locked: bool = False
 
 
+class RecordsLostError(Exception):
+    """So much data has no record that records are missing, and not writers have died."""
+
+
 class Sweeper:
     """
     Sweeps an archive.
@@ -55,16 +73,20 @@ class Sweeper:
     @param records: The records.
     @param grace: For how many seconds what nothing needs is kept.
     @param dry_run: Whether nothing is changed.
+    @param believes: Whether data without a record is nobody's, however much there is.
     @ivar marked: How much data was marked, which a later sweep removes.
     """
 
-    def __init__(self, bucket: Bucket, records: Records, grace: float, *, dry_run: bool) -> None:
+    def __init__(
+        self, bucket: Bucket, records: Records, grace: float, *, dry_run: bool, believes: bool = False
+    ) -> None:
         self.marked = 0
         self._bucket = bucket
         self._records = records
         self._layout = records.layout
         self._grace = grace
         self._dry_run = dry_run
+        self._believes = believes
 
     async def run(self) -> AsyncIterator[LeftOver]:
         """
@@ -72,6 +94,7 @@ class Sweeper:
 
         @return: What was removed, could not be, or would be.
         @raise errors.BackendUnavailable: The store does not answer.
+        @raise RecordsLostError: Records are missing; the data that they were of is not touched.
         """
         async for each in self._uploads():
             yield each
@@ -139,21 +162,43 @@ class Sweeper:
     async def _mark(self, found: list[Listed]) -> None:
         """Mark those of some data that no record names."""
         places = [each.key.removeprefix(self._layout.data) for each in found]
-        needed = await all_of(self._is_needed(each) for each in places)
-        for place, is_needed in zip(places, needed, strict=True):
-            if not is_needed:
+        uses = await all_of(self._use_of(each) for each in places)
+        if not self._believes:
+            await self._judge(len(found), uses.count(_Use.NO_RECORD))
+        for place, use in zip(places, uses, strict=True):
+            if use is not _Use.NEEDED:
                 self.marked += 1
                 if not self._dry_run:
                     await self._bucket.put(f"{self._layout.garbage}{place}", [])
 
+    async def _judge(self, count: int, lacking: int) -> None:
+        """
+        Tell lost records from writers that died, which are few: the keys beside each other are of files at random.
+
+        @param count: How much data was looked at.
+        @param lacking: How much of it has no record of its file, of any version.
+        """
+        if count >= _AT_ONCE:
+            lost = 2 * lacking > count
+        elif lost := lacking >= _FEW and lacking == count:
+            lost = not (await self._bucket.page(self._layout.records, 1)).objects
+        if lost:
+            raise RecordsLostError(f"{lacking} of {count} data objects in a row have no record")
+
     async def _is_needed(self, place: str) -> bool:
-        """Whether a record names some data; what is not data of an archive is nobody's to remove."""
+        """Whether a record names some data."""
+        return await self._use_of(place) is _Use.NEEDED
+
+    async def _use_of(self, place: str) -> _Use:
+        """What some data is for; what is not data of an archive is nobody's to remove."""
         try:
             file_id, version = data_at(place)
         except ValueError:
-            return True
+            return _Use.NEEDED
         current = await self._records.find(file_id)
-        return current is not None and current.record.version == version
+        if current is None:
+            return _Use.NO_RECORD
+        return _Use.NEEDED if current.record.version == version else _Use.NOT_NEEDED
 
     async def _remove(self, found: Listed, age: float) -> LeftOver:
         return await self._tried(self._delete(found.key), LeftOver(found.key, found.size, age, removed=False))

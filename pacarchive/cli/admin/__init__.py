@@ -178,9 +178,9 @@ def _register_rebuild(commands: Subparsers) -> None:
             " all data, reads what has no record once, for its digests, and writes a record. A record that exists is"
             " never replaced; of several versions of a file the newest counts. Small files are in their records alone,"
             " and cannot be rebuilt. Look with --dry-run first, and stop every timer of pacarchive admin sweep: it"
-            " takes data without a record for garbage. Can be interrupted and run again. Exit code: 0; 1 when something"
-            " was left out that has to be looked at, which is named; 2 for a command line or settings that cannot be"
-            " used; 3 when the storage does not answer; 130 when it was interrupted."
+            " takes data without a record for garbage, where that is not most of it. Can be interrupted and run again."
+            " Exit code: 0; 1 when something was left out that has to be looked at, which is named; 2 for a command"
+            " line or settings that cannot be used; 3 when the storage does not answer; 130 when it was interrupted."
         ),
     )
     settings_options(parser)
@@ -213,12 +213,14 @@ def _register_sweep(commands: Subparsers) -> None:
         help="remove what writers left that are no more",
         description=(
             "Removes unfinished files whose writer is gone, as every start of the service does. Those of uploads that"
-            " are under way stay. Exit code: 0; 1 when one could not be removed; 2 for settings that cannot be used; 3"
-            " when the storage does not answer."
+            " are under way stay. In an object store it also removes data that nothing needs, and stops where so much"
+            " data has no record that records must have been lost. Exit code: 0; 1 when one could not be removed, or"
+            " records are lost; 2 for settings that cannot be used; 3 when the storage does not answer."
         ),
     )
     settings_options(parser)
     parser.add_argument("-n", "--dry-run", action="store_true", help="only list them")
+    parser.add_argument("--force", action="store_true", help="of an object store: also where much data has no record")
     _json_option(parser, "file")
     parser.set_defaults(run="pacarchive.cli.admin.sweep:run")
 

@@ -54,6 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
     settings = settings_of(arguments)
     if settings.server.type == "s3":
         return _of_objects(settings, arguments)
+    if arguments.force:
+        raise ConfigError("admin sweep", "--force is for object stores, whose records may be lost")
     if (tree := tree_of(settings)) is not None:
         found = _of_tree(tree, dry_run=arguments.dry_run)
     elif settings.server.type == "hpss":
@@ -120,6 +122,7 @@ def _of_objects(settings: Settings, arguments: argparse.Namespace) -> int:
         settings,
         lambda each: counts.add(Abandoned(each.key, each.size, each.age, each.removed, each.locked), arguments),
         dry_run=arguments.dry_run,
+        force=arguments.force,
     )
     if marked:
         days = settings.backend.own.sweep_after / 86400

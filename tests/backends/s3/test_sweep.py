@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from backends.s3.archives import archive
 from backends.s3.servers import ACCESS_KEY, BUCKET, SECRET_KEY, ObjectServer
 from pacarchive.backends.contract.handling import ALLOW, in_reactor, load, pattern, store
-from pacarchive.backends.s3.record import data_at
+from pacarchive.backends.s3.record import Layout, Record, data_at
+from pacarchive.backends.s3.sweep import RecordsLostError
 
 MIB = 1 << 20
 SOON: dict[str, Any] = {"small_file": 4, "sweep_after": 1e-6, "part_size": 5 * MIB}
@@ -77,6 +80,28 @@ def _again(upload: Any) -> Any:
 
 
 @in_reactor
+@pytest.mark.parametrize(("files", "lost", "stops"), [(9, 9, False), (10, 10, True), (10, 9, False), (100, 51, True)])
+async def test_lost_records_are_no_garbage(
+    ministack: ObjectServer, tmp_path: Path, files: int, lost: int, stops: bool
+) -> None:
+    """Where they are many, and unless the operator knows better: else all their data would be removed in the end."""
+    backend: Any
+    async with archive(ministack, tmp_path.name, **SOON) as backend:
+        for file_id in range(files):
+            await store(backend, file_id, b"large")
+        for place in sorted(await keys(backend, "records"))[:lost]:
+            await backend._bucket.delete(f"{backend._records.layout.records}{place}")
+        if stops:
+            for dry_run in (True, False):
+                with pytest.raises(RecordsLostError, match=f"{lost} of {files} data objects"):
+                    await swept(backend, dry_run=dry_run)
+            assert await keys(backend, "garbage") == set()
+        sweeper = backend.sweeper(dry_run=False, believes=stops)
+        assert [each async for each in sweeper.run()] == []
+        assert sweeper.marked == len(await keys(backend, "garbage")) == lost
+
+
+@in_reactor
 async def test_nothing_young_is_removed(object_server: ObjectServer, tmp_path: Path) -> None:
     """A reader may have it open, an upload may go on."""
     async with archive(object_server, tmp_path.name, **{**SOON, "sweep_after": 3600}) as backend:
@@ -106,26 +131,41 @@ async def test_uploads_without_a_sender_are_aborted(object_server: ObjectServer,
         assert await keys(backend, "data") == {"somebody-elses"}
 
 
-def test_the_command_sweeps(ministack: ObjectServer, tmp_path: Path) -> None:
-    """As a process, with the service's settings."""
-    (tmp_path / "s3.ini").write_text(
-        f"[server]\ntype = s3\nprefix = /{BUCKET}/{tmp_path.name}\n[s3]\nendpoint = {ministack.endpoint}\n"
+def test_the_command_stops_where_records_are_lost(ministack: ObjectServer, tmp_path: Path) -> None:
+    """And says what to do."""
+    layout = Layout(BUCKET, f"{tmp_path.name}/")
+    for file_id in range(10):
+        assert ministack.ask("PUT", f"/{BUCKET}/{layout.data_key(Record(file_id=file_id))}", b"words")[0] == 200
+    done = sweep(ministack, tmp_path)
+    assert done.returncode == 1
+    assert (
+        "10 of 10 data objects in a row have no record; if records were lost, pacarchive admin rebuild" in done.stderr
+    )
+    done = sweep(ministack, tmp_path, "--force")
+    assert (done.returncode, done.stderr[:16]) == (0, "10 objects more ")
+
+
+def sweep(server: ObjectServer, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run the command."""
+    (folder / "s3.ini").write_text(
+        f"[server]\ntype = s3\nprefix = /{BUCKET}/{folder.name}\n[s3]\nendpoint = {server.endpoint}\n"
         f"access_key = {ACCESS_KEY}\nsecret_key = {SECRET_KEY}\nsweep_after = 0.000001\n"
     )
+    command = "import sys; from pacarchive.cli import main; sys.exit(main())"
+    return subprocess.run(
+        [sys.executable, "-c", command, "admin", "sweep", "-c", str(folder / "s3.ini"), *options],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+
+
+def test_the_command_sweeps(ministack: ObjectServer, tmp_path: Path) -> None:
+    """As a process, with the service's settings."""
     place = f"{BUCKET}/{tmp_path.name}/d/1c/12345/{'0' * 32}"
     assert ministack.ask("PUT", f"/{place}", b"words")[0] == 200
-
-    def sweep(*options: str) -> subprocess.CompletedProcess[str]:
-        command = "import sys; from pacarchive.cli import main; sys.exit(main())"
-        return subprocess.run(
-            [sys.executable, "-c", command, "admin", "sweep", "-c", str(tmp_path / "s3.ini"), *options],
-            capture_output=True, text=True, check=False, timeout=60,
-        )  # fmt: skip
-
-    done = sweep()
+    done = sweep(ministack, tmp_path)
     assert (done.returncode, done.stdout) == (0, "0 left over, 0 bytes: 0 removed, 0 not removed\n")
     assert done.stderr.startswith("1 object more can be removed in ")
-    done = sweep("--json")
+    done = sweep(ministack, tmp_path, "--json")
     assert done.returncode == 0
     found, summary = map(json.loads, done.stdout.splitlines())
     assert (f"{BUCKET}/{found['path']}", found["size"], found["removed"]) == (place, 5, True)
