@@ -98,7 +98,7 @@ def test_who_may_not_list_versions_starts_all_the_same() -> None:
     lock = Given(
         200, b"<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>"
     )
-    rest = (TAKEN, TAKEN, GOOD, TAKEN, WRONG, WRONG, WRONG, PART, TAKEN, GOOD, TAKEN, TAKEN)
+    rest = (TAKEN, TAKEN, GOOD, TAKEN, WRONG, WRONG, WRONG, PART, TAKEN, GOOD, ONLINE, TAKEN, TAKEN)
     found, methods = _probed(kept, *rest, lock, error(403, "AccessDenied"))
     assert found == Promises(versions=True, locks=True)
     assert methods[-2:] == ["GET", "DELETE"]
