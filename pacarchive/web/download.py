@@ -5,8 +5,9 @@ a small file       one read, checked against its stored digest, one write
 plain TCP          C{sendfile(2)} in bursts (L{Pump}); no copy passes through this process, so nothing is checked
 TLS                blocks that a thread reads, hashes, encrypts and sends (L{SealedPump}); a whole file is checked, and
                    broken off before its last block when it is not what was stored
-remote backends,   blocks, read ahead by one and pushed as the transport takes them, and checked likewise
-and the rest
+remote backends,   blocks that a thread hashes and sends (L{Pump}), and checked likewise
+and what is hashed
+the rest           blocks, pushed as the transport takes them, and checked likewise
 =================  ===========================================================================================
 
 In every way a client that takes too little for too long is dropped, and one that is only slow is not.
@@ -109,7 +110,13 @@ class Sender:
             if (sealed := request.lend()) is not None:
                 await self._pump_sealed(request, sealed, stored, offset, length, hasher, place)
                 return
-        await self._push(request, stored, offset, length, hasher, place)
+        block = await stored.read(offset, min(_BLOCK, length))  # before the head is out: it may be refused still
+        if _is_plain_tcp(request):
+            request.write(b"")
+            if request.flush():
+                await self._pump_blocks(request, stored, block, offset, length, hasher, place)
+                return
+        await self._push(request, stored, block, offset, length, hasher, place)
 
     async def _settle(self, request: ArchiveRequest, stored: IStoredFile, hasher: Hasher) -> None:
         """
@@ -150,32 +157,64 @@ class Sender:
             if ISendable.providedBy(stored):
                 await pump.run(ISendable(stored).fileno(), offset, length, settle)
             else:
-                end = offset + length
-                while offset < end:
-                    block = await stored.read(offset, min(_BLOCK, end - offset))
-                    offset += len(block)
-                    if hasher is not None:
-                        await self._pool.run(hasher.update, block)
-                        if offset == end:
-                            await self._settle(request, stored, hasher)
-                    await pump.send(block)
+                block = await stored.read(offset, min(_BLOCK, length))
+                await self._send_blocks(pump, request, stored, block, offset, length, hasher)
         except (errors.ArchiveError, OSError, TimeoutError) as error:
             _break_off(request, error)
         finally:
             pump.close()
 
-    async def _push(
+    async def _pump_blocks(
         self,
         request: ArchiveRequest,
         stored: IStoredFile,
+        block: bytes,
         offset: int,
         length: int,
         hasher: Hasher | None,
         place: Place,
     ) -> None:
-        """Send through this process, one block read ahead; the last one waits for the verdict of the hash."""
+        """Hash and send in a thread what has been read elsewhere."""
+        pump = Pump(self._reactor, self._pool, self._pace, request, place)
+        try:
+            await self._send_blocks(pump, request, stored, block, offset, length, hasher)
+        except (errors.ArchiveError, OSError, TimeoutError) as error:
+            _break_off(request, error)
+        finally:
+            pump.close()
+
+    async def _send_blocks(
+        self,
+        pump: Pump,
+        request: ArchiveRequest,
+        stored: IStoredFile,
+        block: bytes,
+        offset: int,
+        length: int,
+        hasher: Hasher | None,
+    ) -> None:
+        """Send one block after the other; the last one waits for the verdict of the hash."""
         end = offset + length
-        block = await stored.read(offset, min(_BLOCK, length))
+        while (offset := offset + len(block)) < end:
+            await pump.send(block, hasher)
+            block = await stored.read(offset, min(_BLOCK, end - offset))
+        if hasher is not None:
+            await self._pool.run(hasher.update, block)
+            await self._settle(request, stored, hasher)
+        await pump.send(block)
+
+    async def _push(
+        self,
+        request: ArchiveRequest,
+        stored: IStoredFile,
+        block: bytes,
+        offset: int,
+        length: int,
+        hasher: Hasher | None,
+        place: Place,
+    ) -> None:
+        """Send through the transport; the last block waits for the verdict of the hash."""
+        end = offset + length
         flow = Flow(ProgressWatch(self._reactor, self._pace, request.connection.transport.fileno(), place))
         request.registerProducer(flow, True)
         try:

@@ -71,6 +71,22 @@ class Pump:
             if offset < end:
                 await self._room_in_socket()
 
+    async def send(self, block: bytes, hasher: Hasher | None = None) -> None:
+        """
+        Send what somebody else has read.
+
+        @param hasher: Gets it before, in the same thread.
+        @raise OSError: The connection failed.
+        @raise TimeoutError: The client took nothing for too long.
+        """
+        view, sent = memoryview(block), 0
+        while sent < len(view):
+            before, sent = sent, await self._send(partial(self._burst_of, view, sent, hasher))
+            hasher = None
+            self._request.has_sent(sent - before)
+            if sent < len(view):
+                await self._room_in_socket()
+
     async def _send(self, burst: Callable[[], int | None]) -> int:
         """Have a thread send."""
         if (reached := await self._in_thread(burst)) is None:
@@ -110,6 +126,29 @@ class Pump:
                 raise OSError("The file became shorter while it was sent.")
             offset += sent
         return offset
+
+    def _burst_of(self, view: memoryview, sent: int, hasher: Hasher | None) -> int | None:
+        """As L{_burst}, of what is in memory."""
+        if hasher is not None:
+            hasher.update(view)
+        left = self._write(view[sent:])
+        return None if left is None else len(view) - len(left)
+
+    def _write(self, data: memoryview) -> memoryview | None:
+        """@return: What is left, where the client is slow; C{None} where it is gone."""
+        while data:
+            try:
+                sent = os.write(self._socket, data)
+            except BlockingIOError:
+                if not self._room.poll(_PATIENCE):
+                    break
+                continue
+            except OSError:
+                if self._is_hung_up():
+                    return None
+                raise
+            data = data[sent:]
+        return data
 
     def _is_hung_up(self) -> bool:
         """Whether it was the socket that failed, and not the disk: the peer has sent a reset, or is not there."""
@@ -195,11 +234,11 @@ class SealedPump(Pump):
             self._options.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, not state)
             self._options.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, state)
 
-    async def send(self, block: bytes) -> None:
-        """Send what somebody else has read, and hashed."""
+    async def send(self, block: bytes, hasher: Hasher | None = None) -> None:
         view, sent = memoryview(block), 0
         while sent < len(view) or self._rest:
-            sent = await self._send(partial(self._burst_of, view, sent))
+            sent = await self._send(partial(self._burst_of, view, sent, hasher))
+            hasher = None
             if self._rest:
                 await self._room_in_socket()
         self._request.has_sent(len(block))
@@ -220,7 +259,9 @@ class SealedPump(Pump):
             self._rest = memoryview(self._sealed.seal(block))
         return None if is_out is None else offset
 
-    def _burst_of(self, view: memoryview, sent: int) -> int | None:
+    def _burst_of(self, view: memoryview, sent: int, hasher: Hasher | None) -> int | None:
+        if hasher is not None:
+            hasher.update(view)
         while (is_out := self._send_rest()) and sent < len(view):
             block = view[sent : sent + BLOCK]
             sent += len(block)
@@ -229,19 +270,10 @@ class SealedPump(Pump):
 
     def _send_rest(self) -> bool | None:
         """@return: Whether nothing is left; C{None} where the client is gone."""
-        while self._rest:
-            try:
-                sent = os.write(self._socket, self._rest)
-            except BlockingIOError:
-                if not self._room.poll(_PATIENCE):
-                    return False
-                continue
-            except OSError:
-                if self._is_hung_up():
-                    return None
-                raise
-            self._rest = self._rest[sent:]
-        return True
+        if (left := self._write(self._rest)) is None:
+            return None
+        self._rest = left
+        return not left
 
     def _read(self, source: int, offset: int, stop: int) -> memoryview:
         """What is in the file there, up to a block of it; valid until this thread reads again."""

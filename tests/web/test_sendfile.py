@@ -219,14 +219,15 @@ def outstanding(server: Live) -> int:
     return int.from_bytes(answer, "little")
 
 
+@pytest.mark.parametrize("verify", [VerifyReads.NEVER, VerifyReads.ALWAYS])
 @in_reactor
-async def test_stalled_and_slow_sendfile(tmp_path: Path) -> None:
-    """The kernel's clients too: who takes nothing is dropped, and who takes a little is not."""
+async def test_stalled_and_slow_sendfile(tmp_path: Path, verify: VerifyReads) -> None:
+    """The kernel's clients too, and those of what is hashed: who takes nothing is dropped, who takes a little not."""
     big = tmp_path / "102"
     big.touch()
     os.truncate(big, 64 * MIB)
     os.setxattr(big, "user.pacarchive.sha256", bytes(32))
-    async with live(tmp_path, verify_reads=VerifyReads.NEVER) as server:
+    async with live(tmp_path, verify_reads=verify) as server:
         patience = server.limits.progress_timeout
         with server.connect(receive_buffer=4096) as client:
             client.sendall(compose("GET", "/102"))
@@ -255,11 +256,12 @@ async def test_stalled_and_slow_sendfile(tmp_path: Path) -> None:
             assert not server.clock.getDelayedCalls()
 
 
+@pytest.mark.parametrize("verify", [VerifyReads.NEVER, VerifyReads.ALWAYS])
 @in_reactor
-async def test_sendfile_client_gone(tmp_path: Path) -> None:
+async def test_sendfile_client_gone(tmp_path: Path, verify: VerifyReads) -> None:
     """A client that hangs up in mid-file: everything is released, and that is no failure."""
     store(tmp_path, "102", bytes(32 * MIB))
-    async with live(tmp_path, verify_reads=VerifyReads.NEVER) as server:
+    async with live(tmp_path, verify_reads=verify) as server:
         descriptors = len(os.listdir("/proc/self/fd"))
         for _ in range(3):
             client = server.connect(receive_buffer=4096)

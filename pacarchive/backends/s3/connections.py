@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import attrs
@@ -10,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import connectionDone
+from twisted.internet.tcp import Connection
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from twisted.web.client import URI, HTTPConnectionPool
@@ -27,11 +29,33 @@ class _Connection(ProtocolWrapper):
 
     transport: Any
     gone: Deferred[None] | None = None
+    _gathers = 1
 
     def makeConnection(self, transport: Any) -> None:
         if hasattr(transport, "bufferSize"):  # not with TLS, whose records are smaller
             transport.bufferSize = _READ
         super().makeConnection(transport)
+
+    def gather(self, coming: int) -> None:
+        """
+        Wake up for as much as is read at a time, and not for each packet: a store sends in small pieces.
+
+        @param coming: How much is still to come before the peer waits for us, in bytes.  It must not be less.
+        """
+        least = max(1, min(coming, _READ))
+        transport = self.transport
+        # Not with TLS, which counts otherwise.
+        if least != self._gathers and isinstance(transport, Connection) and transport.connected:
+            transport.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, least)
+            self._gathers = least
+
+    def write(self, data: bytes) -> None:
+        self.gather(0)  # an answer follows, whose head is short
+        super().write(data)
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        self.gather(0)
+        super().writeSequence(data)
 
     def loseConnection(self) -> None:
         self.abortConnection()

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, runtime_checkable
+from typing import Protocol as StructuralProtocol
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError, UserError
@@ -157,6 +158,14 @@ def _producer(protocol: Protocol) -> Any:
     return protocol.transport
 
 
+@runtime_checkable
+class Gathering(StructuralProtocol):
+    """A connection whose data can be gathered before it is read."""
+
+    def gather(self, coming: int) -> None:
+        """Wake up once for much of what is coming, and not for each packet."""
+
+
 class Stream(Protocol):
     """
     The body of an answer, read in portions.  What is not read yet holds up the sender.
@@ -172,15 +181,21 @@ class Stream(Protocol):
         self._settled = settled
         self._clock = clock
         self._patience = patience
-        self._pieces: deque[bytes] = deque()
+        self._pieces: deque[memoryview] = deque()
         self._held = 0
+        self._coming = size
         self._paused = False
         self._waiting: tuple[int, Deferred[None]] | None = None
         self._end: str | None = None
 
+    def connectionMade(self) -> None:
+        self._gather()
+
     def dataReceived(self, data: bytes) -> None:
-        self._pieces.append(data)
+        self._pieces.append(memoryview(data))
         self._held += len(data)
+        self._coming -= len(data)
+        self._gather()
         if self._waiting is not None:
             needed, waiting = self._waiting
             if self._held >= needed and needed < self.left:  # the last ones are followed by the end
@@ -245,6 +260,12 @@ class Stream(Protocol):
         if self._held < _FULL:
             self._resume()
         return b"".join(taken)
+
+    def _gather(self) -> None:
+        """Have the kernel gather what comes."""
+        connection = getattr(self.transport, "_producer", None)  # Twisted's agent shows it to nobody
+        if isinstance(connection, Gathering):
+            connection.gather(self._coming)
 
     def _resume(self) -> None:
         if self._paused:

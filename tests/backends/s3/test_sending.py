@@ -242,3 +242,54 @@ async def test_much_is_read_in_large_pieces() -> None:
         await port.stopListening()
     assert sum(told) == 4 * MIB
     assert max(told) > 64 << 10
+
+
+class _Dripping(Protocol):
+    """A store that sends each answer in small pieces, over a connection that stays."""
+
+    size = MIB + 77
+
+    def dataReceived(self, data: bytes) -> None:
+        if data.endswith(b"\r\n\r\n"):
+            size = self.size if data.startswith(b"GET /large") else 5
+            self._send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + pattern(size))
+
+    def _send(self, rest: bytes) -> None:
+        assert self.transport is not None
+        self.transport.write(rest[:9000])
+        if rest[9000:]:
+            reactor.callLater(0, self._send, rest[9000:])
+
+
+@in_reactor
+async def test_what_comes_in_small_pieces_is_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the kernel: the reactor is not woken for each.  The last piece comes all the same, and the next answer."""
+    pieces: list[int] = []
+    receive = Stream.dataReceived
+    made = 0
+
+    def noted(stream: Stream, data: bytes) -> None:
+        pieces.append(len(data))
+        receive(stream, data)
+
+    def make(_: object) -> Protocol:
+        nonlocal made
+        made += 1
+        return _Dripping()
+
+    monkeypatch.setattr(Stream, "dataReceived", noted)
+    factory = Factory()
+    factory.buildProtocol = make  # type: ignore[method-assign,assignment]
+    port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+    url = f"http://127.0.0.1:{port.getHost().port}"
+    async with connected(idle=1, patience=10) as wire:
+        for _ in range(3):
+            stream = await wire.begin("GET", f"{url}/large", {})
+            assert isinstance(stream, Stream)
+            read = [await stream.read(min(300_000, stream.left)) for _ in range(4)]
+            assert b"".join(read) == pattern(_Dripping.size)
+            small = await wire.ask("GET", f"{url}/small", {}, most=10)
+            assert (small.status, small.body) == (200, pattern(5))
+    await port.stopListening()
+    assert made == 1
+    assert len(pieces) <= 3 * 8, "as many as were sent would be 3 * 117"
