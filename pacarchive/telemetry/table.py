@@ -57,6 +57,7 @@ _REFUSALS = (
         "InArchive",
         "IncompleteBody",
         "InvalidRequest",
+        "KeptBehind",
         "Locked",
         "NotAFile",
         "NotFound",
