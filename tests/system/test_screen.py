@@ -90,7 +90,7 @@ def test_ten_files(service: Service, tmp_path: Path, columns: int) -> None:
     assert busy
     for lines in busy:
         assert re.match(r"put ━*[╸╺]?━* +\d+% +\d+/10 files", lines[0])
-        assert all(re.match(r"  run-\d\.dat +━*[╸╺]?━* +\d+%", line) for line in lines[1:])
+        assert [line for line in lines[1:] if not re.match(r"  run-\d\.dat +━*[╸╺]?━* +\d+%", line)] == []
     ids = [line.split() for line in last if line.split()[-1] in names]
     assert ids == [[str(200 + columns + number), name] for number, name in enumerate(names)]
     assert "".join(last[10:]).startswith("10 of 10 files stored, 2.5 MiB in ")

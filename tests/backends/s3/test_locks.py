@@ -117,7 +117,7 @@ async def test_what_is_locked_is_told_and_the_sweep_goes_on(locking: ObjectServe
 @in_reactor
 async def test_a_bucket_that_locks_all(locking: ObjectServer, tmp_path: Path) -> None:
     """It starts, stores, replaces and removes; what is left of all that stays, and is told as locked."""
-    name = f"all-{tmp_path.name.lower().replace('_', '-')}"[:60]
+    name = f"all-{tmp_path.name.lower().replace('_', '-')[:50]}-locked"  # which must not end in a hyphen
     assert locking.ask("PUT", f"/{name}", headers={"x-amz-bucket-object-lock-enabled": "true"})[0] == 200
     rule = b"<Rule><DefaultRetention><Mode>GOVERNANCE</Mode><Days>1</Days></DefaultRetention></Rule>"
     body = (
