@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twisted.internet.tcp import Connection
+from twisted.internet.tcp import Connection, Server
+from twisted.logger import Logger
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime, ITransport
+
+_log = Logger()
 
 
 class Outbox:
@@ -45,5 +48,45 @@ class Outbox:
     def _send(self) -> None:
         waiting, self._waiting = self._waiting, {}
         for transport in waiting:
-            if transport.connected and not transport.disconnecting:
-                transport.doWrite()
+            try:
+                if isinstance(transport, PostedServer):
+                    transport.send_unsent()
+                elif transport.connected and not transport.disconnecting:
+                    transport.doWrite()
+            except Exception:  # noqa: BLE001  (of one of them, whose producer fails: the others are to go out)
+                _log.failure("what is written to a connection fails")
+                transport.abortConnection()
+
+
+class PostedServer(Server):
+    """
+    A connection that writes by way of an outbox, and has the reactor look for room only where there was none.
+
+    To have it look, and to have it stop, are two system calls for each answer, and nearly always there is room.
+
+    @ivar outbox: The outbox.
+    """
+
+    outbox: Outbox
+    _is_unsent = False
+    _is_watched = False
+
+    def startWriting(self) -> None:
+        self._is_unsent = True
+        if not self._is_watched:
+            self.outbox.hasten(self)
+
+    def stopWriting(self) -> None:
+        self._is_unsent = False
+        if self._is_watched:
+            self._is_watched = False
+            super().stopWriting()
+
+    def send_unsent(self) -> None:
+        """Give the socket what it takes; the reactor sees to the rest, and to what is to happen behind it."""
+        if not self._is_unsent or self._is_watched or not self.connected:
+            return
+        rests = self.disconnecting or self.doWrite() is not None or self._is_unsent
+        if rests and self.connected:
+            self._is_unsent = self._is_watched = True
+            super().startWriting()

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IListeningPort, IReactorTime
+from twisted.internet.tcp import Port, Server
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http
@@ -25,7 +26,7 @@ from pacarchive.web.http.admission import Admission, Crowds, Pace, Place
 from pacarchive.web.http.answers import QuickAnswer
 from pacarchive.web.http.errors import ErrorAnswer
 from pacarchive.web.http.memory import Holding, Memory
-from pacarchive.web.http.outbox import Outbox
+from pacarchive.web.http.outbox import Outbox, PostedServer
 from pacarchive.web.http.plain import limits_are_usual
 from pacarchive.web.http.refusals import RefusalLog, text_of
 from pacarchive.web.http.settings import LimitSettings
@@ -147,7 +148,13 @@ class SharedSite(Site):
         self._ports: list[Any] = []
         self._accepting: IDelayedCall | None = None
         self.turns = Turns(reactor)
-        self.outbox = Outbox(reactor)
+        self.outbox = outbox = Outbox(reactor)
+
+        class Transport(PostedServer):
+            """What all connections of a site have in common is not kept with each of them."""
+
+        Transport.outbox = outbox
+        self._transport = Transport
         self.events: Counter[str] = Counter()
         self._refusals = RefusalLog(reactor)
         self._telemetry = Telemetry(reactor) if telemetry is None else telemetry
@@ -192,6 +199,8 @@ class SharedSite(Site):
         """Note that connections come to a port."""
         self.listening.append(port.getHost())
         self._ports.append(port)
+        if isinstance(port, Port) and port.transport is Server:  # not that of a UNIX socket
+            port.transport = self._transport
         self._accept_few()
 
     def _accept_few(self) -> None:
