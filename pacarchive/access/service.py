@@ -249,18 +249,24 @@ class AccessService(Service):
     async def _read(self, file: _Watched[Any]) -> bool:
         """@return: Whether it was another."""
 
-        def load() -> tuple[tuple[int, ...], Any] | None:
+        def load() -> tuple[Any] | None:
             # Before: one that is written meanwhile is read again.
             status = os.stat(file.path)
             found = status.st_mtime_ns, status.st_ino, status.st_size, status.st_ctime_ns
             if found == file.seen:
                 return None
-            file.seen = found  # also of one that is not well formed, which is to be said once
-            return found, file.load(file.path)
+            try:
+                loaded = file.load(file.path)
+            except ValueError:
+                file.seen = found  # it stays so until it is changed
+                raise
+            file.seen = found  # and not of one that could not be read just now
+            return (loaded,)
 
         if (read := await self._pool.run(load)) is None:
             return False
-        file.use(read[1])
+        (loaded,) = read
+        file.use(loaded)
         return True
 
 

@@ -18,6 +18,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
@@ -29,7 +30,6 @@ from pacarchive.texts import NotText, decoded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 PREFIX = "pac_"
 
@@ -105,7 +105,10 @@ def _moment(text: str) -> float:
         when = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(f"{text!r} is no date; write for example 2027-01-31, or 2027-01-31T12:00:00Z") from None
-    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+    try:
+        return (when if when.tzinfo else when.replace(tzinfo=UTC)).astimezone(UTC).timestamp()
+    except OverflowError:
+        raise ValueError(f"{text!r} is not between the years 1 and 9999") from None
 
 
 def parse_line(text: str) -> Token | None:
@@ -191,7 +194,7 @@ def change(path: Path, edit: Edit) -> None:
     @raise ValueError: It is not well formed.
     @raise OSError: It cannot be written.
     """
-    path = path.resolve()  # a link stays one
+    path = Path(os.path.realpath(path))  # a link stays one
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(directory, fcntl.LOCK_EX)

@@ -181,6 +181,13 @@ def test_what_anybody_could_have_written(token: str, words: str) -> None:
     assert detail.isprintable()
 
 
+def test_headers_nested_to_the_limit() -> None:
+    """However deep that is, and whoever has to read it again: it is refused, and no more."""
+    for depth in range(800, 1000):
+        nested = f'{{"alg": "RS256", "kid": "rsa", "x": {"[" * depth}{"]" * depth}}}'.encode()
+        refused(unsigned(nested, wlcg()))
+
+
 def test_a_signature_of_another() -> None:
     """Whatever it says of its key."""
     told, detail = refused(sign(wlcg(), key=STRANGER))

@@ -98,6 +98,13 @@ def test_a_line_that_is_not_well_formed(tmp_path: Path, text: str, words: str) -
     assert "pac_" not in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_moment_that_no_calendar_here_has(text: str) -> None:
+    """It is said of the line, and not found out when the moment is told to somebody."""
+    with pytest.raises(ValueError, match="is not between the years 1 and 9999"):
+        parse_line(f"robot sha256:{HEX} read expires={text}")
+
+
 def test_the_same_token_twice(tmp_path: Path) -> None:
     """Whose it is would be chance."""
     path = tmp_path / "tokens"
@@ -135,3 +142,10 @@ def test_a_change_that_fails(tmp_path: Path) -> None:
         tokens.change(path, lambda lines: [])
     assert path.read_text() == "wrong\n"
     assert os.listdir(tmp_path) == ["tokens"]
+
+
+def test_links_in_a_circle(tmp_path: Path) -> None:
+    """They are an error of the file, as all others."""
+    (tmp_path / "tokens").symlink_to("tokens")
+    with pytest.raises(OSError, match="Too many levels"):
+        tokens.change(tmp_path / "tokens", lambda lines: [line for line, _ in lines])

@@ -167,3 +167,10 @@ def test_explain_a_token(site: Path, capsys: pytest.CaptureFixture[str]) -> None
         assert done.returncode == code, done.stderr
         assert words in done.stdout + done.stderr
         assert token.strip() not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("text", ["9999y", "9999-12-31T23:59:59-12:00"])
+def test_an_end_that_cannot_be_written(text: str) -> None:
+    """It is said of what was asked for, and not of the file."""
+    with pytest.raises(ValueError, match="is too far away"):
+        end_of(text, NOW)

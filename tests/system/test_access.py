@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import threading
@@ -151,6 +152,24 @@ def test_files_are_looked_at(tmp_path: Path, serve: Callable[..., Service]) -> N
         assert client.ask("HEAD", 1, fields=fields["robot"]).status == 404
         fields = write_tokens(tmp_path, robot=Right.STAT)
         until(lambda: client.ask("HEAD", 1, fields=fields["robot"]).status == 404, "the new token is taken")
+
+
+def test_a_file_that_cannot_be_read_for_a_while(tmp_path: Path, serve: Callable[..., Service]) -> None:
+    """It is read when it can be: what it revokes is not in force until somebody changes it once more."""
+    fields = write_tokens(tmp_path, robot=Right.STAT)
+    service = serve(settings=settings(tmp_path).replace("1000", "0.2"))
+    with service.client() as client:
+        assert client.ask("HEAD", 1, fields=fields["robot"]).status == 404
+        (server,) = service.workers()
+        most, hard = resource.prlimit(server, resource.RLIMIT_NOFILE)
+        resource.prlimit(server, resource.RLIMIT_NOFILE, (0, hard))
+        try:
+            write_tokens(tmp_path)
+            until(lambda: "/tokens: Too many open files" in service.log, "the log says it")
+        finally:
+            resource.prlimit(server, resource.RLIMIT_NOFILE, (most, hard))
+        until(lambda: client.ask("HEAD", 1, fields=fields["robot"]).status == 401, "the token is revoked", 10)
+    assert service.log.count("/tokens: Too many open files") == 1
 
 
 def test_a_user(tmp_path: Path, serve: Callable[..., Service]) -> None:

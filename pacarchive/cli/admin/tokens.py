@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import argparse
 
 _UNITS = {"h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}
+_YEAR_10000 = 253402300800
 _SHORT = 12  # digits of a digest that tell one token from another
 
 
@@ -117,12 +118,15 @@ def end_of(text: str, now: float) -> float:
     @raise ValueError: It is neither; or it is over.
     """
     if match := re.fullmatch(r"([1-9][0-9]{0,3})([hdwy])", text, re.ASCII):
-        return now + int(match[1]) * _UNITS[match[2]]
-    try:
-        when = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is neither a time nor how long; write 90d, 12h, 2027-01-31") from None
-    end = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+        end = now + int(match[1]) * _UNITS[match[2]]
+    else:
+        try:
+            when = datetime.fromisoformat(text)
+        except ValueError:
+            raise ValueError(f"{text!r} is neither a time nor how long; write 90d, 12h, 2027-01-31") from None
+        end = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+    if end >= _YEAR_10000:
+        raise ValueError(f"{text} is too far away; leave --expires out for a token that never ends")
     if end <= now:
         raise ValueError(f"{text} is over")
     return end
