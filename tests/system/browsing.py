@@ -47,6 +47,8 @@ _WHERE: Mapping[str, object] = {"exclude": ["tbody tr:nth-child(n + 13)"]}
 """Where axe-core looks: a look at fifty rows takes seconds, and the last of them are as the first."""
 _RULES: Mapping[str, object] = {"resultTypes": ["violations"]}
 """What it looks for: all that it knows."""
+_COLOURS: Mapping[str, object] = {"runOnly": ["color-contrast", "link-in-text-block"], **_RULES}
+"""What it looks for in the dark: only colours are others there, and all the rest takes three times as long."""
 
 
 def axe_script(config: pytest.Config) -> str:
@@ -195,7 +197,7 @@ class Browser:
                 return
         raise AssertionError(f"the keyboard does not come to {text!r}")
 
-    def violations(self) -> list[str]:
+    def violations(self, rules: Mapping[str, object] = _RULES) -> list[str]:
         """What axe-core finds, in words."""
         if not self.script("return 'axe' in window"):
             self.script(self._axe)
@@ -204,7 +206,7 @@ class Browser:
             "axe.run(arguments[0], arguments[1])"
             ".then(found => done(found.violations), error => done([String(error)]));",
             _WHERE,
-            _RULES,
+            rules,
         )
         return [json.dumps(each)[:2000] for each in found]
 
@@ -240,9 +242,21 @@ class Browser:
         shot = self._tell(
             "Page.captureScreenshot",
             captureBeyondViewport=True,
+            optimizeForSpeed=True,
             clip={"x": 0, "y": 0, "width": size["width"], "height": min(size["height"], 4000), "scale": 1},
         )
         (PICTURES / f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
+
+    def fits(self, name: str, path: str, says: str) -> None:
+        """See that a page fits wide and narrow windows, where pages like it were looked at otherwise."""
+        for width in (WIDE, NARROW):
+            self.resize(width)
+            self.go(path)
+            self.says(says)
+            assert self.overflow(width) == [], (path, width)
+            self.picture(f"{name}-{width}-light")
+        self.resize(WIDE)
+        assert self.errors() == []
 
     def look(self, name: str, path: str, says: str) -> None:
         """
@@ -256,7 +270,7 @@ class Browser:
             self.says(says)
             for dark in (False, True):
                 self.resize(width, dark=dark)
-                assert self.violations() == [], (path, width, dark)
+                assert self.violations(_COLOURS if dark else _RULES) == [], (path, width, dark)
                 assert self.overflow(width) == [], (path, width)
                 self.picture(f"{name}-{width}-{'dark' if dark else 'light'}")
         self.resize(WIDE)
