@@ -55,18 +55,20 @@ class Race:
     Races over one id.
 
     @param nodes: The servers.
+    @param racers: How many clients there are, at most.
     @ivar breaches: What is not as it should be.
     @ivar counts: How often each answer was given in each kind of race.
     """
 
-    def __init__(self, nodes: Sequence[Service]) -> None:
+    def __init__(self, nodes: Sequence[Service], racers: int = RACERS) -> None:
         self.breaches: list[str] = []
         self.counts: Counter[str] = Counter()
         self._nodes = nodes
+        self._racers = racers
 
     def run(self, file_id: int, size: int) -> None:
         """All kinds, one after the other."""
-        racers = RACERS if size <= 100_000 else _FEWER_WHEN_LARGE
+        racers = self._racers if size <= 100_000 else min(self._racers, _FEWER_WHEN_LARGE)
         bodies = [content((file_id, number), size) for number in range(racers)]
         first = self._one_wins("create", file_id, None, bodies, {"If-None-Match": "*"})
         if first is None:

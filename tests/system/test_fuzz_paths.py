@@ -1,6 +1,6 @@
 """Nothing outside the archive is opened, moved or removed, whatever a request names.
 
-C{PACARCHIVE_FUZZ_TARGETS} sets how many hostile requests there are (10000), C{PACARCHIVE_FUZZ_SEED} repeats a run.
+C{PACARCHIVE_FUZZ_TARGETS} sets how many hostile requests there are (4000), C{PACARCHIVE_FUZZ_SEED} repeats a run.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from pacarchive.model import FileStatus
     from system.harness import Service
 
-COUNT = int(os.environ.get("PACARCHIVE_FUZZ_TARGETS", "10000"))
+COUNT = int(os.environ.get("PACARCHIVE_FUZZ_TARGETS", "4000"))
 SEED = int(os.environ.get("PACARCHIVE_FUZZ_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
 
 BATCH = 50

@@ -1,6 +1,6 @@
 """C{kill -9} of the whole service at random moments, again and again: what was acknowledged is there.
 
-C{PACARCHIVE_KILL_CYCLES} sets how often (20), C{PACARCHIVE_KILL_SEED} repeats a run's choices.  Few cycles have to hit
+C{PACARCHIVE_KILL_CYCLES} sets how often (8), C{PACARCHIVE_KILL_SEED} repeats a run's choices.  Few cycles have to hit
 every kind of moment, so that they take turns: one anywhere in a load, and one just after a change of each kind began.
 """
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from system.harness import Service
 
-CYCLES = int(os.environ.get("PACARCHIVE_KILL_CYCLES", "20"))
+CYCLES = int(os.environ.get("PACARCHIVE_KILL_CYCLES", "8"))
 SEED = int(os.environ.get("PACARCHIVE_KILL_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
 
 CLIENTS = 4
