@@ -91,15 +91,22 @@ def test_access(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(600)
 def test_installation(tmp_path: Path) -> None:
-    """The quick start and the page itself, on a copy of the sources, with a Python that has nothing of them yet."""
+    """
+    The quick start and the page itself, on a copy of the sources, with a Python that has nothing of them yet.  What
+    both of them install, the first does.
+    """
     home, sources = tmp_path / "home", tmp_path / "sources"
     home.mkdir()
     shutil.copytree(ROOT, sources, ignore=shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "archive"))
     port = free_port()
     here = {"127.0.0.1:8080": f"{HOST}:{port}", "-p 8080": f"-p {port}", "python3 ": f"{sys.executable} "}
+    installing = ["python3 -m venv ~/.virtualenvs/pacarchive", "pip install -q ."]
     for page, least in (("quickstart.md", 18), ("installation.md", 9)):
+        shown = {command.text for block in shell_blocks(MANUAL / page) for command in commands(block)}
+        assert shown >= set(installing)
         with Shell(home, here, for_pip(), start=sources) as shell:
             assert shell.show(MANUAL / page, limit=500) >= least
+        here |= dict.fromkeys(installing, "true")
 
 
 def test_tls(shell: Callable[[dict[str, str]], Shell]) -> None:
