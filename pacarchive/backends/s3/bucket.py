@@ -31,7 +31,7 @@ _LONG = 600.0
 """The timeout of what the store may take long for, in seconds."""
 
 _SOON = 5.0
-"""How long the removal of what is only in the way is repeated, in seconds: it can be swept later."""
+"""How long is repeated what need not succeed, as the removal of what can be swept later, in seconds."""
 
 _LIST = 8 << 20
 
@@ -146,17 +146,20 @@ class Bucket:
         self._unsigned = unsigned
 
     async def get(
-        self, key: str, *, most: int, first: int | None = None, bucket: str | None = None
+        self, key: str, *, most: int, first: int | None = None, bucket: str | None = None, hurried: bool = False
     ) -> tuple[bytes, Stored] | None:
         """
         Return the bytes of an object, from the start.
 
         @param most: The most that it has; with more, that is an error.
         @param first: How many are enough.
+        @param hurried: Whether it is tried for a short time only.
         @return: The bytes and what they are of; C{None} where there is no object.
         """
         headers = {} if first is None else {"Range": f"bytes=0-{first - 1}"}
-        answer = await self._ask(Request(method="GET", key=key, bucket=bucket, headers=headers, most=most), 404)
+        soon = _SOON if hurried else None
+        request = Request(method="GET", key=key, bucket=bucket, headers=headers, most=most, retry_for=soon)
+        answer = await self._ask(request, 404)
         return None if answer.status == 404 else (answer.body, _stored(answer, len(answer.body)))
 
     async def stream(self, key: str, of: Stored, offset: int, length: int, *, bucket: str | None = None) -> Stream:
@@ -257,8 +260,9 @@ class Bucket:
         """
         headers = {} if condition is None else {"If-Match": self.match(condition.tag)}
         query = {"versionId": version} if version else {}
-        patience = None if condition is not None else _SOON
-        request = Request(method="DELETE", key=key, headers=headers, query=query, bucket=bucket, retry_for=patience)
+        # Where others write, a repetition might meet another object.
+        retry_for = None if condition is not None else _SOON if bucket is None else 0.0
+        request = Request(method="DELETE", key=key, headers=headers, query=query, bucket=bucket, retry_for=retry_for)
         answer = await self._ask(request, 404, 412)
         if answer.status == 412 or (answer.status == 404 and condition is not None):
             raise UnfulfilledError(may_be_own=answer.repeated)
@@ -285,11 +289,9 @@ class Bucket:
             query["continuation-token"] = token
         elif after:
             query["start-after"] = after
-        retry_for = None if in_seconds is None else 0.0
-        answer = await self._ask(
-            Request(method="GET", bucket=bucket, query=query, most=_LIST, patience=in_seconds, retry_for=retry_for)
-        )
-        return _read(listing, answer.body)
+        once = None if in_seconds is None else 0.0
+        request = Request(method="GET", bucket=bucket, query=query, most=_LIST, patience=in_seconds, retry_for=once)
+        return _read(listing, (await self._ask(request)).body)
 
     # Uploads in parts
 

@@ -6,6 +6,9 @@ of all who write an id at the same time one wins.  A record has a version of its
 also where the bytes are the same.
 
 A small file has no data object: its bytes are in the record, behind the line that describes them.
+
+A file that was removed leaves a record that says so.  And each record names those that it took the place of: so whoever
+has got no answer to a PUT of his, and finds another's record, can tell whether his own was there between.
 """
 
 from __future__ import annotations
@@ -25,6 +28,10 @@ from pacarchive.model import FileStatus, Locality
 HEAD = 4096
 """The most bytes of a record's first line."""
 
+GONE_SIZE = 1021
+"""The size of a record of a file that was removed, by which it is told in a list: hardly any other has it."""
+
+_REMEMBERED = 16
 _FORMAT = 1
 _VERSION = re.compile(r"[0-9a-f]{32}\Z", re.ASCII)
 _PLACE = re.compile(r"([0-9a-f]{2})/([0-9]+)\Z", re.ASCII)
@@ -59,7 +66,9 @@ class Record:
     @ivar mtime_ns: As of a status; likewise C{ctime_ns} and C{digests}.
     @ivar data: The object with the bytes; C{None} where they are in C{body}.
     @ivar body: The bytes of a small file.
-    @ivar removed: Whether the file was removed, in a store where a removal has no condition.
+    @ivar removed: Whether the file was removed.
+    @ivar before: The marks of the last records that it took the place of, the newest first.
+    @ivar first: The mark of the record that took no other's place, from which on that went on; empty if not known.
     """
 
     file_id: int
@@ -71,6 +80,23 @@ class Record:
     data: Data | None = None
     body: bytes = b""
     removed: bool = False
+    before: tuple[str, ...] = ()
+    first: str = ""
+
+    @property
+    def mark(self) -> str:
+        """What the record is called in those that take its place."""
+        return self.version[:16]
+
+    def after(self, replaced: Record | None) -> Record:
+        """This record as what takes the place of another; or of C{None}, where there is none."""
+        if replaced is None:
+            return attrs.evolve(self, first=self.mark)
+        return attrs.evolve(self, before=(replaced.mark, *replaced.before)[:_REMEMBERED], first=replaced.first)
+
+    def has_followed(self, other: Record) -> bool:
+        """Whether this is another record, or it is certain that the other one was there before."""
+        return self.version == other.version or other.mark in (*self.before, self.first)
 
     def encode(self) -> list[bytes]:
         """The record as it is stored."""
@@ -79,6 +105,8 @@ class Record:
             "file": str(self.file_id),
             "version": self.version,
             "ctime": self.ctime_ns,
+            "before": self.before,
+            "first": self.first,
         }
         if self.removed:
             document["removed"] = True
@@ -91,6 +119,8 @@ class Record:
         if self.data is not None:
             document["data"] = {"tag": self.data.tag, "version": self.data.version}
         head = json.dumps(document, separators=(",", ":")).encode() + b"\n"
+        if self.removed:
+            return [head[:-1].ljust(GONE_SIZE - 1) + b"\n"]
         return [head, self.body] if self.body else [head]
 
 
@@ -110,8 +140,10 @@ def decode(stored: bytes, file_id: int, *, whole: bool) -> Record:
         version, removed = document["version"], document.get("removed", False) is True
         if not _VERSION.match(version):
             raise ValueError
+        before, first = tuple(map(str, document.get("before", ()))), str(document.get("first", ""))
         if removed:
-            return Record(file_id=file_id, version=version, ctime_ns=int(document["ctime"]), removed=True)
+            ctime_ns = int(document["ctime"])
+            return Record(file_id=file_id, version=version, ctime_ns=ctime_ns, removed=True, before=before, first=first)
         data = None
         if (found := document.get("data")) is not None:
             data = Data(str(found["tag"]), str(found["version"]))
@@ -128,6 +160,8 @@ def decode(stored: bytes, file_id: int, *, whole: bool) -> Record:
             digests=digests,
             data=data,
             body=body if whole and data is None else b"",
+            before=before,
+            first=first,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise Damaged("What is known of this file cannot be read.") from error

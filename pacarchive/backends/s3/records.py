@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from pacarchive import errors
 from pacarchive.backends.s3.bucket import Absent, Bucket, Condition, Tagged, UnfulfilledError
 from pacarchive.backends.s3.record import HEAD, Layout, Record, decode
+from pacarchive.backends.s3.store import InDoubtError, RefusedError
 from pacarchive.digests import PRIMARY, Digests
 from pacarchive.model import FileStatus, Overwrite, WriteConditions
 from pacarchive.times import SECOND
@@ -46,6 +47,14 @@ class Publication:
     is_nothing: bool = True
 
 
+class OutcomeUnknownError(errors.BackendUnavailable):
+    """It cannot be told whether a change was made."""
+
+    def __init__(self) -> None:
+        words = "The object store has failed amid the change: it is not known whether it was made."
+        super().__init__(words, retry_after=30)
+
+
 class Records:
     """
     The records of an archive.
@@ -63,15 +72,17 @@ class Records:
         """The store's time in nanoseconds since the epoch."""
         return int(self._bucket.store.now() * SECOND)
 
-    async def find(self, file_id: int, *, whole: bool = False) -> Current | None:
+    async def find(self, file_id: int, *, whole: bool = False, hurried: bool = False) -> Current | None:
         """
         Return the published record; also one of a file that was removed.
 
         @param whole: Whether the bytes of a small file are wanted.
+        @param hurried: Whether the store is asked for a short time only.
         """
         key = self.layout.record_key(file_id)
         ranges = self._bucket.promises.ranges
-        found = await self._bucket.get(key, most=_MOST, first=None if whole or not ranges else HEAD)
+        first = None if whole or not ranges else HEAD
+        found = await self._bucket.get(key, most=_MOST, first=first, hurried=hurried)
         if found is None:
             return None
         record = decode(found[0], file_id, whole=whole or not ranges)
@@ -117,17 +128,15 @@ class Records:
                     if replaced.digests.get(PRIMARY) == record.digests[PRIMARY]:
                         return replaced, None
                     raise errors.AlreadyExists("The id is taken by a file with other bytes.")
-                was_nothing = publication.is_nothing
                 publication.is_nothing = False
                 try:
-                    await self._put(record, current)
-                except UnfulfilledError as error:
-                    publication.is_nothing = was_nothing and not error.may_be_own
-                    current = await self.find(record.file_id)
-                    if error.may_be_own and current is not None and current.record.version == record.version:
-                        return record, replaced
-                else:
+                    is_written, current = await self._write(record, current)
+                except errors.ArchiveError as error:
+                    publication.is_nothing = not isinstance(error, OutcomeUnknownError)
+                    raise
+                if is_written:
                     return record, replaced
+                publication.is_nothing = True
             raise errors.BackendUnavailable("Too many write this file at the same time.")
 
     async def remove(self, file_id: int, conditions: WriteConditions) -> Record:
@@ -141,21 +150,19 @@ class Records:
         """
         conditions = WriteConditions(if_match=conditions.if_match)
         gone = Record(file_id=file_id, ctime_ns=self.now(), removed=True)
-        own: Record | None = None  # what an attempt without an answer may have removed
         async with self._alone(file_id):
+            current = await self.find(file_id)
             for _ in range(_MOST_ROUNDS):
-                current = await self.find(file_id)
-                if own is not None and (current is None or current.record.version == gone.version):
-                    return own
                 if current is None or current.record.removed:
                     raise errors.NotFound("No file has this id.")
                 conditions.require(self.status(current))
-                try:
-                    await self._take_away(current, gone)
-                except UnfulfilledError as error:
-                    own = current.record if error.may_be_own else None
-                else:
-                    return current.record
+                removed = current.record
+                if not self._bucket.promises.conditional_put:
+                    await self._erase(file_id)
+                    return removed
+                is_written, current = await self._write(gone, current)
+                if is_written:
+                    return removed
             raise errors.BackendUnavailable("Too many write this file at the same time.")
 
     async def create(self, record: Record) -> bool:
@@ -168,8 +175,9 @@ class Records:
             if not self._bucket.promises.conditional_put and await self.find(record.file_id) is not None:
                 return False
             try:
-                await self._put(record, None)
+                await self._put(record.after(None), None)
             except UnfulfilledError as error:
+                # A record that was removed since, or replaced, is one that is there.
                 found = await self.find(record.file_id) if error.may_be_own else None
                 return found is not None and found.record.version == record.version
             return True
@@ -199,19 +207,59 @@ class Records:
         except errors.ArchiveError as error:
             _log.warn("data of file {file_id} is left behind: {error}", file_id=record.file_id, error=error)
 
+    async def _write(self, record: Record, current: Current | None) -> tuple[bool, Current | None]:
+        """
+        Store a record in the place of another, once and no more, whatever becomes of answers.
+
+        A request that is repeated cannot be carried out twice: each record has an entity tag of its own, and where one
+        was there is always one, if only that of a file that was removed.
+
+        @param current: What it takes the place of; C{None} where there is none.
+        @return: Whether it has been stored; and if not, what there is instead.
+        @raise errors.BackendUnavailable: The store does not answer, and it cannot be told.
+        """
+        written = record.after(None if current is None else current.record)
+        try:
+            await self._put(written, current)
+        except UnfulfilledError as unfulfilled:
+            found = await self.find(record.file_id)
+            if found is not None and found.record.has_followed(record):
+                return True, None
+            if unfulfilled.may_be_own and not _is_past(current, found):
+                raise OutcomeUnknownError from None
+            return False, found
+        except errors.ArchiveError as error:
+            refused = error.__cause__
+            if isinstance(refused, RefusedError):
+                if not refused.repeated:
+                    raise
+            elif not isinstance(error, InDoubtError):
+                raise
+            if await self._has_taken_place(record):
+                return True, None
+            raise OutcomeUnknownError from error
+        return True, None
+
+    async def _has_taken_place(self, record: Record) -> bool:
+        """Whether it can be seen that a record was stored."""
+        try:
+            found = await self.find(record.file_id, hurried=True)
+        except errors.ArchiveError:
+            return False
+        return found is not None and found.record.has_followed(record)
+
+    async def _erase(self, file_id: int) -> None:
+        """Remove a record, where nobody else can write one."""
+        try:
+            await self._bucket.delete(self.layout.record_key(file_id))
+        except InDoubtError as error:
+            raise OutcomeUnknownError from error
+
     async def _put(self, record: Record, current: Current | None) -> None:
         condition: Condition = None
         if self._bucket.promises.conditional_put:
             condition = Absent() if current is None else Tagged(current.tag)
         await self._bucket.put(self.layout.record_key(record.file_id), record.encode(), condition)
-
-    async def _take_away(self, current: Current, gone: Record) -> None:
-        promises = self._bucket.promises
-        if promises.conditional_put and not promises.conditional_delete:
-            await self._put(gone, current)
-        else:
-            condition = Tagged(current.tag) if promises.conditional_delete else None
-            await self._bucket.delete(self.layout.record_key(gone.file_id), condition)
 
     @asynccontextmanager
     async def _alone(self, file_id: int) -> AsyncIterator[None]:
@@ -227,3 +275,17 @@ class Records:
             lock.release()
             if not lock.locked and not lock.waiting:
                 self._locks.pop(file_id, None)
+
+
+def _is_past(before: Current | None, found: Current | None) -> bool:
+    """
+    Whether all that was there since a record is known.
+
+    @param before: That record; C{None} where there was none.
+    @param found: What there is now.
+    """
+    if found is None:
+        return False
+    if before is None:
+        return found.record.first != ""
+    return before.record.mark in (found.record.mark, *found.record.before)

@@ -47,7 +47,15 @@ _BROKEN = (
 
 
 class NoAnswerError(Exception):
-    """A request has no answer, or not all of it; it may have been carried out, or not."""
+    """
+    A request has no answer, or not all of it.
+
+    @ivar was_sent: Whether it may have been carried out.
+    """
+
+    def __init__(self, words: str, *, was_sent: bool = True) -> None:
+        super().__init__(words)
+        self.was_sent = was_sent
 
 
 class _Watch:
@@ -365,7 +373,9 @@ class Wire:
                 raise NoAnswerError(f"it could not be sent within {patience:.0f} seconds") from None
             if any(each.check(CancelledError) for each in getattr(error, "reasons", ())):
                 raise CancelledError from None
-            raise NoAnswerError(_words(error)) from error
+            raise NoAnswerError(
+                _words(error), was_sent=not isinstance(error, (ConnectError, DNSLookupError))
+            ) from error
         finally:
             watch.stop()
             await self._settled()

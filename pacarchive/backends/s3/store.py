@@ -49,13 +49,15 @@ class RefusedError(Exception):
     @ivar status: The status of HTTP.
     @ivar code: The store's word for it.
     @ivar words: What it says to people, for the log.
+    @ivar repeated: Whether the request was sent before, and may have been carried out then.
     """
 
-    def __init__(self, status: int, code: str, words: str) -> None:
+    def __init__(self, status: int, code: str, words: str, *, repeated: bool = False) -> None:
         super().__init__(f"{status} {code}: {words}")
         self.status = status
         self.code = code
         self.words = words
+        self.repeated = repeated
 
     def translated(self) -> errors.ArchiveError:
         """What a client is told, which has nothing of the store's own words; they are logged."""
@@ -67,6 +69,10 @@ class RefusedError(Exception):
         if self.status == 403:
             return errors.BackendUnavailable("The object store does not permit that.", retry_after=60)
         return errors.BackendUnavailable("The object store refuses the request.", retry_after=60)
+
+
+class InDoubtError(errors.BackendUnavailable):
+    """A request has no answer, and it may have been carried out."""
 
 
 class ObjectStore:
@@ -117,6 +123,7 @@ class ObjectStore:
         @param accepted: Statuses that are answers, beside those of success.
         @param large: Whether it carries much data, which has slots of its own.
         @raise RefusedError: The store refuses it.
+        @raise InDoubtError: It has failed for too long.
         @raise errors.BackendUnavailable: It cannot be reached, or has been too busy for too long.
         """
 
@@ -149,7 +156,7 @@ class ObjectStore:
         url = self.addresses.url(request)
         retry_for = self._retry_for if request.retry_for is None else request.retry_for
         end = self._clock.seconds() + retry_for + (request.patience or 0)
-        repeated = False
+        in_doubt = False
         pause = _FIRST_PAUSE
         corrections = 0
         while True:
@@ -165,11 +172,12 @@ class ObjectStore:
                     lane.leave()
             except NoAnswerError as error:
                 trouble = str(error)
+                in_doubt |= error.was_sent
             else:
                 refused = _refusal(request, answer, accepted)
                 if refused is None:
                     lane.speed_up()
-                    if repeated and isinstance(answer, Answer):
+                    if in_doubt and isinstance(answer, Answer):
                         return attrs.evolve(answer, repeated=True)
                     return answer
                 if corrections < 2 and self._corrects(refused):
@@ -179,13 +187,14 @@ class ObjectStore:
                 if refused[1].code in _BUSY or refused[0].status in (429, 503):
                     lane.slow_down()
                 elif not _may_pass(refused[0].status, refused[1].code):
-                    raise RefusedError(refused[0].status, refused[1].code, refused[1].words)
+                    raise RefusedError(refused[0].status, refused[1].code, refused[1].words, repeated=in_doubt)
+                in_doubt |= refused[0].status >= 500 and refused[1].code not in _BUSY
             wait = pause * (0.5 + self._chance() / 2)
             if self._clock.seconds() + wait > end:
                 _log.error("the object store fails: {method}: {trouble}", method=request.method, trouble=trouble)
-                raise errors.BackendUnavailable("The object store does not answer, or fails.", retry_after=30)
+                kind = InDoubtError if in_doubt else errors.BackendUnavailable
+                raise kind("The object store does not answer, or fails.", retry_after=30)
             await deferLater(self._clock, wait)
-            repeated = True
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _corrects(self, refused: tuple[Answer, Refusal]) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import AsyncIterator, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -17,14 +18,17 @@ from twisted.logger import Logger
 
 from pacarchive import errors
 from pacarchive.backends.s3 import versions
-from pacarchive.backends.s3.bucket import Bucket
+from pacarchive.backends.s3.bucket import Bucket, Tagged, UnfulfilledError
 from pacarchive.backends.s3.bulk import listed
 from pacarchive.backends.s3.documents import Listed
-from pacarchive.backends.s3.record import data_at
+from pacarchive.backends.s3.record import GONE_SIZE, data_at, file_id_at, place_of
 from pacarchive.backends.s3.records import Records
 from pacarchive.runtime.shared import all_of
 
 _AT_ONCE = 100
+
+PROOF = 3600.0
+"""For how many seconds the record of a removed file stays at least: by it others tell what has become of theirs."""
 
 _FEW = 10
 """So much data without a record is left by writers that died, also where there are no records yet."""
@@ -102,6 +106,7 @@ class Sweeper:
             yield each
         async for each in self._data():
             yield each
+        await self._gone()
         if self._bucket.promises.versions:
             for prefix in (self._layout.probes, self._layout.data, self._layout.garbage):
                 async for each in self._hidden(prefix):
@@ -148,6 +153,28 @@ class Sweeper:
         while mark is not None:
             await self._forget(mark)
             mark = await anext(marks, None)
+
+    async def _gone(self) -> None:
+        """
+        Remove old records of files that were removed, which are told by their sizes in the list; those of files that
+        have data still stay, so that no record is made of it again.
+        """
+        promises = self._bucket.promises
+        if self._dry_run or not (promises.conditional_put and promises.conditional_delete):
+            return
+        async for each in listed(self._bucket, self._layout.records):
+            if each.size != GONE_SIZE or self._age(each.modified) <= max(self._grace, PROOF):
+                continue
+            try:
+                file_id = file_id_at(each.key.removeprefix(self._layout.records))
+            except ValueError:
+                continue
+            current = await self._records.find(file_id)
+            if current is None or not current.record.removed:
+                continue
+            if not (await self._bucket.page(f"{self._layout.data}{place_of(file_id)}/", 1)).objects:
+                with suppress(UnfulfilledError):  # there is a file again
+                    await self._bucket.delete(each.key, Tagged(current.tag))
 
     async def _settle(self, data: Listed, mark: Listed, place: str, age: float) -> AsyncIterator[LeftOver]:
         """Remove marked data, unless it is needed after all."""

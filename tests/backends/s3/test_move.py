@@ -66,6 +66,14 @@ def test_where_a_removal_has_no_condition(now: Given, goes: bool) -> None:
     assert (f"DELETE {SOURCE}" in asked(double)) is goes
 
 
+def test_a_removal_without_a_condition_is_tried_once() -> None:
+    """By the time of a second attempt there may be another source, which has no other copy."""
+    double, of = mover(FOUND, READ, STORED, FOUND, Given(0), conditional_delete=False)
+    assert double.result(of.move(7, SOURCE, ALLOW, [PRIMARY])).size == 5
+    assert asked(double)[-1] == f"DELETE {SOURCE}"
+    assert len(asked(double)) == 5
+
+
 def test_a_source_that_cannot_be_removed() -> None:
     """The file is in; that its source stays is in the log."""
     double, of = mover(FOUND, READ, STORED, error(403, "AccessDenied"))

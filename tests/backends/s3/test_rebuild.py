@@ -94,7 +94,7 @@ async def test_it_can_be_stopped(object_server: ObjectServer, tmp_path: Path) ->
 
 @in_reactor
 async def test_what_was_removed_stays_so(object_server: ObjectServer, tmp_path: Path) -> None:
-    """Unless marks are to be ignored, as a sweep that came between has made them of all."""
+    """Also where marks are to be ignored, as a sweep that came between has made them of all."""
     async with archive(object_server, tmp_path.name, **LARGE) as any_backend:
         backend: Any = any_backend
         await store(backend, 1, pattern(100))
@@ -105,8 +105,8 @@ async def test_what_was_removed_stays_so(object_server: ObjectServer, tmp_path: 
         slow: Any = backend.sweeper(dry_run=False)
         slow._grace = 1000
         assert [each async for each in slow.run()] == []
-        assert await rebuilt(backend) == {Outcome.MARKED: {1, 2}}
-        assert await rebuilt(backend, with_marked=True) == {Outcome.MADE: {1, 2}}
+        assert await rebuilt(backend) == {Outcome.THERE: {1}, Outcome.MARKED: {2}}
+        assert await rebuilt(backend, with_marked=True) == {Outcome.THERE: {1}, Outcome.MADE: {2}}
         assert (await load(backend, 2))[1] == pattern(200)
 
 

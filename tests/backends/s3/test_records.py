@@ -10,7 +10,7 @@ from pacarchive import errors
 from pacarchive.backends.contract.handling import ABSENT, ALLOW, DENY, IDENTICAL, matching
 from pacarchive.backends.s3.bucket import Promises
 from pacarchive.backends.s3.record import Damaged, Data, Layout, Record, data_at, decode, file_id_at, place_of
-from pacarchive.backends.s3.records import Publication, Records
+from pacarchive.backends.s3.records import OutcomeUnknownError, Publication, Records
 from pacarchive.digests import PRIMARY
 from pacarchive.model import WriteConditions
 
@@ -87,7 +87,7 @@ def test_what_is_not_certain_is_not_removed() -> None:
     """The first attempt may have succeeded, and somebody may have read and replaced it."""
     double, found = records(Given(0), TAKEN, stored(OTHERS))
     publication = Publication()
-    with pytest.raises(errors.AlreadyExists):
+    with pytest.raises(OutcomeUnknownError):
         double.result(found.publish(MINE, DENY, publication))
     assert not publication.is_nothing
     double, found = records()
@@ -96,6 +96,17 @@ def test_what_is_not_certain_is_not_removed() -> None:
     with pytest.raises(errors.BackendUnavailable):
         double.result(found.publish(MINE, DENY, publication))
     assert not publication.is_nothing
+
+
+def test_what_is_certain_by_what_the_record_says() -> None:
+    """That names those before it, by which it is told whether the own one was there."""
+    double, found = records(Given(0), TAKEN, stored(OTHERS.after(None)))
+    publication = Publication()
+    with pytest.raises(errors.AlreadyExists):
+        double.result(found.publish(MINE, DENY, publication))
+    assert publication.is_nothing
+    double, found = records(Given(0), TAKEN, stored(OTHERS.after(MINE)))
+    assert double.result(found.publish(MINE, DENY, Publication())) == (MINE, None)
 
 
 def test_a_tombstone_is_a_free_id() -> None:
@@ -117,24 +128,29 @@ def test_a_store_that_refuses_for_ever_is_left() -> None:
         double.result(found.publish(MINE, ALLOW, Publication()))
 
 
-@pytest.mark.parametrize("heeded", [True, False], ids=["delete", "tombstone"])
-def test_a_removal_whose_answer_was_lost(heeded: bool) -> None:
-    """It is one that has succeeded, if there is nothing any more."""
-    double, found = records(stored(MINE), Given(0), TAKEN, conditional_delete=heeded)
-    double.script.late = lambda: Given(404) if heeded else _own_tombstone(double)
+def test_a_removal_whose_answer_was_lost() -> None:
+    """It is one that has succeeded, if its own record is there."""
+    double, found = records(stored(MINE), Given(0), TAKEN)
+    double.script.late = lambda: Given(200, double.script.heard[1].body, {"ETag": '"gone"'})
     assert double.result(found.remove(7, ALLOW)) == attrs.evolve(MINE, body=b"")
+    assert methods(double) == "GET PUT PUT GET"
 
 
-def _own_tombstone(double: Double) -> Given:
-    return Given(200, double.script.heard[1].body, {"ETag": '"gone"'})
-
-
-@pytest.mark.parametrize("heeded", [True, False], ids=["delete", "tombstone"])
-def test_of_two_removals_one_is_told_so(heeded: bool) -> None:
+def test_of_two_removals_one_is_told_so() -> None:
     """The other one finds nothing."""
-    gone = Given(404) if heeded else stored(Record(file_id=7, removed=True))
-    double, found = records(stored(MINE), TAKEN, gone, conditional_delete=heeded)
+    double, found = records(stored(MINE), TAKEN, stored(Record(file_id=7, removed=True)))
     with pytest.raises(errors.NotFound):
+        double.result(found.remove(7, ALLOW))
+
+
+def test_a_removal_by_one_process_alone() -> None:
+    """It leaves nothing; and where there is no answer to it, that is told."""
+    double, found = records(stored(MINE), Given(204), conditional_put=False)
+    assert double.result(found.remove(7, ALLOW)) == attrs.evolve(MINE, body=b"")
+    assert methods(double) == "GET DELETE"
+    double, found = records(stored(MINE), conditional_put=False)
+    double.script.then = Given(0)
+    with pytest.raises(OutcomeUnknownError):
         double.result(found.remove(7, ALLOW))
 
 
@@ -171,7 +187,7 @@ def test_records_come_back() -> None:
         record(b""),
         record(b"two\nlines\n"),
         record(b"", size=1 << 50, data=Data('t"ag', "v1"), mtime_ns=-5, ctime_ns=2**62),
-        Record(file_id=7, removed=True, ctime_ns=5),
+        Record(file_id=7, removed=True, ctime_ns=5).after(record().after(None)),
     ):
         assert decode(b"".join(each.encode()), 7, whole=True) == each
 

@@ -13,7 +13,7 @@ import pytest
 from backends.s3.archives import archive
 from backends.s3.servers import ACCESS_KEY, BUCKET, SECRET_KEY, ObjectServer
 from pacarchive.backends.contract.handling import ALLOW, in_reactor, load, pattern, store
-from pacarchive.backends.s3.record import Layout, Record, data_at
+from pacarchive.backends.s3.record import Layout, Record, data_at, place_of
 from pacarchive.backends.s3.sweep import RecordsLostError
 
 MIB = 1 << 20
@@ -52,6 +52,34 @@ async def test_what_was_replaced_or_removed_goes_in_the_end(object_server: Objec
         assert await swept(backend) == []
         assert (await load(backend, 1))[1] == pattern(50)
         assert (await load(backend, 3))[1] == pattern(103)
+
+
+@in_reactor
+async def test_records_of_removed_files_go_in_the_end(
+    object_server: ObjectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When nobody can want to know any more what became of a write; but not where data could be taken for a file."""
+    async with archive(object_server, tmp_path.name, **SOON) as any_backend:
+        backend: Any = any_backend
+        for file_id in (1, 2, 3, 4):
+            await store(backend, file_id, b"tiny")
+        await store(backend, 5, pattern(100))
+        for file_id in (1, 2, 3, 5):
+            await backend.remove(file_id, ALLOW)
+        await store(backend, 3, b"tiny")
+        await backend._bucket.put(backend._records.layout.data_key(Record(file_id=2)), [b"data"])
+        assert [data_at(each)[0] for each in await keys(backend, "data") if data_at(each)[0] == 5] == [5]
+        left = {place_of(file_id) for file_id in (1, 2, 3, 4, 5)}
+        assert len(await swept(backend)) == 1
+        assert await keys(backend, "records") == left, "they are too young"
+        monkeypatch.setattr("pacarchive.backends.s3.sweep.PROOF", 0.0)
+        await backend._bucket.put(backend._records.layout.data_key(Record(file_id=2)), [b"data"])
+        await swept(backend, dry_run=True)
+        assert await keys(backend, "records") == left
+        await swept(backend)
+        assert await keys(backend, "records") == {place_of(file_id) for file_id in (2, 3, 4)}
+        await store(backend, 1, b"again")
+        assert (await load(backend, 1))[1] == b"again"
 
 
 @in_reactor
