@@ -4,7 +4,9 @@ Whether every answer is true while the object store is one that refuses, cuts, d
 A real server, a real store, and a proxy between them that does that to a share of the requests.  Several clients put,
 read, move and remove files, each its own, so that each knows what may be there.  What was stored is there with these
 bytes; a refusal has its reason; what has failed has left the version before or the new one, whole; no answer that is
-complete has other bytes or fewer than it says.  At the end nothing fails any more, and everything is read again.
+complete has other bytes or fewer than it says.  At the end nothing fails any more, and everything is read again; then
+large files are stored while each long request is answered by an error in a 200 once, and all of them succeed; and while
+all that concerns records is done and has no answer, after which they are there or not, but whole.
 
     python -m tests.campaigns.storms --operations 10000
 """
@@ -27,7 +29,7 @@ from typing import Any, TypeAlias
 from uuid import uuid4
 
 import attrs
-from backends.s3.flaky import FlakyStore, flaky
+from backends.s3.flaky import ONCE, SILENT, FlakyStore, flaky
 from backends.s3.servers import BUCKET, STORES, ObjectServer
 from backends.s3.services import node
 from system.harness import WANT_DIGEST, Answer, Service, content, repr_digest
@@ -100,6 +102,16 @@ class Campaign:
             thread.start()
         for thread in threads:
             thread.join()
+        self._look(actors)
+        self.proxy.set_rate(ONCE)
+        for each in actors[:3]:
+            each.change_all()
+        self.proxy.set_rate(SILENT)
+        for each in actors[:2]:
+            each.store_in_doubt()
+        self._look(actors)
+
+    def _look(self, actors: Sequence[Actor]) -> None:
         self.proxy.set_rate(0)
         for each in actors:
             each.look_at_all()
@@ -129,6 +141,7 @@ class Actor:
         self._possible: dict[int, set[There]] = {file_id: {None} for file_id in self._ids}
         self._client = campaign.service.client()
         self._made = 0
+        self._is_calm = False
 
     def act(self, operations: int) -> None:
         """Do so many things, until something is wrong."""
@@ -146,25 +159,42 @@ class Actor:
 
     def look_at_all(self) -> None:
         """Read all, while nothing fails."""
+        self._is_calm = True
         self._client = self._campaign.service.client()
         with self._client:
-            for file_id in self._ids:
+            for file_id in self._possible:
                 self._read("get", file_id)
 
-    def _do(self, kind: str, file_id: int) -> None:
+    def change_all(self) -> None:
+        """Store and move in what is large, while what fails is repeated."""
+        self._client = self._campaign.service.client()
+        with self._client:
+            for kind, file_id in zip(("put", "chunked", "move"), self._possible, strict=False):
+                self._do(kind, file_id, LARGE)
+
+    def store_in_doubt(self) -> None:
+        """Store what is not small under an id that was never used, so that nobody can tell what becomes of it."""
+        self._is_calm = False
+        self._client = self._campaign.service.client()
+        with self._client:
+            fresh = max(self._ids) + 1
+            self._possible[fresh] = {None}
+            self._do("put", fresh, 2 * SMALL)
+
+    def _do(self, kind: str, file_id: int, size: int | None = None) -> None:
         match kind:
             case "move":
-                self._move(file_id)
+                self._move(file_id, size)
             case "delete":
                 answer = self._ask(kind, "DELETE", file_id)
                 self._judge(kind, file_id, answer, lambda there: (404 if there is None else 200, None))
             case "get" | "range" | "head":
                 self._read(kind, file_id)
             case _:
-                self._put(kind, file_id)
+                self._put(kind, file_id, size)
 
-    def _put(self, kind: str, file_id: int) -> None:
-        new = self._new()
+    def _put(self, kind: str, file_id: int, size: int | None) -> None:
+        new = self._new(size)
         tag = None
         if kind in ("matching", "other"):
             there = next(iter(self._possible[file_id]))
@@ -180,8 +210,8 @@ class Actor:
         body = (data[first : first + 100_000] for first in range(0, len(data), 100_000)) if kind == "chunked" else data
         self._judge(kind, file_id, self._ask(kind, "PUT", file_id, body, fields), outcome)
 
-    def _move(self, file_id: int) -> None:
-        new = self._new()
+    def _move(self, file_id: int, size: int | None) -> None:
+        new = self._new(size)
         source = f"/{BUCKET}/{self._campaign.name}-imports/{uuid4().hex}"
         status, words = self._campaign.store.ask("PUT", source, new.data)
         assert status == 200, words
@@ -229,6 +259,8 @@ class Actor:
         """
         possible = self._possible[file_id]
         if answer is None or answer.status in _FAILURES:
+            if self._is_calm:
+                self._campaign.breach(f"{kind} {file_id}: {answer and answer.status}, while nothing fails for good")
             if kind not in _READS:
                 possible |= {outcome(each)[1] for each in possible}
             return
@@ -256,11 +288,12 @@ class Actor:
         self._campaign.count(kind, answer.status)
         return answer
 
-    def _new(self) -> Version:
+    def _new(self, size: int | None) -> Version:
         """Bytes that nothing else has."""
         self._made += 1
         medium = self._draw.randrange(SMALL, 1 << 20)
-        size = self._draw.choices((0, self._draw.randrange(1, SMALL), medium, LARGE), (1, 60, 25, 6))[0]
+        if size is None:
+            size = self._draw.choices((0, self._draw.randrange(1, SMALL), medium, LARGE), (1, 60, 25, 6))[0]
         return Version.of(content((self._ids[0], self._made), size) if size else b"")
 
 

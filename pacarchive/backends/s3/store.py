@@ -154,7 +154,7 @@ class ObjectStore:
         attempt: Callable[[str, dict[str, str]], Awaitable[T]],
     ) -> T:
         url = self.addresses.url(request)
-        retry_for = self._retry_for if request.retry_for is None else request.retry_for
+        retry_for = self._retry_for if request.retry_for is None else min(request.retry_for, self._retry_for)
         end = self._clock.seconds() + retry_for + (request.patience or 0)
         in_doubt = False
         pause = _FIRST_PAUSE

@@ -33,6 +33,11 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+ONCE = -1.0
+"""The rate at which each long request is answered by an error in a 200, and its repetition is not."""
+SILENT = -2.0
+"""The rate at which all that concerns records is done, and answered by an error."""
+
 _LONGEST_DELAY = 0.2
 _HOP = frozenset({"connection", "content-length", "transfer-encoding", "keep-alive", "server"})
 
@@ -152,6 +157,7 @@ class Proxy(Resource):
         self._reactor = reactor
         self._draw = draw
         self._rate = 0.0
+        self._refused: set[bytes] = set()
         self._counts: Counter[str] = Counter()
         # No connection is used again: what is passed on is passed on once.
         self._agent = Agent(reactor, pool=HTTPConnectionPool(reactor, persistent=False))
@@ -210,6 +216,12 @@ class Proxy(Resource):
         """What goes wrong with a request."""
         is_long = request.method == b"POST" and b"uploadId" in request.uri
         is_long |= request.requestHeaders.hasHeader("x-amz-copy-source")
+        if self._rate == SILENT:
+            return FAULTS["500 when done"] if b"/i/" in request.uri else None
+        if self._rate == ONCE:
+            is_first = is_long and request.uri not in self._refused
+            self._refused.add(request.uri)
+            return FAULTS["error in a 200"] if is_first else None
         if self._draw.random() >= self._rate:
             return None
         kind = "long" if is_long else "reads" if request.method == b"GET" else "any"
