@@ -7,6 +7,7 @@ L{Gate.known} answers at once for those who are remembered, and L{Gate.verify} f
 
 from __future__ import annotations
 
+import math
 import os
 from base64 import b64decode
 from collections import OrderedDict
@@ -98,6 +99,7 @@ class Gate:
 
     @ivar realm: What clients show to people whom they ask for a password.
     @ivar proxy_user: The header field in which a proxy on this machine names a user; empty for none.
+    @ivar epoch: Another one whenever everything is to be verified once more.
     @ivar failures: How often what was presented was not valid.
     """
 
@@ -125,6 +127,7 @@ class Gate:
         self._under_way: dict[bytes, Wanted[Identity]] = {}
         self._throttle = Throttle(clock)
         self.failures = 0
+        self.epoch = 0
 
     @property
     def schemes(self) -> tuple[str, ...]:
@@ -151,6 +154,7 @@ class Gate:
         """Verify everything once more: files have changed."""
         self._accesses.clear()
         self._refusals.clear()
+        self.epoch += 1
 
     def known(self, caller: Caller) -> Access | None:
         """
@@ -187,12 +191,21 @@ class Gate:
 
     def remembered(self, caller: Caller) -> Access | None:
         """What a caller may, if that was found out before; of one for whom it was not, nothing is noted."""
+        found = self.standing(caller)
+        return None if found is None else found[0]
+
+    def standing(self, caller: Caller) -> tuple[Access, float] | None:
+        """
+        The same, and until when that holds, unless L{epoch} is another before.
+
+        @return: The access, and seconds since the epoch.
+        """
         if caller.authorization is None:
-            return self._without(caller)
+            return self._without(caller), math.inf if caller.connection is None else 0.0
         found = self._accesses.get(self._keys(caller)[1])
         if found is None or (found[1] is not None and self._clock.seconds() >= found[1]):
             return None
-        return found[0]
+        return found[0], math.inf if found[1] is None else found[1]
 
     def _remembered(self, caller: Caller, digest: bytes, key: _Key, now: float) -> Access | None:
         """

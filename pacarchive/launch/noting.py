@@ -37,9 +37,12 @@ def _access_log(reactor: Any, settings: Settings, counts: Counts, site: ArchiveS
     if section.file is None:
         return None
     from pacarchive.telemetry.accesslog import AccessLog  # only now: most servers have none
-    from pacarchive.web.http.accesslines import line_of
+    from pacarchive.web.http.accesslines import line_of, lines_of
 
     log, line = AccessLog(reactor, section.file, counts), line_of(section.form)
+    if site.when_over is None:  # else a span is made of each first
+        lines = lines_of(section.form, site.run)
+        site.when_answered = lambda entries: log.add(lines(entries), len(entries))
     _also(site, lambda *over: log.add(line(*over)))
     return log
 

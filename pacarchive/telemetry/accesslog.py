@@ -86,12 +86,16 @@ class AccessLog:
         """Open the file again before the next line: it was moved away."""
         self._reopens = True
 
-    def add(self, line: bytes) -> None:
-        """Have a line written, with its end; or dropped."""
+    def add(self, line: bytes, number: int = 1) -> None:
+        """
+        Have a line written, with its end; or dropped.
+
+        @param number: How many lines it is.
+        """
         self._size += len(line)
         if self._size > MOST:
             self._size -= len(line)
-            self._counts.values[self._dropped] += 1.0
+            self._counts.values[self._dropped] += number
             return
         self._lines.append(line)
         if self._call is None and not self._writes:

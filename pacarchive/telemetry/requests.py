@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from pacarchive.telemetry.table import METHODS, NO_ANSWER, OTHER, QUICK, SIZES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pacarchive.telemetry.counts import Counts
 
 _METHODS = {each.encode("ascii"): each for each in METHODS}
@@ -58,6 +60,45 @@ class RequestCounts:
             if sizes >= 0 and size is not None:
                 values[sizes + bisect_left(SIZES, size)] += 1.0
                 values[sizes + _SIZES_SUM] += size
+
+    def answered(self, method: bytes, code: int, duration: float, size: int) -> None:
+        """
+        A request was answered with the whole of a file, or of what is said of one.
+
+        @param duration: Seconds to its first byte, and to its last.
+        @param size: Bytes of the answer's body.
+        """
+        self.ended(method, code, duration, duration, size)
+        if size:
+            self._values[self._moved["out"]] += size
+
+    def all_answered(self, method: bytes, code: int, durations: Sequence[float], sizes: Sequence[int]) -> None:
+        """Several were, alike but for these."""
+        values = self._values
+        try:
+            number, took, firsts, moved = self._codes[method, code]
+        except KeyError:
+            number, took, firsts, moved = self._slots(method, code)
+        whole, sent = sum(durations), sum(sizes)
+        values[number] += len(durations)
+        if took >= 0:
+            self._spread(took, QUICK, durations)
+            self._spread(firsts, QUICK, durations)
+            values[took + _SUM] += whole
+            values[firsts + _SUM] += whole
+        if moved >= 0:
+            self._spread(moved, SIZES, sizes)
+            values[moved + _SIZES_SUM] += sent
+        if sent:
+            values[self._moved["out"]] += sent
+
+    def _spread(self, slot: int, bounds: Sequence[float], found: Sequence[float]) -> None:
+        """Count each in its bucket; nearly always, all are in the first."""
+        if max(found) <= bounds[0]:
+            self._values[slot] += len(found)
+            return
+        for each in found:
+            self._values[slot + bisect_left(bounds, each)] += 1.0
 
     def _slots(self, method: bytes, code: int) -> tuple[int, int, int, int]:
         name = _METHODS.get(method, OTHER)

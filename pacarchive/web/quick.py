@@ -12,25 +12,28 @@ from __future__ import annotations
 import re
 from hashlib import sha256
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.web.http import datetimeToString
 
 from pacarchive.access.gate import Caller
+from pacarchive.access.identity import Access, How
 from pacarchive.digests import PRIMARY
 from pacarchive.interfaces import IQuickReads
+from pacarchive.model import FileStatus
 from pacarchive.settings.server import VerifyReads
+from pacarchive.times import SECOND
 from pacarchive.web.describing import description_of, last_modified, mtime_of
 from pacarchive.web.download import SMALL
-from pacarchive.web.http.answers import ALLOW, REVALIDATED, SERVER, Present, QuickAnswer, field_value
+from pacarchive.web.http.answers import ALLOW, REVALIDATED, SERVER, field_value
+from pacarchive.web.http.ledger import Asking, Entry, Sort
 from pacarchive.web.http.plain import MOST_FIELDS, limits_are_usual
 from pacarchive.web.http.shares import client_of
 from pacarchive.web.http.turns import LINE_COST, QUICK_COST
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pacarchive.access.rights import Right
     from pacarchive.web.context import RouteContext
     from pacarchive.web.http.channel import ArchiveChannel
@@ -45,12 +48,17 @@ _FIELD = re.compile(
     re.IGNORECASE,
 )
 
-_EVERY = f"Server: {SERVER}\r\nDate: %s\r\nX-Request-Id: %s\r\nAllow: {ALLOW}\r\nCache-Control: {REVALIDATED}\r\n"
+_BEFORE = "HTTP/1.1 {}\r\nServer: " + SERVER + "\r\nDate: {}\r\nX-Request-Id: {}-"
+_BEHIND = f"\r\nAllow: {ALLOW}\r\nCache-Control: {REVALIDATED}\r\n".encode("ascii")
 _READ = (
-    f"HTTP/1.1 200 OK\r\n{_EVERY}ETag: %s\r\nLast-Modified: %s\r\n%sContent-Type: application/octet-stream\r\n"
-    "Accept-Ranges: bytes\r\nContent-Length: %d\r\n\r\n"
-).encode("ascii")
-_TOLD = f"HTTP/1.1 204 No Content\r\n{_EVERY}%s\r\n".encode("ascii")
+    b"%sETag: %s\r\nLast-Modified: %s\r\n%sContent-Type: application/octet-stream\r\n"
+    b"Accept-Ranges: bytes\r\nContent-Length: %d\r\n\r\n"
+)
+
+_NOBODY = Access("", How.NONE, ())
+
+KEPT = 2048
+"""Files of which that is kept which answers say of them, to GET and to HEAD each."""
 
 
 def quick_answers(app: RouteContext, limits: LimitSettings, *, read: Right, stat: Right) -> QuickAnswers | None:
@@ -65,7 +73,7 @@ def quick_answers(app: RouteContext, limits: LimitSettings, *, read: Right, stat
     return None if reads is None or not limits_are_usual(limits) else QuickAnswers(app, reads, read, stat)
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class _Fields:
     """
     The fields of a head, which are the same in all requests of most connections.
@@ -73,13 +81,26 @@ class _Fields:
     @ivar written: As they came.
     @ivar host: The host that they name.
     @ivar caller: Who asks, by them and by the connection.
-    @ivar agent: What the client calls itself.
+    @ivar asking: What is noted of them.
+    @ivar epoch: The gate's, when it was asked last who that is.
+    @ivar until: For how long that holds.
+    @ivar access: What the caller may.
+    @ivar may: For each method, whether the caller may for all files what it needs.
     """
 
     written: bytes
     host: bytes
     caller: Caller
-    agent: bytes | None
+    asking: Asking
+    epoch: int = -1
+    until: float = 0.0
+    access: Access = _NOBODY
+    may: dict[bytes, bool] = attrs.field(factory=dict)
+
+
+_Told: TypeAlias = tuple[FileStatus, bytes, bytes]
+"""What an answer says of a file: the file, the digest of its bytes, and all of the head behind the name of the
+request."""
 
 
 class QuickAnswers:
@@ -98,17 +119,22 @@ class QuickAnswers:
         self._look_now = reads.look_now
         self._read_now = reads.read_now
         self._verifies = app.settings.verify_reads is not VerifyReads.NEVER
-        self._read = read
-        self._stat = stat
-        self._present = Present(app.clock)
+        self._needs = {b"GET": read, b"HEAD": stat}
+        self._got = Sort(b"GET", HTTPStatus.OK, "matched" if self._verifies else None)
+        self._looked = Sort(b"HEAD", HTTPStatus.NO_CONTENT)
+        self._second = -1
+        self._before = {self._got: b"", self._looked: b""}
+        self._contents: dict[int, _Told] = {}
+        self._descriptions: dict[int, _Told] = {}
 
-    def __call__(self, channel: ArchiveChannel, data: bytes) -> QuickAnswer | None:
+    def __call__(self, channel: ArchiveChannel, data: bytes, now: float) -> tuple[bytes, Entry] | None:
         """
         Answer a request.
 
         @param channel: The connection, on which nothing is under way.
         @param data: What came over it.
-        @return: The answer, whole; C{None} where the general road is to give one.
+        @param now: The time.
+        @return: The answer, whole, and what is to be noted of it; C{None} where the general road is to give one.
         """
         if (first := _FIRST_LINE.match(data)) is None:
             return None
@@ -118,46 +144,88 @@ class QuickAnswers:
             fields = channel.quick_fields = _read_fields(channel, written)
         if fields is None or fields.host != channel.settled_host:
             return None
-        access = self._gate.remembered(fields.caller)
-        file_id = int(first[2])
-        if first[1] == b"GET":
-            if access is None or not access.may(self._read, file_id):
-                return None
-            answer = self._get(file_id, channel.site.new_identifier)
-        else:
-            if access is None or not access.may(self._stat, file_id):
-                return None
-            answer = self._head(file_id, channel.site.new_identifier)
-        if answer is not None:
-            channel.site.turns.spend(QUICK_COST + (answer.sentLength >> 9))
-            answer.access, answer.agent = access, fields.agent
-        return answer
+        if (fields.epoch != self._gate.epoch or now >= fields.until) and not self._recognises(fields):
+            return None
+        method, digits = first.groups()
+        file_id = int(digits)
+        if not fields.may[method] and not fields.access.may(self._needs[method], file_id):
+            return None
+        site = channel.site
+        if int(now) != self._second:
+            self._begin_second(int(now), site.run)
+        if (found := self._get(file_id) if method == b"GET" else self._head(file_id)) is None:
+            return None
+        sort, head, body = found
+        site.turns.spend(QUICK_COST + (len(body) >> 9))
+        number = site.new_number()
+        answer = b"".join((self._before[sort], b"%x" % number, head, body))
+        return answer, (sort, fields.asking, b"/" + digits, len(body), number, now, site.seconds())
 
-    def _get(self, file_id: int, name: Callable[[], str]) -> QuickAnswer | None:
+    def _get(self, file_id: int) -> tuple[Sort, bytes, bytes] | None:
+        """What a GET is answered: its sort, the head behind the name of the request, and the body."""
         if (found := self._read_now(file_id, SMALL)) is None:
             return None
-        status, data = found
-        if (digest := status.digests.get(PRIMARY)) is None:
+        status, body = found
+        told = self._contents.get(file_id)
+        if told is None or told[0] is not status:
+            told = self._content(file_id, status)
+        if told is None or (self._verifies and sha256(body).digest() != told[1]):
             return None
-        if self._verifies and sha256(data).digest() != digest:
-            return None
-        date, now = self._present()
         self._recall.was_read(file_id)
-        mtime = mtime_of(status)
-        line = b"" if mtime is None else b"X-Pacarchive-Mtime: %s\r\n" % mtime.encode("ascii")
-        etag, identifier = field_value(status.etag), name()
-        head = _READ % (date, identifier.encode("ascii"), etag, last_modified(status, now), line, status.size)
-        compared = "matched" if self._verifies else None
-        return QuickAnswer(head + data, b"GET", b"/%d" % file_id, HTTPStatus.OK, status.size, identifier, compared)
+        return self._got, told[2], body
 
-    def _head(self, file_id: int, name: Callable[[], str]) -> QuickAnswer | None:
+    def _head(self, file_id: int) -> tuple[Sort, bytes, bytes] | None:
+        """The same for a HEAD."""
         if (status := self._look_now(file_id)) is None:
             return None
-        date, _ = self._present()
-        told = b"".join([b"%s: %s\r\n" % (name, field_value(value)) for name, value in description_of(status)])
-        identifier = name()
-        head = _TOLD % (date, identifier.encode("ascii"), told)
-        return QuickAnswer(head, b"HEAD", b"/%d" % file_id, HTTPStatus.NO_CONTENT, 0, identifier)
+        told = self._descriptions.get(file_id)
+        if told is None or told[0] is not status:
+            told = self._description(file_id, status)
+        return self._looked, told[2], b""
+
+    def _recognises(self, fields: _Fields) -> bool:
+        """Whether it is known who asks; what that caller may is noted for the next time."""
+        epoch = self._gate.epoch
+        if (standing := self._gate.standing(fields.caller)) is None:
+            return False
+        fields.access, fields.until = standing
+        fields.epoch = epoch
+        fields.may = {method: fields.access.may_everywhere(right) for method, right in self._needs.items()}
+        fields.asking.becomes(fields.access)
+        return True
+
+    def _begin_second(self, second: int, run: str) -> None:
+        """Write what answers begin with, which is the same for all of a second."""
+        self._second = second
+        date = datetimeToString(second).decode("ascii")
+        for sort in self._before:
+            status = f"{sort.status} {HTTPStatus(sort.status).phrase}"
+            self._before[sort] = _BEFORE.format(status, date, run).encode("ascii")
+
+    def _content(self, file_id: int, status: FileStatus) -> _Told | None:
+        """What a GET is told of a file; C{None} where it has no digest."""
+        if (digest := status.digests.get(PRIMARY)) is None:
+            return None
+        mtime = mtime_of(status)
+        line = b"" if mtime is None else b"X-Pacarchive-Mtime: %s\r\n" % mtime.encode("ascii")
+        date = last_modified(status, self._second)
+        told = status, digest, _READ % (_BEHIND, field_value(status.etag), date, line, status.size)
+        if status.mtime_ns < self._second * SECOND:  # else it will be told otherwise
+            _keep(self._contents, file_id, told)
+        return told
+
+    def _description(self, file_id: int, status: FileStatus) -> _Told:
+        """What a HEAD is told of a file."""
+        lines = [b"%s: %s\r\n" % (name, field_value(value)) for name, value in description_of(status)]
+        told = status, b"", b"".join((_BEHIND, *lines, b"\r\n"))
+        _keep(self._descriptions, file_id, told)
+        return told
+
+
+def _keep(kept: dict[int, _Told], file_id: int, told: _Told) -> None:
+    if len(kept) >= KEPT:
+        kept.clear()
+    kept[file_id] = told
 
 
 def _read_fields(channel: ArchiveChannel, written: bytes) -> _Fields | None:
@@ -183,7 +251,8 @@ def _read_fields(channel: ArchiveChannel, written: bytes) -> _Fields | None:
     if host is None or written[at:] != b"\r\n" or lines > MOST_FIELDS:
         return None
     channel.site.turns.spend(LINE_COST * lines)
-    return _Fields(written, host, caller_of(channel, authorization), agent)
+    asking = Asking(agent, channel.transport.getPeer(), None)
+    return _Fields(written, host, caller_of(channel, authorization), asking)
 
 
 def caller_of(channel: ArchiveChannel, authorization: bytes | None) -> Caller:

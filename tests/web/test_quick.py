@@ -27,8 +27,10 @@ from pacarchive.errors import NotFound
 from pacarchive.interfaces import IQuickReads
 from pacarchive.model import FileStatus
 from pacarchive.settings.server import VerifyReads
+from pacarchive.telemetry.settings import AccessFormat
 from pacarchive.times import SECOND
 from pacarchive.web.download import SMALL
+from pacarchive.web.http.accesslines import line_of, lines_of
 from pacarchive.web.http.plain import MOST_FIELDS
 from pacarchive.web.http.settings import LimitSettings
 from pacarchive.web.http.turns import ALLOWANCE, PIECE
@@ -59,12 +61,16 @@ class Watched:
     def __init__(self, server: Server, *, quick: bool, host: str = "192.168.1.1") -> None:
         self.server = server
         self.taken: list[bool] = []
+        self.lines: list[bytes] = []
+        line, lines = line_of(AccessFormat.JSON), lines_of(AccessFormat.JSON, server.site.run)
+        server.site.when_over = lambda *over: self.lines.append(line(*over))
+        server.site.when_answered = lambda entries: self.lines.append(lines(entries))
         if quick:
             road = server.site.quick
             assert road is not None
 
-            def watch(channel: Any, data: bytes) -> Any:
-                answer = road(channel, data)
+            def watch(channel: Any, data: bytes, now: float) -> Any:
+                answer = road(channel, data, now)
                 self.taken.append(answer is not None)
                 return answer
 
@@ -76,8 +82,10 @@ class Watched:
         self.client.take()
         self.taken.clear()
 
-    def ask(self, data: bytes) -> tuple[bytes, bool, object, object]:
-        """What comes of some bytes: the answer, what becomes of the connection, what was counted and noted."""
+    def ask(self, data: bytes) -> tuple[bytes, bool, object, object, list[bytes]]:
+        """
+        What comes of some bytes: the answer, what becomes of the connection, what was counted, noted and written down.
+        """
         self.client.send(data)
         self.server.finish_work()
         answer = re.sub(rb"(?m)^Date: [^\r]*\r$", b"Date: now\r", self.client.take())
@@ -87,7 +95,9 @@ class Watched:
             for series, numbers in self.server.application.telemetry.counts.read().items()
             if not series[0].startswith("reactor") and (len(numbers) > 1 or numbers[0])
         }
-        return answer, self.client.connected, counted, self.server.recalls.called("was_read")
+        lines = [re.sub(rb"[0-9a-f]{16}-[0-9a-f]+", b"new", each) for each in self.lines]
+        self.lines.clear()
+        return answer, self.client.connected, counted, self.server.recalls.called("was_read"), lines
 
 
 @contextmanager
@@ -401,8 +411,8 @@ def test_many_from_one_address() -> None:
 
     def gate(clock: Any) -> Gate:
         gate = governed(clock, EVERYTHING)
-        really = gate.remembered
-        gate.remembered = lambda caller: seen.append(caller.crowd) or really(caller)  # type: ignore[method-assign,func-returns-value]
+        really = gate.standing
+        gate.standing = lambda caller: seen.append(caller.crowd) or really(caller)  # type: ignore[method-assign,func-returns-value]
         return gate
 
     with both(gate=gate, limits=attrs.evolve(LimitSettings(), proxies=("192.168.1.0/24",))) as (short, _):
@@ -450,7 +460,7 @@ def test_tls() -> None:
     with serving(Server(QuickArchive)) as server:
         server.archive.place(1, DATA)
         watched: list[bytes] = []
-        server.site.quick = lambda channel, data: watched.append(data)
+        server.site.quick = lambda channel, data, now: watched.append(data)
         client = connect(server)
         for _ in range(2):
             assert client.request("GET", "/1").body == DATA

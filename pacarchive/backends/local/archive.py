@@ -43,6 +43,7 @@ SMALL = 256 << 10
 
 _CACHED_READ = 64 << 10
 _KNOWN_DIGESTS = 16384
+_TOLD = 2048
 _FLUSH_EVERY = 8 << 20
 _PULLED = 1 << 20  # at a time: less than a processor has of its own cache, and much more than a call costs
 _log = Logger()
@@ -79,6 +80,8 @@ class LocalArchive(Service):
         # Digests by (device, inode, ctime): the ctime changes with the attributes that hold them.  Filled in threads,
         # because reading an attribute may need a disk block; read in the reactor.
         self._known: dict[tuple[int, int, int], Digests] = {}
+        # Statuses by all that they are made of; of the reactor's thread.
+        self._told: dict[tuple[int, int, int, int, int, int], FileStatus] = {}
 
     def startService(self) -> None:
         """Open the archive.  Called before anything listens, so waiting for the disk here holds up nobody."""
@@ -214,9 +217,17 @@ class LocalArchive(Service):
             return None
         try:
             state = os.fstat(descriptor)
-            digests = self._known.get((state.st_dev, state.st_ino, state.st_ctime_ns))
+            device, inode, changed = state.st_dev, state.st_ino, state.st_ctime_ns
+            digests = self._known.get((device, inode, changed))
             if digests is not None and stat.S_ISREG(state.st_mode):
-                return descriptor, state, self._tree.status_of(state, file_id, digests)
+                key = file_id, device, inode, changed, state.st_mtime_ns, state.st_size
+                status = self._told.get(key)
+                if status is None or status.digests is not digests:
+                    status = self._tree.status_of(state, file_id, digests)
+                    if len(self._told) >= _TOLD:
+                        self._told.clear()
+                    self._told[key] = status
+                return descriptor, state, status
         except BaseException:
             release(descriptor)
             raise

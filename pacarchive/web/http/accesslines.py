@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from json.encoder import encode_basestring_ascii as quoted
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,10 @@ from pacarchive.telemetry.settings import AccessFormat
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pacarchive.access.identity import Access
     from pacarchive.web.http.answers import QuickAnswer
     from pacarchive.web.http.heads import RequestHead
+    from pacarchive.web.http.ledger import Asking, Entry, Sort
 
 LONGEST = 1000
 """Characters of what a client chooses that a line has of each."""
@@ -23,6 +26,61 @@ _second, _times = 0, ("", "")
 def line_of(form: AccessFormat) -> Callable[[RequestHead | QuickAnswer, float, int, bool], bytes]:
     """What writes a line of a request, given when it ended, the code, and whether it was answered."""
     return _json if form is AccessFormat.JSON else _common
+
+
+def lines_of(form: AccessFormat, run: str) -> Callable[[list[Entry]], bytes]:
+    """
+    What writes the lines of all that was answered at once: what L{line_of} does, when most of each is known.
+
+    @param run: What the names of requests begin with.
+    """
+    lines = partial(_json_lines, run) if form is AccessFormat.JSON else _common_lines
+    return lambda entries: "".join(lines(entries)).encode("ascii")
+
+
+def _json_lines(run: str, entries: list[Entry]) -> list[str]:
+    lines = []
+    for sort, asking, target, size, number, began, ended in entries:
+        try:
+            line = asking.lines[sort]
+        except KeyError:
+            line = asking.lines[sort] = _json_line(run, sort, asking)
+        took = f"{ended - began:.6f}"
+        milliseconds = int(ended % 1 * 1000)
+        lines.append(line % (_clock(ended)[0], milliseconds, number, target.decode("latin-1"), size, took, took))
+    return lines
+
+
+def _json_line(run: str, sort: Sort, asking: Asking) -> str:
+    """What a line has between that which each has for itself."""
+    access, agent = asking.access, asking.agent
+    address, method = getattr(asking.client, "host", "local"), sort.method.decode("ascii")
+    pieces = [
+        f'"request": "{run}-', f'", "method": "{method}", "path": "',
+        f'", "protocol": "HTTP/1.1", "status": {int(sort.status)}, "in": 0, "out": ',
+        ', "seconds": ', f', "address": "{address}", "first": ',
+        "" if access is None else f', "principal": {quoted(access.name)}, "how": "{access.how.value}"',
+        "" if agent is None else f', "agent": {quoted(agent[:LONGEST].decode("latin-1"))}',
+        "" if sort.digest is None else f', "digest": "{sort.digest}"',
+    ]  # fmt: skip
+    named, path, out, seconds, first, *last = [each.replace("%", "%%") for each in pieces]
+    return f'{{"time": "%s.%03dZ", {named}%x{path}%s{out}%d{seconds}%s{first}%s{"".join(last)}}}\n'
+
+
+def _common_lines(entries: list[Entry]) -> list[str]:
+    lines = []
+    for sort, asking, target, size, _, _, ended in entries:
+        try:
+            line = asking.lines[sort]
+        except KeyError:
+            line = asking.lines[sort] = _common_line(sort, asking)
+        lines.append(line % (_clock(ended)[1], target.decode("latin-1"), size or "-"))
+    return lines
+
+
+def _common_line(sort: Sort, asking: Asking) -> str:
+    before = f"{getattr(asking.client, 'host', 'local')} - {_user(asking.access)} [".replace("%", "%%")
+    return f'{before}%s] "{sort.method.decode("ascii")} %s HTTP/1.1" {int(sort.status)} %s\n'
 
 
 def _clock(now: float) -> tuple[str, str]:
@@ -66,12 +124,16 @@ def _json(request: RequestHead | QuickAnswer, now: float, code: int, answered: b
 
 def _common(request: RequestHead | QuickAnswer, now: float, code: int, answered: bool) -> bytes:
     """A line in the format that NCSA's server had, and all tools read."""
-    access = request.access
-    user = "-" if access is None or not access.is_known else quoted(access.name)[1:-1].replace(" ", "\\u0020")
     target = quoted(_path(request))[1:-1]
     method = quoted(request.method.decode("latin-1"))[1:-1]
     version = request.clientproto.decode("latin-1")
+    who = f"{getattr(request.client, 'host', 'local')} - {_user(request.access)}"
     return (
-        f'{getattr(request.client, "host", "local")} - {user} [{_clock(now)[1]}] "{method} {target} {version}" '
-        f"{int(code) or 499} {request.sentLength or '-'}\n"
+        f'{who} [{_clock(now)[1]}] "{method} {target} {version}" {int(code) or 499} {request.sentLength or "-"}\n'
     ).encode("ascii")
+
+
+def _user(access: Access | None) -> str:
+    if access is None or not access.is_known:
+        return "-"
+    return quoted(access.name)[1:-1].replace(" ", "\\u0020")

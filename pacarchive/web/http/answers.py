@@ -35,9 +35,8 @@ REVALIDATED = "no-cache"
 @attrs.define
 class QuickAnswer:
     """
-    An answer that was given without a request object (L{pacarchive.web.quick}), and what is known of its request.
+    What is known of a request that was answered without a request object (L{pacarchive.web.http.ledger}).
 
-    @ivar data: All of it.
     @ivar method: That of the request.
     @ivar uri: Its target.
     @ivar status: The status of the answer.
@@ -54,7 +53,6 @@ class QuickAnswer:
     @ivar trace: The trace that begins with it, if one does: of what is part of another, there is no such answer.
     """
 
-    data: bytes
     method: bytes
     uri: bytes
     status: int

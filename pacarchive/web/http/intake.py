@@ -20,7 +20,6 @@ from pacarchive.web.http.chunks import ChunkedDecoder, MalformedChunks
 from pacarchive.web.http.memory import FREE, Holding
 from pacarchive.web.http.patience import PatientChannel
 from pacarchive.web.http.plain import MOST, plain_head
-from pacarchive.web.http.small import note_quick
 from pacarchive.web.http.turns import CHUNK_COST, ENDING_COST, LEAST_CHUNKS, LINE_COST, PIECE
 
 if TYPE_CHECKING:
@@ -66,7 +65,6 @@ class IntakeChannel(PatientChannel):
         if self._refused or self._overloaded:
             return
         if self._is_answered_at_once(data):
-            self.resetTimeout()
             return
         self.resetTimeout()
         if not (data := self._take_head(data)):
@@ -84,18 +82,25 @@ class IntakeChannel(PatientChannel):
 
     def _is_answered_at_once(self, data: bytes) -> bool:
         """Whether what came was one request, and is answered already."""
-        began = self.site.seconds()
+        site = self.site
         if (
-            self.site.quick is None
-            or not self._is_between_requests()
+            site.quick is None
+            or self.requests
+            or self._buffer
             or self._backlog
             or self._secure
-            or not self._is_little(data)
-            or (answer := self.site.quick(self, data)) is None
+            or len(data) > PIECE
+            or self._waitingForTransport
+            or self._owed
         ):
             return False
-        self.site.outbox.post(self.transport, answer.data)
-        note_quick(self.site, answer, self.transport.getPeer(), began)
+        now = site.seconds()
+        if site.turns.left(self.held.client, now) <= 0 or (answered := site.quick(self, data, now)) is None:
+            return False
+        answer, entry = answered
+        site.outbox.post(self.transport, answer)
+        site.ledger.note(entry)
+        self.has_time_from(now)
         return True
 
     def _take_head(self, data: bytes) -> bytes:

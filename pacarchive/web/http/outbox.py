@@ -13,6 +13,8 @@ from twisted.internet.tcp import Connection, Server
 from twisted.logger import Logger
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twisted.internet.interfaces import IReactorTime, ITransport
 
 _log = Logger()
@@ -23,11 +25,18 @@ class Outbox:
     What has been written to transports and is to go on from there.
 
     @param clock: The reactor, whose next turn it is that they go in.
+    @param before: Called before they do.
     """
 
-    def __init__(self, clock: IReactorTime) -> None:
+    def __init__(self, clock: IReactorTime, before: Callable[[], None] = lambda: None) -> None:
         self._clock = clock
+        self._before = before
         self._waiting: dict[Connection, None] = {}
+
+    @property
+    def waits(self) -> bool:
+        """Whether something is on its way."""
+        return bool(self._waiting)
 
     def post(self, transport: ITransport, data: bytes) -> None:
         """Write to a transport, and L{hasten} it."""
@@ -46,6 +55,10 @@ class Outbox:
             self._waiting[transport] = None
 
     def _send(self) -> None:
+        try:
+            self._before()
+        except Exception:  # noqa: BLE001  (whatever it is, nobody's answer is to stay here for it)
+            _log.failure("what is answered cannot be noted")
         waiting, self._waiting = self._waiting, {}
         for transport in waiting:
             try:

@@ -49,6 +49,11 @@ class PatientChannel(HTTPChannel):
         if self._due is not None:
             self._wait_anew()
 
+    def has_time_from(self, now: float) -> None:
+        """As L{resetTimeout}, for as long as before: then the timer fires no later than it should."""
+        if self._due is not None and self.timeOut is not None:
+            self._due = now + self.timeOut
+
     def _wait_anew(self) -> None:
         if self.timeOut is None:
             return

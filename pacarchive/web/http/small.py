@@ -170,25 +170,9 @@ class SmallPut:
         site.counts.ended(b"PUT", code, now - self.began, first - self.began, size)
         if site.when_over is not None:
             over = QuickAnswer(
-                b"", b"PUT", self.head.target, code, sent, self.identifier, None, self.access, self.agent,
+                b"PUT", self.head.target, code, sent, self.identifier, None, self.access, self.agent,
                 self.client, self.began, first, size, "" if answered else self.broken_by,
             )  # fmt: skip
             if answered and self.compares:
                 over.digest = "matched"
             site.when_over(over, now, code, answered)
-
-
-def note_quick(site: SharedSite, answer: QuickAnswer, client: IAddress | None, began: float) -> None:
-    """
-    Count and write down a request that was answered at once.
-
-    @param client: Where it came from.
-    @param began: When it came.
-    """
-    now = site.seconds()
-    site.counts.ended(answer.method, answer.status, now - began, now - began, answer.sentLength)
-    if answer.sentLength:
-        site.counts.sent(answer.sentLength)
-    if site.when_over is not None:
-        answer.client, answer.began, answer.first = client, began, now
-        site.when_over(answer, now, answer.status, True)

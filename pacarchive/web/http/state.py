@@ -23,8 +23,8 @@ from pacarchive.telemetry.process import Telemetry
 from pacarchive.telemetry.table import Series
 from pacarchive.texts import counted, printable
 from pacarchive.web.http.admission import Admission, Crowds, Pace, Place
-from pacarchive.web.http.answers import QuickAnswer
 from pacarchive.web.http.errors import ErrorAnswer
+from pacarchive.web.http.ledger import Entry, Ledger
 from pacarchive.web.http.memory import Holding, Memory
 from pacarchive.web.http.outbox import Outbox, PostedServer
 from pacarchive.web.http.plain import limits_are_usual
@@ -48,9 +48,9 @@ _COUNTED = {"refused": ("refused_total",), "failed": ("failures_total",), "incid
 
 _log = Logger()
 
-Quick = Callable[[Any, bytes], QuickAnswer | None]
-"""Takes a connection on which nothing is under way, and what came over it; returns the answer where that is one whole
-request that can be answered at once."""
+Quick = Callable[[Any, bytes, float], tuple[bytes, Entry] | None]
+"""Takes a connection on which nothing is under way, what came over it, and the time; returns the answer, and what is
+noted of it, where that is one whole request that can be answered at once."""
 
 QuickPuts = Callable[[Any, Any, bytes], bool]
 """Takes a connection on which nothing is under way, the head of a request and its whole body; returns whether it sees
@@ -103,6 +103,8 @@ class SharedSite(Site):
     @ivar reads_plain: Whether the limits let every plain head (L{pacarchive.web.http.plain}) pass.
     @ivar quick: Answers what can be answered at once, if anything can.
     @ivar quick_puts: Stores small files without a request object, if anything does.
+    @ivar run: What the names of all requests begin with that are not named by others.
+    @ivar new_number: Returns a number for a request, each once.
     @ivar draining: Whether the service is stopping: every answer then says that it is the connection's last.
     @ivar listening: The addresses that connections come to.
     @ivar pace: What must move of a body.
@@ -117,6 +119,8 @@ class SharedSite(Site):
     @ivar counts: Counts requests.
     @ivar when_over: Writes down a request that is over, where somebody wants that: a line in the access log, a span.
         Takes the request, when it ended, the code of its answer, and whether it was answered.
+    @ivar ledger: What was answered at once in this turn, and is not counted yet.
+    @ivar when_answered: The same as C{when_over} for all that was answered at once in a turn, where that is another.
     @ivar notes_phases: Whether requests note what takes their time, for spans.
     """
 
@@ -148,7 +152,8 @@ class SharedSite(Site):
         self._ports: list[Any] = []
         self._accepting: IDelayedCall | None = None
         self.turns = Turns(reactor)
-        self.outbox = outbox = Outbox(reactor)
+        self.ledger = Ledger(self)
+        self.outbox = outbox = Outbox(reactor, self.ledger.settle)
 
         class Transport(PostedServer):
             """What all connections of a site have in common is not kept with each of them."""
@@ -162,10 +167,11 @@ class SharedSite(Site):
         self._telemetry.transfers = self._transfers
         self.counts = self._telemetry.requests
         self.when_over: Callable[[Any, float, int, bool], None] | None = None
+        self.when_answered: Callable[[list[Entry]], None] | None = None
         self.notes_phases = False
         self.seconds = reactor.seconds
-        self._run = secrets.token_hex(8)
-        self._serial = count(1)
+        self.run = secrets.token_hex(8)
+        self.new_number = count(1).__next__
         self.pace = Pace.of(limits)
         crowds = Crowds(limits.proxies)
         share = limits.client_share
@@ -211,7 +217,11 @@ class SharedSite(Site):
 
     def new_identifier(self) -> str:
         """What a request is called that nobody has named; no two are called the same, of whatever process."""
-        return f"{self._run}-{next(self._serial):x}"
+        return self.name_of(self.new_number())
+
+    def name_of(self, number: int) -> str:
+        """What a request is called that has a number."""
+        return f"{self.run}-{number:x}"
 
     def connection_made(self, channel: Connection) -> Holding:
         """
@@ -228,6 +238,7 @@ class SharedSite(Site):
 
     def connection_lost(self, channel: Connection) -> None:
         """A connection has ended."""
+        self.ledger.settle()  # it may have been the last one that there is a turn for
         if (place := self._connections.pop(channel, None)) is not None:
             place.rest()
         if not self._connections and self._drained is not None:

@@ -85,14 +85,15 @@ class Turns:
         self._reserved = 0
         self._began: float | None = None
 
-    def left(self, client: str = NOBODY) -> int:
+    def left(self, client: str = NOBODY, now: float | None = None) -> int:
         """How much may still be done now; nothing for a client that rests."""
-        return 0 if client in self._debts else self._remaining() - self._reserved
+        return 0 if client in self._debts else self._remaining(now) - self._reserved
 
-    def _remaining(self) -> int:
+    def _remaining(self, now: float | None = None) -> int:
         if self._began is None:
             return self._left
-        return min(self._left, LONGEST - int((self._clock.seconds() - self._began) * 1_000_000))
+        now = self._clock.seconds() if now is None else now
+        return min(self._left, LONGEST - int((now - self._began) * 1_000_000))
 
     def spend(self, cost: int) -> None:
         """Note work that has been done in this turn, in about microseconds."""
