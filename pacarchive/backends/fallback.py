@@ -325,9 +325,10 @@ class _Compared:
         stored: IStoredFile = await self._archive.open(self._file_id)
         try:
             self._conditions.require(stored.status)
-            if await _digest_of(stored) != digests[PRIMARY]:
+            digest = await _digest_of(stored)
+            if digest != digests[PRIMARY]:
                 raise errors.AlreadyExists("The id is taken by a file with other bytes.")
-            return stored.status
+            return attrs.evolve(stored.status, digests={**stored.status.digests, PRIMARY: digest})
         finally:
             stored.close()
 

@@ -24,6 +24,7 @@ from pacarchive.backends.contract import Capabilities, make_backend_tests, start
 from pacarchive.backends.contract.handling import content, in_reactor, load, store
 from pacarchive.backends.fallback import PATIENCE, Fallback
 from pacarchive.backends.memory import MemoryArchive
+from pacarchive.digests import PRIMARY
 from pacarchive.interfaces import IArchiveBackend, IInventory, IRecaller
 from pacarchive.model import (
     FileStatus,
@@ -323,3 +324,15 @@ async def test_a_move(tmp_path: Path, name: str) -> None:
         await both.move(5, source, ANYHOW)
         assert await content(both, 5) == b"behind"
         assert place.exists()
+
+
+@in_reactor
+async def test_identical_to_what_has_no_digest(tmp_path: Path) -> None:
+    """It gets one by being compared, and the first to store it is told of it as all others are."""
+    async with over_directories(tmp_path) as both:
+        data = b"behind" * 50_000
+        (tmp_path / "behind/archive/5").write_bytes(data)
+        stored = await store(both, 5, data, WriteConditions(overwrite=Overwrite.IDENTICAL))
+        found = await both.status(5)
+        assert PRIMARY in stored.digests
+        assert (stored.etag, stored.digests) == (found.etag, found.digests)
