@@ -27,7 +27,7 @@ from pacarchive.texts import NotText, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
+    from pathlib import Path, PurePath
 
 CONFIG_VARIABLE = "ARCHIVEINTERFACE_CONFIG"
 """The environment variable that names the settings file where the command line does not."""
@@ -43,6 +43,9 @@ VARIABLES: Mapping[str, tuple[str, str]] = {
 
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+
+# An archive itself, and those of its directories that have files where its layout has directories (id2filename).
+_HOLDS_FILES = re.compile(r"\.|[0-9a-f]{2}(/[0-9a-f]{2})*", re.ASCII)
 
 
 @attrs.frozen
@@ -139,10 +142,17 @@ def _with_fallback(settings: Settings, environ: Mapping[str, str], given: _Given
         raise _error(given, "server", "fallback", "names the settings of this same archive")
     roots = settings.server.move_roots
     if find_provider(behind.server.type).local_prefix == find_provider(settings.server.type).local_prefix and any(
-        behind.server.prefix.is_relative_to(root) for root in roots
+        _may_take(root, behind.server.prefix) for root in roots
     ):
         raise _error(given, "server", "move_roots", "the archive of [server] fallback lies there, and keeps its files")
     return attrs.evolve(settings, fallback=behind)
+
+
+def _may_take(root: PurePath, prefix: PurePath) -> bool:
+    """Whether there can be files of an archive below a directory that files are moved from."""
+    if root.is_relative_to(prefix):
+        return _HOLDS_FILES.fullmatch(root.relative_to(prefix).as_posix()) is not None
+    return prefix.is_relative_to(root)
 
 
 def settings_file(path: str | None, environ: Mapping[str, str]) -> str | None:

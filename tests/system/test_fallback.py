@@ -147,11 +147,13 @@ def assert_readable(service: Service) -> None:
         ("fallback = {0}/service/settings.ini", "fallback"),
         ("fallback = {0}/missing.ini", "missing.ini"),
         ("fallback = {0}/old.ini\nmove_roots = {0}", "keeps its files"),
+        ("fallback = {0}/old.ini\nmove_roots = {0}/old/ab/30", "keeps its files"),
     ],
-    ids=["itself", "missing", "moves"],
+    ids=["itself", "missing", "moves", "moves of some"],
 )
 def test_wrong_settings(old: Path, text: str, words: str) -> None:
     """In words, and nothing is served."""
+    (old / "old/ab/30").mkdir(parents=True)
     service = Service(old / "service", settings=f"[server]\n{text.format(old)}\n")
     try:
         assert service.ends() == 2
