@@ -35,23 +35,24 @@ def lines_of(form: AccessFormat, run: str) -> Callable[[list[Entry]], bytes]:
     @param run: What the names of requests begin with.
     """
     lines = partial(_json_lines, run) if form is AccessFormat.JSON else _common_lines
-    return lambda entries: "".join(lines(entries)).encode("ascii")
+    return lambda entries: b"".join(lines(entries))
 
 
-def _json_lines(run: str, entries: list[Entry]) -> list[str]:
-    lines = []
+def _json_lines(run: str, entries: list[Entry]) -> list[bytes]:
+    lines, second, moment = [], 0, b""
     for sort, asking, target, size, number, began, ended in entries:
         try:
             line = asking.lines[sort]
         except KeyError:
             line = asking.lines[sort] = _json_line(run, sort, asking)
-        took = f"{ended - began:.6f}"
-        milliseconds = int(ended % 1 * 1000)
-        lines.append(line % (_clock(ended)[0], milliseconds, number, target.decode("latin-1"), size, took, took))
+        if int(ended) != second:
+            second, moment = int(ended), _clock(ended)[0].encode("ascii")
+        took = b"%.6f" % (ended - began)
+        lines.append(line % (moment, int(ended % 1 * 1000), number, target, size, took, took))
     return lines
 
 
-def _json_line(run: str, sort: Sort, asking: Asking) -> str:
+def _json_line(run: str, sort: Sort, asking: Asking) -> bytes:
     """What a line has between that which each has for itself."""
     access, agent = asking.access, asking.agent
     address, method = getattr(asking.client, "host", "local"), sort.method.decode("ascii")
@@ -64,23 +65,25 @@ def _json_line(run: str, sort: Sort, asking: Asking) -> str:
         "" if sort.digest is None else f', "digest": "{sort.digest}"',
     ]  # fmt: skip
     named, path, out, seconds, first, *last = [each.replace("%", "%%") for each in pieces]
-    return f'{{"time": "%s.%03dZ", {named}%x{path}%s{out}%d{seconds}%s{first}%s{"".join(last)}}}\n'
+    return f'{{"time": "%b.%03dZ", {named}%x{path}%b{out}%d{seconds}%b{first}%b{"".join(last)}}}\n'.encode("ascii")
 
 
-def _common_lines(entries: list[Entry]) -> list[str]:
-    lines = []
+def _common_lines(entries: list[Entry]) -> list[bytes]:
+    lines, second, moment = [], 0, b""
     for sort, asking, target, size, _, _, ended in entries:
         try:
             line = asking.lines[sort]
         except KeyError:
             line = asking.lines[sort] = _common_line(sort, asking)
-        lines.append(line % (_clock(ended)[1], target.decode("latin-1"), size or "-"))
+        if int(ended) != second:
+            second, moment = int(ended), _clock(ended)[1].encode("ascii")
+        lines.append(line % (moment, target, b"%d" % size if size else b"-"))
     return lines
 
 
-def _common_line(sort: Sort, asking: Asking) -> str:
+def _common_line(sort: Sort, asking: Asking) -> bytes:
     before = f"{getattr(asking.client, 'host', 'local')} - {_user(asking.access)} [".replace("%", "%%")
-    return f'{before}%s] "{sort.method.decode("ascii")} %s HTTP/1.1" {int(sort.status)} %s\n'
+    return f'{before}%b] "{sort.method.decode("ascii")} %b HTTP/1.1" {int(sort.status)} %b\n'.encode("ascii")
 
 
 def _clock(now: float) -> tuple[str, str]:

@@ -51,7 +51,7 @@ class Asking:
     agent: bytes | None
     client: IAddress | None
     access: Access | None
-    lines: dict[Sort, str] = attrs.field(factory=dict, init=False)
+    lines: dict[Sort, bytes] = attrs.field(factory=dict, init=False)
 
     def becomes(self, access: Access) -> None:
         """Somebody else asks, or the same with other rights."""
