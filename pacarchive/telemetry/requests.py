@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _METHODS = {each.encode("ascii"): each for each in METHODS}
 _CODES = frozenset(HTTPStatus)
+_FIRST, _SMALL = QUICK[0], SIZES[0]  # nearly all that is answered at once is in the first bucket
 _SUM = len(QUICK) + 1
 _SIZES_SUM = len(SIZES) + 1
 _FILES = {("PUT", "201"): "in", ("GET", "200"): "out", ("GET", "206"): "out"}
@@ -33,6 +34,7 @@ class RequestCounts:
         self._values = counts.values
         self._codes: dict[tuple[bytes, int], tuple[int, int, int, int]] = {}
         self._moved = {direction: counts.slot("transfer_bytes_total", direction) for direction in ("in", "out")}
+        self._out = self._moved["out"]
 
     def ended(
         self, method: bytes, code: int, duration: float = 0.0, first: float = 0.0, size: int | None = None
@@ -68,9 +70,23 @@ class RequestCounts:
         @param duration: Seconds to its first byte, and to its last.
         @param size: Bytes of the answer's body.
         """
-        self.ended(method, code, duration, duration, size)
+        values = self._values
+        try:
+            number, took, firsts, moved = self._codes[method, code]
+        except KeyError:
+            number, took, firsts, moved = self._slots(method, code)
+        values[number] += 1.0
+        if took >= 0:
+            bucket = 0 if duration <= _FIRST else bisect_left(QUICK, duration)
+            values[took + bucket] += 1.0
+            values[took + _SUM] += duration
+            values[firsts + bucket] += 1.0
+            values[firsts + _SUM] += duration
+        if moved >= 0:
+            values[moved + (0 if size <= _SMALL else bisect_left(SIZES, size))] += 1.0
+            values[moved + _SIZES_SUM] += size
         if size:
-            self._values[self._moved["out"]] += size
+            values[self._out] += size
 
     def all_answered(self, method: bytes, code: int, durations: Sequence[float], sizes: Sequence[int]) -> None:
         """Several were, alike but for these."""
@@ -90,7 +106,7 @@ class RequestCounts:
             self._spread(moved, SIZES, sizes)
             values[moved + _SIZES_SUM] += sent
         if sent:
-            values[self._moved["out"]] += sent
+            values[self._out] += sent
 
     def _spread(self, slot: int, bounds: Sequence[float], found: Sequence[float]) -> None:
         """Count each in its bucket; nearly always, all are in the first."""
@@ -124,7 +140,7 @@ class RequestCounts:
 
     def sent(self, amount: int) -> None:
         """Some of an answer has been sent."""
-        self._values[self._moved["out"]] += amount
+        self._values[self._out] += amount
 
     def aborted(self, direction: str, by: str) -> None:
         """

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from pacarchive.telemetry.requests import RequestCounts
     from pacarchive.web.http.outbox import Outbox
 
+FEW = 3
+"""Answers that are counted one by one: to sort them takes longer."""
+
 
 @attrs.frozen(eq=False)
 class Sort:
@@ -100,9 +103,9 @@ class Ledger:
             return
         self._entries = []
         site = self._site
-        if len(entries) == 1:
-            ((sort, _, _, size, _, began, ended),) = entries
-            site.counts.answered(sort.method, sort.status, ended - began, size)
+        if len(entries) <= FEW:
+            for sort, _, _, size, _, began, ended in entries:
+                site.counts.answered(sort.method, sort.status, ended - began, size)
         else:
             sorts = {each[0] for each in entries}
             for sort in sorts:
