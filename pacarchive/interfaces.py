@@ -18,6 +18,7 @@ from uuid import UUID
 
 import attrs
 from twisted.application.service import IService
+from twisted.python.failure import Failure
 from zope.interface import Attribute, Interface
 
 from pacarchive.digests import Digests
@@ -192,6 +193,30 @@ class IQuickReads(Interface):
         @param most: The most bytes that it may have.
         @return: Its status and its bytes, which are not compared with its digest; C{None} where it has more, where that
             would have to be waited for, or is an error.
+        """
+
+
+class IQuickWrites(Interface):
+    """
+    An L{IArchiveBackend} that can be given a small file in one call, and reports what came of it: less for the
+    reactor's thread to do than a file that may come in pieces takes.
+    """
+
+    def store_small(
+        file_id: int,
+        data: bytes,
+        mtime_ns: int | None,
+        expected: Digests,
+        conditions: WriteConditions,
+        report: Callable[[FileStatus | Failure], None],
+    ) -> bool:
+        """
+        Store a whole file, as L{IArchiveBackend.receive}, C{write} and C{commit} do together.  It is done to the end,
+        whoever still wants to know.
+
+        @param report: Called later in the reactor's thread, once, with the status of the stored file, or with why it
+            is not stored.  Does not fail.
+        @return: Whether it will be; else nothing has happened, and the file is to be stored in the general way.
         """
 
 

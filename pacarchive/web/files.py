@@ -184,7 +184,7 @@ async def put(app: RouteContext, request: ArchiveRequest, file_id: int) -> bytes
     request.setResponseCode(HTTPStatus.CREATED)
     for name, value in put_fields(app, status, file_id):
         request.set(name, value)
-    return short_document(request, put_document(status))
+    return short_document(request, put_document(status.size))
 
 
 def plan_put(
@@ -219,9 +219,9 @@ def put_fields(app: RouteContext, status: FileStatus, file_id: int) -> Iterator[
         yield b"X-Pacarchive-Durability", "relaxed"
 
 
-def put_document(status: FileStatus) -> dict[str, Any]:
+def put_document(size: int) -> dict[str, Any]:
     """The body of the answer to a PUT, which the predecessor's clients read."""
-    return {"message": "File added to archive", "total_bytes": status.size}
+    return {"message": "File added to archive", "total_bytes": size}
 
 
 async def post(app: RouteContext, request: ArchiveRequest, file_id: int) -> bytes:

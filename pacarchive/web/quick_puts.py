@@ -8,7 +8,8 @@ told there.  C{tests/web/test_quick_puts.py} holds the two together.
 from __future__ import annotations
 
 import json
-from functools import partial
+import time
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 import attrs
@@ -18,6 +19,8 @@ from twisted.python.failure import Failure
 
 from pacarchive import errors
 from pacarchive.access.rights import Right
+from pacarchive.interfaces import IQuickWrites
+from pacarchive.runtime.measuring import observe
 from pacarchive.web.auditing import recorded
 from pacarchive.web.dispatch import FILE_PATH
 from pacarchive.web.files import plan_put, put_document, put_fields, stored_words
@@ -32,11 +35,13 @@ from pacarchive.web.upload import receive_whole
 if TYPE_CHECKING:
     from pacarchive.access.gate import Caller
     from pacarchive.access.identity import Access
+    from pacarchive.model import FileStatus
     from pacarchive.web.context import RouteContext
-    from pacarchive.web.http.admission import Admission
+    from pacarchive.web.http.admission import Admission, Place
     from pacarchive.web.http.channel import ArchiveChannel
     from pacarchive.web.http.plain import PlainHead
     from pacarchive.web.http.settings import LimitSettings
+    from pacarchive.web.http.state import SharedSite
     from pacarchive.web.upload import UploadPlan
 
 _PLANNED = frozenset(
@@ -98,6 +103,7 @@ class QuickPuts:
         self._app = app
         self._create = create
         self._present = Present(app.clock)
+        self._writes = IQuickWrites(app.backend, None)
 
     def __call__(self, channel: ArchiveChannel, head: PlainHead, data: bytes) -> bool:
         """
@@ -130,8 +136,9 @@ class QuickPuts:
         site.counts.received(len(data))
         put = SmallPut(channel, head, data, access, said.agent, site.new_identifier(), site.seconds(), plan.compares)
         channel.begin(put)
-        stored = Deferred.fromCoroutine(self._store(put, file_id, plan, site.transfers))
-        stored.addErrback(partial(site.incident, f"{put.line}: behind its answer"))
+        if not self._is_given(put, file_id, plan, site):
+            stored = Deferred.fromCoroutine(self._store(put, file_id, plan, site.transfers))
+            stored.addErrback(partial(site.incident, f"{put.line}: behind its answer"))
         return True
 
     def _plan(self, access: Access, said: _Said, length: int, file_id: int) -> UploadPlan:
@@ -145,6 +152,39 @@ class QuickPuts:
             plan = said.plans[changes] = plan_put(self._app, access, said.get, length, file_id)
         return plan
 
+    def _is_given(self, put: SmallPut, file_id: int, plan: UploadPlan, site: SharedSite) -> bool:
+        """Whether the backend has been given the file as it is, and reports what comes of it."""
+        if self._writes is None or self._app.audit is not None:
+            return False
+        try:
+            place = site.transfers.enter(put.client)
+        except errors.Overloaded:
+            return False
+        report = partial(self._reported, site, put, file_id, place, time.monotonic())
+        if not self._writes.store_small(file_id, put.data, plan.mtime_ns, plan.checks.given, plan.conditions, report):
+            place.rest()
+            return False
+        return True
+
+    def _reported(
+        self,
+        site: SharedSite,
+        put: SmallPut,
+        file_id: int,
+        place: Place,
+        began: float,
+        outcome: FileStatus | Failure,
+    ) -> None:
+        place.rest()
+        observe(time.monotonic() - began, "commit_duration_seconds")
+        try:
+            if isinstance(outcome, Failure):
+                _fail(put, outcome)
+            else:
+                self._answer(put, file_id, outcome)
+        except Exception:  # noqa: BLE001  (whatever it is: it is nothing to the backend)
+            site.incident(f"{put.line}: behind its answer", Failure())
+
     async def _store(self, put: SmallPut, file_id: int, plan: UploadPlan, transfers: Admission) -> None:
         app = self._app
         try:
@@ -156,14 +196,28 @@ class QuickPuts:
                 plan,
                 commit=lambda commit: recorded(app, put, "put", commit, file_id, stored_words),
             )
-            fields = [(name, field_value(value)) for name, value in put_fields(app, status, file_id)]
-            document = json.dumps(put_document(status)).encode("ascii")
         except Exception:  # noqa: BLE001  (whatever it is, the route knows how to tell it)
-            failure = Failure()
-            if not put.failed(failure):
-                _log.debug("a PUT failed whose client has gone: {reason}", reason=failure.value)
-            return
-        put.created(self._present()[0], fields, document)
+            _fail(put, Failure())
+        else:
+            self._answer(put, file_id, status)
+
+    def _answer(self, put: SmallPut, file_id: int, status: FileStatus) -> None:
+        try:
+            fields = [(name, field_value(value)) for name, value in put_fields(self._app, status, file_id)]
+        except Exception:  # noqa: BLE001  (as above)
+            _fail(put, Failure())
+        else:
+            put.created(self._present()[0], fields, _document(status.size))
+
+
+def _fail(put: SmallPut, failure: Failure) -> None:
+    if not put.failed(failure):
+        _log.debug("a PUT failed whose client has gone: {reason}", reason=failure.value)
+
+
+@lru_cache(1024)
+def _document(size: int) -> bytes:
+    return json.dumps(put_document(size)).encode("ascii")
 
 
 def _read_fields(channel: ArchiveChannel, given: list[tuple[bytes, bytes]]) -> _Said | None:

@@ -17,11 +17,16 @@ from hypothesis import strategies as st
 from secure_client import connect
 from support import DATA, HOST, Client, Server, compose, serving
 from test_access import TOKEN, governed, rule
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
 
 from pacarchive import errors
 from pacarchive.access.rights import EVERYTHING, NOTHING, Right
-from pacarchive.model import Durability, Overwrite
+from pacarchive.interfaces import IQuickWrites
+from pacarchive.model import Durability, FileStatus, Overwrite, WriteConditions
+from pacarchive.runtime.measuring import listen, stop_listening
 from pacarchive.settings.server import Compatibility
+from pacarchive.telemetry.counts import Counts
 from pacarchive.telemetry.settings import AccessFormat
 from pacarchive.web.http.accesslines import line_of
 from pacarchive.web.http.body import AT_ONCE
@@ -30,13 +35,65 @@ from pacarchive.web.http.settings import LimitSettings
 from pacarchive.web.http.turns import ALLOWANCE, PIECE
 
 if TYPE_CHECKING:
+    from twisted.internet.task import Clock
+    from twisted.python.failure import Failure
+
     from pacarchive.access.gate import Gate
+    from pacarchive.digests import Digests
 
 BEARER = f"Authorization: Bearer {TOKEN}"
 SHA256 = base64.b64encode(sha256(DATA).digest()).decode()
 MD5 = base64.b64encode(md5(DATA).digest()).decode()
 ETAG = f'"{sha256(DATA).hexdigest()}"'
 SERIAL = re.compile(r"[0-9a-f]{16}-[0-9a-f]+")
+
+
+@implementer(IQuickWrites)
+class Given(Archive):
+    """A storage that is given small files in one call."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self._clock = clock
+        self.given = 0
+
+    def store_small(
+        self,
+        file_id: int,
+        data: bytes,
+        mtime_ns: int | None,
+        expected: Digests,
+        conditions: WriteConditions,
+        report: Callable[[FileStatus | Failure], None],
+    ) -> bool:
+        if not conditions.unconditional:
+            return False
+        self.given += 1
+        storing = Deferred.fromCoroutine(self._store(file_id, data, mtime_ns, expected, conditions))
+        if storing.called:
+            self._clock.callLater(0, storing.addBoth, report)
+        else:
+            storing.addBoth(report)
+        return True
+
+    async def _store(
+        self, file_id: int, data: bytes, mtime_ns: int | None, expected: Digests, conditions: WriteConditions
+    ) -> FileStatus:
+        incoming = await self.receive(file_id, len(data), conditions, expected)
+        try:
+            if data:
+                await incoming.write([data])
+            return await incoming.commit(mtime_ns, expected)
+        except Exception:
+            await incoming.abort()
+            raise
+
+
+@pytest.fixture(params=[Archive, Given], ids=["in pieces", "in one call"])
+def kind(request: pytest.FixtureRequest) -> type[Archive]:
+    """What is stored goes into a storage in pieces; or in one call, which is not done where it is also written down."""
+    kind: type[Archive] = request.param
+    return kind
 
 
 class Watched:
@@ -79,7 +136,7 @@ class Watched:
             "counted": counted,
             "events": dict(site.events),
             "lines": SERIAL.sub("new", b"".join(self.lines).decode()),
-            "audit": SERIAL.sub("new", repr((self.audit.lines, self.audit.refusals))),
+            "audit": SERIAL.sub("new", repr(self.audit and (self.audit.lines, self.audit.refusals))),
             "memory": site.memory.shares.held,
             "transfers": site.transfers.shares.held,
             "time": self.client.protocol.timeOut
@@ -103,11 +160,17 @@ def assert_same(short: dict[str, Any], general: dict[str, Any]) -> None:
 
 
 @contextmanager
-def both(host: str = "192.168.1.1", **settings: Any) -> Iterator[tuple[Watched, Watched]]:
+def both(
+    kind: type[Archive] = Archive, host: str = "192.168.1.1", **settings: Any
+) -> Iterator[tuple[Watched, Watched]]:
     """Two servers with the same files, one without the short road."""
+
+    def audit() -> FakeAudit | None:
+        return FakeAudit() if kind is Archive else None
+
     with (
-        serving(Server(Archive, audit=FakeAudit(), **settings)) as short,
-        serving(Server(Archive, audit=FakeAudit(), **settings)) as general,
+        serving(Server(kind, audit=audit(), **settings)) as short,
+        serving(Server(kind, audit=audit(), **settings)) as general,
     ):
         for server in (short, general):
             server.archive.place(1, DATA)
@@ -166,6 +229,7 @@ ODD_FIELDS = (
     BEARER,
     BEARER + "x",
 )
+kinds = st.sampled_from((Archive, Given))
 BODIES = (DATA, b"", b"x", b"others", bytes(5000), bytes(AT_ONCE), bytes(AT_ONCE + 1))
 
 requests = st.builds(
@@ -183,43 +247,52 @@ requests = st.builds(
     st.sampled_from(Overwrite),
     st.sampled_from(Compatibility),
     st.sampled_from(Durability),
+    kinds,
 )
-@example([put(), put("/7", body=b"new"), put("/1")], Overwrite.DENY, Compatibility.PACIFICA, Durability.FULL)
-@example([put("/1"), put("/2"), put("/1")], Overwrite.IDENTICAL, Compatibility.NONE, Durability.RELAXED)
-@example([put("/7", body=bytes(AT_ONCE))] * 2, Overwrite.ALLOW, Compatibility.NONE, Durability.FULL)
+@example([put(), put("/7", body=b"new"), put("/1")], Overwrite.DENY, Compatibility.PACIFICA, Durability.FULL, Archive)
+@example([put("/1"), put("/2"), put("/1")], Overwrite.IDENTICAL, Compatibility.NONE, Durability.RELAXED, Archive)
+@example([put("/7", body=bytes(AT_ONCE))] * 2, Overwrite.ALLOW, Compatibility.NONE, Durability.FULL, Archive)
+@example([put(), put("/7", body=b"new"), put("/1")], Overwrite.ALLOW, Compatibility.NONE, Durability.RELAXED, Given)
 def test_the_same_comes_of_it(
-    asked: list[bytes], overwrite: Overwrite, compatibility: Compatibility, durability: Durability
+    asked: list[bytes],
+    overwrite: Overwrite,
+    compatibility: Compatibility,
+    durability: Durability,
+    kind: type[Archive],
 ) -> None:
     """Of whatever is asked: the answer, byte for byte, what is stored, counted, and written down."""
-    with both(overwrite=overwrite, compatibility=compatibility, durability=durability) as (short, general):
+    with both(kind, overwrite=overwrite, compatibility=compatibility, durability=durability) as (short, general):
         for each in asked:
             assert_same(short.ask(each), general.ask(each))
 
 
-@given(requests, st.lists(st.integers(1, 300), max_size=3))
-@example(put(), [10])
-@example(put(), [len(put()) - 1])
-@example(put() + put("/8"), [])
-@example(put() + put("/8"), [len(put())])
-@example(put() + put("/8"), [len(put()) + 5])
-def test_the_same_in_pieces(request_: bytes, sizes: list[int]) -> None:
+@given(requests, st.lists(st.integers(1, 300), max_size=3), kinds)
+@example(put(), [10], Archive)
+@example(put(), [len(put()) - 1], Archive)
+@example(put() + put("/8"), [], Given)
+@example(put() + put("/8"), [len(put())], Given)
+@example(put() + put("/8"), [len(put()) + 5], Given)
+def test_the_same_in_pieces(request_: bytes, sizes: list[int], kind: type[Archive]) -> None:
     """However the network cuts what was sent."""
     ends = sorted({sum(sizes[: number + 1]) for number in range(len(sizes))} | {len(request_)})
     pieces = [request_[start:end] for start, end in zip([0, *ends], ends, strict=False) if start < len(request_)]
-    with both() as (short, general):
+    with both(kind) as (short, general):
         assert_same(short.ask(*pieces), general.ask(*pieces))
 
 
 @pytest.mark.parametrize("body", BODIES[:-1], ids=len)
 @pytest.mark.parametrize("fields", [(), *((each,) for each in FIELDS), FIELDS[:3]], ids=lambda fields: " ".join(fields))
-def test_what_is_plain(fields: tuple[str, ...], body: bytes) -> None:
+def test_what_is_plain(kind: type[Archive], fields: tuple[str, ...], body: bytes) -> None:
     """It takes the short road, each time, unless it is refused."""
-    with both() as (short, general):
+    with both(kind) as (short, general):
         for target in ("/7", "/1"):
             come = short.ask(put(target, *fields, body=body))
             assert_same(come, general.ask(put(target, *fields, body=body)))
             malformed = " 400 " in come["answers"] and "receive" not in come["calls"]
             assert short.taken.pop() is not malformed
+        archive = short.server.archive
+        conditional = any("match" in each.lower() for each in fields)
+        assert not isinstance(archive, Given) or bool(archive.given) is not (malformed or conditional)
 
 
 @pytest.mark.parametrize(
@@ -269,9 +342,9 @@ FAILURES: Sequence[Exception] = (
 
 @pytest.mark.parametrize("where", ["receive", "write", "commit"])
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: type(failure).__name__)
-def test_a_failure(where: str, failure: Exception) -> None:
+def test_a_failure(kind: type[Archive], where: str, failure: Exception) -> None:
     """It is answered, logged and counted once; nothing is tried again, and the connection goes on."""
-    with both() as (short, general):
+    with both(kind) as (short, general):
         for each in (short, general):
             each.server.archive.trouble[where] = failure
         assert_same(*(_without_incident(each.ask(put())) for each in (short, general)))
@@ -332,9 +405,9 @@ def _wait_long(each: Watched) -> None:
 )
 @pytest.mark.parametrize("fails", [False, True], ids=["stored", "fails"])
 @pytest.mark.parametrize("where", ["receive", "commit"])
-def test_while_it_is_stored(where: str, fails: bool, meanwhile: Callable[[Watched], None]) -> None:
+def test_while_it_is_stored(kind: type[Archive], where: str, fails: bool, meanwhile: Callable[[Watched], None]) -> None:
     """A client that goes, ends its side, or sends more; a drain; a disk that is slow: as with any request."""
-    with both() as (short, general):
+    with both(kind) as (short, general):
         come = []
         for each in (short, general):
             held = each.server.archive.hold(where)
@@ -354,12 +427,14 @@ def test_while_it_is_stored(where: str, fails: bool, meanwhile: Callable[[Watche
             assert come[0][2]["answers"] == come[1][2]["answers"] == ""
         else:
             for one, other in zip(*come, strict=True):
+                if where == "receive" and isinstance(short.server.archive, Given):
+                    one["transfers"] = other["transfers"]  # what is given as a whole counts at once
                 assert_same(one, other)
 
 
-def test_too_much_comes_while_it_is_stored() -> None:
+def test_too_much_comes_while_it_is_stored(kind: type[Archive]) -> None:
     """It is answered all the same, and then the connection ends."""
-    with both(limits=attrs.evolve(LimitSettings(), memory=20_000)) as (short, general):
+    with both(kind, limits=attrs.evolve(LimitSettings(), memory=20_000)) as (short, general):
         come = []
         for each in (short, general):
             held = each.server.archive.hold("commit")
@@ -373,6 +448,30 @@ def test_too_much_comes_while_it_is_stored() -> None:
         assert come[0][0]["events"] == {"memory": 1}
         assert " 201 " in come[0][1]["answers"]
         assert short.taken == [True]
+
+
+def test_what_is_written_down_is_not_given_away() -> None:
+    """Where there is an audit file, a file goes the way on which it is written down before the answer."""
+    with serving(Server(Given, audit=FakeAudit())) as server:
+        watched = Watched(server, quick=True, host="192.168.1.1")
+        come = watched.ask(put())
+        assert (watched.taken, " 201 " in come["answers"]) == ([True], True)
+        assert [each["what"] for each in watched.audit.lines] == ["put"]
+        assert server.archive.given == 0
+
+
+def test_how_long_it_took(kind: type[Archive]) -> None:
+    """It is measured for each file, also for one that could not be stored."""
+    counts = Counts()
+    listen(counts)
+    try:
+        with both(kind) as (short, _):
+            short.ask(put())
+            short.server.archive.trouble["commit"] = FAILURES[0]
+            short.ask(put())
+    finally:
+        stop_listening(counts)
+    assert sum(counts.read()["commit_duration_seconds",][:-1]) == 2
 
 
 def test_a_client_that_has_gone() -> None:
@@ -394,9 +493,9 @@ def test_a_client_that_has_gone() -> None:
         assert sum("whose client has gone" in each for each in short.server.words()) == 1
 
 
-def test_a_failure_behind_an_answer() -> None:
+def test_a_failure_behind_an_answer(kind: type[Archive]) -> None:
     """As of what is next on the connection: it is logged, and nothing is answered twice."""
-    with both() as (short, general):
+    with both(kind) as (short, general):
         short.client.send(put())
         short.client.take()
 
@@ -410,7 +509,7 @@ def test_a_failure_behind_an_answer() -> None:
         assert come["events"] == {"incident": 1}
 
 
-def test_rights() -> None:
+def test_rights(kind: type[Archive]) -> None:
     """Whoever has not the right is refused as ever; who may only add, changes nothing."""
 
     def gate(clock: Any) -> Gate:
@@ -418,7 +517,7 @@ def test_rights() -> None:
             clock, NOTHING, rule("token:robot", Right.CREATE, "1-7"), rule("token:robot", Right.MODIFY, "2")
         )
 
-    with both(gate=gate) as (short, general):
+    with both(kind, gate=gate) as (short, general):
         for target in ("/7", "/7", "/1", "/2", "/8", "/7"):
             for fields in ((), (BEARER,), (BEARER + "x",), (BEARER, BEARER)):
                 assert_same(
@@ -441,16 +540,16 @@ def test_a_proxy_names_the_user() -> None:
     def gate(clock: Any) -> Gate:
         return governed(clock, NOTHING, rule("user:ada", EVERYTHING))
 
-    with both("127.0.0.1", gate=gate, hosts=(HOST,)) as (short, general):
+    with both(host="127.0.0.1", gate=gate, hosts=(HOST,)) as (short, general):
         for fields in ((), ("X-Remote-User: ada",), ()):
             assert_same(short.ask(put("/7", *fields)), general.ask(put("/7", *fields)))
         assert not any(short.taken)
 
 
 @pytest.mark.parametrize("limits", [{"transfers": 1}, {"body": 35}, {"memory": 6000}], ids=repr)
-def test_limits(limits: dict[str, Any]) -> None:
+def test_limits(kind: type[Archive], limits: dict[str, Any]) -> None:
     """They hold for all."""
-    with both(limits=attrs.evolve(LimitSettings(), **limits)) as (short, general):
+    with both(kind, limits=attrs.evolve(LimitSettings(), **limits)) as (short, general):
         come = []
         for each in (short, general):
             held = each.server.archive.hold("commit")
@@ -472,9 +571,9 @@ def test_narrow_limits(narrow: dict[str, Any]) -> None:
         assert server.site.quick_puts is None
 
 
-def test_it_takes_of_a_turn_what_others_take() -> None:
+def test_it_takes_of_a_turn_what_others_take(kind: type[Archive]) -> None:
     """And of memory."""
-    with both() as (short, general):
+    with both(kind) as (short, general):
         left = []
         for each in (short, general):
             held = each.server.archive.hold("commit")
@@ -499,9 +598,9 @@ def test_a_turn_is_used_up(size: int, behind: bytes) -> None:
         assert any(short.taken) is (size <= AT_ONCE and not behind)
 
 
-def test_many_wait_for_their_turn() -> None:
+def test_many_wait_for_their_turn(kind: type[Archive]) -> None:
     """Also when another request was first on the connection."""
-    with both() as (short, general):
+    with both(kind) as (short, general):
         for each in (short, general):
             held = each.server.archive.hold("commit")
             each.client.send(put("/5"))
@@ -521,9 +620,9 @@ def test_what_is_within_a_head_is_no_request() -> None:
         assert not short.server.archive.calls
 
 
-def test_the_date_is_that_of_the_answer() -> None:
+def test_the_date_is_that_of_the_answer(kind: type[Archive]) -> None:
     """However long it took."""
-    with both() as (short, _):
+    with both(kind) as (short, _):
         dates = []
         for passed in (0, 0, 5):
             held = short.server.archive.hold("commit")
@@ -534,9 +633,9 @@ def test_the_date_is_that_of_the_answer() -> None:
         assert [int(each) for each in dates] == [int(NOW + passed) % 60 for passed in (0, 0, 5)]
 
 
-def test_it_is_idle_afterwards() -> None:
+def test_it_is_idle_afterwards(kind: type[Archive]) -> None:
     """For as long as any connection may be."""
-    with both() as (short, general):
+    with both(kind) as (short, general):
         for each in (short, general):
             each.ask(put())
             each.server.clock.advance(each.server.limits.idle_timeout - 1)

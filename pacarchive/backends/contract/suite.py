@@ -14,7 +14,7 @@ from twisted.internet.task import deferLater
 from pacarchive.backends.contract.handling import Capabilities, Factory, open_descriptors, wait_for
 from pacarchive.backends.contract.listing import ListingTests
 from pacarchive.backends.contract.moving import MovingTests
-from pacarchive.backends.contract.quick import QuickTests
+from pacarchive.backends.contract.quick import GivenTests, QuickTests
 from pacarchive.backends.contract.reading import ReadingTests, RemovingTests
 from pacarchive.backends.contract.sharing import CancellingTests, RacingTests, SurvivingTests
 from pacarchive.backends.contract.writing import ConditionTests, WritingTests
@@ -43,6 +43,7 @@ class _ContractTests(
     RemovingTests,
     ListingTests,
     QuickTests,
+    GivenTests,
     RacingTests,
     CancellingTests,
     MovingTests,

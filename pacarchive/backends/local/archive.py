@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from pacarchive import errors
-from pacarchive.backends.local.batch import SmallFile, SmallFileQueue, checked_digests
+from pacarchive.backends.local.batch import Report, SmallFile, SmallFileQueue, checked_digests
 from pacarchive.backends.local.commit import Draft
 from pacarchive.backends.local.health import HealthCheck
 from pacarchive.backends.local.inventory import SETTLED, Looks, look_through, write_lines
@@ -32,6 +32,7 @@ from pacarchive.interfaces import (
     IInventoryLines,
     IPullingFile,
     IQuickReads,
+    IQuickWrites,
     ISendable,
     IStoredFile,
 )
@@ -49,7 +50,7 @@ _PULLED = 1 << 20  # at a time: less than a processor has of its own cache, and 
 _log = Logger()
 
 
-@implementer(IArchiveBackend, IBatchStatus, IInventoryLines, IQuickReads)
+@implementer(IArchiveBackend, IBatchStatus, IInventoryLines, IQuickReads, IQuickWrites)
 class LocalArchive(Service):
     """
     An L{IArchiveBackend} over a L{FileTree}.
@@ -106,8 +107,25 @@ class LocalArchive(Service):
     ) -> IIncomingFile:
         if not (conditions.unconditional and size is not None and size <= SMALL):
             await self._pool.run(self._tree.check, file_id, size, conditions)
-        hasher = Hasher(self._algorithms.union(algorithms) if algorithms else self._algorithms)
-        return _Incoming(self._tree, self._pool, self._small_files, file_id, conditions, hasher)
+        return _Incoming(self._tree, self._pool, self._small_files, file_id, conditions, self._hasher_with(algorithms))
+
+    def store_small(
+        self,
+        file_id: int,
+        data: bytes,
+        mtime_ns: int | None,
+        expected: Digests,
+        conditions: WriteConditions,
+        report: Report,
+    ) -> bool:
+        if len(data) > SMALL or not conditions.unconditional:
+            return False
+        hasher = self._hasher_with(expected)
+        self._small_files.add(SmallFile(file_id, (data,), hasher, mtime_ns, expected, conditions), report)
+        return True
+
+    def _hasher_with(self, algorithms: Collection[str]) -> Hasher:
+        return Hasher(self._algorithms.union(algorithms) if algorithms else self._algorithms)
 
     async def open(self, file_id: int) -> StoredFile:
         if (found := self._find_cached(file_id)) is not None:

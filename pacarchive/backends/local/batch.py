@@ -8,8 +8,10 @@ file still has all steps of L{pacarchive.backends.local.commit}, in their order.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from types import TracebackType
+from typing import TypeAlias
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -26,6 +28,8 @@ from pacarchive.runtime.threads import BlockingPool, finished
 
 _BATCH = 32
 """Files at the most: what comes later waits for a whole batch."""
+
+Report: TypeAlias = Callable[[FileStatus | Failure], None]
 
 
 @attrs.define(eq=False)
@@ -61,7 +65,7 @@ class SmallFileQueue:
         self._tree = tree
         self._pool = pool
         self._group_sync = GroupSync()
-        self._waiting: list[tuple[SmallFile, Deferred[FileStatus]]] = []
+        self._waiting: list[tuple[SmallFile, Report]] = []
         self._busy = False
 
     def close(self) -> None:
@@ -75,9 +79,17 @@ class SmallFileQueue:
         @raise CancelledError: The caller was cancelled; whether the file was stored is decided, but not told.
         """
         done: Deferred[FileStatus] = Deferred()
-        self._waiting.append((file, done))
-        self._next()
+        self.add(file, partial(_fire, done))
         return await finished(done)
+
+    def add(self, file: SmallFile, report: Report) -> None:
+        """
+        Have a file stored.
+
+        @param report: Called with what came of it; does not fail.
+        """
+        self._waiting.append((file, report))
+        self._next()
 
     def _next(self) -> None:
         if self._waiting and not self._busy:
@@ -86,16 +98,20 @@ class SmallFileQueue:
             files = [file for file, _ in batch]
             self._pool.call(store_together, self._tree, self._group_sync, files).addBoth(self._stored, batch)
 
-    def _stored(self, result: object, batch: Sequence[tuple[SmallFile, Deferred[FileStatus]]]) -> None:
+    def _stored(self, result: object, batch: Sequence[tuple[SmallFile, Report]]) -> None:
         self._busy = False
         self._next()  # first: the disk need not wait while the answers are written
-        for file, done in batch:
+        for file, report in batch:
             outcome = result if isinstance(result, Failure) else file.outcome
-            if isinstance(outcome, Failure):
-                done.errback(outcome)
-            else:
-                assert outcome is not None, "store_together gives every file one"
-                done.callback(outcome)
+            assert outcome is not None, "store_together gives every file one"
+            report(outcome)
+
+
+def _fire(done: Deferred[FileStatus], outcome: FileStatus | Failure) -> None:
+    if isinstance(outcome, Failure):
+        done.errback(outcome)
+    else:
+        done.callback(outcome)
 
 
 def store_together(tree: FileTree, group_sync: GroupSync, files: Sequence[SmallFile]) -> None:
