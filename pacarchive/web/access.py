@@ -7,6 +7,7 @@ fraction of an answer, and says no more to those who are not known than that the
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import sha256
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -22,16 +23,25 @@ from pacarchive.web.http.hosts import is_this_machine
 from pacarchive.web.http.shares import client_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection
+    from typing import Protocol
 
     from pacarchive.access.identity import Identity
     from pacarchive.access.rights import IdRanges
     from pacarchive.web.context import RouteContext
     from pacarchive.web.http.request import ArchiveRequest
 
+    class Asked(Protocol):
+        """What is to be known of a request."""
+
+        access: Access | None
+
+
 _MANY = 1000  # ids, after which others have their turn
 
 _LONGEST_NAME = 200
+
+_KEPT = 256  # words of refusals, which are the same for most
 
 _SCOPES: dict[str, dict[Right, str]] = {
     "wlcg": {
@@ -60,7 +70,21 @@ def first_look(app: RouteContext, request: ArchiveRequest) -> None:
     @raise TooManyFailures: Too much that came from there was not valid.
     """
     try:
-        request.access = access = app.gate.known(_caller(app, request))
+        caller = _caller(app, request)
+    except BadCredentials as error:
+        raise _invalid(app, error) from None
+    look_at(app, request, caller)
+
+
+def look_at(app: RouteContext, request: Asked, caller: Caller) -> None:
+    """
+    As L{first_look}, where it is known already what a request presents.
+
+    @raise HTTPRefusal: The caller is known to be nobody that may do anything.
+    @raise TooManyFailures: Too much that came from there was not valid.
+    """
+    try:
+        request.access = access = app.gate.known(caller)
     except BadCredentials as error:
         raise _invalid(app, error) from None
     if access is not None and not access.grants:
@@ -312,13 +336,19 @@ def _scope(access: Access, right: Right, file_id: int | None) -> str | None:
 
 
 def _invalid(app: RouteContext, error: BadCredentials) -> HTTPRefusal:
-    text = "".join(each for each in str(error) if " " <= each <= "~" and each not in '"\\')
-    more = f', error="invalid_token", error_description="{text}"'
-    headers = _challenge(app.gate.schemes, app.gate.realm, more)
-    return HTTPRefusal(HTTPStatus.UNAUTHORIZED, str(error), headers, logged=error.detail)
+    told = str(error)
+    headers = _challenge(app.gate.schemes, app.gate.realm, _invalid_words(told))
+    return HTTPRefusal(HTTPStatus.UNAUTHORIZED, told, headers, logged=error.detail)
 
 
-def _challenge(schemes: Iterable[str], realm: str, more: str = "") -> dict[str, str]:
+@lru_cache(_KEPT)
+def _invalid_words(told: str) -> str:
+    text = "".join(each for each in told if " " <= each <= "~" and each not in '"\\')
+    return f', error="invalid_token", error_description="{text}"'
+
+
+@lru_cache(_KEPT)
+def _challenge(schemes: tuple[str, ...], realm: str, more: str = "") -> dict[str, str]:
     """RFC 6750, section 3, and RFC 7617, section 2."""
     quoted = realm.replace("\\", "\\\\").replace('"', '\\"')
     challenges = [

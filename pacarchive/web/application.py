@@ -42,9 +42,8 @@ def archive_site(context: RouteContext, limits: LimitSettings, reactor: IReactor
     site = ArchiveSite(
         archive_resource(context), limits, reactor, partial(ROUTER.first_look, context), context.telemetry
     )
-    site.quick = quick_answers(
-        context, limits, read=ROUTER.right_for("GET", files.FILE), stat=ROUTER.right_for("HEAD", files.FILE)
-    )
+    needs = {method: ROUTER.right_for(method.decode(), files.FILE) for method in (b"GET", b"HEAD", b"DELETE")}
+    site.quick = quick_answers(context, limits, needs)
     site.quick_puts = quick_puts(context, limits, ROUTER.right_for("PUT", files.FILE))
     return site
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from pacarchive.access.identity import Access
     from pacarchive.web.context import RouteContext
-    from pacarchive.web.http.request import ArchiveRequest
+    from pacarchive.web.http.state import SharedSite
+    from pacarchive.web.http.traces import Trace
 
 T = TypeVar("T")
 
@@ -37,6 +38,46 @@ class Changing(Protocol):
 
     def phase(self, name: str) -> AbstractContextManager[None]:
         """Note how long something takes, where there are spans."""
+
+
+class Refusable(Protocol):
+    """What is asked of a request that is refused."""
+
+    @property
+    def site(self) -> SharedSite:
+        """The site."""
+
+    @property
+    def method(self) -> bytes:
+        """Its method."""
+
+    @property
+    def path(self) -> bytes:
+        """Its target, without a query."""
+
+    @property
+    def line(self) -> str:
+        """Both, for the log."""
+
+    @property
+    def access(self) -> Access | None:
+        """Who asks."""
+
+    @property
+    def principal(self) -> str | None:
+        """The name of that."""
+
+    @property
+    def client(self) -> IAddress | None:
+        """Where it came from."""
+
+    @property
+    def identifier(self) -> str:
+        """What it is called."""
+
+    @property
+    def trace(self) -> Trace | None:
+        """The trace that it is part of."""
 
 
 async def recorded(
@@ -81,7 +122,7 @@ async def _recorded(
     return await audit.to_the_end(both)
 
 
-def note_refusal(app: RouteContext, request: ArchiveRequest, status: HTTPStatus, why: str) -> None:
+def note_refusal(app: RouteContext, request: Refusable, status: HTTPStatus, why: str) -> None:
     """Write down that a request was refused for want of a right, or of credentials that are valid."""
     if app.audit is not None:
         what = request.method.decode("ascii", "replace")[:20]
@@ -91,7 +132,7 @@ def note_refusal(app: RouteContext, request: ArchiveRequest, status: HTTPStatus,
         app.audit.note(who["address"], {**who, **more})
 
 
-def _who(request: Changing) -> dict[str, Any]:
+def _who(request: Changing | Refusable) -> dict[str, Any]:
     access = request.access
     return {
         "principal": None if access is None else access.name,

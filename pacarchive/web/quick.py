@@ -1,9 +1,10 @@
-"""A short road for the plainest requests: GET and HEAD of a small file that the machine holds in memory.
+"""A short road for the plainest requests: GET and HEAD of a small file that the machine holds in memory.  What is
+refused by its head alone goes as short a road (L{pacarchive.web.quick_refusals}).
 
 A head that is written as most are is answered from its bytes, with neither a request nor a route.  It is the same
 answer byte for byte, by the same rules: who may what, the digest, the limits of a turn.  Whatever is unusual in the
 least takes the general road (L{pacarchive.web.files}): another field, a body, a host or a caller that was not seen
-before, a file that has to be waited for, and everything that ends in a refusal.
+before, a file that has to be waited for, and what goes wrong.
 C{tests/web/test_quick.py} holds the two roads together.
 """
 
@@ -32,14 +33,17 @@ from pacarchive.web.http.ledger import Asking, Entry, Sort
 from pacarchive.web.http.plain import MOST_FIELDS, limits_are_usual
 from pacarchive.web.http.shares import client_of
 from pacarchive.web.http.turns import LINE_COST, QUICK_COST
+from pacarchive.web.quick_refusals import QuickRefusals
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pacarchive.access.rights import Right
     from pacarchive.web.context import RouteContext
     from pacarchive.web.http.channel import ArchiveChannel
     from pacarchive.web.http.settings import LimitSettings
 
-_FIRST_LINE = re.compile(rb"(GET|HEAD) /(0|[1-9][0-9]{0,18}) HTTP/1\.1\r\n")  # of twenty digits, not all are ids
+_FIRST_LINE = re.compile(rb"(GET|HEAD|DELETE) /(0|[1-9][0-9]{0,18}) HTTP/1\.1\r\n")  # of twenty digits, not all are ids
 
 # What these fields say changes no answer of this server, but for the first and the last two.
 _FIELD = re.compile(
@@ -61,16 +65,13 @@ KEPT = 2048
 """Files of which that is kept which answers say of them, to GET and to HEAD each."""
 
 
-def quick_answers(app: RouteContext, limits: LimitSettings, *, read: Right, stat: Right) -> QuickAnswers | None:
+def quick_answers(app: RouteContext, limits: LimitSettings, needs: Mapping[bytes, Right]) -> QuickAnswers | None:
     """
-    What answers at once, where the backend can.
+    What answers at once, where the limits in force are not narrower than what is usual.
 
-    @param limits: The limits in force: where they are narrower than what is usual, the general road sees to them.
-    @param read: What a GET needs.
-    @param stat: What a HEAD needs.
+    @param needs: What a GET, a HEAD and a DELETE of a file need, the last of which may be refused at once.
     """
-    reads = IQuickReads(app.backend, None)
-    return None if reads is None or not limits_are_usual(limits) else QuickAnswers(app, reads, read, stat)
+    return QuickAnswers(app, needs) if limits_are_usual(limits) else None
 
 
 @attrs.define(eq=False)
@@ -108,18 +109,18 @@ class QuickAnswers:
     Answers what can be answered at once.
 
     @param app: What the routes work with.
-    @param reads: The backend.
-    @param read: What a GET needs.
-    @param stat: What a HEAD needs.
+    @param needs: What is needed, by method.
     """
 
-    def __init__(self, app: RouteContext, reads: IQuickReads, read: Right, stat: Right) -> None:
+    def __init__(self, app: RouteContext, needs: Mapping[bytes, Right]) -> None:
         self._gate = app.gate
         self._recall = app.recall
-        self._look_now = reads.look_now
-        self._read_now = reads.read_now
+        reads = IQuickReads(app.backend, None)
+        self._look_now = _nothing if reads is None else reads.look_now
+        self._read_now = _nothing if reads is None else reads.read_now
         self._verifies = app.settings.verify_reads is not VerifyReads.NEVER
-        self._needs = {b"GET": read, b"HEAD": stat}
+        self._needs = needs
+        self._refusals = QuickRefusals(app)
         self._got = Sort(b"GET", HTTPStatus.OK, "matched" if self._verifies else None)
         self._looked = Sort(b"HEAD", HTTPStatus.NO_CONTENT)
         self._second = -1
@@ -144,16 +145,17 @@ class QuickAnswers:
             fields = channel.quick_fields = _read_fields(channel, written)
         if fields is None or fields.host != channel.settled_host:
             return None
-        if (fields.epoch != self._gate.epoch or now >= fields.until) and not self._recognises(fields):
-            return None
         method, digits = first.groups()
         file_id = int(digits)
-        if not fields.may[method] and not fields.access.may(self._needs[method], file_id):
-            return None
         site = channel.site
+        if (fields.epoch != self._gate.epoch or now >= fields.until) and not self._recognises(fields):
+            return self._refusals(site, method, b"/" + digits, fields.caller, fields.asking, now)
+        if not fields.may[method] and not fields.access.may(self._needs[method], file_id):
+            return self._refusals(site, method, b"/" + digits, fields.caller, fields.asking, now)
         if int(now) != self._second:
             self._begin_second(int(now), site.run)
-        if (found := self._get(file_id) if method == b"GET" else self._head(file_id)) is None:
+        found = self._get(file_id) if method == b"GET" else self._head(file_id) if method == b"HEAD" else None
+        if found is None:
             return None
         sort, head, body = found
         site.turns.spend(QUICK_COST + (len(body) >> 9))
@@ -191,7 +193,7 @@ class QuickAnswers:
         fields.access, fields.until = standing
         fields.epoch = epoch
         fields.may = {method: fields.access.may_everywhere(right) for method, right in self._needs.items()}
-        fields.asking.becomes(fields.access)
+        fields.asking = fields.asking.by(fields.access)
         return True
 
     def _begin_second(self, second: int, run: str) -> None:
@@ -220,6 +222,10 @@ class QuickAnswers:
         told = status, b"", b"".join((_BEHIND, *lines, b"\r\n"))
         _keep(self._descriptions, file_id, told)
         return told
+
+
+def _nothing(*asked: int) -> None:
+    """What a backend has at once that must look for everything."""
 
 
 def _keep(kept: dict[int, _Told], file_id: int, told: _Told) -> None:

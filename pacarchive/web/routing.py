@@ -25,7 +25,7 @@ from pacarchive import errors
 from pacarchive.access.rights import Right
 from pacarchive.ids import parse_file_id
 from pacarchive.web.access import first_look, is_want_of_rights, recognise, require_needed
-from pacarchive.web.auditing import note_refusal
+from pacarchive.web.auditing import Refusable, note_refusal
 from pacarchive.web.description import options, path_template
 from pacarchive.web.errors import Corrupted, Unforeseen, error_answer, kind_of, problem_answer
 from pacarchive.web.http.answers import ALLOW, UNCACHED
@@ -43,6 +43,9 @@ Route = Callable[Concatenate["RouteContext", "ArchiveRequest", P], Coroutine[Any
 
 _TELLS_PROBLEMS = re.compile(rb"/api/|/\.well-known/wlcg-tape-rest-api/?\Z")
 """The paths, routed or not, where every error is told as problem details (RFC 7807)."""
+
+_OWN_FAILURES = (errors.BackendUnavailable, errors.NoSpace, Corrupted)
+"""What the archive could not do, whoever asked."""
 
 
 class FileIdConverter(BaseConverter):
@@ -271,9 +274,9 @@ class Router(Klein):
         return self.refuse(app, request, HTTPRefusal(HTTPStatus.NOT_FOUND, f"No such resource{words}"))
 
 
-def note_failure(app: RouteContext, request: ArchiveRequest, error: errors.ArchiveError, status: HTTPStatus) -> None:
+def note_failure(app: RouteContext, request: Refusable, error: errors.ArchiveError, status: HTTPStatus) -> None:
     """Log and count a failure, once; C{status} is what it is answered with."""
-    if isinstance(error, errors.BackendUnavailable | errors.NoSpace | Corrupted):
+    if isinstance(error, _OWN_FAILURES):
         request.site.failed(type(error).__name__, request, error)
         return
     message = error.logged if isinstance(error, HTTPRefusal) else str(error)

@@ -63,7 +63,9 @@ def note_spans(tracing: Tracing) -> Callable[[RequestHead | QuickAnswer, float, 
 
 
 def _route(request: RequestHead | QuickAnswer) -> str | None:
-    return _FILE if isinstance(request, QuickAnswer) else request.route
+    if isinstance(request, QuickAnswer):
+        return _FILE if request.routed else None
+    return request.route
 
 
 def _attributes(request: RequestHead | QuickAnswer, code: int) -> dict[str, str | int]:

@@ -24,7 +24,12 @@ from pacarchive.web.http.ledger import Asking, Entry, Ledger, Sort
 from pacarchive.web.http.outbox import Outbox
 
 RUN = "0123456789abcdef"
-SORTS = (Sort(b"GET", HTTPStatus.OK, "matched"), Sort(b"GET", HTTPStatus.OK), Sort(b"HEAD", HTTPStatus.NO_CONTENT))
+SORTS = (
+    Sort(b"GET", HTTPStatus.OK, "matched"),
+    Sort(b"GET", HTTPStatus.OK),
+    Sort(b"HEAD", HTTPStatus.NO_CONTENT),
+    Sort(b"DELETE", HTTPStatus.UNAUTHORIZED, refused=True),
+)
 KNOWN = Access("user:ada%s \xe4", How.PASSWORD, (grant(EVERYTHING),))
 ASKING = (
     Asking(None, IPv4Address("TCP", "192.0.2.1", 5), Access("anonymous", How.NETWORK, ())),
@@ -51,7 +56,7 @@ def answer_of(entry: Entry) -> QuickAnswer:
     sort, asking, target, size, number, began, ended = entry
     return QuickAnswer(
         sort.method, target, sort.status, size, f"{RUN}-{number:x}", sort.digest, asking.access, asking.agent,
-        asking.client, began, ended,
+        asking.client, began, 0.0 if sort.refused else ended, routed=not sort.refused,
     )  # fmt: skip
 
 
@@ -132,7 +137,9 @@ def test_other_rights() -> None:
     """Of who asks is written what holds then."""
     write_all = lines_of(AccessFormat.JSON, RUN)
     asking = Asking(None, None, None)
-    entry: Entry = (SORTS[0], asking, b"/1", 5, 1, 1.0, 2.0)
-    assert b"principal" not in write_all([entry])
-    asking.becomes(KNOWN)
-    assert b'"principal": "user:ada%s \\u00e4", "how": "password"' in write_all([entry])
+    before: Entry = (SORTS[0], asking, b"/1", 5, 1, 1.0, 2.0)
+    asking = asking.by(KNOWN)
+    assert asking.by(KNOWN) is asking
+    lines = write_all([before, (SORTS[0], asking, b"/1", 5, 2, 1.0, 2.0)]).splitlines()
+    assert b"principal" not in lines[0]
+    assert b'"principal": "user:ada%s \\u00e4", "how": "password"' in lines[1]

@@ -59,13 +59,14 @@ def _json_line(run: str, sort: Sort, asking: Asking) -> bytes:
     pieces = [
         f'"request": "{run}-', f'", "method": "{method}", "path": "',
         f'", "protocol": "HTTP/1.1", "status": {int(sort.status)}, "in": 0, "out": ',
-        ', "seconds": ', f', "address": "{address}", "first": ',
+        ', "seconds": ', f', "address": "{address}"' + ("" if sort.refused else ', "first": '),
         "" if access is None else f', "principal": {quoted(access.name)}, "how": "{access.how.value}"',
         "" if agent is None else f', "agent": {quoted(agent[:LONGEST].decode("latin-1"))}',
         "" if sort.digest is None else f', "digest": "{sort.digest}"',
     ]  # fmt: skip
     named, path, out, seconds, first, *last = [each.replace("%", "%%") for each in pieces]
-    return f'{{"time": "%b.%03dZ", {named}%x{path}%b{out}%d{seconds}%b{first}%b{"".join(last)}}}\n'.encode("ascii")
+    began = "%.0b" if sort.refused else "%b"  # of what is refused, it is not noted
+    return f'{{"time": "%b.%03dZ", {named}%x{path}%b{out}%d{seconds}%b{first}{began}{"".join(last)}}}\n'.encode("ascii")
 
 
 def _common_lines(entries: list[Entry]) -> list[bytes]:

@@ -47,10 +47,11 @@ class QuickAnswer:
     @ivar digest: How the comparison of digests ended, where there was one.
     @ivar client: Where the request came from.
     @ivar began: When it came.
-    @ivar first: When the answer began.
+    @ivar first: When the answer began; 0 where nobody has noted that.
     @ivar received: The bytes of the request's body.
     @ivar broken_by: By whose doing it ended unanswered, if it did.
     @ivar trace: The trace that begins with it, if one does: of what is part of another, there is no such answer.
+    @ivar routed: Whether its route was looked for.
     """
 
     method: bytes
@@ -67,6 +68,7 @@ class QuickAnswer:
     received: int = 0
     broken_by: str = ""
     trace: Trace | None = None
+    routed: bool = True
 
     clientproto = b"HTTP/1.1"
 

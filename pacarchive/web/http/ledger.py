@@ -33,14 +33,16 @@ class Sort:
     @ivar method: That of the requests.
     @ivar status: The status of the answers.
     @ivar digest: How the comparison of digests ended, where there was one.
+    @ivar refused: Whether the requests were refused before their route was looked for.
     """
 
     method: bytes
     status: int
     digest: str | None = None
+    refused: bool = False
 
 
-@attrs.define(eq=False)
+@attrs.frozen(eq=False)
 class Asking:
     """
     What the requests of a connection have in common, as long as their fields are the same.
@@ -56,11 +58,9 @@ class Asking:
     access: Access | None
     lines: dict[Sort, bytes] = attrs.field(factory=dict, init=False)
 
-    def becomes(self, access: Access) -> None:
-        """Somebody else asks, or the same with other rights."""
-        if access is not self.access:
-            self.access = access
-            self.lines.clear()
+    def by(self, access: Access | None) -> Asking:
+        """The same, where it may be somebody else who asks, or one with other rights."""
+        return self if access is self.access else Asking(self.agent, self.client, access)
 
 
 Entry: TypeAlias = tuple[Sort, Asking, bytes, int, int, float, float]
@@ -122,5 +122,5 @@ class Ledger:
         sort, asking, target, size, number, began, ended = entry
         return QuickAnswer(
             sort.method, target, sort.status, size, self._site.name_of(number), sort.digest, asking.access,
-            asking.agent, asking.client, began, ended,
+            asking.agent, asking.client, began, 0.0 if sort.refused else ended, routed=not sort.refused,
         )  # fmt: skip
