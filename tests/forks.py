@@ -30,6 +30,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock, Thread
+from types import ModuleType
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -52,9 +53,13 @@ _REACTOR = "twisted.internet.reactor"
 _IMPORTED = (
     *("pacarchive.cli", "pacarchive.client", "pacarchive.launch", "pacarchive.recall", "pacarchive.settings"),
     *("pacarchive.runtime", "pacarchive.backends.local", "pacarchive.backends.posix", "pacarchive.backends.sideband"),
+    *("pacarchive.backends.s3", "pacarchive.backends.fallback"),
     *("twisted.scripts.twistd", "twisted.internet.epollreactor", "twisted.web.server", "werkzeug.routing"),
+    *("twisted.web.template", "importlib.resources.readers"),
 )
 """Of which the forks have all that makes no reactor: one that is there already is no good to a fork."""
+_WITH_KLEIN = ("pacarchive.web",)
+"""Likewise, but needing klein, which wants to have a reactor at hand for a function that nothing here calls."""
 
 
 class _Origin:
@@ -265,11 +270,7 @@ def become() -> CodeType:
     @return: In each fork: what it is to run.
     """
     requests = socket.socket(fileno=int(sys.argv[1]))
-    # So that what imports it is not imported.
-    sys.modules[_REACTOR] = None  # type: ignore[assignment]
-    for package in _IMPORTED:
-        _import(package)
-    del sys.modules[_REACTOR]
+    _import_all()
     gc.collect()
     gc.freeze()
     while True:
@@ -301,6 +302,19 @@ def become() -> CodeType:
     telling.close()
     code, *sys.argv[1:] = (os.fsdecode(each.encode("latin-1")) for each in request["arguments"])
     return compile(code, "<string>", "exec")
+
+
+def _import_all() -> None:
+    # So that what imports it is not imported.
+    sys.modules[_REACTOR] = None  # type: ignore[assignment]
+    for package in _IMPORTED:
+        _import(package)
+    sys.modules[_REACTOR] = ModuleType("of klein alone")
+    importlib.import_module("klein")
+    sys.modules[_REACTOR] = None  # type: ignore[assignment]
+    for package in _WITH_KLEIN:
+        _import(package)
+    del sys.modules[_REACTOR]
 
 
 def _import(name: str) -> None:

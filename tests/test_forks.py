@@ -48,6 +48,22 @@ def test_it_finds_what_another_finds(tmp_path: Path, more: dict[str, str], sessi
     assert done[0].returncode == 7
 
 
+SERVING = "pacarchive.web.application"
+
+FINDING = f"""
+import sys
+print({SERVING!r} in sys.modules)
+import {SERVING}
+from twisted.internet import reactor
+print(hasattr(reactor, "callWhenRunning"))
+"""
+
+
+def test_it_has_imported_what_serves() -> None:
+    """Which takes longer than all else of a server's start; and the reactor that comes then is a real one."""
+    assert forks.run([*PYTHON, FINDING], stdout=forks.PIPE, text=True).stdout.split() == ["True", "True"]
+
+
 def test_how_it_ends() -> None:
     """By a signal, by a failure, or by the text of one; what runs on can be waited for."""
     for number in (signal.SIGKILL, signal.SIGTERM):
