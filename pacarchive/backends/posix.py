@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 
 from pacarchive.backends.local.archive import LocalArchive
 from pacarchive.backends.local.settings import PosixSettings
@@ -18,6 +18,7 @@ def make(reactor: IReactorFromThreads, settings: BackendSettings) -> IArchiveBac
     return LocalArchive(
         tree_of(settings),
         BlockingPool(reactor, "io", settings.io_threads),
+        IReactorTime(reactor),
         settings.digests,
         BlockingPool(reactor, "inventory", 1, begin=have_own_directory),
     )

@@ -5,18 +5,26 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import pytest
 from twisted.internet.defer import Deferred, DeferredList, ensureDeferred
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 
 from backends.posix import archive
 from pacarchive import errors
 from pacarchive.backends.contract.handling import ALLOW, content, in_reactor
 from pacarchive.backends.local import groupsync
+from pacarchive.backends.local.batch import COMPANY, SmallFile, SmallFileQueue
 from pacarchive.backends.local.groupsync import GroupSync
+from pacarchive.backends.local.tree import FileTree
+from pacarchive.digests import Hasher
 from pacarchive.interfaces import IArchiveBackend
 from pacarchive.model import FileStatus
+from pacarchive.runtime.threads import BlockingPool
 
 MANY = 100
 
@@ -165,3 +173,116 @@ def test_group_sync(
         group.close()
         for descriptor in (*files, *pipe):
             os.close(descriptor)
+
+
+class _Disk:
+    """Stands for the pool of threads: what it is given is stored when L{finish} says so."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self._under_way: tuple[Sequence[SmallFile], Deferred[None]] | None = None
+
+    def call(self, store: object, tree: object, group_sync: object, files: Sequence[SmallFile]) -> Deferred[None]:
+        assert self._under_way is None, "one batch at a time"
+        self.batches.append([file.file_id for file in files])
+        self._under_way = files, Deferred()
+        return self._under_way[1]
+
+    def finish(self) -> None:
+        """The batch is stored; or rather, each file of it has failed, which is as good an outcome."""
+        assert self._under_way is not None
+        files, done = self._under_way
+        self._under_way = None
+        for file in files:
+            file.outcome = Failure(ValueError(str(file.file_id)))
+        done.callback(None)
+
+
+class _Clients:
+    """Each sends one file after the other, as soon as it has its answer."""
+
+    def __init__(self) -> None:
+        self.clock, self.disk = Clock(), _Disk()
+        self.queue = SmallFileQueue(cast(FileTree, None), cast(BlockingPool, self.disk), self.clock)
+        self.answered: list[int] = []
+
+    def send(self, *file_ids: int) -> None:
+        """A file comes of each of these clients."""
+        for file_id in file_ids:
+            file = SmallFile(file_id, (b"",), Hasher([]), None, {}, ALLOW)
+            self.queue.add(file, partial(self._answered, file_id))
+
+    def _answered(self, file_id: int, outcome: FileStatus | Failure) -> None:
+        assert isinstance(outcome, Failure)
+        assert str(outcome.value) == str(file_id)
+        self.answered.append(file_id)
+
+
+def test_one_alone_waits_for_nobody() -> None:
+    """Each file of a client is stored at once, and nothing is left to be done at a time."""
+    clients = _Clients()
+    for _ in range(3):
+        clients.send(1)
+        clients.disk.finish()
+        assert not clients.clock.getDelayedCalls()
+    assert clients.disk.batches == [[1]] * 3
+    assert clients.answered == [1] * 3
+
+
+def test_clients_come_together() -> None:
+    """Those that were answered send again: the next batch has them all, and begins as soon as they have come."""
+    clients = _Clients()
+    clients.send(1, 2, 3, 4)
+    clients.disk.finish()
+    assert clients.disk.batches == [[1]]
+    clients.send(1)
+    for _ in range(3):
+        clients.disk.finish()
+        clients.send(4, 3, 2, 1)
+    assert clients.disk.batches == [[1], [2, 3, 4, 1], *[[4, 3, 2, 1]] * 3]
+
+
+def test_whoever_does_not_come_is_waited_for_shortly() -> None:
+    """The others are stored then, and it is not expected the next time."""
+    clients = _Clients()
+    clients.send(1, 2, 3)
+    clients.disk.finish()
+    clients.clock.advance(COMPANY / 2)
+    assert clients.disk.batches == [[1]]
+    clients.clock.advance(COMPANY / 2)
+    assert clients.disk.batches == [[1], [2, 3]]
+    clients.disk.finish()
+    clients.send(3, 2)
+    assert clients.disk.batches[2:] == [[3, 2]]
+    clients.disk.finish()
+    clients.clock.advance(COMPANY)  # nobody at all
+    clients.send(5)
+    assert clients.disk.batches[3:] == [[5]]
+
+
+def test_a_whole_batch_waits_for_nobody() -> None:
+    """It begins before the answers to the last one are written."""
+    clients = _Clients()
+    clients.send(*range(100))
+    clients.disk.finish()
+    assert clients.disk.batches == [[0], list(range(1, 33))]
+    assert not clients.clock.getDelayedCalls()
+    for _ in range(3):
+        clients.disk.finish()
+    clients.clock.advance(COMPANY)
+    clients.disk.finish()
+    assert sorted(clients.answered) == list(range(100))
+
+
+def test_nothing_is_left_at_the_end() -> None:
+    """Also where somebody was expected."""
+    clients = _Clients()
+    clients.send(1, 2)
+    clients.disk.finish()
+    clients.clock.advance(COMPANY)
+    clients.disk.finish()
+    clients.send(1, 2)
+    clients.disk.finish()
+    assert clients.clock.getDelayedCalls()
+    clients.queue.close()
+    assert not clients.clock.getDelayedCalls()

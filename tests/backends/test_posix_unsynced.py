@@ -111,10 +111,11 @@ async def test_what_may_not_be_copied_is_refused_for_good(tmp_path: Path, source
 
     def sam() -> LocalArchive:
         from twisted.internet import reactor
+        from twisted.internet.interfaces import IReactorTime
 
         settings = settings_for(tmp_path)
         files = SamTree(settings.prefix, str, settings.move_roots)
-        return LocalArchive(files, BlockingPool(reactor, "io", 1))
+        return LocalArchive(files, BlockingPool(reactor, "io", 1), IReactorTime(reactor))
 
     async with started(sam()) as one:
         with losing(source), pytest.raises(errors.BackendUnavailable, match="store it again"):

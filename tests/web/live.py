@@ -78,7 +78,7 @@ class Live:
         self.clock = Clock()
         self.limits = LimitSettings(linger_timeout=1, progress_bytes=1)
         pool, disk_pool = BlockingPool(self.reactor, "send", 4), BlockingPool(self.reactor, "io", 4)
-        self.backend = backend = LocalArchive(FileTree(prefix, str, [prefix]), disk_pool)
+        self.backend = backend = LocalArchive(FileTree(prefix, str, [prefix]), disk_pool, self.reactor)
         timed = SimpleNamespace(
             addWriter=self.reactor.addWriter,
             removeWriter=self.reactor.removeWriter,

@@ -454,7 +454,7 @@ def serving(server: Server) -> Iterator[Server]:
 
 def disk_backend(prefix: Path, clock: Clock) -> IArchiveBackend:
     """The posix backend over a directory, without threads."""
-    return LocalArchive(FileTree(prefix, str, [prefix]), InstantPool())
+    return LocalArchive(FileTree(prefix, str, [prefix]), InstantPool(), clock)
 
 
 def disk_server(prefix: Path, **settings: Any) -> Server:

@@ -512,7 +512,7 @@ def test_importing_from_the_archive(
     (incoming / "links").symlink_to("../archive")
 
     def backend(clock: Clock) -> Any:
-        return LocalArchive(FileTree(prefix, str, [tmp_path]), InstantPool())
+        return LocalArchive(FileTree(prefix, str, [tmp_path]), InstantPool(), clock)
 
     def move(server: Server, *fields: str) -> Answer:
         body = json.dumps({"path": f"{tmp_path}/{source}"}).encode()

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Container, Sequence
 from contextlib import suppress
 
 from twisted.application.service import Service
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -57,6 +58,7 @@ class LocalArchive(Service):
 
     @param tree: The files.
     @param pool: The threads for file system calls; started and stopped with this service.
+    @param clock: The time.
     @param algorithms: Digests that are stored beside the primary one.
     @param lister: The threads for lists of files, which take long; likewise.  C{None}: those of C{pool}.
     """
@@ -68,6 +70,7 @@ class LocalArchive(Service):
         self,
         tree: FileTree,
         pool: BlockingPool,
+        clock: IReactorTime,
         algorithms: Collection[str] = (),
         lister: BlockingPool | None = None,
     ) -> None:
@@ -75,7 +78,7 @@ class LocalArchive(Service):
         self._pool = pool
         self._lister = lister or pool
         self._health = HealthCheck(tree)
-        self._small_files = SmallFileQueue(tree, pool)
+        self._small_files = SmallFileQueue(tree, pool, clock)
         self._algorithms = {PRIMARY, *algorithms}
         self._reads_cached = False
         # Digests by (device, inode, ctime): the ctime changes with the attributes that hold them.  Filled in threads,

@@ -1,8 +1,10 @@
 """Storing small files together: one thread hop, one wait for the disk, one sync of a directory for all that wait.
 
 A small file costs more in thread hops and directory syncs than in anything else.  While a batch is being stored, what
-arrives waits and makes the next one; a file that arrives alone is stored at once, so nobody waits for company.  Each
-file still has all steps of L{pacarchive.backends.local.commit}, in their order.
+arrives waits and makes the next one.  A client that has its answer sends its next file: so a batch begins when as many
+have come as were answered last, or L{COMPANY} after those answers; else two halves of the clients would wait for each
+other, and a batch of four costs little more than one of two.  A file that comes alone is stored at once.  Each file
+still has all steps of L{pacarchive.backends.local.commit}, in their order.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import TypeAlias
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from pacarchive import errors
@@ -28,6 +31,9 @@ from pacarchive.runtime.threads import BlockingPool, finished
 
 _BATCH = 32
 """Files at the most: what comes later waits for a whole batch."""
+
+COMPANY = 0.001
+"""Seconds that files wait for others to come, at the most, where those before had company."""
 
 Report: TypeAlias = Callable[[FileStatus | Failure], None]
 
@@ -59,17 +65,22 @@ class SmallFileQueue:
 
     @param tree: Where to.
     @param pool: The threads; one of them is used.
+    @param clock: The time.
     """
 
-    def __init__(self, tree: FileTree, pool: BlockingPool) -> None:
+    def __init__(self, tree: FileTree, pool: BlockingPool, clock: IReactorTime) -> None:
         self._tree = tree
         self._pool = pool
+        self._clock = clock
         self._group_sync = GroupSync()
         self._waiting: list[tuple[SmallFile, Report]] = []
         self._busy = False
+        self._expected = 0
+        self._begins: IDelayedCall | None = None
 
     def close(self) -> None:
         """After the last."""
+        self._forget_company()
         self._group_sync.close()
 
     async def store(self, file: SmallFile) -> FileStatus:
@@ -89,9 +100,12 @@ class SmallFileQueue:
         @param report: Called with what came of it; does not fail.
         """
         self._waiting.append((file, report))
-        self._next()
+        if len(self._waiting) >= self._expected:
+            self._begin()
 
-    def _next(self) -> None:
+    def _begin(self) -> None:
+        """Store what waits, unless that is being done."""
+        self._forget_company()
         if self._waiting and not self._busy:
             batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
             self._busy = True
@@ -100,11 +114,27 @@ class SmallFileQueue:
 
     def _stored(self, result: object, batch: Sequence[tuple[SmallFile, Report]]) -> None:
         self._busy = False
-        self._next()  # first: the disk need not wait while the answers are written
+        there = len(self._waiting)
+        if there >= _BATCH:
+            self._begin()  # first: the disk need not wait while the answers are written
+        elif there or len(batch) > 1:
+            self._expected = min(_BATCH, there + len(batch))
+            self._begins = self._clock.callLater(COMPANY, self._begin_alone)
         for file, report in batch:
             outcome = result if isinstance(result, Failure) else file.outcome
             assert outcome is not None, "store_together gives every file one"
             report(outcome)
+
+    def _begin_alone(self) -> None:
+        """Nobody more has come in time."""
+        self._begins = None
+        self._begin()
+
+    def _forget_company(self) -> None:
+        self._expected = 0
+        begins, self._begins = self._begins, None
+        if begins is not None:
+            begins.cancel()
 
 
 def _fire(done: Deferred[FileStatus], outcome: FileStatus | Failure) -> None:

@@ -108,7 +108,9 @@ class SidebandArchive(Service):
         self._tree = SamTree(
             settings.prefix, lambda file_id: id_to_path(file_id)[1:], settings.move_roots, settings.durability
         )
-        self._files = LocalArchive(self._tree, self._io, settings.digests, BlockingPool(reactor, "inventory", 1))
+        self._files = LocalArchive(
+            self._tree, self._io, reactor, settings.digests, BlockingPool(reactor, "inventory", 1)
+        )
         self._catalogue = SidebandCatalogue(reactor, own, place_of(own.sam_qfs_prefix, "/"))
         self._probes = BlockingPool(reactor, "sideband-probe", _PROBES)
         self._probing: dict[tuple[int, int], list[Deferred[None]]] = {}
