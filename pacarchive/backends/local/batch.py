@@ -119,21 +119,16 @@ class SmallFileQueue:
             self._begin()  # first: the disk need not wait while the answers are written
         elif there or len(batch) > 1:
             self._expected = min(_BATCH, there + len(batch))
-            self._begins = self._clock.callLater(COMPANY, self._begin_alone)
+            self._begins = self._clock.callLater(COMPANY, self._begin)
         for file, report in batch:
             outcome = result if isinstance(result, Failure) else file.outcome
             assert outcome is not None, "store_together gives every file one"
             report(outcome)
 
-    def _begin_alone(self) -> None:
-        """Nobody more has come in time."""
-        self._begins = None
-        self._begin()
-
     def _forget_company(self) -> None:
         self._expected = 0
         begins, self._begins = self._begins, None
-        if begins is not None:
+        if begins is not None and begins.active():
             begins.cancel()
 
 
