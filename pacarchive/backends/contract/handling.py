@@ -15,6 +15,7 @@ from pytest_twisted import blockon, ensureDeferred  # type: ignore[import-untype
 from twisted.internet.defer import CancelledError, Deferred
 
 from pacarchive import errors
+from pacarchive.digests import Hasher
 from pacarchive.interfaces import IArchiveBackend, IIncomingFile
 from pacarchive.model import FileStatus, Overwrite, WriteConditions
 from pacarchive.times import SECOND
@@ -61,6 +62,13 @@ def matching(*tags: str) -> WriteConditions:
 def pattern(size: int, seed: int = 0) -> bytes:
     """Bytes in which no two blocks are alike, so that a block in the wrong place shows."""
     return hashlib.shake_128(f"{size} {seed}".encode()).digest(size)
+
+
+def digest(name: str, data: bytes) -> bytes:
+    """A digest of bytes."""
+    hasher = Hasher([name])
+    hasher.update(data)
+    return hasher.digests()[name]
 
 
 def cut(data: bytes, size: int) -> Iterator[bytes]:

@@ -14,11 +14,12 @@ from pacarchive.backends.contract.handling import (
     DENY,
     IDENTICAL,
     content,
+    digest,
     in_reactor,
     pattern,
     store,
 )
-from pacarchive.digests import PRIMARY, Hasher
+from pacarchive.digests import PRIMARY
 from pacarchive.interfaces import IQuickReads, IQuickWrites
 from pacarchive.times import SECOND
 
@@ -72,10 +73,12 @@ class GivenTests:
         """As a whole, with its time, also over another; and what is reported is what is told of it from then on."""
         writes = _writes(backend)
         for data in (pattern(size), pattern(size, 1)):
-            status = await _given(writes, 1, data, mtime_ns=1_234_567_890 * SECOND, expected=_digests(data))
+            status = await _given(
+                writes, 1, data, mtime_ns=1_234_567_890 * SECOND, expected={PRIMARY: digest(PRIMARY, data)}
+            )
             assert await backend.status(1) == status
             assert (status.size, status.mtime_ns) == (size, 1_234_567_890 * SECOND)
-            assert status.digests == _digests(data)
+            assert status.digests == {PRIMARY: digest(PRIMARY, data)}
             assert await content(backend, 1) == data
 
     @in_reactor
@@ -86,7 +89,7 @@ class GivenTests:
         before = await backend.status(1)
         beside = [_given(writes, number, pattern(number)) for number in range(2, 40)]
         with pytest.raises(errors.DigestMismatch):
-            await _given(writes, 1, b"after", expected=_digests(b"other"))
+            await _given(writes, 1, b"after", expected={PRIMARY: digest(PRIMARY, b"other")})
         assert await backend.status(1) == before
         assert [(await each).size for each in beside] == list(range(2, 40))
 
@@ -108,12 +111,6 @@ def _writes(backend: IArchiveBackend) -> IQuickWrites:
     if not IQuickWrites.providedBy(backend):
         pytest.skip("the backend is given files in pieces")
     return IQuickWrites(backend)
-
-
-def _digests(data: bytes) -> dict[str, bytes]:
-    hasher = Hasher([PRIMARY])
-    hasher.update(data)
-    return hasher.digests()
 
 
 def _given(

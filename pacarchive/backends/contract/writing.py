@@ -20,13 +20,14 @@ from pacarchive.backends.contract.handling import (
     begin,
     content,
     cut,
+    digest,
     in_reactor,
     load,
     matching,
     pattern,
     store,
 )
-from pacarchive.digests import ALGORITHMS, PRIMARY, Hasher
+from pacarchive.digests import ALGORITHMS, PRIMARY
 from pacarchive.interfaces import IArchiveBackend, IIncomingFile, IPullingFile, ISendable, IStoredFile
 from pacarchive.model import Health, WriteConditions
 
@@ -37,13 +38,6 @@ KIB = 1 << 10
 MIB = 1 << 20
 SIZES = [0, 1, 64 * KIB - 1, 64 * KIB, 64 * KIB + 1, 256 * KIB - 1, 256 * KIB, 256 * KIB + 1, MIB, 5 * MIB + 3]
 REFUSING = [(DENY, errors.AlreadyExists), (ABSENT, errors.PreconditionFailed), (IDENTICAL, errors.AlreadyExists)]
-
-
-def digest(name: str, data: bytes) -> bytes:
-    """A digest of bytes."""
-    hasher = Hasher([name])
-    hasher.update(data)
-    return hasher.digests()[name]
 
 
 class WritingTests:
